@@ -1,0 +1,74 @@
+"""Every name that two parts of NanoGrid share: API group, labels, containers, paths, keys.
+
+Glossary: a *job* is the ExecutionJob object, an *attempt* one try at it, a *pod* the sandbox of an
+attempt, an *execution* one run of code in it, a *result* what came out, a *delivery* telling others.
+"""
+
+from typing import Final
+
+GROUP: Final = "nanogrid.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "ExecutionJob"
+PLURAL: Final = "executionjobs"
+SINGULAR: Final = "executionjob"
+SHORT_NAME: Final = "ej"
+CATEGORY: Final = "nanogrid"
+
+# Labels and annotations of a sandbox pod. `LABEL_JOB_UID` is what the operator watches by.
+LABEL_JOB: Final = f"{GROUP}/job"
+LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+MANAGED_BY: Final = "nanogrid-operator"
+ANNOTATION_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
+# The EKS identity webhook injects the role into all containers but those named here.
+ANNOTATION_IRSA_SKIP: Final = "eks.amazonaws.com/skip-containers"
+
+# Containers of a sandbox pod.
+CONTAINER_SYNC: Final = "sync-input"
+CONTAINER_AGENT: Final = "agent"
+CONTAINER_SANDBOX: Final = "sandbox"
+
+# Paths inside a sandbox pod.
+WORKSPACE: Final = "/app"
+DEFAULT_DATA_PATH: Final = "/app/data"
+DEFAULT_OUTPUT_DIR: Final = "output"
+RUN_DIR: Final = "/run/nanogrid"
+AGENT_SOCKET: Final = f"{RUN_DIR}/agent.sock"
+MANIFEST_FILE: Final = f"{RUN_DIR}/manifest.json"
+TOKEN_DIR: Final = "/var/run/secrets/nanogrid"  # noqa: S105 a path
+TOKEN_FILE: Final = f"{TOKEN_DIR}/token"
+TERMINATION_FILE: Final = "/dev/termination-log"
+ENTRYPOINT: Final = "main.py"
+
+# Environment of the pod's trusted containers.
+ENV_TASK: Final = "NANOGRID_TASK"
+ENV_RESULTS_URL: Final = "NANOGRID_RESULTS_URL"
+ENV_S3_ENDPOINT: Final = "NANOGRID_S3_ENDPOINT"
+ENV_S3_REGION: Final = "AWS_REGION"
+# User code may not set these: they would reach, or look like, our own settings.
+RESERVED_ENV_PREFIXES: Final = ("NANOGRID_", "AWS_", "KUBERNETES_")
+
+# The results endpoint of the operator.
+RESULTS_AUDIENCE: Final = "nanogrid-results"
+RESULTS_PATH: Final = "/v1/results"
+RESULTS_PORT: Final = 8080
+
+# Redis: one key, one channel and one stream entry per result.
+REDIS_STREAM: Final = "results"
+
+
+def result_key(request_id: str) -> str:
+    """The Redis key, and also the Redis channel, of one request's result."""
+    return f"result:{request_id}"
+
+
+# S3 keys, relative to the bucket.
+def result_object(request_id: str) -> str:
+    """The key of one request's result JSON."""
+    return f"results/{request_id}/result.json"
+
+
+def outputs_prefix(request_id: str) -> str:
+    """The default prefix, ending in a slash, of one request's output files."""
+    return f"outputs/{request_id}/"

@@ -1,0 +1,237 @@
+"""The one enum of reasons, and for each what happened and how to mend it.
+
+A reason is what ``status.reason``, a condition's ``reason`` and the result's ``reason`` hold.
+docs/reasons.md is generated from this table, so a reason without a cure cannot exist.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Help(NamedTuple):
+    """What a reason means and what its reader can do about it."""
+
+    meaning: str
+    cure: str
+
+
+class Reason(str, Enum):
+    """CamelCase reasons, stable across releases; new ones may be added."""
+
+    # How an execution ended.
+    COMPLETED = "Completed"
+    NON_ZERO_EXIT = "NonZeroExit"
+    SIGNALED = "Signaled"
+    OOM_KILLED = "OOMKilled"
+    EXECUTION_TIMEOUT = "ExecutionTimeout"
+    ENTRYPOINT_NOT_FOUND = "EntrypointNotFound"
+
+    # Inputs and code: the user's code never ran.
+    INPUT_NOT_FOUND = "InputNotFound"
+    INPUT_ACCESS_DENIED = "InputAccessDenied"
+    INPUT_INCOMPLETE = "InputIncomplete"
+    INPUT_TOO_LARGE = "InputTooLarge"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    PATH_CONFLICT = "PathConflict"
+    UNSAFE_PATH = "UnsafePath"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    EMPTY_ARCHIVE = "EmptyArchive"
+    CORRUPT_ARCHIVE = "CorruptArchive"
+    UNSAFE_ARCHIVE = "UnsafeArchive"
+    ARCHIVE_TOO_LARGE = "ArchiveTooLarge"
+    SYNC_FAILED = "SyncFailed"
+
+    # Outputs.
+    OUTPUT_UPLOAD_FAILED = "OutputUploadFailed"
+
+    # The pod.
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    POD_REJECTED = "PodRejected"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONFIG_ERROR = "ConfigError"
+    STARTUP_TIMEOUT = "StartupTimeout"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    EVICTED = "Evicted"
+    POD_LOST = "PodLost"
+    SANDBOX_LOST = "SandboxLost"
+    AGENT_FAILED = "AgentFailed"
+    RESULT_MISMATCH = "ResultMismatch"
+
+    # Progress of a job that has not ended.
+    POD_CREATED = "PodCreated"
+    SYNCING = "Syncing"
+    EXECUTING = "Executing"
+
+    # Conditions of inputs, outputs and delivery.
+    SYNCED = "Synced"
+    NO_INPUTS = "NoInputs"
+    UPLOADED = "Uploaded"
+    NO_OUTPUTS = "NoOutputs"
+    NOT_EXECUTED = "NotExecuted"
+    DELIVERED = "Delivered"
+    NO_SUBSCRIBER = "NoSubscriber"
+    REDIS_UNAVAILABLE = "RedisUnavailable"
+    REQUEST_ID_CONFLICT = "RequestIdConflict"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+R = Reason
+HELP: dict[Reason, Help] = {
+    R.COMPLETED: Help("The code exited with 0 and its outputs are stored.", "Nothing to do."),
+    R.NON_ZERO_EXIT: Help(
+        "The code ended with an exit code other than 0.", "Read stderr in status.result."
+    ),
+    R.SIGNALED: Help(
+        "A signal that NanoGrid did not send ended the code.",
+        "See status.result.signal; SIGSEGV and SIGABRT come from native libraries.",
+    ),
+    R.OOM_KILLED: Help(
+        "The kernel killed the code because it reached its memory limit.",
+        "Raise spec.resources.limits.memory, or read the input in pieces.",
+    ),
+    R.EXECUTION_TIMEOUT: Help(
+        "The code ran longer than spec.timeouts.executionSeconds and was stopped.",
+        "Raise the timeout, or find out from the partial stdout where it hangs.",
+    ),
+    R.ENTRYPOINT_NOT_FOUND: Help(
+        "The command, or main.py, does not exist in the sandbox.",
+        "Put main.py at the top level of the archive, or set spec.command.",
+    ),
+    R.INPUT_NOT_FOUND: Help(
+        "An S3 key does not exist, or a prefix holds no (or too few) files; the code did not run.",
+        "Compare bucket, key and prefix in the message with `aws s3 ls`; upload the input first.",
+    ),
+    R.INPUT_ACCESS_DENIED: Help(
+        "S3 refused the credentials; the code did not run.",
+        "Check the S3 secret or the role of the service account, and the bucket policy.",
+    ),
+    R.INPUT_INCOMPLETE: Help(
+        "Files on disk differ from the S3 listing in number or size; the code did not run.",
+        "Do not change inputs while a job syncs them; run the job again.",
+    ),
+    R.INPUT_TOO_LARGE: Help(
+        "An input is larger than its maxBytes; the code did not run.",
+        "Raise maxBytes, or narrow the prefix.",
+    ),
+    R.CHECKSUM_MISMATCH: Help(
+        "The content does not have the sha256 that the spec asks for; the code did not run.",
+        "Upload the right object, or correct sha256.",
+    ),
+    R.PATH_CONFLICT: Help(
+        "Two inputs, or an input and the code, give the same file; the code did not run.",
+        "Give them different mountPaths.",
+    ),
+    R.UNSAFE_PATH: Help(
+        "An S3 key would be written outside its mountPath; the code did not run.",
+        "Rename keys that hold '..', '//' or control characters.",
+    ),
+    R.STORAGE_UNAVAILABLE: Help(
+        "S3 did not answer properly after 4 tries; the code did not run.",
+        "Check the endpoint and the network; run the job again.",
+    ),
+    R.EMPTY_ARCHIVE: Help(
+        "The code's ZIP holds no files; nothing ran.", "Zip the folder's content again; upload it."
+    ),
+    R.CORRUPT_ARCHIVE: Help(
+        "The code's object is not a readable ZIP; nothing ran.", "Create and upload it again."
+    ),
+    R.UNSAFE_ARCHIVE: Help(
+        "The ZIP has an entry that is refused (link, '..', absolute, duplicate, encrypted).",
+        "Remove the entry that the message names.",
+    ),
+    R.ARCHIVE_TOO_LARGE: Help(
+        "The ZIP unpacks to more files or bytes than allowed.", "Make it smaller; move data to S3."
+    ),
+    R.SYNC_FAILED: Help(
+        "The sync container ended without saying why.", "kubectl logs POD -c sync-input"
+    ),
+    R.OUTPUT_UPLOAD_FAILED: Help(
+        "The code ended, but not all of its output files could be stored.",
+        "Check S3; the exit code and stdout are kept in the result.",
+    ),
+    R.INVALID_SPEC: Help("The job's spec cannot be run as it is.", "Mend what the message names."),
+    R.NAME_CONFLICT: Help(
+        "A pod of the name that this job needs belongs to somebody else.",
+        "Delete or rename that pod, or give the job another name.",
+    ),
+    R.POD_REJECTED: Help(
+        "The API server refused the pod (quota, admission or a missing service account).",
+        "The message is the API server's: change quota, policy or spec.",
+    ),
+    R.UNSCHEDULABLE: Help(
+        "No node has room for the pod.", "Lower spec.resources or add nodes; see the message."
+    ),
+    R.IMAGE_PULL_FAILED: Help(
+        "The node cannot pull an image of the pod.", "Check spec.runtime.image and pull secrets."
+    ),
+    R.CONFIG_ERROR: Help(
+        "The kubelet cannot make a container (a missing Secret, say).", "Create what is missing."
+    ),
+    R.STARTUP_TIMEOUT: Help(
+        "The code had not started after spec.timeouts.startupSeconds.",
+        "See the message for what the pod waited for.",
+    ),
+    R.DEADLINE_EXCEEDED: Help(
+        "The pod outlived all of its timeouts together and was stopped.",
+        "See the pod's events; the agent may have been starved.",
+    ),
+    R.EVICTED: Help("The node evicted the pod.", "Ask for the memory and disk that the job needs."),
+    R.POD_LOST: Help(
+        "The pod vanished before it had a result.", "Somebody deleted it, or its node; run again."
+    ),
+    R.SANDBOX_LOST: Help(
+        "The sandbox container ended before the launcher could report.",
+        "See the kubelet's reason in the message; run again.",
+    ),
+    R.AGENT_FAILED: Help(
+        "The agent container ended without a result.", "kubectl logs POD -c agent"
+    ),
+    R.RESULT_MISMATCH: Help(
+        "The reported result contradicts what the kubelet saw; it is not trusted.",
+        "Treat the output as tampered with.",
+    ),
+    R.POD_CREATED: Help("The pod is created and has not started.", "Wait."),
+    R.SYNCING: Help("Inputs are being copied and verified.", "Wait."),
+    R.EXECUTING: Help("The code runs.", "Wait."),
+    R.SYNCED: Help("All inputs are in place and verified.", "Nothing to do."),
+    R.NO_INPUTS: Help("The job has nothing to sync.", "Nothing to do."),
+    R.UPLOADED: Help("All output files are stored.", "Nothing to do."),
+    R.NO_OUTPUTS: Help("The code left no output files.", "Nothing to do."),
+    R.NOT_EXECUTED: Help("The code never ran.", "See the job's reason."),
+    R.DELIVERED: Help("Redis has the result, and a subscriber got it.", "Nothing to do."),
+    R.NO_SUBSCRIBER: Help(
+        "Redis has the result; nobody was subscribed.", "Read key result:ID or the stream."
+    ),
+    R.REDIS_UNAVAILABLE: Help(
+        "Redis did not take the result yet; delivery is retried.", "Check Redis and its secret."
+    ),
+    R.REQUEST_ID_CONFLICT: Help(
+        "Another job's result is stored under this requestId.", "Use a fresh requestId per job."
+    ),
+}
+
+
+def sentence(reason: Reason, detail: str = "") -> str:
+    """One line for a status message: what happened, the detail, and the cure."""
+    help_ = HELP[reason]
+    middle = f" {detail.strip().rstrip('.')}." if detail.strip() else ""
+    cure = "" if help_.cure in ("Nothing to do.", "Wait.") else f" {help_.cure}"
+    return f"{help_.meaning}{middle}{cure}"
+
+
+def reasons_markdown() -> str:
+    """The table of docs/reasons.md."""
+    rows = [f"| `{r.value}` | {HELP[r].meaning} | {HELP[r].cure} |" for r in Reason]
+    head = [
+        "# Reasons",
+        "",
+        "Generated by `make manifests` from `sdk/src/nanogrid/reasons.py`; do not edit.",
+        "",
+        "| Reason | What happened | What to do |",
+        "|---|---|---|",
+    ]
+    return "\n".join(head + rows) + "\n"
