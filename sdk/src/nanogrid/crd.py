@@ -2,8 +2,8 @@
 
 pydantic speaks JSON Schema; the API server wants a *structural* schema
 (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
-#specifying-a-structural-schema): no $ref, no ``anyOf`` with null, no ``additionalProperties: false``
-beside properties, no titles, one type per node. :func:`structural` is that translation.
+#specifying-a-structural-schema): no $ref, no ``anyOf`` with null, no ``additionalProperties:
+false`` beside properties, no titles, one type per node. :func:`structural` is that translation.
 """
 
 import argparse
@@ -51,13 +51,11 @@ def structural(node: Any, defs: dict[str, Any]) -> Any:
         node.pop("type", None)
     if isinstance(node.get("additionalProperties"), bool):
         del node["additionalProperties"]
-    elif "additionalProperties" in node:
-        node["additionalProperties"] = structural(node["additionalProperties"], defs)
-    if "properties" in node:
-        node["properties"] = {k: structural(v, defs) for k, v in node["properties"].items()}
-    if "items" in node:
-        node["items"] = structural(node["items"], defs)
-    return node
+    for key in ("additionalProperties", "items"):
+        if key in node:
+            node[key] = structural(node[key], defs)
+    inner = {k: structural(v, defs) for k, v in node.get("properties", {}).items()}
+    return {**node, "properties": inner} if inner else node
 
 
 def _without_null(node: dict[str, Any]) -> dict[str, Any]:

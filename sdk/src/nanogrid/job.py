@@ -5,7 +5,7 @@ a description and every string, list and map has a bound: the API server refuses
 unbounded data. ``cel(...)`` puts rules into a model's or field's JSON schema.
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -30,7 +30,7 @@ def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
     return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
 
 
-class Phase(str, Enum):
+class Phase(StrEnum):
     """A summary for people; conditions are the truth."""
 
     PENDING = "Pending"
@@ -236,7 +236,7 @@ class Runtime(Model):
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
         None,
         description="Image of the sandbox container; default is the executor image (Python). "
-        "It needs python3 >= 3.11 on its PATH for the launcher.",
+        "Another image must be built on the executor image, which holds the launcher.",
     )
 
 
@@ -429,4 +429,4 @@ class ExecutionJob(Model):
     kind: str = names.KIND
     metadata: dict[str, Any]
     spec: Spec
-    status: Status = Field(default_factory=lambda: Status())
+    status: Status = Field(default_factory=Status)

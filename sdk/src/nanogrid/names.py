@@ -1,7 +1,8 @@
 """Every name that two parts of NanoGrid share: API group, labels, containers, paths, keys.
 
 Glossary: a *job* is the ExecutionJob object, an *attempt* one try at it, a *pod* the sandbox of an
-attempt, an *execution* one run of code in it, a *result* what came out, a *delivery* telling others.
+attempt, an *execution* one run of code in it, a *result* what came out, a *delivery* telling
+others.
 """
 
 from typing import Final

@@ -4,7 +4,7 @@ A reason is what ``status.reason``, a condition's ``reason`` and the result's ``
 docs/reasons.md is generated from this table, so a reason without a cure cannot exist.
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 
@@ -15,7 +15,7 @@ class Help(NamedTuple):
     cure: str
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """CamelCase reasons, stable across releases; new ones may be added."""
 
     # How an execution ended.
@@ -74,9 +74,6 @@ class Reason(str, Enum):
     NO_SUBSCRIBER = "NoSubscriber"
     REDIS_UNAVAILABLE = "RedisUnavailable"
     REQUEST_ID_CONFLICT = "RequestIdConflict"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 R = Reason

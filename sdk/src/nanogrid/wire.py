@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def json_name(name: str) -> str:
-    """camelCase of a field name; the older system's ``peakMemoryMB`` is the one exception."""
+    """A field's camelCase name; the older system's ``peakMemoryMB`` is the one exception."""
     if name == "peak_memory_mb":
         return "peakMemoryMB"
     head, *rest = name.split("_")

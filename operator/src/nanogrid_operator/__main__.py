@@ -1,0 +1,124 @@
+"""Wiring of settings, clients, queue, workers, HTTP server and Kopf; nothing else starts anything.
+
+The process is crash-only. A worker or server that dies takes the process with it, and Kubernetes
+starts it anew; all state that matters is in the cluster, in S3 and in Redis.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+
+import kopf
+from aiohttp import web
+
+from nanogrid_operator import handlers, health
+from nanogrid_operator.kube import KubeApi, KubeError
+from nanogrid_operator.publish import Publisher
+from nanogrid_operator.reconcile import Reconciler
+from nanogrid_operator.results_api import ResultsApi
+from nanogrid_operator.s3 import ResultStore
+from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid_operator.store import Store
+from nanogrid_operator.workqueue import WorkQueue
+
+log = logging.getLogger("nanogrid")
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator until Kopf is told to stop or a part of it fails."""
+    store, queue = Store(), WorkQueue()
+    kube = await KubeApi.connect(settings.kube_timeout_seconds)
+    publisher, results = Publisher(settings), ResultStore(settings)
+    reconciler = Reconciler(
+        settings=settings,
+        store=store,
+        queue=queue,
+        kube=kube,
+        publisher=publisher,
+        results=results,
+        secrets=S3SecretReplica(kube, settings),
+    )
+    probes = health.Health()
+    api = ResultsApi(kube=kube, store=store, queue=queue, health=probes)
+    runner = web.AppRunner(api.app(), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", settings.port).start()  # noqa: S104 a pod's own address
+    log.info("listening on port %d", settings.port)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                probes.watch(health.checks(kube, publisher, results, reconciler)), name="health"
+            )
+            # Decisions need the whole picture: no worker runs before the first LIST.
+            await _first_resync(reconciler)
+            for number in range(settings.workers):
+                group.create_task(reconciler.work(), name=f"worker-{number}")
+            group.create_task(reconciler.resync_forever(), name="resync")
+            await _watch(settings, store, queue)
+            raise _Stopped
+    except* _Stopped:
+        log.info("stopped")
+    finally:
+        await runner.cleanup()
+        await publisher.close()
+        await kube.close()
+
+
+class _Stopped(Exception):
+    """Kopf ended in an orderly way; the other tasks end with it."""
+
+
+async def _first_resync(reconciler: Reconciler) -> None:
+    while True:
+        try:
+            await reconciler.resync()
+            return
+        except KubeError as e:
+            log.error("cannot list ExecutionJobs and pods, trying again in 2 s: %s", e)
+            await asyncio.sleep(2)
+
+
+async def _watch(settings: Settings, store: Store, queue: WorkQueue) -> None:
+    registry = kopf.OperatorRegistry()
+    handlers.register(registry, store, queue)
+    options = kopf.OperatorSettings()
+    handlers.configure(options)
+    await kopf.operator(
+        registry=registry,
+        settings=options,
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+    )
+
+
+def main() -> int:
+    """Entry point; the exit code says whether the start went well."""
+    parser = argparse.ArgumentParser(
+        prog="nanogrid-operator",
+        description="Watches ExecutionJobs and runs each in a sandbox pod. "
+        "Configured by environment variables; see the chart's values.",
+    )
+    parser.add_argument("--check", action="store_true", help="import everything and exit")
+    if parser.parse_args().check:
+        print("nanogrid-operator: all imports work")
+        return 0
+    try:
+        settings = Settings.from_env()
+    except SettingsError as e:
+        print(f"nanogrid-operator: {e}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    # Kopf logs each handled event; ours log each transition.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    asyncio.run(run(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""From Kubernetes JSON to the few facts that decisions need. Pure."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from nanogrid import names
+from nanogrid.job import ExecutionJob, Phase
+from nanogrid_operator.quantity import quantity
+
+Json = dict[str, Any]
+
+
+def seconds(timestamp: str | None) -> float | None:
+    """A Kubernetes timestamp as seconds since the epoch."""
+    if not timestamp:
+        return None
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended, as the kubelet saw it."""
+
+    exit_code: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container's state: at most one of the three is set."""
+
+    running: bool = False
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    ended: Ended | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """What a sandbox pod says about itself."""
+
+    name: str
+    uid: str
+    job_uid: str
+    attempt: int
+    created: float
+    phase: str
+    reason: str = ""
+    message: str = ""
+    deleting: bool = False
+    unschedulable: str = ""
+    memory_limit_bytes: int | None = None
+    containers: dict[str, Container] = field(default_factory=dict)
+
+    def container(self, name: str) -> Container:
+        """The named container's state; an empty one when the kubelet has not reported it."""
+        return self.containers.get(name, Container())
+
+    @property
+    def over(self) -> bool:
+        """Whether the kubelet has finished with the pod."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an ExecutionJob says about itself; ``model`` is None when its spec is invalid."""
+
+    uid: str
+    namespace: str
+    name: str
+    generation: int
+    resource_version: str
+    deleting: bool
+    created: float
+    model: ExecutionJob | None
+    error: str = ""
+    status: Json = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the terminal status is written; nothing changes it any more."""
+        phase = self.status.get("phase")
+        return phase in (Phase.SUCCEEDED.value, Phase.FAILED.value)
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether the result still has to reach Redis."""
+        return self.finished and (self.status.get("delivery") or {}).get("state") == "Pending"
+
+    @property
+    def request_id(self) -> str:
+        """The requestId in force."""
+        return (self.model.spec.request_id if self.model else None) or self.uid
+
+
+def job_facts(body: Json) -> Job:
+    """Read an ExecutionJob; an invalid spec is a fact too, not an error."""
+    meta = body["metadata"]
+    model: ExecutionJob | None = None
+    error = ""
+    try:
+        model = ExecutionJob.model_validate(
+            {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
+        )
+    except ValidationError as e:
+        error = "; ".join(
+            f"{'.'.join(str(p) for p in err['loc'])}: {err['msg']}" for err in e.errors()[:5]
+        )
+    return Job(
+        uid=meta["uid"],
+        namespace=meta["namespace"],
+        name=meta["name"],
+        generation=meta.get("generation", 0),
+        resource_version=meta["resourceVersion"],
+        deleting=bool(meta.get("deletionTimestamp")),
+        created=seconds(meta.get("creationTimestamp")) or 0.0,
+        model=model,
+        error=error,
+        status=body.get("status") or {},
+    )
+
+
+def pod_facts(body: Json) -> Pod:
+    """Read a sandbox pod."""
+    meta, status = body["metadata"], body.get("status") or {}
+    labels = meta.get("labels") or {}
+    reported = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    scheduled = next(
+        (c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), None
+    )
+    blocked = scheduled is not None and scheduled["status"] == "False"
+    return Pod(
+        name=meta["name"],
+        uid=meta["uid"],
+        job_uid=labels.get(names.LABEL_JOB_UID, ""),
+        attempt=int(labels.get(names.LABEL_ATTEMPT, "0")),
+        created=seconds(meta.get("creationTimestamp")) or 0.0,
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        deleting=bool(meta.get("deletionTimestamp")),
+        unschedulable=(scheduled or {}).get("message", "") if blocked else "",
+        memory_limit_bytes=_memory_limit(body),
+        containers={c["name"]: _container(c.get("state") or {}) for c in reported},
+    )
+
+
+def _memory_limit(body: Json) -> int | None:
+    for container in body.get("spec", {}).get("containers", []):
+        limit = container.get("resources", {}).get("limits", {}).get("memory")
+        if container["name"] == names.CONTAINER_SANDBOX and limit:
+            return int(quantity(limit))
+    return None
+
+
+def _container(state: Json) -> Container:
+    if "terminated" in state:
+        t = state["terminated"]
+        ended = Ended(t.get("exitCode", -1), t.get("reason", ""), t.get("message", ""))
+        return Container(ended=ended)
+    if "running" in state:
+        return Container(running=True)
+    waiting = state.get("waiting") or {}
+    return Container(
+        waiting_reason=waiting.get("reason", ""), waiting_message=waiting.get("message", "")
+    )

@@ -1,0 +1,40 @@
+"""Kopf's part: note each event in the store and enqueue its job. Nothing else happens here.
+
+Low-level ``on.event`` handlers only: they cost no write, add no finalizer and keep no state in the
+objects. Kopf swallows their errors, so they must not do anything that can fail.
+"""
+
+from typing import Any
+
+import kopf
+
+from nanogrid import names
+from nanogrid_operator.store import Store
+from nanogrid_operator.workqueue import WorkQueue
+
+
+def register(registry: kopf.OperatorRegistry, store: Store, queue: WorkQueue) -> None:
+    """Attach the handlers of one operator to a registry."""
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def on_job(event: kopf.RawEvent, **_: Any) -> None:
+        body: dict[str, Any] = dict(event["object"])
+        if event["type"] == "DELETED":
+            store.drop_job(body["metadata"]["uid"])
+        else:
+            queue.add(store.put_job(body))
+
+    @kopf.on.event("", "v1", "pods", labels={names.LABEL_JOB_UID: kopf.PRESENT}, registry=registry)
+    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
+        body: dict[str, Any] = dict(event["object"])
+        gone = event["type"] == "DELETED"
+        queue.add(store.drop_pod(body) if gone else store.put_pod(body))
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Quiet, selective, and without anything written by Kopf itself."""
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.watching.label_selectors["v1/pods"] = names.LABEL_JOB_UID  # on the server's side

@@ -1,0 +1,147 @@
+"""The Kubernetes API in six verbs on plain dicts; the only module that talks HTTP to it.
+
+``kubernetes.aio`` brings credentials, TLS and the connection pool; bodies stay dicts, because its
+model classes cost five times the request. Every call has a timeout. 429 and 503 are retried a few
+times as the server asks (Retry-After); everything else is the caller's decision.
+"""
+
+import asyncio
+import json
+import random
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from nanogrid import names
+
+Json = dict[str, Any]
+JOBS = f"/apis/{names.GROUP}/{names.VERSION}"
+CORE = "/api/v1"
+TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 a path
+RETRY_CODES = frozenset({429, 503})
+TRIES = 4
+PAGE = 500
+
+
+class KubeError(Exception):
+    """An answer of the API server that is no success; ``code`` 0 means there was no answer."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+def collection(base: str, plural: str, namespace: str = "") -> str:
+    """Path of a collection, in one namespace or in all."""
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return f"{base}{scope}/{plural}"
+
+
+class KubeApi:
+    """A thin client; close it when done."""
+
+    def __init__(self, api: client.ApiClient, timeout_seconds: float) -> None:
+        self._api = api
+        self._timeout = timeout_seconds
+
+    @classmethod
+    async def connect(cls, timeout_seconds: float) -> "KubeApi":
+        """With the pod's service account, or with a kubeconfig outside a cluster."""
+        settings = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException:
+            await config.load_kube_config(client_configuration=settings)
+        settings.retries = False  # ours below; theirs would repeat without a bound of ours
+        settings.connection_pool_maxsize = 32
+        return cls(client.ApiClient(settings), timeout_seconds)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def probe(self, path: str) -> None:
+        """Whether a collection can be listed; reads one object at most."""
+        await self._call("GET", f"{path}?limit=1")
+
+    async def list(self, path: str, *, labels: str = "") -> tuple[list[Json], int]:
+        """All objects of a collection, and the list's resourceVersion."""
+        items: list[Json] = []
+        query: Json = {"limit": PAGE}
+        if labels:
+            query["labelSelector"] = labels
+        while True:
+            page = await self._call("GET", f"{path}?{urlencode(query)}")
+            items += page["items"]
+            more = page["metadata"].get("continue")
+            if not more:
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = more
+
+    async def get(self, path: str, name: str) -> Json:
+        """One object."""
+        return await self._call("GET", f"{path}/{name}")
+
+    async def create(self, path: str, body: Json) -> Json:
+        """Create an object; 409 when there is one of that name."""
+        return await self._call("POST", path, body)
+
+    async def patch_status(self, path: str, name: str, body: Json) -> Json:
+        """Merge-patch the status; 409 when metadata.resourceVersion in the body is outdated."""
+        return await self._call("PATCH", f"{path}/{name}/status", body)
+
+    async def patch(self, path: str, name: str, body: Json) -> Json:
+        """Merge-patch an object."""
+        return await self._call("PATCH", f"{path}/{name}", body)
+
+    async def delete(self, path: str, name: str, uid: str) -> None:
+        """Delete an object if it still is the one of this uid; none there is success."""
+        try:
+            await self._call("DELETE", f"{path}/{name}", {"preconditions": {"uid": uid}})
+        except KubeError as e:
+            if e.code not in (404, 409):
+                raise
+
+    async def _call(self, method: str, path: str, body: Json | None = None) -> Json:
+        for attempt in range(TRIES):
+            try:
+                return await self._once(method, path, body)
+            except KubeError as e:
+                if e.code not in RETRY_CODES or attempt == TRIES - 1:
+                    raise
+                pause = 0.5 * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 jitter
+                await asyncio.sleep(pause)
+        raise AssertionError("the loop returns or raises")
+
+    async def _once(self, method: str, path: str, body: Json | None) -> Json:
+        headers = {"Accept": "application/json", "User-Agent": names.MANAGED_BY}
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers["Content-Type"] = kind
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        url = self._api.configuration.host + path
+        try:
+            answer = await self._api.call_api(
+                method, url, headers, body, _request_timeout=self._timeout
+            )
+            text = await answer.read()
+        except ApiException as e:
+            raise KubeError(e.status or 0, e.reason or "", str(e.body or "")) from e
+        except (aiohttp.ClientError, TimeoutError, OSError) as e:
+            raise KubeError(0, type(e).__name__, str(e)) from e
+        if answer.status >= 300:
+            raise _error(answer.status, text)
+        result: Json = json.loads(text)
+        return result
+
+
+def _error(code: int, text: bytes) -> KubeError:
+    try:
+        status = json.loads(text)
+        return KubeError(code, status.get("reason", ""), status.get("message", ""))
+    except ValueError:
+        return KubeError(code, "", text[:500].decode(errors="replace"))

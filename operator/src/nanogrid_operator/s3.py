@@ -1,0 +1,81 @@
+"""The operator's two uses of S3: read a stored result, and check that the bucket answers.
+
+boto3 blocks, so each call runs in a thread with connect and read timeouts.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nanogrid import names, wire
+from nanogrid_operator.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class S3Error(Exception):
+    """S3 did not answer, or refused; the message says what and where."""
+
+
+class ResultStore:
+    """Results in the operator's bucket; does nothing when there is no bucket."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.bucket = settings.s3_bucket
+        self._client: S3Client | None = None
+        self._settings = settings
+
+    def _connect(self) -> "S3Client":
+        if self._client is None:
+            s = self._settings
+            options: dict[str, Any] = {"region_name": s.s3_region}
+            if s.s3_endpoint:
+                options["endpoint_url"] = s.s3_endpoint
+            config = Config(
+                connect_timeout=3,
+                read_timeout=10,
+                retries={"mode": "standard", "total_max_attempts": 3},
+                s3={"addressing_style": "path" if s.s3_endpoint else "auto"},
+            )
+            self._client = boto3.client("s3", config=config, **options)
+        return self._client
+
+    async def check(self) -> None:
+        """Whether the bucket answers.
+
+        Raises:
+            S3Error: it does not.
+        """
+        await asyncio.to_thread(self._check)
+
+    def _check(self) -> None:
+        try:
+            self._connect().head_bucket(Bucket=self.bucket)
+        except (BotoCoreError, ClientError) as e:
+            raise S3Error(f"bucket {self.bucket}: {e}") from e
+
+    async def load(self, request_id: str) -> wire.Result | None:
+        """The stored result of a request, or None if there is none.
+
+        Raises:
+            S3Error: S3 did not answer properly.
+        """
+        if not self.bucket:
+            return None
+        return await asyncio.to_thread(self._load, request_id)
+
+    def _load(self, request_id: str) -> wire.Result | None:
+        key = names.result_object(request_id)
+        try:
+            body = self._connect().get_object(Bucket=self.bucket, Key=key)["Body"]
+            return wire.loads(wire.Result, body.read(wire.REPORT_CAP_BYTES))
+        except ClientError as e:
+            if e.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None
+            raise S3Error(f"s3://{self.bucket}/{key}: {e}") from e
+        except (BotoCoreError, ValueError) as e:
+            raise S3Error(f"s3://{self.bucket}/{key}: {e}") from e

@@ -1,0 +1,99 @@
+"""Every tunable of the operator: its environment variable, default, meaning and unit, once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or malformed; the message names it."""
+
+
+def _env(name: str, default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"env": name, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Read once at start; see each field's ``doc``."""
+
+    executor_image: str = _env("NANOGRID_EXECUTOR_IMAGE", "", "image of sync, agent and launcher")
+    image_pull_policy: str = _env(
+        "NANOGRID_IMAGE_PULL_POLICY", "IfNotPresent", "for all containers"
+    )
+    results_url: str = _env("NANOGRID_RESULTS_URL", "", "where agents POST results")
+    port: int = _env("NANOGRID_PORT", 8080, "port of the results endpoint and the probes")
+    watch_namespaces: str = _env("NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty is all")
+
+    s3_endpoint: str = _env("NANOGRID_S3_ENDPOINT", "", "URL of the S3 server; empty is AWS")
+    s3_region: str = _env("AWS_REGION", "us-east-1", "region of the bucket")
+    s3_bucket: str = _env("NANOGRID_S3_BUCKET", "", "default bucket for code, inputs and results")
+    s3_secret: str = _env(
+        "NANOGRID_S3_SECRET",
+        "",
+        "Secret in the job's namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+        "empty when the service account carries a role",
+    )
+    s3_secret_replicate: bool = _env(
+        "NANOGRID_S3_SECRET_REPLICATE", False, "copy the operator's keys into that Secret"
+    )
+    s3_access_key: str = _env("AWS_ACCESS_KEY_ID", "", "the operator's own key")
+    s3_secret_key: str = _env("AWS_SECRET_ACCESS_KEY", "", "the operator's own secret key")
+
+    redis_url: str = _env("NANOGRID_REDIS_URL", "redis://localhost:6379/0", "redis:// or rediss://")
+    redis_password: str = _env("NANOGRID_REDIS_PASSWORD", "", "overrides the URL's password")
+    redis_timeout_seconds: float = _env("NANOGRID_REDIS_TIMEOUT_SECONDS", 2.0, "per call")
+    result_ttl_seconds: int = _env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
+    stream_max_length: int = _env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
+
+    service_account: str = _env("NANOGRID_SANDBOX_SERVICE_ACCOUNT", "default", "of sandbox pods")
+    runtime_class: str = _env("NANOGRID_RUNTIME_CLASS", "", "runtimeClassName of sandbox pods")
+    memory_limit: str = _env("NANOGRID_DEFAULT_MEMORY", "256Mi", "limit when a job names none")
+    cpu_limit: str = _env("NANOGRID_DEFAULT_CPU", "1", "limit when a job names none")
+    cpu_request: str = _env("NANOGRID_DEFAULT_CPU_REQUEST", "100m", "request when a job names none")
+    workspace_size: str = _env("NANOGRID_WORKSPACE_SIZE", "2Gi", "sizeLimit of /app")
+    tmp_size: str = _env("NANOGRID_TMP_SIZE", "256Mi", "sizeLimit of /tmp")
+    termination_grace_seconds: float = _env(
+        "NANOGRID_TERMINATION_GRACE_SECONDS", 10.0, "between SIGTERM and SIGKILL at a timeout"
+    )
+
+    workers: int = _env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
+    resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
+    kube_timeout_seconds: float = _env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
+    log_level: str = _env("NANOGRID_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
+
+    @property
+    def namespaces(self) -> list[str]:
+        """The namespaces to watch; empty means all."""
+        return [n.strip() for n in self.watch_namespaces.split(",") if n.strip()]
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the environment.
+
+        Raises:
+            SettingsError: a value has the wrong type, or a required one is missing.
+        """
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            text = environ.get(f.metadata["env"])
+            if text is not None and text != "":
+                values[f.name] = _parse(f.metadata["env"], text, type(f.default))
+        settings = cls(**values)
+        for name in ("executor_image", "results_url"):
+            if not getattr(settings, name):
+                env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
+                raise SettingsError(f"{env} is not set; the chart sets it")
+        return settings
+
+
+def _parse(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"{name}={text!r}: expected true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise SettingsError(f"{name}={text!r}: expected {kind.__name__}") from None

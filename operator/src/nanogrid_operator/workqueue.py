@@ -1,0 +1,96 @@
+"""A keyed, deduplicating, delaying queue with back-off, after client-go's workqueue.
+
+A key is handed to one worker at a time; added again meanwhile, it is handed out once more after
+that worker is done. ``add`` with a delay keeps the earliest pending time. No Kubernetes in here.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import defaultdict
+
+BASE_SECONDS = 0.1
+CAP_SECONDS = 30.0
+
+
+class WorkQueue:
+    """See the module's docstring. Not thread-safe: one event loop owns it."""
+
+    def __init__(self) -> None:
+        self._ready: asyncio.Queue[str] = asyncio.Queue()
+        self._due: dict[str, float] = {}  # pending key -> loop time
+        self._heap: list[tuple[float, str]] = []
+        self._queued: set[str] = set()
+        self._active: set[str] = set()
+        self._again: set[str] = set()
+        self._failures: dict[str, int] = defaultdict(int)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Keys that are ready or being worked on."""
+        return len(self._queued) + len(self._active)
+
+    def add(self, key: str, delay: float = 0.0) -> None:
+        """Hand out the key now, or after a delay in seconds."""
+        if delay <= 0:
+            self._due.pop(key, None)
+            self._enqueue(key)
+            return
+        when = asyncio.get_running_loop().time() + delay
+        if key in self._queued or self._due.get(key, when + 1) <= when:
+            return
+        self._due[key] = when
+        heapq.heappush(self._heap, (when, key))
+        self._arm()
+
+    def retry(self, key: str) -> float:
+        """Hand out the key again after a back-off; returns the delay in seconds."""
+        failures = self._failures[key]
+        self._failures[key] = failures + 1
+        delay = min(CAP_SECONDS, BASE_SECONDS * (1 << min(failures, 12)))
+        delay *= random.uniform(0.8, 1.2)  # noqa: S311 jitter, not a secret
+        self.add(key, delay)
+        return delay
+
+    def forget(self, key: str) -> None:
+        """The key went well: its next failure starts at the shortest back-off."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> str:
+        """The next key; call :meth:`done` when finished with it."""
+        key = await self._ready.get()
+        self._queued.discard(key)
+        self._active.add(key)
+        return key
+
+    def done(self, key: str) -> None:
+        """The worker is finished with the key."""
+        self._active.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self._enqueue(key)
+
+    def _enqueue(self, key: str) -> None:
+        if key in self._active:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._heap[0][0], self._fire)
+
+    def _fire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._heap and self._heap[0][0] <= now + 0.001:
+            when, key = heapq.heappop(self._heap)
+            # An entry that was overtaken by an earlier add is stale.
+            if self._due.get(key) == when:
+                del self._due[key]
+                self._enqueue(key)
+        self._arm()
