@@ -1,0 +1,70 @@
+"""`python3 -m cluster`: the test cluster's commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cluster import commands, gobuild
+from cluster.steps import ClusterError, UsageError, say
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python3 -m cluster",
+        description="A real Kubernetes cluster for demo and tests, on any machine.",
+    )
+    sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sub.add_parser("up", help="make sure there is a cluster")
+    down = sub.add_parser("down", help="delete our cluster, stop the engine we started")
+    down.add_argument("--purge", action="store_true", help="delete the cache as well")
+    status = sub.add_parser("status", help="say what is there")
+    status.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    sub.add_parser("env", help="print shell exports for the cluster: eval them")
+    load = sub.add_parser("load", help="copy images from the Docker engine to the nodes")
+    load.add_argument("image", nargs="+")
+    tool = sub.add_parser("tool", help="print the path of a further tool; build it if absent")
+    tool.add_argument("name", choices=sorted(gobuild.TOOLS))
+    sub.add_parser("base-image", help="print the base for our own images; make it if absent")
+    return top
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Calls what the command stands for."""
+    match arguments.command:
+        case "up":
+            commands.up()
+        case "down":
+            commands.down(purge=arguments.purge)
+        case "status":
+            commands.status(as_json=arguments.output == "json")
+        case "env":
+            commands.env()
+        case "load":
+            commands.load(arguments.image)
+        case "tool":
+            commands.tool(arguments.name)
+        case "base-image":
+            commands.base()
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs one command; 0 done, 1 failed, 2 the machine or environment must change."""
+    arguments = parser().parse_args(words)
+    try:
+        run(arguments)
+    except UsageError as error:
+        say(f"cluster: {error}")
+        return 2
+    except ClusterError as error:
+        say(f"cluster: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("cluster: interrupted")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What the commands do; each is a short sequence of steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster import dockerd, gobuild, machine, versions, ways
+from cluster.baseimage import base_image
+from cluster.cache import exclusive
+from cluster.kindcluster import KindCluster
+from cluster.nodeimage import node_image
+from cluster.paths import Paths, paths
+from cluster.report import report, text
+from cluster.steps import ClusterError, UsageError, say, step
+from cluster.ways import Chosen
+
+# The longest a first run may take on a slow machine, and thus a second one wait for it.
+LOCK_SECONDS = 3600
+NO_CLUSTER = "no cluster yet: run `make cluster-up`"
+
+
+def up() -> None:
+    """Makes sure there is a cluster."""
+    here = paths()
+    start = time.monotonic()
+    with exclusive(here, LOCK_SECONDS):
+        if ways.foreign(here) is not None:
+            gobuild.missing_clients(here)
+            ways.check_foreign(here)
+            say(f"using the cluster of KUBECONFIG ({ways.foreign(here)}); nothing is created")
+            return
+        done = _own_cluster(here)
+    say(f"cluster {here.cluster}: {done}, {time.monotonic() - start:.1f} s")
+
+
+def _own_cluster(here: Paths) -> str:
+    known = ways.recall(here)
+    if known and _cluster(here, known).healthy():
+        return "is there already"
+    chosen = known if known and known.ours else ways.choose(here)
+    ways.remember(here, chosen)
+    ways.start_engine(here, chosen)
+    gobuild.clients(here, gobuild.KUBECTL if chosen.way == "pull" else gobuild.KUBERNETES)
+    cluster = _cluster(here, chosen)
+    if known and cluster.repair():
+        return "repaired"
+    if chosen.way == "pull":
+        cluster.create(versions.PUBLISHED_NODE_IMAGE)
+    else:
+        machine.raise_inotify_limits()
+        cluster.create(node_image(here, chosen.engine))
+    return "created"
+
+
+def _cluster(here: Paths, chosen: Chosen) -> KindCluster:
+    return KindCluster(here, chosen.engine, own_network=chosen.way == "build")
+
+
+def down(purge: bool) -> None:
+    """Deletes our cluster and stops the engine we started."""
+    here = paths()
+    with exclusive(here, LOCK_SECONDS):
+        chosen = ways.recall(here)
+        if chosen:
+            _delete_cluster(here, chosen)
+        else:
+            say(f"no cluster {here.cluster} of ours")
+        if dockerd.own_pid(here) is not None and not _clusters(here):
+            with step("dockerd-stop", "stop the Docker engine we started") as log:
+                dockerd.stop(here, log)
+        if purge:
+            _purge(here)
+
+
+def _delete_cluster(here: Paths, chosen: Chosen) -> None:
+    # Our engine must run for this: a dead one's containers are on its disk, and may still run.
+    ways.start_engine(here, chosen)
+    if chosen.engine.answers():
+        cluster = _cluster(here, chosen)
+        if cluster.containers():
+            cluster.delete()
+    else:
+        say("its Docker engine does not answer, so there is nothing to delete in it")
+    shutil.rmtree(here.state)
+
+
+def _clusters(here: Paths) -> list[str]:
+    """The names of all clusters of ours in this cache."""
+    parent = here.state.parent
+    return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+
+
+def _purge(here: Paths) -> None:
+    others = _clusters(here)
+    if others:
+        raise ClusterError(f"not purged, other clusters use {here.root}: {', '.join(others)}")
+    say(f"==> delete {here.root}")
+    for mount in mounts_below(here.root, Path("/proc/self/mounts")):
+        machine.unmount(mount)
+    shutil.rmtree(here.root)
+
+
+def mounts_below(root: Path, table: Path) -> list[str]:
+    """What is mounted below a directory, innermost first: a dead engine's namespaces."""
+    if not table.exists():
+        return []
+    points = [line.split()[1] for line in table.read_text().splitlines()]
+    return sorted((point for point in points if point.startswith(f"{root}/")), reverse=True)
+
+
+def env() -> None:
+    """Prints shell exports for the cluster."""
+    here = paths()
+    exports: dict[str, str] = {}
+    chosen = ways.recall(here)
+    if ways.foreign(here) is not None:
+        exports["KUBECONFIG"] = os.environ["KUBECONFIG"]
+    elif chosen and here.kubeconfig.exists():
+        exports["KUBECONFIG"] = str(here.kubeconfig)
+        if chosen.docker_host:
+            exports["DOCKER_HOST"] = chosen.docker_host
+        if not chosen.engine.can_pull:
+            exports["DOCKER_BUILDKIT"] = "0"
+    else:
+        raise UsageError(NO_CLUSTER)
+    for name, value in exports.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f'export PATH={shlex.quote(str(here.bin))}:"$PATH"')
+
+
+def load(images: Sequence[str]) -> None:
+    """Copies images to the nodes."""
+    here = paths()
+    if ways.foreign(here) is not None:
+        raise UsageError(
+            "the cluster of KUBECONFIG is not ours, so images cannot be copied into it: "
+            "push them to a registry that it can pull from"
+        )
+    chosen = ways.recall(here)
+    if chosen is None:
+        raise UsageError(NO_CLUSTER)
+    _cluster(here, chosen).load(images)
+
+
+def base() -> None:
+    """Prints the name of the base image of our own images."""
+    here = paths()
+    with exclusive(here, LOCK_SECONDS):
+        chosen = ways.recall(here) or ways.choose(here)
+        ways.start_engine(here, chosen)
+        print(base_image(chosen.engine))
+
+
+def tool(name: str) -> None:
+    """Prints the path of a further tool; builds it if it is not there."""
+    here = paths()
+    with exclusive(here, LOCK_SECONDS):
+        gobuild.publish(here, gobuild.build(gobuild.TOOLS[name]), name)
+    print(here.bin / name)
+
+
+def status(as_json: bool) -> None:
+    """Says what is there."""
+    content = report(paths())
+    print(json.dumps(content, indent=2) if as_json else text(content))

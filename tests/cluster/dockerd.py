@@ -1,0 +1,147 @@
+"""A Docker engine of our own, beside any other: starting it, knowing it, ending it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cluster.engine import Engine
+from cluster.machine import CAP_SYS_RESOURCE, capability_missing
+from cluster.paths import SOCKET_LIMIT, SOURCE, Paths
+from cluster.steps import ClusterError, Log, UsageError, clean_environment
+
+DEBIAN_PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+START_SECONDS = 60
+STOP_SECONDS = 40
+
+
+def own_engine(here: Paths) -> Engine:
+    """The engine we start; asking for it does not start it."""
+    return Engine(host=f"unix://{here.docker_socket}", ours=True, can_pull=False)
+
+
+def command_line(pid: int) -> list[str]:
+    """The words a process was started with; none if there is no such process."""
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return raw.decode(errors="replace").split("\0") if raw else []
+
+
+def own_pid(here: Paths) -> int | None:
+    """The process id of our dockerd, if it runs.
+
+    The number in a pid file may belong to another process by now; only the command line
+    proves that it is our dockerd.
+    """
+    try:
+        pid = int((here.docker / "docker.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    words = command_line(pid)
+    ours = bool(words) and Path(words[0]).name == "dockerd" and config_option(here) in words
+    return pid if ours else None
+
+
+def config_option(here: Paths) -> str:
+    """The option that is on the command line of our dockerd and of no other."""
+    return f"--config-file={here.docker / 'daemon.json'}"
+
+
+def write_config(here: Paths) -> None:
+    """dockerd's settings, in a file of our own so that /etc/docker stays unread."""
+    config: dict[str, object] = {
+        "hosts": [f"unix://{here.docker_socket}"],
+        "data-root": str(here.docker / "data"),
+        "exec-root": str(here.docker / "exec"),
+        "pidfile": str(here.docker / "docker.pid"),
+        "storage-driver": "overlay2",
+        "mtu": outgoing_mtu(),
+    }
+    if capability_missing(CAP_SYS_RESOURCE):
+        wrapper = here.docker / "nores-runc"
+        body = (SOURCE / "runtime" / "nores_runc.py").read_text()
+        # A copy, because the engine outlives the checkout it was started from.
+        wrapper.write_text(f"#!{Path(sys.executable).resolve()} -IS\n{body}")
+        wrapper.chmod(0o755)
+        config["runtimes"] = {"nores": {"path": str(wrapper)}}
+        config["default-runtime"] = "nores"
+    (here.docker / "daemon.json").write_text(json.dumps(config, indent=2))
+
+
+def outgoing_mtu(routes: Path = Path("/proc/net/route"), net: Path = Path("/sys/class/net")) -> int:
+    """The packet size of the way out: containers with larger ones lose their downloads."""
+    for line in routes.read_text().splitlines()[1:]:
+        device, destination = line.split()[:2]
+        if destination == "00000000":
+            return int((net / device / "mtu").read_text())
+    return 1500
+
+
+def start(here: Paths, log: Log) -> Engine:
+    """Our dockerd, running; returns at once if it already does."""
+    engine = own_engine(here)
+    if own_pid(here) is not None and engine.answers():
+        return engine
+    longest = here.docker / "exec" / "containerd" / "containerd.sock.ttrpc"
+    if len(str(longest)) > SOCKET_LIMIT:
+        raise UsageError(
+            f"the cache directory's path is too long for a socket below it ({here.root}): "
+            "set XDG_CACHE_HOME to a shorter one"
+        )
+    stop(here, log)
+    here.docker.mkdir(parents=True, exist_ok=True)
+    write_config(here)
+    output = here.docker / "dockerd.log"
+    with output.open("ab") as file:
+        subprocess.Popen(
+            ["/usr/sbin/dockerd", config_option(here)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=clean_environment({"PATH": DEBIAN_PATH}),
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if own_pid(here) is not None and engine.answers():
+            log.write(f"dockerd runs as process {own_pid(here)}")
+            return engine
+        time.sleep(0.3)
+    tail = output.read_text(errors="replace").splitlines()[-20:]
+    log.write("\n".join(tail))
+    raise ClusterError(f"dockerd did not answer within {START_SECONDS} s; its log: {output}")
+
+
+def stop(here: Paths, log: Log) -> None:
+    """Ends our dockerd, and its containers with it; nothing else.
+
+    A dead dockerd's pid file goes too: dockerd refuses to start while any process, ours or
+    not, has the number in it. The containers a killed dockerd leaves are ended by the next.
+    """
+    pid = own_pid(here)
+    if pid is not None:
+        log.write(f"ending dockerd, process {pid}")
+        os.kill(pid, signal.SIGTERM)
+        if not _ended(pid, STOP_SECONDS):
+            log.write("it did not end in time; killing it")
+            os.kill(pid, signal.SIGKILL)
+            _ended(pid, 5)
+    (here.docker / "docker.pid").unlink(missing_ok=True)
+    here.docker_socket.unlink(missing_ok=True)
+
+
+def _ended(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not command_line(pid):
+            return True
+        time.sleep(0.1)
+    return False

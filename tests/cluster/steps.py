@@ -1,0 +1,150 @@
+"""Runs the steps: says what it does, how long it took, and where it broke."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from cluster.paths import paths
+
+TAIL_LINES = 20
+
+
+class ClusterError(Exception):
+    """Something the user must read; its text is the whole message."""
+
+
+class UsageError(ClusterError):
+    """The machine or the environment must change first; exit status 2."""
+
+
+class CommandFailed(ClusterError):
+    """A command ended with an error or ran into its time limit."""
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr: stdout belongs to answers that other programs read."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Log:
+    """The log file of one step, and the commands that write to it."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Adds a line of our own."""
+        self._file.write(text.encode() + b"\n")
+        self._file.flush()
+
+    def run(
+        self,
+        command: Sequence[str | Path],
+        *,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: IO[bytes] | None = None,
+        stdout: IO[bytes] | None = None,
+    ) -> None:
+        """Runs a command with its output in the log; raises CommandFailed if it fails."""
+        shown = " ".join(str(part) for part in command)
+        self.write(f"$ {shown[:500]}")
+        process = subprocess.Popen(
+            dies_with_us(command),
+            stdin=stdin if stdin is not None else subprocess.DEVNULL,
+            stdout=stdout if stdout is not None else self._file,
+            stderr=self._file,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+        )
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise CommandFailed(f"no end within {timeout:.0f} s: {shown[:200]}") from None
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if status != 0:
+            raise CommandFailed(f"exit status {status}: {shown[:200]}")
+
+
+def dies_with_us(command: Sequence[str | Path]) -> list[str]:
+    """The command, arranged (on Linux) to be killed when this process is.
+
+    Otherwise a `kill -9` of a run leaves e.g. `kind create` at work behind the next run's back.
+    """
+    words = [str(part) for part in command]
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *words] if setpriv else words
+
+
+def capture(
+    command: Sequence[str | Path],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+) -> str:
+    """The standard output of a short command; raises CommandFailed if it fails."""
+    shown = " ".join(str(part) for part in command)[:200]
+    try:
+        done = subprocess.run(
+            dies_with_us(command),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=dict(env) if env is not None else None,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"no end within {timeout:.0f} s: {shown}") from None
+    except OSError as error:
+        raise CommandFailed(f"cannot run {shown}: {error}") from error
+    if done.returncode != 0:
+        detail = "\n".join(done.stderr.strip().splitlines()[-TAIL_LINES:])
+        raise CommandFailed(f"exit status {done.returncode}: {shown}\n{detail}")
+    return done.stdout
+
+
+@contextmanager
+def step(name: str, doing: str) -> Iterator[Log]:
+    """One step of the way: announces it, times it, and explains its failure."""
+    here = paths()
+    here.logs.mkdir(parents=True, exist_ok=True)
+    path = here.logs / f"{name}.log"
+    say(f"==> {doing}")
+    start = time.monotonic()
+    with path.open("wb") as file:
+        log = Log(path, file)
+        try:
+            yield log
+        except (ClusterError, OSError) as error:
+            took = time.monotonic() - start
+            lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+            tail = "\n".join(f"    | {line}" for line in lines)
+            kind = UsageError if isinstance(error, UsageError) else ClusterError
+            raise kind(
+                f"step '{name}' failed after {took:.1f} s: {error}\n{tail}\n    log: {path}"
+            ) from error
+    say(f"    {doing}: {time.monotonic() - start:.1f} s")
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our environment without the variables that would point Docker or kubectl elsewhere."""
+    dropped = ("DOCKER_HOST", "DOCKER_CONTEXT", "KUBECONFIG")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {**kept, **(extra or {})}
