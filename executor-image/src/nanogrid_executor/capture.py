@@ -1,0 +1,117 @@
+"""Head and tail of a stream of any length, in constant memory.
+
+The head says how a program began, the tail how it ended; what lies between is counted and left
+out. The text is at most ``cap`` bytes of UTF-8, the line that tells of the gap included.
+"""
+
+from typing import Final
+
+from nanogrid.wire import STREAM_CAP_BYTES
+
+MARKER_ROOM: Final = 64
+
+
+class Capture:
+    """Takes a stream in pieces; gives its text, its length and whether something was left out."""
+
+    def __init__(self, cap: int = STREAM_CAP_BYTES) -> None:
+        if cap < 2 * MARKER_ROOM:
+            raise ValueError(f"cap is {cap}, at least {2 * MARKER_ROOM} are needed")
+        self.cap = cap
+        self.count = 0
+        self._head = bytearray()
+        self._tail = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece."""
+        self.count += len(data)
+        room = self.cap - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if data:
+            self._tail += data[-self.cap :]
+            if len(self._tail) > 2 * self.cap:  # trimmed rarely, so that feeding stays linear
+                del self._tail[: -self.cap]
+
+    def text(self) -> str:
+        """What was captured; bytes that are no UTF-8 become U+FFFD."""
+        return self._fit()[0]
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the text lacks some of the stream."""
+        return self._fit()[1]
+
+    def _fit(self) -> tuple[str, bool]:
+        # A stream of up to two caps is still whole here; U+FFFD takes 3 bytes for 1, so that
+        # only the decoded text says whether it fits.
+        if self.count <= self.cap:
+            whole = self._head.decode(errors="replace")
+            if len(whole.encode()) <= self.cap:
+                return whole, False
+        return shorten(bytes(self._head), bytes(self._tail), self.count, self.cap), True
+
+
+def shorten_text(text: str, cap: int) -> str:
+    """Head and tail of a text in at most ``cap`` bytes of UTF-8; short texts stay as they are."""
+    data = text.encode()
+    if len(data) <= cap:
+        return text
+    return shorten(data, b"", len(data), cap)
+
+
+def shorten(head: bytes, tail: bytes, count: int, cap: int) -> str:
+    """Half of ``cap`` from the beginning, half from the end, and a line between that counts.
+
+    Args:
+        head: the stream's first bytes.
+        tail: its last bytes, as far as they are not in ``head``.
+        count: its length.
+        cap: how many bytes of UTF-8 the text may have; too few for the marker gives no text.
+    """
+    if cap < 2 * MARKER_ROOM:
+        return ""
+    half = (cap - MARKER_ROOM) // 2
+    first = _clip_end(head[:half], half)
+    last = _clip_start((head + tail)[-half:], half)
+    left_out = count - len(first[1]) - len(last[1])
+    return f"{first[0]}\n... {left_out} bytes left out ...\n{last[0]}"
+
+
+def _clip_end(data: bytes, limit: int) -> tuple[str, bytes]:
+    """The longest beginning whose text is at most ``limit`` bytes and cuts no character."""
+    cut = len(data)
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:  # the last character's first byte
+            if back < _length(byte):
+                cut -= back
+            break
+    text = data[:cut].decode(errors="replace")
+    while len(text.encode()) > limit:
+        cut = cut * 2 // 3  # only text that is full of broken bytes grows by decoding
+        text = data[:cut].decode(errors="replace")
+    return text, data[:cut]
+
+
+def _clip_start(data: bytes, limit: int) -> tuple[str, bytes]:
+    """The longest end whose text is at most ``limit`` bytes and cuts no character."""
+    start = 0
+    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+        start += 1
+    data = data[start:]
+    text = data.decode(errors="replace")
+    while len(text.encode()) > limit:
+        data = data[len(data) // 3 + 1 :]
+        text = data.decode(errors="replace")
+    return text, data
+
+
+def _length(first: int) -> int:
+    """How many bytes the UTF-8 character has that begins with this byte."""
+    if first >= 0xF0:
+        return 4
+    if first >= 0xE0:
+        return 3
+    return 2 if first >= 0xC0 else 1

@@ -1,0 +1,99 @@
+"""PID 1 of the sandbox container: runs the user's code and tells the agent about it.
+
+Standard library only, and plain files: ``python3 -m nanogrid_executor install-launcher DIR`` copies
+this module and what it imports to a directory that ``python3 -I -S DIR`` runs anywhere, with no
+installation and no environment (see :mod:`nanogrid_executor.install` for the pod's command).
+
+It makes itself undumpable first, so that user code of the same uid can neither trace it nor take
+its socket; connects to the agent; and for each ``RUN`` starts a fresh process, streams its output
+and enforces its timeout. As PID 1 it ends *every* process of the container when the main one has
+ended. It exits like the last execution did, so that the kubelet's exit code can be compared with
+the reported one. ``SIGTERM`` (the pod is being deleted) is the same as the agent's ``CANCEL``.
+"""
+
+import ctypes
+import signal
+import socket
+import sys
+import time
+from typing import Final
+
+from nanogrid_executor import execute, frames
+
+AGENT_SOCKET: Final = "/run/nanogrid/agent.sock"  # names.AGENT_SOCKET, which cannot be imported
+CONNECT_SECONDS: Final = 120.0
+CONNECT_INTERVAL: Final = 0.02
+SEND_SECONDS: Final = 60.0
+
+EXIT_UNAVAILABLE: Final = 69  # sysexits.h: no agent, or the agent had nothing to run
+EXIT_PROTOCOL: Final = 76
+PR_SET_DUMPABLE: Final = 4
+
+
+def protect() -> None:
+    """Keep processes of the same uid from tracing this one and from reading its memory and files.
+
+    Raises:
+        OSError: the kernel refused; then nothing may run here.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
+
+
+def connect(path: str, seconds: float = CONNECT_SECONDS) -> socket.socket:
+    """Connect to the agent, which may still be starting.
+
+    Raises:
+        OSError: nobody listened within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(SEND_SECONDS)
+        try:
+            sock.connect(path)
+            return sock
+        except OSError:
+            sock.close()
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(CONNECT_INTERVAL)
+
+
+def serve(sock: socket.socket) -> int:
+    """Run what the agent asks for until it closes the socket; the last execution's exit code."""
+    signals = execute.Signals()
+    exit_code: int | None = None
+    while True:
+        if not signals.wait_for(sock):
+            return 128 + signal.SIGTERM if exit_code is None else exit_code
+        frame = frames.receive(sock)
+        if frame is None:
+            return EXIT_UNAVAILABLE if exit_code is None else exit_code
+        kind, payload = frame
+        if kind == frames.RUN:
+            exit_code = execute.Execution(sock, signals, payload).run()
+        elif kind != frames.CANCEL:  # a CANCEL that comes after the end has nothing to cancel
+            raise frames.ProtocolError(f"unexpected frame {kind!r}")
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; the one optional argument is the agent's socket."""
+    if argv[1:] == ["--check"]:
+        protect()
+        return 0
+    path = argv[1] if len(argv) > 1 else AGENT_SOCKET
+    try:
+        protect()
+        sock = connect(path)
+    except OSError as error:
+        print(f"nanogrid launcher: {path}: {error}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    try:
+        return serve(sock)
+    except (OSError, frames.ProtocolError) as error:
+        print(f"nanogrid launcher: lost the agent: {error}", file=sys.stderr)
+        return EXIT_PROTOCOL
+    finally:
+        sock.close()
