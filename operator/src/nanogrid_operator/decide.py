@@ -16,7 +16,9 @@ from nanogrid_operator.facts import Job, Pod
 from nanogrid_operator.outcome import Outcome
 
 IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no event comes
-PROGRESS_AFTER_SECONDS = 1.0  # a job that ends sooner costs no write for its progress
+PROGRESS_AFTER_SECONDS = (
+    2.0  # by the API server's whole seconds: 1 to 2 s; sooner ends cost no write
+)
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
 
 PULL_REASONS = frozenset(

@@ -16,6 +16,11 @@ from nanogrid_operator.workqueue import WorkQueue
 def register(registry: kopf.OperatorRegistry, store: Store, queue: WorkQueue) -> None:
     """Attach the handlers of one operator to a registry."""
 
+    @kopf.on.login(registry=registry)
+    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        in_cluster = kopf.login_with_service_account(**kwargs)
+        return in_cluster or kopf.login_with_kubeconfig(**kwargs)
+
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_job(event: kopf.RawEvent, **_: Any) -> None:
         body: dict[str, Any] = dict(event["object"])

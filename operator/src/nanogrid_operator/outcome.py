@@ -88,9 +88,9 @@ def from_report(job: Job, pod: Pod | None, report: wire.Report) -> Outcome:
     ended = pod.container(names.CONTAINER_SANDBOX).ended if pod else None
     if ended is not None:
         result = _checked(result, ended)
-    return Outcome(
-        reason=Reason(result.reason), message=result.message, result=result, inputs=report.inputs
-    )
+    reason = Reason(result.reason)
+    message = result.message or sentence(reason)
+    return Outcome(reason=reason, message=message, result=result, inputs=report.inputs)
 
 
 def _checked(result: wire.Result, ended: Ended) -> wire.Result:

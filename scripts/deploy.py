@@ -1,0 +1,58 @@
+"""Install or upgrade the chart in the cluster with the images of ``build/images.json``.
+
+Uses the chart's devServices: a Redis and an S3 server in the cluster, for demo and tests only.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASE = "nanogrid"
+NAMESPACE = "nanogrid-system"
+
+
+def values() -> dict[str, object]:
+    """The chart's values for the images that were built."""
+    file = ROOT / "build/images.json"
+    if not file.exists():
+        sys.exit("deploy: build/images.json is missing; run `make images` first")
+    images = json.loads(file.read_text())
+    image: dict[str, object] = {}
+    for name in ("operator", "executor"):
+        repository, _, tag = images[name].rpartition(":")
+        image[name] = {"repository": repository, "tag": tag}
+    dev = {"redis": images["dev-redis"], "s3": images["dev-s3"]}
+    return {"image": image, "devServices": {"enabled": True, "images": dev}}
+
+
+def main() -> None:
+    """Run helm and wait until everything is ready."""
+    parser = argparse.ArgumentParser(description="Install the chart for demo and tests.")
+    parser.add_argument("--timeout", default="180s", help="how long to wait for readiness")
+    options = parser.parse_args()
+    file = ROOT / "build/values.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(values(), indent=2))
+    started = time.monotonic()
+    done = subprocess.run(
+        ["helm", "upgrade", "--install", RELEASE, "helm/nanogrid-operator", "--namespace",
+         NAMESPACE, "--create-namespace", "--values", str(file), "--wait", "--timeout",
+         options.timeout],
+        cwd=ROOT, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        print(done.stdout + done.stderr, file=sys.stderr)
+        subprocess.run(["kubectl", "-n", NAMESPACE, "get", "pods", "-o", "wide"], check=False)
+        subprocess.run(
+            ["kubectl", "-n", NAMESPACE, "logs", f"deploy/{RELEASE}", "--tail=30"], check=False
+        )
+        sys.exit("deploy: the chart did not become ready; pods and the operator's log are above")
+    print(f"deploy: release {RELEASE} is ready after {time.monotonic() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
