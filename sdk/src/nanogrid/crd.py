@@ -7,6 +7,7 @@ false`` beside properties, no titles, one type per node. :func:`structural` is t
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +154,17 @@ def generated_files() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write all generated files below the given root."""
+    """Write the generated files below the given root that are out of date."""
     parser = argparse.ArgumentParser(description="Write the CRD and docs made from the models.")
     parser.add_argument("root", type=Path, nargs="?", default=Path(), help="repository root")
-    root = parser.parse_args().root
+    parser.add_argument("--check", action="store_true", help="only say what is out of date")
+    options = parser.parse_args()
     for name, text in generated_files().items():
-        path = root / name
+        path = options.root / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if options.check:
+            sys.exit(f"{name} is out of date: run `make manifests` and commit it")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"wrote {name}")

@@ -1,0 +1,74 @@
+"""Run uv; install it into the cache first where a machine has none.
+
+``python3 scripts/uv.py --prepare`` makes the checkout ready: the locked Python packages, and the
+redis-server that integration tests start. Anything else is handed to uv as it is.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogrid"
+UV_REQUIREMENT = "uv>=0.9"
+INSTALL_SECONDS = 600
+
+
+def find_uv() -> str:
+    """The path of uv: the user's own, or ours."""
+    found = shutil.which("uv")
+    if found:
+        return found
+    home = CACHE / "uv"
+    ours = home / "bin/uv"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "uv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ours.exists():
+            print("setup: installing uv", flush=True)
+            shutil.rmtree(home, ignore_errors=True)
+            venv.create(home, with_pip=True)
+            command = [str(home / "bin/pip"), "install", "--quiet", UV_REQUIREMENT]
+            subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+    return str(ours)
+
+
+def prepare(uv: str) -> None:
+    """Install what `make test` needs besides a cluster."""
+    subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
+    if shutil.which("redis-server"):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.exit("setup: redis-server is missing: install it with your package manager")
+    print("setup: installing redis-server", flush=True)
+    # Debian's package starts a server of its own when it can; the tests start theirs.
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "redis-server"],
+    ):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS,
+            check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            sys.exit(f"setup: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+
+
+def main() -> None:
+    """Hand over to uv, or prepare."""
+    if sys.version_info < (3, 11):  # noqa: UP036 this script runs before uv has chosen a Python
+        sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    uv = find_uv()
+    if sys.argv[1:] == ["--prepare"]:
+        prepare(uv)
+        return
+    os.execv(uv, [uv, *sys.argv[1:]])  # noqa: S606 the very purpose
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A cluster with the chart, one namespace per test, and what is saved when a test fails."""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.support import KubectlError, Namespace, kubectl
+from scripts.devaccess import DevAccess, dev_access
+
+RELEASE, RELEASE_NAMESPACE = "nanogrid", "nanogrid-system"
+ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:
+    report = yield
+    if call.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> None:
+    """The chart is installed and ready; `make test-e2e` sees to that."""
+    try:
+        kubectl(
+            "-n", RELEASE_NAMESPACE, "rollout", "status", f"deploy/{RELEASE}", "--timeout=60s"
+        )
+    except KubectlError as e:
+        pytest.fail(f"no cluster with the chart: run `make deploy` first ({e})", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def dev(cluster: None) -> Iterator[DevAccess]:
+    """S3 and Redis of the chart's devServices."""
+    with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
+        yield access
+
+
+@pytest.fixture
+def namespace(cluster: None, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """A namespace that admits only pods of the restricted standard, so every test proves it."""
+    ns = Namespace(f"e2e-{uuid.uuid4().hex[:8]}")
+    kubectl("create", "namespace", ns.name)
+    kubectl("label", "namespace", ns.name, "pod-security.kubernetes.io/enforce=restricted")
+    yield ns
+    if request.node.stash.get(FAILED, False):
+        save(ns, request.node.name)
+    kubectl("delete", "namespace", ns.name, "--wait=false")
+
+
+@pytest.fixture
+def request_id() -> str:
+    """A requestId that no other test uses."""
+    return f"req-{uuid.uuid4().hex[:12]}"
+
+
+def save(ns: Namespace, test: str) -> None:
+    """Keep what explains a failure: jobs, events, pods and logs."""
+    folder = ARTIFACTS / re.sub(r"[^\w.-]", "_", test)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {
+        "jobs.yaml": ["-n", ns.name, "get", "ej", "-o", "yaml"],
+        "events.txt": ["-n", ns.name, "get", "events", "--sort-by=.lastTimestamp"],
+        "pods.txt": ["-n", ns.name, "describe", "pods"],
+        "operator.log": ["-n", RELEASE_NAMESPACE, "logs", f"deploy/{RELEASE}", "--tail=400"],
+    }
+    for pod in kubectl("-n", ns.name, "get", "pods", "-o", "name").split():
+        for container in ("sync-input", "agent", "sandbox"):
+            wanted[f"{pod.rpartition('/')[2]}-{container}.log"] = [
+                "-n", ns.name, "logs", pod, "-c", container,
+            ]  # fmt: skip
+    for name, words in wanted.items():
+        try:
+            (folder / name).write_text(kubectl(*words))
+        except KubectlError as e:
+            (folder / name).write_text(f"not to be had: {e}\n")
+    print(f"saved to {folder}")
