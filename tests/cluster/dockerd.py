@@ -35,17 +35,21 @@ def command_line(pid: int) -> list[str]:
 
 
 def own_pid(here: Paths) -> int | None:
-    """The process id of our dockerd, if it runs.
+    """The process id of our dockerd, if it runs."""
+    return verified(here.docker / "docker.pid", "dockerd", config_option(here))
 
-    The number in a pid file may belong to another process by now; only the command line
-    proves that it is our dockerd.
+
+def verified(pid_file: Path, program: str, word: str) -> int | None:
+    """The process id in a file, if that process is this program with this word.
+
+    The number may belong to any process by now; only the command line proves which it is.
     """
     try:
-        pid = int((here.docker / "docker.pid").read_text())
+        pid = int(pid_file.read_text())
     except (OSError, ValueError):
         return None
     words = command_line(pid)
-    ours = bool(words) and Path(words[0]).name == "dockerd" and config_option(here) in words
+    ours = bool(words) and Path(words[0]).name == program and word in words
     return pid if ours else None
 
 
@@ -100,7 +104,7 @@ def start(here: Paths, log: Log) -> Engine:
     write_config(here)
     output = here.docker / "dockerd.log"
     with output.open("ab") as file:
-        subprocess.Popen(
+        process = subprocess.Popen(
             ["/usr/sbin/dockerd", config_option(here)],
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -110,38 +114,44 @@ def start(here: Paths, log: Log) -> Engine:
             start_new_session=True,
         )
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         if own_pid(here) is not None and engine.answers():
             log.write(f"dockerd runs as process {own_pid(here)}")
             return engine
         time.sleep(0.3)
     tail = output.read_text(errors="replace").splitlines()[-20:]
     log.write("\n".join(tail))
-    raise ClusterError(f"dockerd did not answer within {START_SECONDS} s; its log: {output}")
+    ended = "did not answer in time" if process.poll() is None else "ended at once"
+    raise ClusterError(f"dockerd {ended}; its log: {output}")
 
 
 def stop(here: Paths, log: Log) -> None:
     """Ends our dockerd, and its containers with it; nothing else.
 
-    A dead dockerd's pid file goes too: dockerd refuses to start while any process, ours or
-    not, has the number in it. The containers a killed dockerd leaves are ended by the next.
+    The pid files of a killed dockerd and its containerd go too: a dockerd waits in vain for
+    whatever process has their numbers. The containers it left are ended by the next dockerd.
     """
-    pid = own_pid(here)
-    if pid is not None:
-        log.write(f"ending dockerd, process {pid}")
-        os.kill(pid, signal.SIGTERM)
-        if not _ended(pid, STOP_SECONDS):
-            log.write("it did not end in time; killing it")
-            os.kill(pid, signal.SIGKILL)
-            _ended(pid, 5)
+    containerd = here.docker / "exec" / "containerd"
+    settings = str(containerd / "containerd.toml")
+    _end(own_pid(here), STOP_SECONDS, log)
+    _end(verified(containerd / "containerd.pid", "containerd", settings), STOP_SECONDS, log)
+    (containerd / "containerd.pid").unlink(missing_ok=True)
     (here.docker / "docker.pid").unlink(missing_ok=True)
     here.docker_socket.unlink(missing_ok=True)
 
 
-def _ended(pid: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not command_line(pid):
-            return True
-        time.sleep(0.1)
-    return False
+def _end(pid: int | None, seconds: float, log: Log) -> None:
+    """Asks a process to end, and makes it if it does not."""
+    if pid is None:
+        return
+    log.write(f"ending process {pid}: {' '.join(command_line(pid))}")
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if not command_line(pid):
+                return
+            time.sleep(0.1)

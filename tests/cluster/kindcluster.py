@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,8 @@ NODES = 1 + WORKERS
 CREATE_SECONDS = 300
 READY_SECONDS = 180
 REPAIR_SECONDS = 90
+# The time after which Kubernetes itself doubts a node.
+LEASE_SECONDS = 40
 
 
 def config(own_network: bool) -> str:
@@ -53,7 +56,11 @@ class KindCluster:
 
     def healthy(self) -> bool:
         """Whether it can be used as it is."""
-        return self._here.kubeconfig.exists() and self.kubectl.healthy(NODES)
+        if not self._here.kubeconfig.exists() or not self._engine.answers():
+            return False
+        states = list(self.containers().values())
+        since = time.time() - LEASE_SECONDS
+        return states == ["running"] * NODES and self.kubectl.healthy(NODES, since)
 
     def create(self, image: str) -> None:
         """Makes the cluster, after removing what an unfinished run left of it."""
@@ -66,27 +73,30 @@ class KindCluster:
             words = self._kind("create", "cluster", "--image", image, "--config", str(settings))
             words += ["--kubeconfig", str(self._here.kubeconfig), "--verbosity", "1"]
             log.run(words, timeout=CREATE_SECONDS, env=self._engine.env)
-        self.finish(READY_SECONDS)
+        self._finish(since=0, timeout=READY_SECONDS)
 
-    def finish(self, timeout: float) -> None:
+    def _finish(self, since: float, timeout: float) -> None:
         """From created (or started) to usable."""
         if self._own_network:
             with step("cni", "configure the pod network"):
                 cni.configure(self._engine, self.kubectl, NODES)
         with step("ready", "wait for the nodes and the cluster's DNS"):
-            self.kubectl.wait_healthy(NODES, timeout)
+            self.kubectl.wait_healthy(NODES, since, timeout)
 
     def repair(self) -> bool:
         """Starts the nodes of a cluster that was whole; False if that does not help."""
-        if not self._here.kubeconfig.exists() or len(self.containers()) != NODES:
+        containers = self.containers()
+        if not self._here.kubeconfig.exists() or len(containers) != NODES:
             return False
-        stopped = [name for name, state in self.containers().items() if state != "running"]
+        stopped = [name for name, state in containers.items() if state != "running"]
+        since = time.time()
         try:
-            with step("repair", f"start the nodes again: {', '.join(stopped) or 'none stopped'}"):
-                # The control plane first: the others look for it when they start.
-                for name in sorted(stopped, key=lambda name: "control-plane" not in name):
-                    self._engine.docker("start", name, timeout=60)
-                self.kubectl.wait_healthy(NODES, REPAIR_SECONDS)
+            if stopped:
+                with step("repair", f"start the nodes again: {', '.join(stopped)}"):
+                    # The control plane first: the others look for it when they start.
+                    for name in sorted(stopped, key=lambda name: "control-plane" not in name):
+                        self._engine.docker("start", name, timeout=60)
+            self._finish(since, REPAIR_SECONDS)
         except ClusterError as error:
             say(f"{error}\n    it cannot be repaired, so it is made anew")
             return False

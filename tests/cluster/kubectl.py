@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cluster.paths import paths
@@ -49,24 +50,43 @@ class Kubectl:
         """The cluster's nodes, by name."""
         return parse_nodes(self("get", "nodes", "--output", "json"))
 
-    def dns_ready(self) -> bool:
-        """Whether CoreDNS has a pod that answers."""
-        path = "jsonpath={.status.availableReplicas}"
-        text = self("get", "deployment", "coredns", "-n", "kube-system", "-o", path)
-        return text.strip() not in ("", "0")
+    def beating(self, since: float) -> int:
+        """How many nodes have renewed their lease after that moment.
 
-    def healthy(self, nodes: int) -> bool:
-        """Whether the API, that many nodes and the cluster's DNS are all there."""
+        A node that died keeps the condition Ready for most of a minute.
+        """
+        return len(renewed(self("get", "leases", "-n", "kube-node-lease", "-o", "json"), since))
+
+    def dns_answers(self) -> bool:
+        """Whether every CoreDNS pod answers, asked over the pod network it is to serve.
+
+        Its status alone may be of the time before a restart.
+        """
+        names = "jsonpath={.items[*].metadata.name}"
+        pods = self("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns", "-o", names)
+        for pod in pods.split():
+            self("get", "--raw", f"/api/v1/namespaces/kube-system/pods/{pod}:8181/proxy/ready")
+        return bool(pods.split())
+
+    def routes_services(self, node: Node) -> bool:
+        """Whether the node's kube-proxy answers and has set up the Services."""
+        answer = self("get", "--raw", f"/api/v1/nodes/{node.name}:10256/proxy/healthz")
+        return bool(json.loads(answer)["healthy"])
+
+    def healthy(self, nodes: int, since: float) -> bool:
+        """Whether the API, that many live nodes and the cluster's DNS are all there."""
         try:
             found = self.nodes()
-            return len(found) == nodes and all(n.ready for n in found) and self.dns_ready()
+            ready = len(found) == nodes and all(node.ready for node in found)
+            alive = ready and self.beating(since) == nodes
+            return alive and all(map(self.routes_services, found)) and self.dns_answers()
         except CommandFailed:
             return False
 
-    def wait_healthy(self, nodes: int, timeout: float) -> None:
+    def wait_healthy(self, nodes: int, since: float, timeout: float) -> None:
         """Waits for the same; says what is missing when time is up."""
         deadline = time.monotonic() + timeout
-        while not self.healthy(nodes):
+        while not self.healthy(nodes, since):
             if time.monotonic() > deadline:
                 raise ClusterError(f"not ready after {timeout:.0f} s:\n{self._picture()}")
             time.sleep(0.5)
@@ -94,6 +114,16 @@ def parse_nodes(text: str) -> list[Node]:
             )
         )
     return sorted(found, key=lambda node: node.name)
+
+
+def renewed(text: str, since: float) -> list[str]:
+    """The holders of the leases renewed after that moment (seconds since the epoch)."""
+    leases = [(item["metadata"]["name"], item["spec"]) for item in json.loads(text)["items"]]
+    return [
+        name
+        for name, spec in leases
+        if "renewTime" in spec and datetime.fromisoformat(spec["renewTime"]).timestamp() >= since
+    ]
 
 
 def given(kubeconfig: str | None, own: Path) -> str | None:
