@@ -167,6 +167,8 @@ def _refuse_overlaps(infos: list[zipfile.ZipInfo]) -> None:
     """Entries that share compressed bytes are how a small file becomes terabytes."""
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < 0:
+            raise zipfile.BadZipFile("its beginning is missing")
         if info.header_offset < end:
             raise ArchiveError(Reason.UNSAFE_ARCHIVE, f"{info.filename!r} overlaps another entry")
         name_bytes = len(info.orig_filename)  # at least: characters are one byte or more
