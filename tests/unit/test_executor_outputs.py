@@ -67,6 +67,15 @@ def test_the_output_directory_itself_may_be_a_trick(tmp_path: Path) -> None:
     assert outputs.walk(str(tmp_path), "nested/deeper").files == []
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(top: Path) -> None:
+    (top / "output/locked").mkdir(mode=0)
+    (top / "output/a").write_text("x")
+    found = walk(top)
+    assert found.files == [("a", 1)]
+    assert found.failed == ["locked: Permission denied"]
+
+
 def test_names_that_cannot_be_keys(top: Path) -> None:
     (top / "output/new\nline").write_text("x")
     (top / "output/escape\x1b[2J").write_text("x")

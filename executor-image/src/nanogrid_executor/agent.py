@@ -1,15 +1,17 @@
 """The agent of a batch job: has the launcher run the code, keeps what came out, reports it.
 
 Order matters. The socket comes first, because the launcher is already looking for it. The result
-goes to S3, then into the termination message, and only then to the operator: whenever this process
+goes into the termination message, then to S3, and only then to the operator: whenever this process
 ends, the operator finds the result in at least one of the three.
 """
 
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+import traceback
 from types import FrameType
 from typing import Final
 
@@ -77,13 +79,19 @@ class Agent:
                     self.inputs = wire.loads(wire.Manifest, file.read()).report
             except (OSError, ValueError) as error:
                 return f"There is no manifest: {error}"
+        try:
+            self._fill_workspace()
+        except OSError as error:
+            return f"The workspace cannot be prepared: {error}"
+        return ""
+
+    def _fill_workspace(self) -> None:
         if self.task.code_inline is not None:
             entrypoint = os.path.join(self.paths.workspace, names.ENTRYPOINT)
             with open(entrypoint, "w", encoding="utf-8") as file:
                 file.write(self.task.code_inline)
         # User code may write to output/ without making it first.
         os.makedirs(os.path.join(self.paths.workspace, self.task.output_path), exist_ok=True)
-        return ""
 
     def _accept(self, listener: socket.socket) -> Sandbox | None:
         """The one connection there will ever be; None when the pod is stopped before."""
@@ -119,13 +127,17 @@ class Agent:
         return results.build(task, execution, stored, self.inputs)
 
     def _store_outputs(self) -> results.Stored:
-        from nanogrid_executor import outputs
+        try:
+            from nanogrid_executor import outputs
 
-        return outputs.store(self.task, self.paths.workspace)
+            return outputs.store(self.task, self.paths.workspace)
+        except Exception as error:  # the boundary: exit code and stdout must not be lost with it
+            traceback.print_exc(file=sys.stdout)
+            return results.Stored(failed=[f"{type(error).__name__}: {error}"])
 
     def _hand_over(self, report: wire.Report) -> None:
-        self._put_result(report.result)
         self.paths.write_termination(results.to_termination(report))
+        self._put_result(report.result)
         url = os.environ.get(names.ENV_RESULTS_URL, "")
         if url:
             post_until_taken(url, self.paths.token, wire.dumps(report).encode())

@@ -5,6 +5,7 @@ followed at any level, and only regular files that have one name are read. A lin
 token, or a FIFO that never ends, is left out and named in the result's message.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -70,7 +71,9 @@ def walk(workspace: str, output_path: str) -> Found:
     except FileNotFoundError:
         return found  # the code removed it: there are no outputs
     except OSError as error:
-        found.skipped.append(f"{output_path} is no directory ({error.strerror})")
+        tricked = error.errno in (errno.ENOTDIR, errno.ELOOP)
+        where = found.skipped if tricked else found.failed
+        where.append(f"{output_path} is no directory to read ({error.strerror})")
         return found
     try:
         _walk(top, "", 0, found)
@@ -117,7 +120,11 @@ def _walk(directory: int, prefix: str, depth: int, found: Found) -> None:
             if depth == MAX_DEPTH:
                 found.failed.append(f"{_shown(path)} is more than {MAX_DEPTH} folders deep")
                 continue
-            inner = os.open(name, _DIRECTORY, dir_fd=directory)
+            try:
+                inner = os.open(name, _DIRECTORY, dir_fd=directory)
+            except OSError as error:  # the code took away our right to read its own folder
+                found.failed.append(f"{_shown(path)}: {error.strerror}")
+                continue
             try:
                 _walk(inner, f"{path}/", depth + 1, found)
             finally:

@@ -79,27 +79,21 @@ class Storage:
         self._lock = threading.Lock()
         self._stores: dict[str, S3Store] = {}
 
-    def list(self, bucket: str, prefix: str) -> list[Object]:
+    def listing(self, bucket: str, prefix: str) -> list[Object]:
         """All objects below a prefix, which is a folder: ``data`` does not match ``data2/x``."""
         import obstore
 
-        store = self._store(bucket)
-        uri = f"s3://{bucket}/{prefix}"
-
-        def call() -> list[Object]:
+        def call(store: "S3Store") -> list[Object]:
             stream = obstore.list(store, prefix.rstrip("/") or None, chunk_size=1000)
             return [_object(meta) for chunk in stream for meta in chunk]
 
-        return self._attempt("list", uri, call)
+        return self._attempt("list", bucket, prefix, call)
 
     def head(self, bucket: str, key: str) -> Object:
         """Size and ETag of one object."""
         import obstore
 
-        store = self._store(bucket)
-        return self._attempt(
-            "head", f"s3://{bucket}/{key}", lambda: _object(obstore.head(store, key))
-        )
+        return self._attempt("head", bucket, key, lambda store: _object(obstore.head(store, key)))
 
     def download(
         self, bucket: str, key: str, etag: str | None, create: Callable[[], IO[bytes]]
@@ -114,9 +108,7 @@ class Storage:
         """
         import obstore
 
-        store = self._store(bucket)
-
-        def call() -> Received:
+        def call(store: "S3Store") -> Received:
             answer = obstore.get(store, key, options={"if_match": etag} if etag else None)
             digest = hashlib.sha256()
             size = 0
@@ -127,19 +119,17 @@ class Storage:
                     size += len(chunk)
             return Received(size, digest.hexdigest())
 
-        return self._attempt("get", f"s3://{bucket}/{key}", call)
+        return self._attempt("get", bucket, key, call)
 
     def put_bytes(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         """Store a small object in one request."""
         import obstore
 
-        store = self._store(bucket)
-
-        def call() -> None:
+        def call(store: "S3Store") -> None:
             attributes = {"Content-Type": content_type}
             obstore.put(store, key, body, attributes=attributes, use_multipart=False)
 
-        self._attempt("put", f"s3://{bucket}/{key}", call)
+        self._attempt("put", bucket, key, call)
 
     def put_stream(
         self, bucket: str, key: str, chunks: Callable[[], Iterator[bytes]], content_type: str
@@ -147,9 +137,7 @@ class Storage:
         """Store a large object in parts; ``chunks`` gives it anew for each try."""
         import obstore
 
-        store = self._store(bucket)
-
-        def call() -> None:
+        def call(store: "S3Store") -> None:
             obstore.put(
                 store,
                 key,
@@ -159,7 +147,7 @@ class Storage:
                 max_concurrency=PARTS_AT_ONCE,
             )
 
-        self._attempt("put", f"s3://{bucket}/{key}", call)
+        self._attempt("put", bucket, key, call)
 
     def _store(self, bucket: str) -> "S3Store":
         with self._lock:
@@ -167,7 +155,7 @@ class Storage:
                 self._stores[bucket] = _connect(bucket)
             return self._stores[bucket]
 
-    def _attempt(self, action: str, uri: str, call: Callable[[], T]) -> T:
+    def _attempt(self, action: str, bucket: str, key: str, call: Callable[["S3Store"], T]) -> T:
         """Call, and call again while S3 is unwell.
 
         Raises:
@@ -175,9 +163,10 @@ class Storage:
         """
         import obstore.exceptions
 
+        uri = f"s3://{bucket}/{key}"
         for number in range(len(self._delays) + 1):
             try:
-                return call()
+                return call(self._store(bucket))
             except (obstore.exceptions.BaseError, FileNotFoundError, ValueError) as error:
                 failure = explain(error, uri)
                 if not failure.retryable or number == len(self._delays):

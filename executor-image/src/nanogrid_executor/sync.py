@@ -22,7 +22,7 @@ from nanogrid_executor.plan import Planned, SyncError, plan_input, refuse_confli
 from nanogrid_executor.s3 import Object, Received, Storage, StorageError
 
 WORKERS: Final = 16
-MESSAGE_CAP_BYTES: Final = 3000  # JSON may escape some of it; the kubelet keeps 4,096
+MESSAGE_CAPS: Final = (3000, 600)  # the second for text that JSON makes six times as long
 ARCHIVE_NAME: Final = "code.zip"
 MANY: Final = 10
 
@@ -89,7 +89,7 @@ class Sync:
         if source.key is not None:
             return [self.storage.head(source.bucket, source.key)]
         prefix = (source.prefix or "").rstrip("/")
-        found = self.storage.list(source.bucket, prefix)
+        found = self.storage.listing(source.bucket, prefix)
         return [item for item in found if not self._is_marker(source.bucket, prefix, item)]
 
     def _is_marker(self, bucket: str, prefix: str, item: Object) -> bool:
@@ -255,7 +255,16 @@ def run(
         traceback.print_exc(file=sys.stdout)
         reason, message = Reason.SYNC_FAILED, f"{type(error).__name__}: {error}"
     log("sync-failed", reason=reason, message=message)
-    return wire.SyncFailure(reason=reason.value, message=shorten_text(message, MESSAGE_CAP_BYTES))
+    return _fitting(reason, message)
+
+
+def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
+    """A failure that the kubelet will not cut."""
+    for cap in MESSAGE_CAPS:
+        failure = wire.SyncFailure(reason=reason.value, message=shorten_text(message, cap))
+        if len(wire.dumps(failure).encode()) <= wire.TERMINATION_CAP_BYTES:
+            break
+    return failure
 
 
 def main(paths: Paths) -> int:
