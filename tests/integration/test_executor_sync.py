@@ -164,6 +164,7 @@ def test_s3_down(s3: S3Server, paths: Paths, monkeypatch: pytest.MonkeyPatch) ->
     outcome = sync.run(task, paths, lambda: Storage(pause=waits.append))
     assert isinstance(outcome, wire.SyncFailure)
     assert outcome.reason == Reason.STORAGE_UNAVAILABLE.value
+    assert "no answer from http://127.0.0.1:1: Connection refused" in outcome.message
     assert all(low <= wait <= low * 1.25 for wait, low in zip(waits, (1, 2, 4), strict=True))
 
 

@@ -34,6 +34,8 @@ PARTS_AT_ONCE: Final = 4
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
 _TEXT: Final = re.compile(r"<Message>([^<]*)</Message>")
+_SERVER: Final = re.compile(r"Error performing \w+ (\w+://[^/\s]+)")
+_CAUSE: Final = re.compile(r'\b(?:message|error): "([^"]+)"')
 # S3 answers these with 400, and they are about who asks, not about what is asked.
 _DENIED_CODES: Final = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "AccessDenied")
 _INSTANCE_METADATA: Final = "169.254.169.254"
@@ -241,4 +243,9 @@ def _said(text: str, status: str, code: str) -> str:
     message = _first(_TEXT, text)
     if code:
         return f"{code}: {message}" if message else code
-    return f"HTTP status {status}" if status else text.splitlines()[0][:300]
+    if status:
+        return f"HTTP status {status}"
+    cause = _first(_CAUSE, text)
+    if cause:  # the operating system's word: refused, unknown name, ...
+        return f"no answer from {_first(_SERVER, text)}: {cause}"
+    return text.splitlines()[0][:300]
