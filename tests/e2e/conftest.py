@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripts.devaccess import DevAccess, dev_access
 
 from e2e.support import KubectlError, Namespace, kubectl
-from scripts.devaccess import DevAccess, dev_access
 
 RELEASE, RELEASE_NAMESPACE = "nanogrid", "nanogrid-system"
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))
@@ -21,9 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
     if call.when == "call":
         item.stash[FAILED] = report.failed
@@ -37,9 +35,7 @@ FAILED = pytest.StashKey[bool]()
 def cluster() -> None:
     """The chart is installed and ready; `make test-e2e` sees to that."""
     try:
-        kubectl(
-            "-n", RELEASE_NAMESPACE, "rollout", "status", f"deploy/{RELEASE}", "--timeout=60s"
-        )
+        kubectl("-n", RELEASE_NAMESPACE, "rollout", "status", f"deploy/{RELEASE}", "--timeout=60s")
     except KubectlError as e:
         pytest.fail(f"no cluster with the chart: run `make deploy` first ({e})", pytrace=False)
 

@@ -111,13 +111,21 @@ def test_user_code_sees_no_credential(namespace: Namespace) -> None:
     assert (agent["name"], sandbox["name"]) == ("agent", "sandbox")
     assert "AWS_SECRET_ACCESS_KEY" in [e["name"] for e in agent["env"]]
     assert secret in namespace.kubectl(
-        "get", "secret", "nanogrid-s3", "-o", "go-template={{.data.AWS_SECRET_ACCESS_KEY|base64decode}}"
+        "get",
+        "secret",
+        "nanogrid-s3",
+        "-o",
+        "go-template={{.data.AWS_SECRET_ACCESS_KEY|base64decode}}",
     )
 
     assert secret not in status["result"]["stdout"]
     assert not [k for k in found["env"] if k.startswith(("AWS_", "NANOGRID_", "KUBERNETES_"))]
     assert found["token"] is False
-    assert (found["CapEff"], found["NoNewPrivs"], found["Seccomp"]) == ("0000000000000000", "1", "2")
+    assert (found["CapEff"], found["NoNewPrivs"], found["Seccomp"]) == (
+        "0000000000000000",
+        "1",
+        "2",
+    )
     assert found["Uid"] == "65532"
     assert found["root"] == "Read-only file system"
     assert found["launcher"] in ("Permission denied", "Operation not permitted")

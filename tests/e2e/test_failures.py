@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from scripts.devaccess import DevAccess
 
 from e2e.support import Namespace, condition, eventually, inline, job, zip_of
 from nanogrid import names
-from scripts.devaccess import DevAccess
 
 # Leaves a trace that anybody can check: the marker is uploaded if and only if code ran.
 MARKER = "open('output/marker', 'w').write('ran')"
@@ -26,6 +26,13 @@ def assert_never_ran(namespace: Namespace, dev: DevAccess, name: str, request_id
     assert "running" not in state
     started = (state.get("terminated") or {}).get("startedAt")
     assert not started, f"the sandbox container was started: {state}"
+
+
+def wrong_s3_keys(namespace: Namespace) -> None:
+    """Give the namespace keys of its own that S3 does not know; the operator leaves them alone."""
+    keys = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "else"}
+    words = [f"--from-literal={name}={value}" for name, value in keys.items()]
+    namespace.kubectl("create", "secret", "generic", "nanogrid-s3", *words)
 
 
 def failed(status: dict[str, Any]) -> tuple[str, str, str]:
@@ -89,10 +96,7 @@ def test_missing_input_is_named_and_nothing_runs(
 def test_wrong_s3_credentials_are_named_and_nothing_runs(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
-    namespace.kubectl(
-        "create", "secret", "generic", "nanogrid-s3",
-        "--from-literal=AWS_ACCESS_KEY_ID=somebody", "--from-literal=AWS_SECRET_ACCESS_KEY=else",
-    )  # fmt: skip
+    wrong_s3_keys(namespace)
     dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/a.txt", Body=b"a")
 
     status = namespace.run(
@@ -137,18 +141,19 @@ def test_memory_hog_is_named(namespace: Namespace) -> None:
     assert "limit" in status["result"]["optimizationTip"]
 
 
-def test_upload_failure_after_success_is_no_success(namespace: Namespace) -> None:
-    status = namespace.run(
-        inline(
-            "nowhere",
-            "open('output/a.txt', 'w').write('a')",
-            outputs={"s3": {"bucket": "no-such-bucket"}},
-        )
-    )
+def test_upload_failure_after_success_is_no_success(
+    namespace: Namespace, dev: DevAccess, request_id: str
+) -> None:
+    wrong_s3_keys(namespace)
+    code = "open('output/a.txt', 'w').write('a'); print('done')"
+    status = namespace.run(inline("nowhere", code, requestId=request_id))
 
     assert failed(status) == ("Failed", "OutputUploadFailed", "FAILED")
-    assert status["result"]["exitCode"] == 0
+    assert (status["result"]["exitCode"], status["result"]["stdout"]) == (0, "done\n")
     assert condition(status, "OutputsUploaded")["status"] == "False"
+    # S3 did not take the result either; Redis has it all the same.
+    assert markers(dev, request_id) == []
+    assert dev.redis().get(names.result_key(request_id))
 
 
 def test_unschedulable_job_says_so_and_ends(namespace: Namespace) -> None:

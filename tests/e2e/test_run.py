@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from examples.sales.generate import csv_bytes
+from scripts.devaccess import DevAccess
 
 from e2e.support import (
     Namespace,
@@ -18,9 +20,7 @@ from e2e.support import (
     kubectl,
     zip_of,
 )
-from examples.sales.generate import generate
 from nanogrid import names
-from scripts.devaccess import DevAccess
 
 EXAMPLES = Path("examples")
 
@@ -75,7 +75,7 @@ def test_command_args_env_and_stdin_reach_the_code(namespace: Namespace) -> None
 def test_sales_job_totals_the_csv_everywhere(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
-    data = generate()
+    data = csv_bytes()
     total = sum(int(row["금액"]) for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
     function = zip_of(main__py=(EXAMPLES / "sales/function/main.py").read_text())
     dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/v1.zip", Body=function)
@@ -177,7 +177,9 @@ def test_long_job_shows_running(namespace: Namespace) -> None:
 
 def test_deleted_job_takes_its_pod_along(namespace: Namespace) -> None:
     namespace.apply(inline("gone", "import time; time.sleep(600)"))
-    eventually("the code runs", lambda: namespace.pods("gone") and namespace.sandbox("gone").get("running"))
+    eventually(
+        "the code runs", lambda: namespace.pods("gone") and namespace.sandbox("gone").get("running")
+    )
 
     namespace.kubectl("delete", "ej", "gone")
 
@@ -189,7 +191,10 @@ def test_operator_restart_in_the_middle_gives_one_result(
 ) -> None:
     code = "import time; print('begin', flush=True); time.sleep(8); print('end')"
     namespace.apply(inline("survivor", code, requestId=request_id))
-    eventually("the code runs", lambda: namespace.pods("survivor") and namespace.sandbox("survivor").get("running"))
+    eventually(
+        "the code runs",
+        lambda: namespace.pods("survivor") and namespace.sandbox("survivor").get("running"),
+    )
 
     operator = kubectl(
         "-n", "nanogrid-system", "get", "pods", "-o", "name",

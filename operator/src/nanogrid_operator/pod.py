@@ -313,10 +313,10 @@ def _resources(spec: Spec, settings: Settings) -> tuple[dict[str, str], dict[str
     limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
     requests: dict[str, str] = {}
     if given and given.limits:
-        limits.update({k: str(v) for k, v in given.limits.items()})
-        requests = {k: str(v) for k, v in given.limits.items()}
+        limits |= given.limits.amounts()
+        requests |= given.limits.amounts()
     if given and given.requests:
-        requests.update({k: str(v) for k, v in given.requests.items()})
+        requests |= given.requests.amounts()
     if "cpu" not in requests:
         small = min((limits["cpu"], settings.cpu_request), key=quantity)
         requests["cpu"] = small

@@ -240,14 +240,25 @@ class Runtime(Model):
     )
 
 
+class ResourceList(Model):
+    """Amounts of what a container may use."""
+
+    cpu: Quantity | None = Field(None, description="Cores, for example '1' or 500m.")
+    memory: Quantity | None = Field(None, description="Bytes, for example 256Mi.")
+
+    def amounts(self) -> dict[str, str]:
+        """The amounts that are given, by name."""
+        return {name: str(value) for name, value in self if value is not None}
+
+
 class Resources(Model):
     """Resources of the sandbox container."""
 
-    limits: Annotated[dict[Literal["cpu", "memory"], Quantity], Field(max_length=2)] | None = Field(
+    limits: ResourceList | None = Field(
         None, description="Most cpu and memory, for example {cpu: '1', memory: 256Mi}."
     )
-    requests: Annotated[dict[Literal["cpu", "memory"], Quantity], Field(max_length=2)] | None = (
-        Field(None, description="Reserved cpu and memory; default is the limits.")
+    requests: ResourceList | None = Field(
+        None, description="Reserved cpu and memory; default is the limits."
     )
 
 

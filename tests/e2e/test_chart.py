@@ -1,0 +1,117 @@
+"""The chart as a platform team meets it: lint, rendered rights and security, refusals that help."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.support import Json
+
+CHART = "helm/nanogrid-operator"
+REAL = {
+    "s3": {"bucket": "jobs", "existingSecret": "s3-keys"},
+    "redis": {"url": "rediss://redis:6379/0", "existingSecret": "redis-auth"},
+}
+DEV = {"devServices": {"enabled": True}}
+
+
+def helm(*words: str, values: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["helm", *words, "--values", "-"], input=json.dumps(values), capture_output=True, text=True
+    )
+
+
+def render(values: dict[str, Any]) -> list[Json]:
+    done = helm("template", "nanogrid", CHART, "--namespace", "platform", values=values)
+    assert done.returncode == 0, done.stderr
+    return [d for d in yaml.safe_load_all(done.stdout) if d]
+
+
+def of_kind(kind: str, documents: list[Json]) -> list[Json]:
+    return [d for d in documents if d["kind"] == kind]
+
+
+@pytest.mark.parametrize("values", [REAL, DEV, REAL | {"watchNamespaces": ["a", "b"]}])
+def test_lint_is_clean(values: dict[str, Any]) -> None:
+    done = helm("lint", "--strict", CHART, values=values)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "s3.bucket is needed"),
+        ({"s3": {"bucket": "jobs"}}, "redis.url is needed"),
+        (REAL | {"s3": {"buckt": "jobs"}}, "buckt"),
+        (REAL | {"redis": {"url": "redis.example:6379"}}, "url"),
+        (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+    ],
+)
+def test_wrong_values_are_refused_with_a_cure(values: dict[str, Any], message: str) -> None:
+    done = helm("template", "nanogrid", CHART, values=values)
+
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+JOBS = [
+    (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch"], None),
+    (["nanogrid.io"], ["executionjobs/status"], ["patch"], None),
+    ([""], ["pods"], ["get", "list", "watch", "create", "delete"], None),
+]
+SECRETS = [
+    ([""], ["secrets"], ["create"], None),
+    ([""], ["secrets"], ["get", "patch"], ["nanogrid-s3"]),
+]
+REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
+
+
+def rules(role: Json) -> list[Any]:
+    return [
+        (r["apiGroups"], r["resources"], r["verbs"], r.get("resourceNames")) for r in role["rules"]
+    ]
+
+
+def test_rights_are_exactly_the_reviewed_ones() -> None:
+    roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(REAL))}
+
+    assert roles == {"nanogrid": JOBS + SECRETS, "nanogrid-tokenreview": REVIEW}
+
+
+def test_with_a_role_for_s3_there_are_no_rights_on_secrets() -> None:
+    values = REAL | {"s3": {"bucket": "jobs"}}
+    roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
+
+    assert roles["nanogrid"] == JOBS
+
+
+def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_review() -> None:
+    documents = render(REAL | {"watchNamespaces": ["a", "b"]})
+
+    assert [r["metadata"]["namespace"] for r in of_kind("Role", documents)] == ["a", "b"]
+    assert [r["metadata"]["name"] for r in of_kind("ClusterRole", documents)] == [
+        "nanogrid-tokenreview"
+    ]
+
+
+def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
+    (crd,) = of_kind("CustomResourceDefinition", render(REAL))
+
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert not of_kind("CustomResourceDefinition", render(REAL | {"crds": {"install": False}}))
+
+
+def test_every_pod_is_restricted() -> None:
+    for deployment in of_kind("Deployment", render(DEV)):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
