@@ -26,7 +26,14 @@ READY_SECONDS = 60
 def s3_server() -> Iterator[S3Server]:
     directory = tempfile.mkdtemp(prefix="weed")
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer", "admin")}
-    command = ["weed", "mini", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    command = [
+        "weed",
+        f"-logdir={directory}",
+        "mini",
+        f"-dir={directory}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+    ]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
     command += ["-master.telemetry=false", f"-bucket={BUCKET}"]
