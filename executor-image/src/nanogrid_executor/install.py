@@ -15,10 +15,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-LAUNCHER_DIR: Final = "/opt/nanogrid/launcher"
-SYNC_COMMAND: Final = ("python3", "-m", "nanogrid_executor", "sync")
-AGENT_COMMAND: Final = ("python3", "-m", "nanogrid_executor", "agent")
-SANDBOX_COMMAND: Final = ("python3", "-I", "-S", LAUNCHER_DIR)
 
 MODULES: Final = ("__init__", "execute", "frames", "launcher", "measure", "spawn")
 MAIN: Final = """\
