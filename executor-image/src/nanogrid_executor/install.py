@@ -15,7 +15,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-
 MODULES: Final = ("__init__", "execute", "frames", "launcher", "measure", "spawn")
 MAIN: Final = """\
 import sys
