@@ -73,7 +73,7 @@ undeploy: ## uninstall the chart; the CRD and its jobs are kept
 
 bench: deploy ## latency of an inline job beside a bare pod, interleaved
 	@$(USE_CLUSTER)
-	$(UV) run --frozen python tests/bench/latency.py $(ARGS)
+	$(UV) run --frozen python -m tests.bench.latency $(ARGS)
 
 clean: ## remove what builds left in the checkout; the cluster's cache stays
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

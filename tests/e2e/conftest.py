@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripts.devaccess import DevAccess, dev_access
 
 from e2e.support import KubectlError, Namespace, kubectl
+from scripts.devaccess import DevAccess, dev_access
 
 RELEASE, RELEASE_NAMESPACE = "nanogrid", "nanogrid-system"
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from scripts.devaccess import DevAccess
 
 from e2e.support import Namespace, condition, eventually, inline, job, zip_of
 from nanogrid import names
+from scripts.devaccess import DevAccess
 
 # Leaves a trace that anybody can check: the marker is uploaded if and only if code ran.
 MARKER = "open('output/marker', 'w').write('ran')"

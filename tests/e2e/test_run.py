@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from examples.sales.generate import csv_bytes
-from scripts.devaccess import DevAccess
 
 from e2e.support import (
     Namespace,
@@ -20,7 +18,9 @@ from e2e.support import (
     kubectl,
     zip_of,
 )
+from examples.sales.generate import csv_bytes
 from nanogrid import names
+from scripts.devaccess import DevAccess
 
 EXAMPLES = Path("examples")
 
