@@ -263,7 +263,12 @@ def test_outputs_and_result_are_stored(run: Any, s3: S3Server) -> None:
     ended = run(OUTPUTS, bucket=BUCKET, output_bucket=BUCKET)
     result = wire.loads(wire.Result, s3.get(names.result_object("r-1")))
     assert result.status == "SUCCESS", ended.agent_log
-    assert result.output_files == ["large.tar.gz", "report.json", "차트/매출.png"]
+    prefix = f"s3://{BUCKET}/outputs/r-1/"
+    assert result.output_files == [
+        f"{prefix}large.tar.gz",
+        f"{prefix}report.json",
+        f"{prefix}차트/매출.png",
+    ]
     types = {file.path: file.content_type for file in result.outputs}
     assert types["large.tar.gz"] == "application/gzip"
     assert types["report.json"] == "application/json"
@@ -283,7 +288,8 @@ def test_outputs_and_result_are_stored(run: Any, s3: S3Server) -> None:
 def test_outputs_of_a_failed_run_are_stored_too(run: Any, s3: S3Server) -> None:
     code = "open('output/partial.txt', 'w').write('x'); raise SystemExit(1)"
     result = run(code, bucket=BUCKET, output_bucket=BUCKET, request_id="r-2").result
-    assert (result.reason, result.output_files) == ("NonZeroExit", ["partial.txt"])
+    assert result.reason == "NonZeroExit"
+    assert result.output_files == [f"s3://{BUCKET}/outputs/r-1/partial.txt"]
 
 
 def test_outputs_without_a_bucket_fail_the_job(run: Any) -> None:

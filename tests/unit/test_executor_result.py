@@ -81,7 +81,7 @@ def test_a_complete_report() -> None:
     assert (got.status, got.exit_code, got.function_id) == ("SUCCESS", 0, "f1")
     assert got.stdout == "합계 157,685,452\n"
     assert (got.peak_memory_bytes, got.peak_memory_mb) == (20 * MEGABYTE + 1, 21)
-    assert got.output_files == ["차트/매출.png"]
+    assert got.output_files == [FILE.url]
     assert got.message == "Outputs left out: link is a symbolic link."
     assert got.timings == wire.Timings(
         sync_millis=90, start_millis=4, execution_millis=1200, upload_millis=15

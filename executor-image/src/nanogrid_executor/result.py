@@ -71,7 +71,7 @@ def build(
         stderr_bytes=execution.stderr.count,
         stdout_truncated=execution.stdout.truncated,
         stderr_truncated=execution.stderr.truncated,
-        output_files=[file.path for file in stored.files],
+        output_files=[file.url for file in stored.files],
         outputs=stored.files,
         timings=wire.Timings(
             sync_millis=inputs.duration_millis if inputs else None,
