@@ -177,7 +177,8 @@ class Demo:
         else:
             self.out.line("   The operator has written no status yet.")
         for c in status.get("conditions", []):
-            self.out.line(f"   {c['type']:<16} {c['status']:<8} {c['reason']:<20} {c['message']}")
+            said = "" if c["message"] == status.get("message") else c["message"]
+            self.out.line(f"   {c['type']:<16} {c['status']:<8} {c['reason']:<20} {said}".rstrip())
         if stderr := run.result.get("stderr"):
             self.out.block(f"\nstderr of the code:\n{stderr}")
         if pod := run.pod or status.get("podName"):

@@ -203,7 +203,7 @@ class _PortForward:
             self._stop()
             time.sleep(0.3)
             self._start()
-        reason = " ".join(self._said) or "kubectl said nothing"
+        reason = "; ".join(dict.fromkeys(self._said)) or "kubectl said nothing"
         raise AccessError(f"no way to {self._target} within {READY_SECONDS:.0f} s: {reason}")
 
     def _start(self) -> None:

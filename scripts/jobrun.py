@@ -21,7 +21,7 @@ from scripts.devaccess import AccessError, DevAccess, kubectl
 
 MESSAGE_SECONDS: Final = 5.0  # how long a message may come after the final status
 
-Event = tuple[str, float, Any]  # what (job, pod, message or lost), when, and the thing itself
+Event = tuple[str, float, Any]  # what (see JobRun.on), when, and the thing itself
 Events = queue.SimpleQueue[Event]
 Step = Callable[[float, str], None]  # told the seconds since `kubectl apply` began, and a text
 
@@ -67,7 +67,9 @@ class JobRun:
         elif what == "message":
             self.message, self.message_seconds = thing, at
             self.step(at, f"the subscriber has the result: {len(thing.encode()):,} bytes")
-        else:
+        elif what == "applied":
+            self.step(at, f"applied: {thing}")
+        elif what == "lost":
             self.step(at, f"the subscriber lost Redis: {thing}")
 
     def _on_job(self, job: dict[str, Any], at: float) -> None:
@@ -75,9 +77,9 @@ class JobRun:
         phase = self.status.get("phase")
         conditions = self.status.get("conditions", [])
         if any(c["type"] == "Finished" and c["status"] == "True" for c in conditions):
-            self._once(
-                at, f"{phase}: {self.status['reason']}, exit code {self.result.get('exitCode')}"
-            )
+            code = self.result.get("exitCode")
+            end = "no exit code" if code is None else f"exit code {code}"
+            self._once(at, f"{phase}: {self.status['reason']}, {end}")
             self.finished_seconds = self.finished_seconds or at
         elif phase:
             self._once(at, f"status: {phase}")
@@ -127,7 +129,8 @@ def run_job(
         stack.enter_context(Watch("pod", events, "-n", namespace, "pods", its))
         started = time.monotonic()
         kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest))
-        step(time.monotonic() - started, f"applied: {names.SHORT_NAME}/{name}")
+        # By way of the queue: the pod is often there before kubectl has ended.
+        events.put(("applied", time.monotonic(), f"{names.SHORT_NAME}/{name}"))
         _follow(run, events, started, timeout)
     return run
 
