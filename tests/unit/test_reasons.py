@@ -1,0 +1,78 @@
+"""Every reason says what happened and how to mend it, in sentences that read well."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanogrid.reasons import HELP, Reason, reasons_markdown, sentence
+from unit.builders import ROOT
+
+
+def test_every_reason_has_its_help_and_nothing_else_has() -> None:
+    assert list(HELP) == list(Reason)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_is_one_camel_case_word_as_conditions_want_it(reason: Reason) -> None:
+    assert re.fullmatch(r"[A-Z][A-Za-z0-9]{2,63}", reason.value)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_meaning_is_a_whole_sentence_and_there_is_a_cure(reason: Reason) -> None:
+    meaning, cure = HELP[reason]
+
+    assert meaning[0].isupper()
+    assert meaning.endswith(".")
+    assert cure
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize(
+    "detail", ["", "exit code 3", "pods is forbidden: exceeded quota.", " 3 found, 5 expected. "]
+)
+def test_a_sentence_has_no_double_period_and_no_double_space(reason: Reason, detail: str) -> None:
+    text = sentence(reason, detail)
+
+    assert not re.search(r"[^'.]\.\.", text)
+    assert "  " not in text
+    assert text == text.strip()
+
+
+def test_the_detail_stands_between_what_happened_and_the_cure() -> None:
+    text = sentence(Reason.INPUT_TOO_LARGE, "sales has 5 GiB, at most 1 GiB allowed")
+
+    assert text == (
+        "An input is larger than its maxBytes; the code did not run. "
+        "sales has 5 GiB, at most 1 GiB allowed. Raise maxBytes, or narrow the prefix."
+    )
+
+
+@pytest.mark.parametrize("reason", [Reason.COMPLETED, Reason.SYNCING])
+def test_what_needs_no_cure_advises_nothing(reason: Reason) -> None:
+    assert sentence(reason) == HELP[reason].meaning
+
+
+@pytest.mark.parametrize("detail", [".", "...", " . "])
+@pytest.mark.xfail(strict=True, reason="only the stripped-empty detail is left out, not '.'")
+def test_a_detail_of_periods_alone_leaves_no_lone_period(detail: str) -> None:
+    assert " ." not in sentence(Reason.EVICTED, detail)
+
+
+@given(st.sampled_from(list(Reason)), st.text(max_size=50))
+def test_whatever_the_detail_the_meaning_comes_first(reason: Reason, detail: str) -> None:
+    assert sentence(reason, detail).startswith(HELP[reason].meaning)
+
+
+def test_the_docs_table_has_a_row_of_three_cells_for_each_reason() -> None:
+    rows = [line for line in reasons_markdown().splitlines() if line.startswith("| `")]
+
+    assert [row.split("`")[1] for row in rows] == [reason.value for reason in Reason]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
+
+
+def test_the_docs_on_disk_are_up_to_date() -> None:
+    on_disk = (ROOT / "docs/reasons.md").read_text(encoding="utf-8")
+
+    assert on_disk == reasons_markdown()
