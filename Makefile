@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 .PHONY: help setup demo test test-unit test-integration test-e2e lint format manifests \
-        cluster-up cluster-down cluster-status images deploy undeploy bench clean
+        cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
@@ -55,6 +55,9 @@ cluster-up: ## use $$KUBECONFIG, or make (or reuse) a kind cluster
 
 cluster-down: ## remove the cluster; stop only what cluster-up started
 	@$(CLUSTER) down
+
+cluster-env: ## print what to eval for kubectl: eval "$$(make -s cluster-env)"
+	@$(CLUSTER) env
 
 cluster-status: ## what is there
 	@$(CLUSTER) status

@@ -293,7 +293,7 @@ class Demo:
         python = os.path.relpath(sys.executable)
         self.out.title("Look further, and clean up")
         self.out.block(
-            'eval "$(cd tests && python3 -m cluster env)"    # this cluster, and its kubectl\n'
+            'eval "$(make -s cluster-env)"    # this cluster, and its kubectl\n'
             f"{here} get {names.SHORT_NAME} {sales['name']} -o yaml\n"
             f"{here} logs {sales['podName']} --all-containers\n"
             f"{python} scripts/devaccess.py get outputs/{sales['requestId']}/categories.csv\n"

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from nanogrid import names, wire
 from nanogrid.job import Phase
@@ -12,7 +11,6 @@ from nanogrid_operator.facts import Ended, Job, Json, Pod
 STATUS_STREAM_CAP = 8 * 1024  # characters of stdout and of stderr on the CR
 STATUS_OUTPUTS_CAP = 100
 MESSAGE_CAP = 1024
-SIGKILL_EXIT = 137
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +169,9 @@ def human_millis(millis: int) -> str:
 
 
 def human_bytes(count: int) -> str:
-    """41Mi, 2.5Gi: binary units as in Kubernetes quantities."""
+    """41Mi, 2.5Gi: binary units as in Kubernetes quantities; Mi are rounded up as peakMemoryMB is."""
     if count < 1 << 30:
-        return f"{max(1, round(count / (1 << 20)))}Mi"
+        return f"{-(-count // (1 << 20))}Mi"
     return f"{count / (1 << 30):.1f}Gi"
 
 
@@ -233,6 +231,11 @@ def for_status(result: wire.Result) -> Json:
     return data
 
 
+def shortened(kept: wire.Result) -> bool:
+    """Whether the CR's copy of a result may lack outputs."""
+    return len(kept.outputs) >= STATUS_OUTPUTS_CAP
+
+
 _SYNC_REASONS = {
     Reason.INPUT_NOT_FOUND,
     Reason.INPUT_ACCESS_DENIED,
@@ -288,7 +291,9 @@ def delivery_fact(delivery: Delivery) -> tuple[str, bool, Reason, str]:
     if delivery.state == "Delivered":
         nobody = delivery.receivers == 0
         reason = Reason.NO_SUBSCRIBER if nobody else Reason.DELIVERED
-        return ("ResultDelivered", True, reason, f"{delivery.receivers or 0} subscribers")
+        count = delivery.receivers or 0
+        text = f"{count} subscriber{'' if count == 1 else 's'}"
+        return ("ResultDelivered", True, reason, delivery.message or text)
     if delivery.state == "Conflict":
         return ("ResultDelivered", False, Reason.REQUEST_ID_CONFLICT, delivery.message)
     return ("ResultDelivered", False, Reason.REDIS_UNAVAILABLE, delivery.message)
@@ -314,8 +319,3 @@ def delivered_status(job: Job, delivery: Delivery, now: float) -> Json:
     fresh = condition(job, *delivery_fact(delivery), now)
     others = [c for c in job.status.get("conditions") or [] if c["type"] != fresh["type"]]
     return {"conditions": [*others, fresh], "delivery": delivery_status(delivery)}
-
-
-def stored_result(data: Any) -> str:
-    """The JSON text of a result kept on a CR, for a delivery after the operator lost its memory."""
-    return wire.dumps(wire.from_dict(wire.Result, data))

@@ -201,11 +201,7 @@ class Reconciler:
             self.queue.retry(job.uid)
 
     async def _deliver(self, job: Job) -> None:
-        stored = await self.results.load(job.request_id)
-        kept = wire.from_dict(wire.Result, job.status["result"])
-        # S3 holds the streams whole; the CR holds what was decided.
-        whole = stored is not None and (stored.job.uid, stored.reason) == (job.uid, kept.reason)
-        delivery = await self.publisher.publish(stored if stored and whole else kept)
+        delivery = await self.publisher.publish(await self._whole_result(job))
         if delivery.state == "Pending":
             delay = self.queue.retry(job.uid)
             log.warning(
@@ -214,6 +210,19 @@ class Reconciler:
             return
         await self._write(job, outcome.delivered_status(job, delivery, self.clock()))
         log.info("job %s/%s uid=%s: delivered late", job.namespace, job.name, job.uid)
+
+    async def _whole_result(self, job: Job) -> wire.Result:
+        """The result as it was decided; from S3 where the CR keeps a shortened copy only."""
+        kept = wire.from_dict(wire.Result, job.status["result"])
+        if not (kept.stdout_truncated or kept.stderr_truncated or outcome.shortened(kept)):
+            return kept
+        try:
+            stored = await self.results.load(job.request_id)
+        except S3Error as e:
+            log.warning("job uid=%s: delivering the CR's copy of the result: %s", job.uid, e)
+            return kept
+        same = stored is not None and (stored.job.uid, stored.reason) == (job.uid, kept.reason)
+        return stored if stored is not None and same else kept
 
     async def _write(self, job: Job, status: Json) -> None:
         """Write the status; a concurrent change is a conflict, and decided anew."""

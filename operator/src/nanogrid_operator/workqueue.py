@@ -24,6 +24,7 @@ class WorkQueue:
         self._active: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = defaultdict(int)
+        self._retried: set[str] = set()  # keys whose present worker asked for a retry
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -47,14 +48,19 @@ class WorkQueue:
         """Hand out the key again after a back-off; returns the delay in seconds."""
         failures = self._failures[key]
         self._failures[key] = failures + 1
+        self._retried.add(key)
         delay = min(CAP_SECONDS, BASE_SECONDS * (1 << min(failures, 12)))
         delay *= random.uniform(0.8, 1.2)  # noqa: S311 jitter, not a secret
         self.add(key, delay)
         return delay
 
     def forget(self, key: str) -> None:
-        """The key went well: its next failure starts at the shortest back-off."""
-        self._failures.pop(key, None)
+        """The key went well: its next failure starts at the shortest back-off.
+
+        Without effect when this turn asked for a retry, as an undelivered result does.
+        """
+        if key not in self._retried:
+            self._failures.pop(key, None)
 
     async def get(self) -> str:
         """The next key; call :meth:`done` when finished with it."""
@@ -66,6 +72,7 @@ class WorkQueue:
     def done(self, key: str) -> None:
         """The worker is finished with the key."""
         self._active.discard(key)
+        self._retried.discard(key)
         if key in self._again:
             self._again.discard(key)
             self._enqueue(key)

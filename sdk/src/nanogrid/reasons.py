@@ -100,7 +100,7 @@ HELP: dict[Reason, Help] = {
     ),
     R.INPUT_NOT_FOUND: Help(
         "An S3 key does not exist, or a prefix holds no (or too few) files; the code did not run.",
-        "Compare bucket, key and prefix in the message with `aws s3 ls`; upload the input first.",
+        "Compare bucket, key and prefix in the message with `aws s3 ls`; upload what is missing.",
     ),
     R.INPUT_ACCESS_DENIED: Help(
         "S3 refused the credentials; the code did not run.",
