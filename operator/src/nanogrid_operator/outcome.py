@@ -169,7 +169,7 @@ def human_millis(millis: int) -> str:
 
 
 def human_bytes(count: int) -> str:
-    """41Mi, 2.5Gi: binary units as in Kubernetes quantities; Mi are rounded up as peakMemoryMB is."""
+    """41Mi, 2.5Gi: binary units as in Kubernetes; Mi are rounded up, as peakMemoryMB is."""
     if count < 1 << 30:
         return f"{-(-count // (1 << 20))}Mi"
     return f"{count / (1 << 30):.1f}Gi"
