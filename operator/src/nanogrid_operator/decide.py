@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanogrid import names, wire
-from nanogrid.job import Phase, Timeouts
 from nanogrid.reasons import Reason, sentence
+from nanogrid.spec_run import Timeouts
+from nanogrid.status import Phase
 from nanogrid_operator import outcome
 from nanogrid_operator.facts import Job, Pod
 from nanogrid_operator.outcome import Outcome

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from nanogrid import names
-from nanogrid.job import ExecutionJob, Phase
+from nanogrid.job import ExecutionJob
+from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
 
 Json = dict[str, Any]

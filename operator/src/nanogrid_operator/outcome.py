@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from nanogrid import names, wire
-from nanogrid.job import Phase
 from nanogrid.reasons import Reason, sentence
+from nanogrid.status import Phase
 from nanogrid_operator.facts import Ended, Job, Json, Pod
 
 STATUS_STREAM_CAP = 8 * 1024  # characters of stdout and of stderr on the CR

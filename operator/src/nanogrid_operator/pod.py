@@ -10,7 +10,9 @@ import hashlib
 from typing import Any
 
 from nanogrid import names, wire
-from nanogrid.job import ExecutionJob, S3Location, Spec, Timeouts
+from nanogrid.job import ExecutionJob, Spec
+from nanogrid.spec_data import S3Location
+from nanogrid.spec_run import Timeouts
 from nanogrid_operator.quantity import quantity
 from nanogrid_operator.settings import Settings
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from nanogrid import names
-from nanogrid.job import Spec, Status
+from nanogrid.job import Spec
 from nanogrid.reasons import reasons_markdown
+from nanogrid.status import Status
 
 PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "PHASE", "type": "string", "jsonPath": ".status.phase"},

@@ -70,6 +70,20 @@ def result_object(request_id: str) -> str:
     return f"results/{request_id}/result.json"
 
 
+def manifest_object(request_id: str) -> str:
+    """The key of the manifest that proves one request's inputs."""
+    return f"results/{request_id}/manifest.json"
+
+
+def stream_object(request_id: str, stream: str) -> str:
+    """The key of one request's full stdout or stderr."""
+    return f"results/{request_id}/{stream}.txt"
+
+
+# Below this, in the outputs' prefix, go the files of a run that failed.
+PARTIAL_PREFIX: Final = ".partial/"
+
+
 def outputs_prefix(request_id: str) -> str:
     """The default prefix, ending in a slash, of one request's output files."""
     return f"outputs/{request_id}/"

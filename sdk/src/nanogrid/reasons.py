@@ -40,9 +40,18 @@ class Reason(StrEnum):
     UNSAFE_ARCHIVE = "UnsafeArchive"
     ARCHIVE_TOO_LARGE = "ArchiveTooLarge"
     SYNC_FAILED = "SyncFailed"
+    INPUT_SYNC_TIMEOUT = "InputSyncTimeout"
 
     # Outputs.
     OUTPUT_UPLOAD_FAILED = "OutputUploadFailed"
+
+    # Stopped from outside.
+    CANCELLED = "Cancelled"
+    TERMINATED = "Terminated"
+    SUSPENDED = "Suspended"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
 
     # The pod.
     INVALID_SPEC = "InvalidSpec"
@@ -56,11 +65,14 @@ class Reason(StrEnum):
     EVICTED = "Evicted"
     POD_LOST = "PodLost"
     SANDBOX_LOST = "SandboxLost"
+    RUNTIME_INVALID = "RuntimeInvalid"
     AGENT_FAILED = "AgentFailed"
     RESULT_MISMATCH = "ResultMismatch"
 
     # Progress of a job that has not ended.
     POD_CREATED = "PodCreated"
+    RETRYING = "Retrying"
+    STOPPING = "Stopping"
     SYNCING = "Syncing"
     EXECUTING = "Executing"
 
@@ -146,6 +158,29 @@ HELP: dict[Reason, Help] = {
     R.SYNC_FAILED: Help(
         "The sync container ended without saying why.", "kubectl logs POD -c sync-input"
     ),
+    R.INPUT_SYNC_TIMEOUT: Help(
+        "Copying the inputs took longer than spec.timeouts.inputSyncSeconds; the code did not run.",
+        "Raise the timeout, or copy less.",
+    ),
+    R.CANCELLED: Help(
+        "spec.cancel was set: the code was stopped; what it had written is stored.",
+        "Create a new job to run it again.",
+    ),
+    R.TERMINATED: Help(
+        "The pod was told to stop from outside; the code was stopped before it had ended.",
+        "See the pod's events for who deleted or drained it; run again.",
+    ),
+    R.SUSPENDED: Help(
+        "spec.suspend is true: no pod runs for the job.", "Set spec.suspend to false to go on."
+    ),
+    R.PREEMPTED: Help(
+        "The scheduler gave the pod's place to one of higher priority.", "Run again."
+    ),
+    R.NODE_LOST: Help("The pod's node stopped answering.", "Run again, or allow retries."),
+    R.BACKOFF_LIMIT_EXCEEDED: Help(
+        "The job failed more often than spec.backoffLimit allows.",
+        "See status.attempts for how each attempt ended.",
+    ),
     R.OUTPUT_UPLOAD_FAILED: Help(
         "The code ended, but not all of its output files could be stored.",
         "Check S3; the exit code and stdout are kept in the result.",
@@ -184,6 +219,10 @@ HELP: dict[Reason, Help] = {
         "The sandbox container ended before the launcher could report.",
         "See the kubelet's reason in the message; run again.",
     ),
+    R.RUNTIME_INVALID: Help(
+        "The runtime image cannot run the launcher.",
+        "Build it on the executor image, or add python3 >= 3.11 to it; see docs/runtimes.md.",
+    ),
     R.AGENT_FAILED: Help(
         "The agent container ended without a result.", "kubectl logs POD -c agent"
     ),
@@ -191,6 +230,8 @@ HELP: dict[Reason, Help] = {
         "The reported result contradicts what the kubelet saw; it is not trusted.",
         "Treat the output as tampered with.",
     ),
+    R.RETRYING: Help("An attempt failed and another one follows.", "Wait."),
+    R.STOPPING: Help("The pod is being stopped; outputs are stored meanwhile.", "Wait."),
     R.POD_CREATED: Help("The pod is created and has not started.", "Wait."),
     R.SYNCING: Help("Inputs are being copied and verified.", "Wait."),
     R.EXECUTING: Help("The code runs.", "Wait."),

@@ -43,6 +43,7 @@ class S3Source:
     key: str | None = None
     prefix: str | None = None
     sha256: str | None = None
+    version_id: str | None = None
 
     def uri(self) -> str:
         """``s3://bucket/key`` as people write it."""
@@ -59,6 +60,26 @@ class Input:
     required: bool = True
     min_files: int = 1
     max_bytes: int | None = None
+    unpack: bool = False  # the one key is a ZIP whose files go to mount_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRules:
+    """Which files of the output directory are stored, where, and up to which caps.
+
+    Globs are matched against the path relative to the output directory; ``**`` crosses folders.
+    """
+
+    bucket: str
+    prefix: str
+    path: str
+    include: list[str] = field(default_factory=list)  # empty: all
+    exclude: list[str] = field(default_factory=list)
+    max_files: int = 1000
+    max_file_bytes: int = 1 << 30
+    max_bytes: int = 4 << 30
+    upload_policy: str = "Always"  # Always | OnSuccess | Never
+    presigned_expiry_seconds: int | None = None  # None: s3:// URLs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +95,7 @@ class Task:
     termination_grace_seconds: float
     command: list[str]
     bucket: str
-    output_bucket: str
-    output_prefix: str
-    output_path: str
+    outputs: OutputRules
     function_id: str | None = None
     code_inline: str | None = None
     code_s3: S3Source | None = None
@@ -84,7 +103,9 @@ class Task:
     env: dict[str, str] = field(default_factory=dict)
     stdin: str = ""
     memory_limit_bytes: int | None = None
+    input_sync_timeout_seconds: float = 300.0
     upload_timeout_seconds: float = 300.0
+    log_cap_bytes: int = 10 << 20  # of each stream's full text in S3; 0 stores none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +127,7 @@ class InputReport:
     bytes: int
     duration_millis: int
     retries: int
+    manifest: str | None = None  # S3 URI of the manifest, when it could be stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +207,8 @@ class Result:
     stderr_truncated: bool = False
     cpu_millis: int | None = None
     memory_source: str | None = None
+    stdout_url: str | None = None  # full text in S3, up to the log cap
+    stderr_url: str | None = None
     outputs: list[OutputFile] = field(default_factory=list)
     timings: Timings = field(default_factory=Timings)
     schema_version: int = SCHEMA_VERSION
