@@ -37,6 +37,8 @@ def component_images(
         names += images
     archive = scratch / "components.tar"
     log.run(["docker", "save", "--output", archive, *names], timeout=300, env=engine.env)
+    # The nodes hold them from here on; in the engine they would only take up room.
+    log.run(["docker", "image", "rm", *names], timeout=120, env=engine.env)
     return archive
 
 

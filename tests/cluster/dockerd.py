@@ -53,6 +53,18 @@ def verified(pid_file: Path, program: str, word: str) -> int | None:
     return pid if ours else None
 
 
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie.
+
+    Its command line vanishes before its files are closed: too early to unmount anything.
+    """
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
+
+
 def config_option(here: Paths) -> str:
     """The option that is on the command line of our dockerd and of no other."""
     return f"--config-file={here.docker / 'daemon.json'}"
@@ -152,6 +164,6 @@ def _end(pid: int | None, seconds: float, log: Log) -> None:
             return
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if not command_line(pid):
+            if ended(pid):
                 return
             time.sleep(0.1)

@@ -68,9 +68,11 @@ def node_image(here: Paths, engine: Engine) -> str:
     if engine.has_image(image):
         return image
     with step("node-image", f"assemble the node image {image}") as log:
-        os_image = f"{OS_REPOSITORY}:{key}"
+        # Named after its own contents, so that all later node images share this layer.
+        os_image = f"{OS_REPOSITORY}:{key_of(tar.parent.name)}"
         base = f"{BASE_REPOSITORY}:{key}"
-        engine.import_tar(log, tar, os_image, [])
+        if not engine.has_image(os_image):
+            engine.import_tar(log, tar, os_image, [])
         with scratch_directory(here) as context:
             fill_context(here, context, built[gobuild.KUBERNETES], no_resource)
             argument = f"OS_IMAGE={os_image}"

@@ -44,6 +44,15 @@ def test_pid_file_is_believed_when_program_and_word_agree(
     assert dockerd.verified(file, "dockerd", "30") is None
 
 
+def test_process_counts_as_ended_once_it_is_a_zombie(sleeper: subprocess.Popen[bytes]) -> None:
+    assert not dockerd.ended(sleeper.pid)
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert dockerd.ended(sleeper.pid)
+    sleeper.wait()
+    assert dockerd.ended(sleeper.pid)
+
+
 @pytest.mark.parametrize("content", ["", "nonsense", "4194999"])
 def test_pid_file_without_a_process(tmp_path: Path, content: str) -> None:
     file = tmp_path / "pid"
