@@ -46,8 +46,14 @@ class S3Server:
         return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
 
+def make_rules(bucket: str = BUCKET, **changes: Any) -> wire.OutputRules:
+    """Output rules with the defaults of a job that says nothing of outputs."""
+    rules = wire.OutputRules(bucket=bucket, prefix="outputs/r-1/", path="output")
+    return replace(rules, **changes)
+
+
 def make_task(**changes: Any) -> wire.Task:
-    """A task for inline code; without S3 unless ``bucket`` is given."""
+    """A task for inline code; without S3 unless ``bucket`` and ``outputs`` are given."""
     task = wire.Task(
         namespace="default",
         job="hello",
@@ -58,9 +64,7 @@ def make_task(**changes: Any) -> wire.Task:
         termination_grace_seconds=1.0,
         command=["python3", "main.py"],
         bucket="",
-        output_bucket="",
-        output_prefix="outputs/r-1/",
-        output_path="output",
+        outputs=make_rules(bucket=""),
         code_inline="print('hello')",
         memory_limit_bytes=256 * 1024 * 1024,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from integration.pod import UNSHARE, Ended, can_unshare, operator, running
-from integration.support import BUCKET, S3Server, make_task
+from integration.support import BUCKET, S3Server, make_rules, make_task
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.paths import Paths
@@ -260,7 +260,7 @@ os.unlink("hard"); os.unlink("output/second.json")
 
 
 def test_outputs_and_result_are_stored(run: Any, s3: S3Server) -> None:
-    ended = run(OUTPUTS, bucket=BUCKET, output_bucket=BUCKET)
+    ended = run(OUTPUTS, bucket=BUCKET, outputs=make_rules())
     result = wire.loads(wire.Result, s3.get(names.result_object("r-1")))
     assert result.status == "SUCCESS", ended.agent_log
     prefix = f"s3://{BUCKET}/outputs/r-1/"
@@ -287,7 +287,7 @@ def test_outputs_and_result_are_stored(run: Any, s3: S3Server) -> None:
 
 def test_outputs_of_a_failed_run_are_stored_too(run: Any, s3: S3Server) -> None:
     code = "open('output/partial.txt', 'w').write('x'); raise SystemExit(1)"
-    result = run(code, bucket=BUCKET, output_bucket=BUCKET, request_id="r-2").result
+    result = run(code, bucket=BUCKET, outputs=make_rules(), request_id="r-2").result
     assert result.reason == "NonZeroExit"
     assert result.output_files == [f"s3://{BUCKET}/outputs/r-1/partial.txt"]
 
@@ -391,7 +391,7 @@ def test_storage_that_is_down_does_not_lose_the_result(
 ) -> None:
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, "http://127.0.0.1:1")
     with operator() as server:
-        ended = run("print('hello')", bucket=BUCKET, output_bucket=BUCKET, url=server.url)
+        ended = run("print('hello')", bucket=BUCKET, outputs=make_rules(), url=server.url)
     assert "result-not-stored" in ended.agent_log
     report = wire.loads(wire.Report, server.bodies[0])
     assert (report.result.status, report.result.stdout) == ("SUCCESS", "hello\n")

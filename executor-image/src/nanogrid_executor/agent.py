@@ -91,7 +91,7 @@ class Agent:
             with open(entrypoint, "w", encoding="utf-8") as file:
                 file.write(self.task.code_inline)
         # User code may write to output/ without making it first.
-        os.makedirs(os.path.join(self.paths.workspace, self.task.output_path), exist_ok=True)
+        os.makedirs(os.path.join(self.paths.workspace, self.task.outputs.path), exist_ok=True)
 
     def _accept(self, listener: socket.socket) -> Sandbox | None:
         """The one connection there will ever be; None when the pod is stopped before."""

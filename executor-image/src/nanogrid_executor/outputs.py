@@ -85,10 +85,10 @@ def walk(workspace: str, output_path: str) -> Found:
 
 def store(task: wire.Task, workspace: str) -> Stored:
     """Upload all output files of a job."""
-    found = walk(workspace, task.output_path)
+    found = walk(workspace, task.outputs.path)
     if not found.files:
         return Stored([], found.skipped, found.failed)
-    if not task.output_bucket:
+    if not task.outputs.bucket:
         found.failed.append(f"{len(found.files)} files: there is no bucket for outputs")
         return Stored([], found.skipped, found.failed)
     started = time.monotonic()
@@ -191,11 +191,11 @@ class _Uploader:
         from nanogrid_executor.s3 import Storage
 
         self.storage = Storage()
-        self.bucket = task.output_bucket
-        prefix = task.output_prefix.rstrip("/")
+        self.bucket = task.outputs.bucket
+        prefix = task.outputs.prefix.rstrip("/")
         self.prefix = f"{prefix}/" if prefix else ""
         self.workspace = workspace
-        self.output_path = task.output_path
+        self.output_path = task.outputs.path
         self.deadline = deadline
 
     def store_all(self, found: Found) -> list[wire.OutputFile]:
