@@ -13,6 +13,7 @@ import kopf
 from aiohttp import web
 
 from nanogrid_operator import handlers, health
+from nanogrid_operator.events import Events
 from nanogrid_operator.kube import KubeApi, KubeError
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
@@ -21,6 +22,7 @@ from nanogrid_operator.s3 import ResultStore
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings, SettingsError
 from nanogrid_operator.store import Store
+from nanogrid_operator.workers import Workers
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid")
@@ -39,7 +41,9 @@ async def run(settings: Settings) -> None:
         publisher=publisher,
         results=results,
         secrets=S3SecretReplica(kube, settings),
+        events=Events(kube),
     )
+    workers = Workers(settings=settings, store=store, queue=queue, kube=kube, reconciler=reconciler)
     probes = health.Health()
     api = ResultsApi(kube=kube, store=store, queue=queue, health=probes)
     runner = web.AppRunner(api.app(), access_log=None)
@@ -49,13 +53,13 @@ async def run(settings: Settings) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                probes.watch(health.checks(kube, publisher, results, reconciler)), name="health"
+                probes.watch(health.checks(kube, publisher, results, settings)), name="health"
             )
             # Decisions need the whole picture: no worker runs before the first LIST.
-            await _first_resync(reconciler)
+            await _first_resync(workers)
             for number in range(settings.workers):
-                group.create_task(reconciler.work(), name=f"worker-{number}")
-            group.create_task(reconciler.resync_forever(), name="resync")
+                group.create_task(workers.work(), name=f"worker-{number}")
+            group.create_task(workers.resync_forever(), name="resync")
             await _watch(settings, store, queue)
             raise _Stopped
     except* _Stopped:
@@ -70,10 +74,10 @@ class _Stopped(Exception):
     """Kopf ended in an orderly way; the other tasks end with it."""
 
 
-async def _first_resync(reconciler: Reconciler) -> None:
+async def _first_resync(workers: Workers) -> None:
     while True:
         try:
-            await reconciler.resync()
+            await workers.resync()
             return
         except KubeError as e:
             log.error("cannot list ExecutionJobs and pods, trying again in 2 s: %s", e)

@@ -1,8 +1,8 @@
 """What to do next for one job: an ordered table of rules, the first that answers wins. Pure.
 
 No await, no clock, no logging in here: ``now`` is an argument, and the same view always gives the
-same action, whatever order events came in. Invariant: a finished job is never acted upon again but
-for its delivery.
+same action, whatever order events came in. Invariants: a finished job is never acted upon again but
+for its delivery and its time to live; an attempt that had a pod never gets a second one.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,29 @@ from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.spec_run import Timeouts
 from nanogrid.status import Phase
-from nanogrid_operator import outcome
+from nanogrid_operator import outcome, retry
+from nanogrid_operator.actions import (
+    Action,
+    Create,
+    DeleteJob,
+    Deliver,
+    Finish,
+    Nothing,
+    Progress,
+    Recover,
+    Retry,
+    Stop,
+    Wait,
+)
 from nanogrid_operator.facts import Job, Pod
 from nanogrid_operator.outcome import Outcome
+from nanogrid_operator.store import Rejection
 
 IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no event comes
-PROGRESS_AFTER_SECONDS = (
-    2.0  # by the API server's whole seconds: 1 to 2 s; sooner ends cost no write
-)
+PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; short jobs save a write
+PENDING_AFTER_SECONDS = 5.0  # a pod that starts as pods do needs no write to say so
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
+RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
 
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -32,65 +46,25 @@ CONFIG_REASONS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that a decision may depend on. ``had_pod``: one existed, whether or not it still does."""
+    """All that a decision may depend on. Pod, report and rejection are the present attempt's.
+
+    ``had_pod``: the attempt had a pod, whether or not it still does; ``gone`` is the last that was
+    seen of one that vanished.
+    """
 
     job: Job
     pod: Pod | None
+    gone: Pod | None
     had_pod: bool
     report: wire.Report | None
     reported_at: float | None
+    rejection: Rejection | None
     now: float
 
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """The job has ended, or is going."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Look again after so many seconds, or at the next event."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """Create the pod of this attempt."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Write what the job is doing, then look again after so many seconds."""
-
-    phase: Phase
-    reason: Reason
-    message: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Publish the result and write the terminal status."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Recover:
-    """Look for a stored result in S3; without one, finish with the fallback."""
-
-    fallback: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """Publish the result of a finished job that Redis does not have yet."""
-
-
-Action = Nothing | Wait | Create | Progress | Finish | Recover | Deliver
+    @property
+    def known_pod(self) -> Pod | None:
+        """The attempt's pod as it is, or as it was last seen."""
+        return self.pod or self.gone
 
 
 def going(v: View) -> Action | None:
@@ -99,10 +73,16 @@ def going(v: View) -> Action | None:
 
 
 def finished(v: View) -> Action | None:
-    """Terminal is absorbing; only delivery can be outstanding."""
+    """Terminal is absorbing; delivery can be outstanding, and the time to live can end."""
     if not v.job.finished:
         return None
-    return Deliver() if v.job.undelivered else Nothing()
+    if v.job.undelivered:
+        return Deliver()
+    spec = v.job.model.spec if v.job.model else None
+    if spec is None or spec.ttl_seconds_after_finished is None or v.job.completed is None:
+        return Nothing()
+    left = v.job.completed + spec.ttl_seconds_after_finished - v.now
+    return Wait(left) if left > 0 else DeleteJob()
 
 
 def invalid(v: View) -> Action | None:
@@ -112,61 +92,145 @@ def invalid(v: View) -> Action | None:
     return Finish(outcome.failure(v.job, Reason.INVALID_SPEC, v.job.error))
 
 
+def ended(v: View, result: Outcome) -> Action:
+    """An attempt has ended: with the job, or followed by another attempt."""
+    if result.reason == Reason.SUSPENDED:
+        return Retry(result, counted=False, suspended=True)
+    pod = v.known_pod
+    again = retry.verdict(v.job, result.result, pod.memory_limit_bytes if pod else None)
+    return Retry(result, again.counted) if again else Finish(result)
+
+
 def reported(v: View) -> Action | None:
     """The agent has told the result: pushed, or in its termination message."""
-    report = v.report or (outcome.read_report(v.pod) if v.pod else None)
+    pod = v.known_pod
+    report = v.report or (outcome.read_report(pod) if pod else None)
     if report is None:
         return None
-    if report.final:
-        return Finish(outcome.from_report(v.job, v.pod, report))
-    return _incomplete(v, report)
+    if not report.final:
+        return _incomplete(v, report)
+    told = outcome.from_report(v.job, pod, report)
+    if told.reason is Reason.TERMINATED:
+        told = outcome.because(told, _why_stopped(v), pod)
+    return ended(v, told)
+
+
+def _why_stopped(v: View) -> Reason:
+    """Who stopped the pod: the user, the deadline, the node, or somebody else."""
+    wanted = _stop_wanted(v)
+    if wanted is not None:
+        return wanted
+    pod = v.known_pod
+    if pod is not None and pod.disruption is not None:
+        return pod.disruption
+    if pod is not None and pod.reason == "DeadlineExceeded":
+        return Reason.DEADLINE_EXCEEDED
+    return Reason.TERMINATED
 
 
 def _incomplete(v: View, report: wire.Report) -> Action:
     """The agent saw the sandbox vanish; wait a moment for the kubelet to say why."""
-    if v.pod is None:
-        return Finish(outcome.from_report(v.job, None, report))
-    known = v.pod.container(names.CONTAINER_SANDBOX).ended is not None or v.pod.over
+    pod = v.known_pod
+    if pod is None:
+        return ended(v, outcome.from_report(v.job, None, report))
+    known = pod.container(names.CONTAINER_SANDBOX).ended is not None or pod.over or v.pod is None
     waited = v.now - (v.reported_at if v.reported_at is not None else v.now)
     if known or waited >= KUBELET_GRACE_SECONDS:
-        return Finish(outcome.sandbox_lost(v.pod, report))
+        return ended(v, outcome.sandbox_lost(pod, report))
     return Wait(max(0.1, KUBELET_GRACE_SECONDS - waited))
 
 
+def _active_since(v: View) -> float | None:
+    """When the job's deadline began: its first pod, or its first one after a suspension."""
+    since: float | None = None
+    for attempt in v.job.attempts:
+        since = None if attempt.reason == Reason.SUSPENDED else (since or attempt.started)
+    return since or (v.known_pod.created if v.known_pod else None)
+
+
+def _deadline_left(v: View) -> float | None:
+    assert v.job.model is not None  # noqa: S101 `invalid` answered otherwise
+    seconds, since = v.job.model.spec.active_deadline_seconds, _active_since(v)
+    return None if seconds is None or since is None else since + seconds - v.now
+
+
+def _stop_wanted(v: View) -> Reason | None:
+    assert v.job.model is not None  # noqa: S101 `invalid` answered otherwise
+    left = _deadline_left(v)
+    if v.job.model.spec.cancel:
+        return Reason.CANCELLED
+    if left is not None and left <= 0:
+        return Reason.DEADLINE_EXCEEDED
+    return Reason.SUSPENDED if v.job.model.spec.suspend else None
+
+
+def stopping(v: View) -> Action | None:
+    """The job is to stop: cancelled, over its deadline, or suspended."""
+    wanted = _stop_wanted(v)
+    if wanted is None:
+        return None
+    if v.pod is not None:
+        over = v.pod.over or v.pod.container(names.CONTAINER_AGENT).ended is not None
+        if not over:
+            return Wait(IDLE_CHECK_SECONDS) if v.pod.deleting else Stop(wanted)
+    if v.had_pod or v.pod is not None:
+        return Recover(outcome.failure(v.job, wanted))
+    if wanted is not Reason.SUSPENDED:
+        return Finish(outcome.failure(v.job, wanted))
+    return _progress(v, Phase.SUSPENDED, Reason.SUSPENDED, "", IDLE_CHECK_SECONDS)
+
+
 def never_started(v: View) -> Action | None:
-    """A new job gets its pod."""
-    if v.pod is None and not v.had_pod:
-        return Create(attempt=0)
-    return None
+    """An attempt gets its pod, after its back-off, and again when the API server refused it."""
+    if v.pod is not None or v.had_pod:
+        return None
+    pause = retry.not_before(v.job) - v.now
+    if pause > 0:
+        return Wait(pause)
+    if v.rejection is None:
+        return Create(v.job.attempt)
+    if v.now - v.rejection.since >= _timeouts(v).startup_seconds:
+        return ended(v, outcome.failure(v.job, Reason.POD_REJECTED, v.rejection.message))
+    pause = v.rejection.last + RECREATE_SECONDS - v.now
+    if pause > 0:
+        return _progress(v, Phase.PENDING, Reason.POD_REJECTED, v.rejection.message, pause)
+    return Create(v.job.attempt)
 
 
 def lost(v: View) -> Action | None:
     """The pod is gone: its result may be in S3."""
-    if v.pod is None:
-        return Recover(outcome.failure(v.job, Reason.POD_LOST))
-    return None
-
-
-def sync_failed(v: View) -> Action | None:
-    """The init container names its reason; the user's code never ran."""
-    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    ended = v.pod.container(names.CONTAINER_SYNC).ended
-    if ended is None or ended.exit_code == 0:
+    if v.pod is not None:
         return None
-    return Finish(outcome.sync_failure(v.job, ended))
+    reason = (v.gone.disruption if v.gone else None) or Reason.POD_LOST
+    return Recover(outcome.failure(v.job, reason))
+
+
+def init_failed(v: View) -> Action | None:
+    """An init container names its reason; the user's code never ran."""
+    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
+    for name in names.RUNTIME_CONTAINERS:
+        checked = v.pod.container(name).ended
+        if checked is not None and checked.exit_code != 0:
+            said = f"{checked.reason} (exit code {checked.exit_code}): {checked.message}"
+            return ended(v, outcome.failure(v.job, Reason.RUNTIME_INVALID, said))
+    synced = v.pod.container(names.CONTAINER_SYNC).ended
+    if synced is None or synced.exit_code == 0:
+        return None
+    return ended(v, outcome.sync_failure(v.job, synced))
 
 
 def pod_failed(v: View) -> Action | None:
     """The pod, or its agent, ended without telling a result."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    ended = v.pod.container(names.CONTAINER_AGENT).ended
-    if ended is None and not v.pod.over:
+    agent = v.pod.container(names.CONTAINER_AGENT).ended
+    if agent is None and not v.pod.over:
         return None
     known = {"Evicted": Reason.EVICTED, "DeadlineExceeded": Reason.DEADLINE_EXCEEDED}
-    reason = known.get(v.pod.reason, Reason.AGENT_FAILED if ended else Reason.POD_LOST)
+    reason = known.get(v.pod.reason) or v.pod.disruption
+    reason = reason or (Reason.AGENT_FAILED if agent else Reason.POD_LOST)
     said = [v.pod.reason, v.pod.message]
-    if ended:
-        said.append(f"agent: exit code {ended.exit_code}, {ended.reason}")
+    if agent:
+        said.append(f"agent: exit code {agent.exit_code}, {agent.reason}")
     return Recover(outcome.failure(v.job, reason, " ".join(s for s in said if s)))
 
 
@@ -188,11 +252,20 @@ def _started(pod: Pod) -> bool:
     return sandbox.running or sandbox.ended is not None
 
 
-def _startup_left(v: View) -> float:
+def _syncing(pod: Pod) -> bool:
+    """Inputs are being copied, or are in place; the sandbox follows within a second."""
+    sync = pod.container(names.CONTAINER_SYNC)
+    return sync.running or sync.ended is not None
+
+
+def _timeouts(v: View) -> Timeouts:
     assert v.job.model is not None  # noqa: S101 `invalid` answered otherwise
+    return v.job.model.spec.timeouts or Timeouts()
+
+
+def _startup_left(v: View) -> float:
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    timeouts = v.job.model.spec.timeouts or Timeouts()
-    return v.pod.created + timeouts.startup_seconds - v.now
+    return v.pod.created + _timeouts(v).startup_seconds - v.now
 
 
 def overdue(v: View) -> Action | None:
@@ -201,30 +274,57 @@ def overdue(v: View) -> Action | None:
     if _started(v.pod) or v.pod.container(names.CONTAINER_SYNC).running or _startup_left(v) > 0:
         return None
     reason, said = blocked(v.pod) or (Reason.STARTUP_TIMEOUT, f"the pod is {v.pod.phase}")
-    return Finish(outcome.failure(v.job, reason, said, remove_pod=True))
+    return ended(v, outcome.failure(v.job, reason, said, remove_pod=True))
 
 
 def in_progress(v: View) -> Action | None:
     """Say what the job is doing, but spare short jobs the write."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    pod = v.pod
-    next_check = IDLE_CHECK_SECONDS
-    if not _started(pod):
-        next_check = min(next_check, max(0.1, _startup_left(v)))
-    age = v.now - pod.created
-    if age < PROGRESS_AFTER_SECONDS:
-        return Wait(min(next_check, PROGRESS_AFTER_SECONDS - age))
-    phase, reason, said = Phase.PENDING, Reason.POD_CREATED, ""
+    pod, age = v.pod, v.now - v.pod.created
+    phase, reason, said, after = Phase.PENDING, Reason.POD_CREATED, "", PENDING_AFTER_SECONDS
     if _started(pod):
-        phase, reason = Phase.RUNNING, Reason.EXECUTING
-    elif pod.container(names.CONTAINER_SYNC).running:
-        phase, reason = Phase.SYNCING, Reason.SYNCING
+        phase, reason, after = Phase.RUNNING, Reason.EXECUTING, PROGRESS_AFTER_SECONDS
     elif stuck := blocked(pod):
-        reason, said = stuck
+        (reason, said), after = stuck, PROGRESS_AFTER_SECONDS
+    elif _syncing(pod):
+        phase, reason, after = Phase.SYNCING, Reason.SYNCING, PROGRESS_AFTER_SECONDS
+    next_check = _next_check(v)
+    if age < after:
+        return Wait(min(next_check, after - age))
+    return _progress(v, phase, reason, said, next_check)
+
+
+def _next_check(v: View) -> float:
+    """When something may be due that no event announces."""
+    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
+    due = [IDLE_CHECK_SECONDS]
+    if not _started(v.pod):
+        due.append(_startup_left(v))
+    left = _deadline_left(v)
+    if left is not None:
+        due.append(left)
+    return max(0.1, min(due))
+
+
+def _progress(v: View, phase: Phase, reason: Reason, said: str, seconds: float) -> Action:
+    """A write, unless the status says the same already."""
     status = v.job.status
     if (status.get("phase"), status.get("reason")) == (phase.value, reason.value):
-        return Wait(next_check)
-    return Progress(phase, reason, sentence(reason, said)[: outcome.MESSAGE_CAP], next_check)
+        return Wait(seconds)
+    return Progress(phase, reason, sentence(reason, said)[: outcome.MESSAGE_CAP], seconds)
+
+
+def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:
+    """The attempt's end when its pod could not tell: what S3 has of it, or the fallback."""
+    ours = (v.job.uid, v.job.attempt)
+    if stored is None or (stored.job.uid, stored.attempt) != ours:
+        return ended(v, fallback)
+    told = outcome.from_report(
+        v.job, v.known_pod, wire.Report(attempt=stored.attempt, result=stored)
+    )
+    if told.reason is Reason.TERMINATED:
+        told = outcome.because(told, fallback.reason, v.known_pod)
+    return ended(v, told)
 
 
 Rule = Callable[[View], Action | None]
@@ -233,9 +333,10 @@ RULES: tuple[Rule, ...] = (
     finished,
     invalid,
     reported,
+    stopping,
     never_started,
     lost,
-    sync_failed,
+    init_failed,
     pod_failed,
     overdue,
     in_progress,

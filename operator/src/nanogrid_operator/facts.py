@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from nanogrid import names
 from nanogrid.job import ExecutionJob
+from nanogrid.reasons import Reason
 from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
 
@@ -28,6 +29,17 @@ class Ended:
     exit_code: int
     reason: str
     message: str
+
+
+# The scheduler's, the taint manager's and the eviction API's words for why a pod had to go:
+# https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+DISRUPTIONS = {
+    "PreemptionByScheduler": Reason.PREEMPTED,
+    "DeletionByTaintManager": Reason.NODE_LOST,
+    "DeletionByPodGC": Reason.NODE_LOST,
+    "EvictionByEvictionAPI": Reason.EVICTED,
+    "TerminationByKubelet": Reason.EVICTED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,7 @@ class Pod:
     message: str = ""
     deleting: bool = False
     unschedulable: str = ""
+    disruption: Reason | None = None
     memory_limit_bytes: int | None = None
     containers: dict[str, Container] = field(default_factory=dict)
 
@@ -65,6 +78,18 @@ class Pod:
     def over(self) -> bool:
         """Whether the kubelet has finished with the pod."""
         return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt that has ended, as status.attempts keeps it. Times in seconds since the epoch."""
+
+    number: int
+    reason: str
+    exit_code: int | None
+    counted: bool
+    started: float | None
+    ended: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +106,23 @@ class Job:
     model: ExecutionJob | None
     error: str = ""
     status: Json = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def finished(self) -> bool:
         """Whether the terminal status is written; nothing changes it any more."""
         phase = self.status.get("phase")
         return phase in (Phase.SUCCEEDED.value, Phase.FAILED.value)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the present attempt: all those before it have ended."""
+        return self.attempts[-1].number + 1 if self.attempts else 0
+
+    @property
+    def completed(self) -> float | None:
+        """When the job ended, in seconds since the epoch."""
+        return seconds(self.status.get("completionTime"))
 
     @property
     def undelivered(self) -> bool:
@@ -123,6 +159,18 @@ def job_facts(body: Json) -> Job:
         model=model,
         error=error,
         status=body.get("status") or {},
+        attempts=tuple(_attempt(a) for a in (body.get("status") or {}).get("attempts") or []),
+    )
+
+
+def _attempt(data: Json) -> Attempt:
+    return Attempt(
+        number=data["number"],
+        reason=data["reason"],
+        exit_code=data.get("exitCode"),
+        counted=data.get("counted", False),
+        started=seconds(data.get("startTime")),
+        ended=seconds(data.get("completionTime")),
     )
 
 
@@ -131,10 +179,9 @@ def pod_facts(body: Json) -> Pod:
     meta, status = body["metadata"], body.get("status") or {}
     labels = meta.get("labels") or {}
     reported = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
-    scheduled = next(
-        (c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), None
-    )
-    blocked = scheduled is not None and scheduled["status"] == "False"
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled", {})
+    disrupted = conditions.get("DisruptionTarget", {})
     return Pod(
         name=meta["name"],
         uid=meta["uid"],
@@ -145,7 +192,10 @@ def pod_facts(body: Json) -> Pod:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         deleting=bool(meta.get("deletionTimestamp")),
-        unschedulable=(scheduled or {}).get("message", "") if blocked else "",
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        disruption=DISRUPTIONS.get(disrupted.get("reason", ""), Reason.EVICTED)
+        if disrupted.get("status") == "True"
+        else None,
         memory_limit_bytes=_memory_limit(body),
         containers={c["name"]: _container(c.get("state") or {}) for c in reported},
     )

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from nanogrid import names
 from nanogrid_operator.kube import JOBS, KubeApi, collection
 from nanogrid_operator.publish import Publisher
-from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import ResultStore
+from nanogrid_operator.settings import Settings
 
 log = logging.getLogger("nanogrid.health")
 
@@ -62,10 +62,10 @@ async def _attempt(check: Callable[[], Awaitable[object]]) -> str | None:
 
 
 def checks(
-    kube: KubeApi, publisher: Publisher, results: ResultStore, reconciler: Reconciler
+    kube: KubeApi, publisher: Publisher, results: ResultStore, settings: Settings
 ) -> dict[str, Callable[[], Awaitable[object]]]:
     """The checks by name."""
-    namespaces = reconciler.settings.namespaces or [""]
+    namespaces = settings.namespaces or [""]
 
     async def crd() -> None:
         await kube.probe(collection(JOBS, names.PLURAL, namespaces[0]))

@@ -11,18 +11,13 @@ from typing import Any
 
 from nanogrid import names, wire
 from nanogrid.job import ExecutionJob, Spec
-from nanogrid.spec_data import S3Location
 from nanogrid.spec_run import Timeouts
-from nanogrid_operator.quantity import quantity
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.task import resources, task_for, task_json
 
 USER_ID = 65532
-LAUNCHER = ["python3", "-I", "-S", "/opt/nanogrid/launcher"]
-MAX_SYNC_SECONDS = 3600
-
-
-class InvalidSpecError(ValueError):
-    """The spec passed the CRD's schema and still cannot be run; the message says why."""
+PYTHON = ("python3", "-I", "-S")
+STOP_UPLOAD_SECONDS = 120  # at most, for outputs and report after the code was told to stop
 
 
 def pod_name(job_name: str, uid: str, attempt: int) -> str:
@@ -31,117 +26,39 @@ def pod_name(job_name: str, uid: str, attempt: int) -> str:
     return f"{job_name}-{digest}-{attempt}"
 
 
-def task_for(job: ExecutionJob, attempt: int, settings: Settings) -> wire.Task:
-    """What the pod's trusted containers need to know.
-
-    Raises:
-        InvalidSpecError: the spec needs a bucket and there is none, or it is too large.
-    """
-    spec = job.spec
-    uid = job.metadata["uid"]
-    request_id = spec.request_id or uid
-    timeouts = spec.timeouts or Timeouts()
-    target = spec.outputs.s3 if spec.outputs else None
-    output_bucket = (target and target.bucket) or settings.s3_bucket
-    prefix = (target and target.prefix) or names.outputs_prefix(request_id)
-    limits, _ = _resources(spec, settings)
-    task = wire.Task(
-        namespace=job.metadata["namespace"],
-        job=job.metadata["name"],
-        uid=uid,
-        attempt=attempt,
-        request_id=request_id,
-        function_id=spec.function_id,
-        execution_timeout_seconds=float(timeouts.execution_seconds),
-        termination_grace_seconds=settings.termination_grace_seconds,
-        upload_timeout_seconds=float(timeouts.upload_seconds),
-        command=(spec.command or ["python3", names.ENTRYPOINT]) + (spec.args or []),
-        env={e.name: e.value for e in spec.env},
-        stdin=spec.stdin or "",
-        code_inline=spec.code.inline,
-        code_s3=_code_source(spec, settings),
-        inputs=[
-            wire.Input(
-                name=i.name,
-                s3=_source(i.s3, settings),
-                mount_path=i.mount_path,
-                required=i.required,
-                min_files=i.min_files,
-                max_bytes=i.max_bytes,
-            )
-            for i in spec.inputs
-        ],
-        bucket=settings.s3_bucket,
-        output_bucket=output_bucket,
-        output_prefix=prefix if prefix.endswith("/") else prefix + "/",
-        output_path=spec.outputs.path if spec.outputs else names.DEFAULT_OUTPUT_DIR,
-        memory_limit_bytes=int(quantity(limits["memory"])),
-    )
-    size = len(_task_json(task).encode())
-    if size > wire.TASK_CAP_BYTES:
-        raise InvalidSpecError(
-            f"code, stdin, env and args together have {size} bytes, at most "
-            f"{wire.TASK_CAP_BYTES} fit into a pod: put the code into a ZIP in S3 (spec.code.s3)"
-        )
-    return task
-
-
-def _source(s3: S3Location, settings: Settings) -> wire.S3Source:
-    return wire.S3Source(
-        bucket=_bucket(s3.bucket, settings), key=s3.key, prefix=s3.prefix, sha256=s3.sha256
-    )
-
-
-def _code_source(spec: Spec, settings: Settings) -> wire.S3Source | None:
-    s3 = spec.code.s3
-    if s3 is None:
-        return None
-    return wire.S3Source(bucket=_bucket(s3.bucket, settings), key=s3.key, sha256=s3.sha256)
-
-
-def _bucket(named: str | None, settings: Settings) -> str:
-    bucket = named or settings.s3_bucket
-    if not bucket:
-        raise InvalidSpecError(
-            "the spec names no bucket and the operator has no default one: set s3.bucket in the "
-            "chart's values, or bucket in the spec"
-        )
-    return bucket
-
-
-def _task_json(task: wire.Task) -> str:
-    # The kubelet expands $(NAME) in environment values; an escaped dollar is no dollar to it.
-    return wire.dumps(task).replace("$", "\\u0024")
-
-
 def needs_sync(task: wire.Task) -> bool:
     """Whether anything must come from S3 before the code may start."""
     return task.code_s3 is not None or bool(task.inputs)
 
 
-def build_pod(job: ExecutionJob, attempt: int, settings: Settings) -> dict[str, Any]:
-    """The pod's whole manifest.
+def build_pod(
+    job: ExecutionJob, attempt: int, settings: Settings, memory_limit: int | None = None
+) -> dict[str, Any]:
+    """The pod's whole manifest; ``memory_limit`` in bytes overrides the spec's.
 
     Raises:
-        InvalidSpecError: see :func:`task_for`.
+        InvalidSpecError: see :func:`nanogrid_operator.task.task_for`.
     """
-    task = task_for(job, attempt, settings)
+    task = task_for(job, attempt, settings, memory_limit)
     timeouts = job.spec.timeouts or Timeouts()
     synced = needs_sync(task)
     deadline = (
         timeouts.startup_seconds
-        + (MAX_SYNC_SECONDS if synced else 0)
+        + (timeouts.input_sync_seconds if synced else 0)
         + timeouts.execution_seconds
         + int(task.termination_grace_seconds)
         + timeouts.upload_seconds
     )
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "serviceAccountName": settings.service_account,
+        "serviceAccountName": job.spec.service_account_name or settings.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "activeDeadlineSeconds": deadline,
-        "terminationGracePeriodSeconds": int(task.termination_grace_seconds) + 20,
+        # SIGTERM, the grace of the user's code, then what the agent needs to store and report.
+        "terminationGracePeriodSeconds": int(task.termination_grace_seconds)
+        + min(timeouts.upload_seconds, STOP_UPLOAD_SECONDS)
+        + 10,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER_ID,
@@ -149,19 +66,58 @@ def build_pod(job: ExecutionJob, attempt: int, settings: Settings) -> dict[str, 
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         # One after another, about 0.1 s each: the launcher waits for the agent, so it is first.
-        "containers": [_agent(task, settings), _sandbox(job.spec, settings)],
+        "containers": [_agent(task, settings), _sandbox(job.spec, settings, memory_limit)],
         "volumes": _volumes(settings),
     }
-    if synced:
-        spec["initContainers"] = [_sync(task, settings)]
-    if settings.runtime_class:
-        spec["runtimeClassName"] = settings.runtime_class
+    spec |= _options(job.spec, settings)
+    first = _runtime_checks(job.spec, settings) + ([_sync(task, settings)] if synced else [])
+    if first:
+        spec["initContainers"] = first
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": _metadata(job, attempt),
         "spec": spec,
     }
+
+
+def _options(spec: Spec, settings: Settings) -> dict[str, Any]:
+    """Fields of the pod's spec that are left out when they are not set."""
+    runtime = (spec.runtime and spec.runtime.runtime_class_name) or settings.runtime_class
+    options = {"runtimeClassName": runtime, "priorityClassName": spec.priority_class_name}
+    return {name: value for name, value in options.items() if value}
+
+
+def _foreign_image(spec: Spec, settings: Settings) -> str | None:
+    """The job's own runtime image, unless it is ours."""
+    image = spec.runtime.image if spec.runtime else None
+    return image if image and image != settings.executor_image else None
+
+
+def _runtime_checks(spec: Spec, settings: Settings) -> list[dict[str, Any]]:
+    """Put the launcher into reach of an image that is not ours, and see that it runs there."""
+    image = _foreign_image(spec, settings)
+    if image is None:
+        return []
+    module = ["python3", "-m", "nanogrid_executor"]
+    install = _container(
+        names.CONTAINER_INSTALL,
+        settings.executor_image,
+        settings,
+        command=[*module, "install-launcher", names.INSTALLED_LAUNCHER_DIR],
+        resources=_TRUSTED_RESOURCES,
+        volumeMounts=[_mount("run", names.RUN_DIR)],
+    )
+    check = _container(
+        names.CONTAINER_CHECK,
+        image,
+        settings,
+        command=[*PYTHON, names.INSTALLED_LAUNCHER_DIR, "--check"],
+        resources=_TRUSTED_RESOURCES,
+        terminationMessagePolicy="FallbackToLogsOnError",
+        volumeMounts=[_mount("run", names.RUN_DIR, read_only=True)],
+    )
+    return [install, check]
 
 
 def _metadata(job: ExecutionJob, attempt: int) -> dict[str, Any]:
@@ -239,7 +195,7 @@ def _container(name: str, image: str, settings: Settings, **more: Any) -> dict[s
 def _trusted_env(task: wire.Task, settings: Settings) -> list[dict[str, Any]]:
     """Environment of the containers that may talk to S3; the sandbox gets none of it."""
     env: list[dict[str, Any]] = [
-        {"name": names.ENV_TASK, "value": _task_json(task)},
+        {"name": names.ENV_TASK, "value": task_json(task)},
         {"name": names.ENV_S3_ENDPOINT, "value": settings.s3_endpoint},
         {"name": names.ENV_S3_REGION, "value": settings.s3_region},
     ]
@@ -291,14 +247,15 @@ def _agent(task: wire.Task, settings: Settings) -> dict[str, Any]:
     )
 
 
-def _sandbox(spec: Spec, settings: Settings) -> dict[str, Any]:
-    limits, requests = _resources(spec, settings)
-    image = (spec.runtime and spec.runtime.image) or settings.executor_image
+def _sandbox(spec: Spec, settings: Settings, memory_limit: int | None) -> dict[str, Any]:
+    limits, requests = resources(spec, settings, memory_limit)
+    foreign = _foreign_image(spec, settings)
+    launcher = names.INSTALLED_LAUNCHER_DIR if foreign else names.LAUNCHER_DIR
     return _container(
         names.CONTAINER_SANDBOX,
-        image,
+        foreign or settings.executor_image,
         settings,
-        command=LAUNCHER,
+        command=[*PYTHON, launcher],
         workingDir=names.WORKSPACE,
         resources={"limits": limits, "requests": requests},
         volumeMounts=[
@@ -308,25 +265,3 @@ def _sandbox(spec: Spec, settings: Settings) -> dict[str, Any]:
             _mount("tmp", "/tmp"),  # noqa: S108 the sandbox's own
         ],
     )
-
-
-def _resources(spec: Spec, settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
-    given = spec.resources
-    limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
-    requests: dict[str, str] = {}
-    if given and given.limits:
-        limits |= given.limits.amounts()
-        requests |= given.limits.amounts()
-    if given and given.requests:
-        requests |= given.requests.amounts()
-    if "cpu" not in requests:
-        small = min((limits["cpu"], settings.cpu_request), key=quantity)
-        requests["cpu"] = small
-    requests.setdefault("memory", limits["memory"])
-    for name in ("cpu", "memory"):
-        if quantity(requests[name]) > quantity(limits[name]):
-            raise InvalidSpecError(
-                f"resources.requests.{name} {requests[name]} exceeds the limit {limits[name]}: "
-                f"raise resources.limits.{name}"
-            )
-    return limits, requests

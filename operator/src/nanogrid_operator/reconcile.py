@@ -1,38 +1,43 @@
-"""The loop body: what is stored about a job → facts → a decision → one act.
+"""What is stored about a job → facts → a decision → one act.
 
 The only caller of the Kubernetes API, Redis and S3 on a job's behalf, and the only writer of
-status. Errors end here: the work queue tries the key again with back-off.
+status. Errors go up to the worker, whose queue tries the key again with back-off.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nanogrid import names, wire
-from nanogrid.reasons import Reason
-from nanogrid_operator import decide, outcome
-from nanogrid_operator.facts import Job, Json, Pod, job_facts, pod_facts
+from nanogrid.reasons import Reason, sentence
+from nanogrid.status import Phase
+from nanogrid_operator import actions, decide, jobstatus, outcome, retry
+from nanogrid_operator.events import Events
+from nanogrid_operator.facts import Job, Json, job_facts, pod_facts
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
 from nanogrid_operator.outcome import Outcome
-from nanogrid_operator.pod import InvalidSpecError, build_pod
+from nanogrid_operator.pod import build_pod, pod_name
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Store
+from nanogrid_operator.task import base_memory_limit
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
 
-# Answers to a pod create that no repetition mends.
-REJECTED_CODES = frozenset({400, 403, 404, 422})
+# Answers to a pod create that no repetition mends, and those that somebody can mend meanwhile
+# (quota, admission policy, a missing service account).
+INVALID_CODES = frozenset({400, 422})
+REFUSED_CODES = frozenset({403, 404})
 
 
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
-    """Owns the workers; everything it needs is handed in."""
+    """Acts for one job at a time; everything it needs is handed in."""
 
     settings: Settings
     store: Store
@@ -41,100 +46,69 @@ class Reconciler:
     publisher: Publisher
     results: ResultStore
     secrets: S3SecretReplica
+    events: Events
     clock: Callable[[], float] = time.time
-    last_resync: float = field(default=0.0)
-
-    async def work(self) -> None:
-        """One worker: takes keys for ever."""
-        while True:
-            uid = await self.queue.get()
-            try:
-                await self.reconcile(uid)
-                self.queue.forget(uid)
-            except KubeError as e:
-                delay = self.queue.retry(uid)
-                # A conflict means that a newer object is on its way; it is no news.
-                level = logging.INFO if e.code == 409 else logging.WARNING
-                log.log(level, "job uid=%s retry in %.1f s: %s", uid, delay, e)
-            except S3Error as e:
-                delay = self.queue.retry(uid)
-                log.warning("job uid=%s retry in %.1f s: S3: %s", uid, delay, e)
-            except Exception:
-                delay = self.queue.retry(uid)
-                log.exception("job uid=%s retry in %.1f s: unexpected error", uid, delay)
-            finally:
-                self.queue.done(uid)
-
-    async def resync(self) -> None:
-        """LIST everything and look at every job again."""
-        listed_at = 0
-        jobs: list[Json] = []
-        pods: list[Json] = []
-        for namespace in self.settings.namespaces or [""]:
-            some, at_jobs = await self.kube.list(collection(JOBS, names.PLURAL, namespace))
-            jobs += some
-            some, at_pods = await self.kube.list(
-                collection(CORE, "pods", namespace), labels=names.LABEL_JOB_UID
-            )
-            pods += some
-            oldest = min(at_jobs, at_pods)
-            listed_at = min(listed_at, oldest) if listed_at else oldest
-        for uid in self.store.replace(jobs, pods, listed_at):
-            self.queue.add(uid)
-        self.last_resync = self.clock()
-        log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
-
-    async def resync_forever(self) -> None:
-        """Resync at the interval of the settings; a failure is tried again sooner."""
-        while True:
-            await asyncio.sleep(self.settings.resync_seconds)
-            try:
-                await self.resync()
-            except KubeError as e:
-                log.warning("resync failed, trying again at the next interval: %s", e)
 
     async def reconcile(self, uid: str) -> None:
         """Decide and act once for one job."""
         body = self.store.job(uid)
         if body is None:
             return
-        job = job_facts(body)
-        pod_body = self.store.pod(uid)
-        pod = pod_facts(pod_body) if pod_body else None
-        told = self.store.report(uid)
-        view = decide.View(
+        view = self._view(job_facts(body))
+        action = decide.decide(view)
+        if isinstance(action, actions.Recover):
+            stored = await self.results.load(view.job.request_id)
+            action = decide.recovered(view, stored, action.fallback)
+        await self._act(view, action)
+
+    def _view(self, job: Job) -> decide.View:
+        uid, attempt = job.uid, job.attempt
+        pod, gone = self.store.pod(uid, attempt), self.store.gone(uid, attempt)
+        told = self.store.report(uid, attempt)
+        named = job.status.get("podName") == pod_name(job.name, uid, attempt)
+        return decide.View(
             job=job,
-            pod=pod,
-            had_pod=self.store.had_pod(uid),
+            pod=pod_facts(pod) if pod else None,
+            gone=pod_facts(gone) if gone else None,
+            had_pod=gone is not None or named,
             report=told[0] if told else None,
             reported_at=told[1] if told else None,
+            rejection=self.store.rejection(uid, attempt),
             now=self.clock(),
         )
-        await self._act(job, pod, decide.decide(view))
 
-    async def _act(self, job: Job, pod: Pod | None, action: decide.Action) -> None:
+    async def _act(self, v: decide.View, action: actions.Action) -> None:
         match action:
-            case decide.Nothing():
+            case actions.Nothing():
                 pass
-            case decide.Wait(seconds):
-                self.queue.add(job.uid, seconds)
-            case decide.Create(attempt):
-                await self._create(job, attempt)
-            case decide.Progress():
-                await self._progress(job, pod, action)
-            case decide.Finish(result):
-                await self._finish(job, pod, result)
-            case decide.Recover(fallback):
-                await self._recover(job, pod, fallback)
-            case decide.Deliver():
-                await self._deliver(job)
+            case actions.Wait(seconds):
+                self.queue.add(v.job.uid, seconds)
+            case actions.Create(attempt):
+                await self._create(v.job, attempt)
+            case actions.Progress():
+                await self._progress(v, action)
+            case actions.Stop(reason):
+                await self._stop(v, reason)
+            case actions.Retry():
+                await self._retry(v, action)
+            case actions.Finish(result):
+                await self._finish(v, result)
+            case actions.Deliver():
+                await self._deliver(v.job)
+            case actions.DeleteJob():
+                await self._delete_job(v.job)
 
     async def _create(self, job: Job, attempt: int) -> None:
         assert job.model is not None  # noqa: S101 decide answers Finish for an invalid spec
         try:
-            manifest = build_pod(job.model, attempt, self.settings)
-        except InvalidSpecError as e:
-            await self._finish(job, None, outcome.failure(job, Reason.INVALID_SPEC, str(e)))
+            base = base_memory_limit(job.model.spec, self.settings)
+            memory = retry.memory_limit(job, base)
+            manifest = build_pod(
+                job.model, attempt, self.settings, memory if memory != base else None
+            )
+        except ValueError as e:
+            invalid = outcome.failure(job, Reason.INVALID_SPEC, str(e))
+            await self._finish(self._view(job), invalid)
             return
         path = collection(CORE, "pods", job.namespace)
         name = manifest["metadata"]["name"]
@@ -142,63 +116,102 @@ class Reconciler:
             await self.secrets.ensure(job.namespace)
             created = await self.kube.create(path, manifest)
         except KubeError as e:
-            if e.code == 409:
-                created = await self.kube.get(path, name)
-                if not _owned(created, job):
-                    detail = f"pod {name} exists and belongs to somebody else"
-                    await self._finish(
-                        job, None, outcome.failure(job, Reason.NAME_CONFLICT, detail)
-                    )
-                    return
-            elif e.code in REJECTED_CODES:
-                await self._finish(job, None, outcome.failure(job, Reason.POD_REJECTED, e.message))
+            if e.code in INVALID_CODES:
+                await self._finish(
+                    self._view(job), outcome.failure(job, Reason.POD_REJECTED, e.message)
+                )
                 return
-            else:
+            if e.code in REFUSED_CODES:
+                self._note_refusal(job, attempt, e.message)
+                return
+            if e.code != 409:
                 raise
+            created = await self.kube.get(path, name)
+            if not _owned(created, job):
+                detail = f"pod {name} exists and belongs to somebody else"
+                foreign = outcome.failure(job, Reason.NAME_CONFLICT, detail)
+                await self._finish(self._view(job), foreign)
+                return
         self.store.put_pod(created)
-        log.info("job %s/%s uid=%s: pod %s created", job.namespace, job.name, job.uid, name)
+        self._tell(job, Reason.POD_CREATED, f"Created pod {name}")
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
 
-    async def _progress(self, job: Job, pod: Pod | None, action: decide.Progress) -> None:
-        status: Json = {
-            "observedGeneration": job.generation,
-            "phase": action.phase.value,
-            "reason": action.reason.value,
-            "message": action.message,
-            "requestId": job.request_id,
-        }
-        if pod is not None:
-            status["podName"] = pod.name
-            status["startTime"] = outcome.timestamp(pod.created)
+    def _note_refusal(self, job: Job, attempt: int, message: str) -> None:
+        if self.store.rejection(job.uid, attempt) is None:
+            self._tell(job, Reason.POD_REJECTED, message, bad=True)
+        self.store.put_rejection(job.uid, attempt, message, self.clock())
+        self.queue.add(job.uid)
+
+    async def _progress(self, v: decide.View, action: actions.Progress) -> None:
+        status = jobstatus.progress_status(
+            v.job, v.pod, action.phase, action.reason, action.message
+        )
+        await self._write(v.job, status)
+        bad = action.phase is Phase.PENDING and action.reason is not Reason.POD_CREATED
+        self._tell(v.job, action.reason, action.message, bad=bad)
+        self.queue.add(v.job.uid, action.seconds)
+
+    async def _stop(self, v: decide.View, reason: Reason) -> None:
+        assert v.pod is not None  # noqa: S101 decide stops pods that are there
+        await self.kube.delete(collection(CORE, "pods", v.job.namespace), v.pod.name, v.pod.uid)
+        text = sentence(Reason.STOPPING, sentence(reason))
+        phase = Phase(v.job.status.get("phase") or Phase.PENDING)
+        await self._progress(v, actions.Progress(phase, Reason.STOPPING, text, 5.0))
+
+    async def _retry(self, v: decide.View, action: actions.Retry) -> None:
+        status = jobstatus.retry_status(
+            v.job, v.known_pod, action.outcome, action.counted, action.suspended, self.clock()
+        )
+        await self._write(v.job, status)
+        self.store.drop_reports(v.job.uid)
+        self._tell(v.job, Reason(status["reason"]), status["message"], bad=not action.suspended)
+        await self._remove_stuck(v, action.outcome)
+        self.queue.add(v.job.uid)
+
+    async def _finish(self, v: decide.View, ended: Outcome) -> None:
+        job = v.job
+        delivery, _ = await asyncio.gather(
+            self.publisher.publish(ended.result), self._store_own(job, ended)
+        )
+        status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
         await self._write(job, status)
-        log.info(
-            "job %s/%s uid=%s: %s %s", job.namespace, job.name, job.uid, status["phase"],
-            status["reason"],
-        )  # fmt: skip
-        self.queue.add(job.uid, action.seconds)
-
-    async def _recover(self, job: Job, pod: Pod | None, fallback: Outcome) -> None:
-        stored = await self.results.load(job.request_id)
-        if stored is None or stored.job.uid != job.uid:
-            await self._finish(job, pod, fallback)
-            return
-        report = wire.Report(attempt=pod.attempt if pod else 0, result=stored)
-        await self._finish(job, pod, outcome.from_report(job, pod, report))
-
-    async def _finish(self, job: Job, pod: Pod | None, ended: Outcome) -> None:
-        delivery = await self.publisher.publish(ended.result)
-        await self._write(job, outcome.final_status(job, pod, ended, delivery, self.clock()))
-        self.store.drop_report(job.uid)
+        self.store.drop_reports(job.uid)
+        self._tell(job, ended.reason, ended.message, bad=not ended.succeeded)
         log.info(
             "job %s/%s uid=%s: %s %s exit=%s delivery=%s receivers=%s",
             job.namespace, job.name, job.uid, ended.result.status, ended.reason,
             ended.result.exit_code, delivery.state, delivery.receivers,
         )  # fmt: skip
-        if ended.remove_pod and pod is not None:
-            await self.kube.delete(collection(CORE, "pods", job.namespace), pod.name, pod.uid)
+        await self._remove_stuck(v, ended)
         if delivery.state == "Pending":
-            log.warning("job uid=%s: delivery pending: %s", job.uid, delivery.message)
+            self._tell(job, Reason.REDIS_UNAVAILABLE, delivery.message, bad=True)
             self.queue.retry(job.uid)
+
+    async def _store_own(self, job: Job, ended: Outcome) -> None:
+        """Put a result into S3 that the agent did not put there, or not in these words."""
+        if not ended.ours:
+            return
+        try:
+            await self.results.save(ended.result)
+        except S3Error as e:
+            # The CR and Redis have it; S3 being away must not keep a job from ending.
+            log.warning("job uid=%s: the result is not in S3: %s", job.uid, e)
+
+    async def _remove_stuck(self, v: decide.View, ended: Outcome) -> None:
+        if ended.remove_pod and v.pod is not None:
+            await self.kube.delete(collection(CORE, "pods", v.job.namespace), v.pod.name, v.pod.uid)
+
+    async def _delete_job(self, job: Job) -> None:
+        path = collection(JOBS, names.PLURAL, job.namespace)
+        await self.kube.delete(path, job.name, job.uid)
+        log.info(
+            "job %s/%s uid=%s: deleted, its time to live is over", job.namespace, job.name, job.uid
+        )
+
+    def _tell(self, job: Job, reason: Reason, message: str, *, bad: bool = False) -> None:
+        """One log line and one Event per transition."""
+        log.info("job %s/%s uid=%s: %s", job.namespace, job.name, job.uid, reason)
+        self.events.post(job, reason, message, self.clock(), bad=bad)
 
     async def _deliver(self, job: Job) -> None:
         delivery = await self.publisher.publish(await self._whole_result(job))
@@ -208,13 +221,13 @@ class Reconciler:
                 "job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message
             )
             return
-        await self._write(job, outcome.delivered_status(job, delivery, self.clock()))
-        log.info("job %s/%s uid=%s: delivered late", job.namespace, job.name, job.uid)
+        await self._write(job, jobstatus.delivered_status(job, delivery, self.clock()))
+        self._tell(job, Reason.DELIVERED, "The result reached Redis late")
 
     async def _whole_result(self, job: Job) -> wire.Result:
         """The result as it was decided; from S3 where the CR keeps a shortened copy only."""
         kept = wire.from_dict(wire.Result, job.status["result"])
-        if not (kept.stdout_truncated or kept.stderr_truncated or outcome.shortened(kept)):
+        if not jobstatus.shortened(kept):
             return kept
         try:
             stored = await self.results.load(job.request_id)

@@ -76,11 +76,13 @@ class ResultsApi:
             log.warning("unreadable report of pod uid=%s: %s", pod_uid, e)
             return web.json_response({"error": str(e)}, status=400)
         uid = report.result.job.uid
-        pod = self._store.pod(uid)
-        if self._store.job(uid) is not None and pod is None and not self._store.had_pod(uid):
+        pod = self._store.pod(uid, report.attempt)
+        gone = self._store.gone(uid, report.attempt)
+        if self._store.job(uid) is not None and pod is None and gone is None:
             # The pod is newer than our watch: the agent asks again in a moment.
             return web.json_response({"error": "the pod is not known yet"}, status=503)
-        if pod is None or pod["metadata"]["uid"] != pod_uid:
+        owner = pod or gone
+        if owner is None or owner["metadata"]["uid"] != pod_uid:
             log.warning("pod uid=%s reported for job uid=%s, which is not its own", pod_uid, uid)
             return web.json_response({"error": "that job is not this pod's"}, status=403)
         self._store.put_report(uid, report, self._clock())

@@ -1,4 +1,4 @@
-"""The operator's two uses of S3: read a stored result, and check that the bucket answers.
+"""The operator's uses of S3: results that agents stored, results that only it knows, a check.
 
 boto3 blocks, so each call runs in a thread with connect and read timeouts.
 """
@@ -67,6 +67,27 @@ class ResultStore:
         if not self.bucket:
             return None
         return await asyncio.to_thread(self._load, request_id)
+
+    async def save(self, result: wire.Result) -> None:
+        """Store a result that no agent could store, or that had to be corrected.
+
+        Raises:
+            S3Error: S3 did not take it.
+        """
+        if self.bucket:
+            await asyncio.to_thread(self._save, result)
+
+    def _save(self, result: wire.Result) -> None:
+        key = names.result_object(result.request_id)
+        try:
+            self._connect().put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=wire.dumps(result).encode(),
+                ContentType="application/json",
+            )
+        except (BotoCoreError, ClientError) as e:
+            raise S3Error(f"s3://{self.bucket}/{key}: {e}") from e
 
     def _load(self, request_id: str) -> wire.Result | None:
         key = names.result_object(request_id)

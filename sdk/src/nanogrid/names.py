@@ -27,6 +27,9 @@ ANNOTATION_IRSA_SKIP: Final = "eks.amazonaws.com/skip-containers"
 
 # Containers of a sandbox pod.
 CONTAINER_SYNC: Final = "sync-input"
+CONTAINER_INSTALL: Final = "install-launcher"
+CONTAINER_CHECK: Final = "check-runtime"
+RUNTIME_CONTAINERS: Final = (CONTAINER_INSTALL, CONTAINER_CHECK)
 CONTAINER_AGENT: Final = "agent"
 CONTAINER_SANDBOX: Final = "sandbox"
 
@@ -37,6 +40,8 @@ DEFAULT_OUTPUT_DIR: Final = "output"
 RUN_DIR: Final = "/run/nanogrid"
 AGENT_SOCKET: Final = f"{RUN_DIR}/agent.sock"
 MANIFEST_FILE: Final = f"{RUN_DIR}/manifest.json"
+LAUNCHER_DIR: Final = "/opt/nanogrid/launcher"  # in the executor image
+INSTALLED_LAUNCHER_DIR: Final = f"{RUN_DIR}/launcher"  # put there for other images
 TOKEN_DIR: Final = "/var/run/secrets/nanogrid"  # noqa: S105 a path
 TOKEN_FILE: Final = f"{TOKEN_DIR}/token"
 TERMINATION_FILE: Final = "/dev/termination-log"

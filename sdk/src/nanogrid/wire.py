@@ -199,6 +199,7 @@ class Result:
 
     reason: str
     job: JobRef
+    attempt: int = 0
     message: str = ""
     signal: str | None = None
     stdout_bytes: int = 0

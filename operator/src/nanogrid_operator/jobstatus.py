@@ -1,0 +1,278 @@
+"""What the operator writes into a job's status. Pure.
+
+Every body is a merge patch for /status. Sizes are bounded in bytes of JSON, because that is what
+etcd stores: a status never has more than 64 KiB, whatever a program prints.
+"""
+
+import json
+from datetime import UTC, datetime
+
+from nanogrid import wire
+from nanogrid.reasons import Reason, sentence
+from nanogrid.status import Phase
+from nanogrid_operator.facts import Job, Json, Pod
+from nanogrid_operator.outcome import Delivery, Outcome
+
+STREAM_CAP_BYTES = 12 * 1024  # of stdout and of stderr each
+OUTPUTS_CAP_BYTES = 12 * 1024  # of outputs and of outputFiles each
+MESSAGE_CAP_BYTES = 1024
+ATTEMPTS_KEPT = 30
+
+
+def _size(value: object) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def tail(text: str, cap: int) -> str:
+    """The end of a text whose JSON has at most ``cap`` bytes."""
+    text = text[-cap:]
+    while (size := _size(text)) > cap:
+        # Each character has at least one byte, so dropping the excess never drops too few twice.
+        text = text[max(1, (size - cap) // 6) :]
+    return text
+
+
+def head(text: str, cap: int) -> str:
+    """The beginning of a text whose JSON has at most ``cap`` bytes."""
+    text = text[:cap]
+    while (size := _size(text)) > cap:
+        text = text[: len(text) - max(1, (size - cap) // 6)]
+    return text
+
+
+def first(items: list[Json], cap: int) -> list[Json]:
+    """As many of the first items as have at most ``cap`` bytes of JSON together."""
+    kept, total = 0, 0
+    for item in items:
+        total += _size(item) + 2
+        if total > cap:
+            break
+        kept += 1
+    return items[:kept]
+
+
+def timestamp(now: float) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def human_millis(millis: int) -> str:
+    """312ms, 8.2s, 3m20s."""
+    if millis < 1000:
+        return f"{millis}ms"
+    if millis < 60_000:
+        return f"{millis / 1000:.1f}s"
+    return f"{millis // 60_000}m{millis % 60_000 // 1000}s"
+
+
+def human_bytes(count: int) -> str:
+    """41Mi, 2.5Gi: binary units as in Kubernetes; Mi are rounded up, as peakMemoryMB is."""
+    if count < 1 << 30:
+        return f"{-(-count // (1 << 20))}Mi"
+    return f"{count / (1 << 30):.1f}Gi"
+
+
+def progress_status(job: Job, pod: Pod | None, phase: Phase, reason: Reason, text: str) -> Json:
+    """A job that has not ended: what it does, or what it waits for."""
+    status: Json = {
+        "observedGeneration": job.generation,
+        "phase": phase.value,
+        "reason": reason.value,
+        "message": head(text, MESSAGE_CAP_BYTES),
+        "requestId": job.request_id,
+    }
+    if pod is not None:
+        status["podName"] = pod.name
+        status["startTime"] = job.status.get("startTime") or timestamp(pod.created)
+    return status
+
+
+def attempt_entry(job: Job, pod: Pod | None, outcome: Outcome, counted: bool, now: float) -> Json:
+    """The present attempt as status.attempts keeps it once it has ended."""
+    limit = pod.memory_limit_bytes if pod else None
+    values = {
+        "number": job.attempt,
+        "podName": pod.name if pod else "",
+        "reason": outcome.reason.value,
+        "exitCode": outcome.result.exit_code,
+        "memoryLimit": human_bytes(limit) if limit else None,
+        "peakMemoryBytes": outcome.result.peak_memory_bytes,
+        "counted": counted,
+        "startTime": timestamp(pod.created) if pod else None,
+        "completionTime": timestamp(now),
+    }
+    return {k: v for k, v in values.items() if v is not None}
+
+
+def _attempts(job: Job, entry: Json) -> list[Json]:
+    return [*(job.status.get("attempts") or []), entry][-ATTEMPTS_KEPT:]
+
+
+def retry_status(
+    job: Job, pod: Pod | None, outcome: Outcome, counted: bool, suspended: bool, now: float
+) -> Json:
+    """An attempt has ended and another one follows, at once, after a pause or after resumption."""
+    phase, reason = Phase.PENDING, Reason.RETRYING
+    text = f"Attempt {job.attempt} ended: {outcome.message}"
+    if suspended:
+        phase, reason, text = Phase.SUSPENDED, Reason.SUSPENDED, sentence(Reason.SUSPENDED)
+    entry = attempt_entry(job, pod, outcome, counted, now)
+    return {
+        **progress_status(job, pod, phase, reason, text),
+        "podName": None,  # a merge patch removes it: the next attempt has no pod yet
+        "attempts": _attempts(job, entry),
+    }
+
+
+def final_status(
+    job: Job, pod: Pod | None, outcome: Outcome, delivery: Delivery, now: float
+) -> Json:
+    """The whole terminal status."""
+    result = outcome.result
+    phase = Phase.SUCCEEDED if outcome.succeeded else Phase.FAILED
+    status: Json = {
+        **progress_status(job, pod, phase, outcome.reason, outcome.message),
+        "completionTime": timestamp(now),
+        "conditions": conditions(job, outcome, delivery, now),
+        "result": for_status(result),
+        "delivery": delivery_status(delivery),
+        "timings": _timings(job, pod, result, now),
+    }
+    if pod is not None or job.attempts:
+        status["attempts"] = _attempts(job, attempt_entry(job, pod, outcome, True, now))
+    if result.exit_code is not None:
+        status["duration"] = human_millis(result.duration_millis)
+    if result.peak_memory_bytes is not None:
+        peak = human_bytes(result.peak_memory_bytes)
+        limit = pod.memory_limit_bytes if pod else None
+        status["peakMemory"] = f"{peak}/{human_bytes(limit)}" if limit else peak
+    if outcome.inputs is not None:
+        inputs = wire.to_dict(outcome.inputs)
+        status["inputs"] = {k: v for k, v in inputs.items() if v is not None}
+    return status
+
+
+def _timings(job: Job, pod: Pod | None, result: wire.Result, now: float) -> Json:
+    timings: Json = wire.to_dict(result.timings)
+    if pod is not None:
+        timings["pendingMillis"] = max(0, round(1000 * (pod.created - job.created)))
+    timings["totalMillis"] = max(0, round(1000 * (now - job.created)))
+    return {k: v for k, v in timings.items() if v is not None}
+
+
+def for_status(result: wire.Result) -> Json:
+    """The result as the CR keeps it: tails of the streams, the first outputs."""
+    data: Json = wire.to_dict(result)
+    for name in ("stdout", "stderr"):
+        kept = tail(data[name], STREAM_CAP_BYTES)
+        data[f"{name}Truncated"] = data[f"{name}Truncated"] or kept != data[name]
+        data[name] = kept
+    for name in ("outputs", "outputFiles"):
+        data[name] = first(data[name], OUTPUTS_CAP_BYTES)
+    data["message"] = head(data["message"], MESSAGE_CAP_BYTES)
+    return data
+
+
+def shortened(result: wire.Result) -> bool:
+    """Whether the CR's copy of a result may lack something that S3 has.
+
+    The CR does not say whether outputs were left out, so many of them count as such.
+    """
+    many = 2 * _size(wire.to_dict(result.outputs)) > OUTPUTS_CAP_BYTES
+    return result.stdout_truncated or result.stderr_truncated or many
+
+
+def delivery_status(delivery: Delivery) -> Json:
+    """status.delivery."""
+    values = {
+        "state": delivery.state,
+        "receivers": delivery.receivers,
+        "streamId": delivery.stream_id,
+        "message": delivery.message,
+    }
+    return {k: v for k, v in values.items() if v is not None}
+
+
+_SYNC_REASONS = {
+    Reason.INPUT_NOT_FOUND,
+    Reason.INPUT_ACCESS_DENIED,
+    Reason.INPUT_INCOMPLETE,
+    Reason.INPUT_TOO_LARGE,
+    Reason.CHECKSUM_MISMATCH,
+    Reason.PATH_CONFLICT,
+    Reason.UNSAFE_PATH,
+    Reason.STORAGE_UNAVAILABLE,
+    Reason.EMPTY_ARCHIVE,
+    Reason.CORRUPT_ARCHIVE,
+    Reason.UNSAFE_ARCHIVE,
+    Reason.ARCHIVE_TOO_LARGE,
+    Reason.SYNC_FAILED,
+}
+
+
+def conditions(job: Job, outcome: Outcome, delivery: Delivery, now: float) -> list[Json]:
+    """All conditions of an ended job; exactly one of Complete and Failed, and Finished."""
+    result = outcome.result
+    ran = result.exit_code is not None
+    facts: list[tuple[str, bool, Reason, str]] = []
+    if outcome.reason in _SYNC_REASONS:
+        facts.append(("InputsSynced", False, outcome.reason, outcome.message))
+    elif outcome.inputs is not None:
+        i = outcome.inputs
+        text = f"{i.files} files, {i.bytes} B in {i.duration_millis} ms"
+        facts.append(("InputsSynced", True, Reason.SYNCED, text))
+    elif ran:
+        facts.append(("InputsSynced", True, Reason.NO_INPUTS, ""))
+    facts.append(("SandboxReady", ran, Reason.EXECUTING if ran else outcome.reason, ""))
+    facts.append(("Executed", ran, outcome.reason if ran else Reason.NOT_EXECUTED, outcome.message))
+    if ran:
+        facts.append(_outputs_condition(outcome))
+    facts.append(delivery_fact(delivery))
+    kind = "Complete" if outcome.succeeded else "Failed"
+    facts.append((kind, True, outcome.reason, outcome.message))
+    facts.append(("Finished", True, outcome.reason, outcome.message))
+    return [condition(job, *fact, now) for fact in facts]
+
+
+def _outputs_condition(outcome: Outcome) -> tuple[str, bool, Reason, str]:
+    if outcome.reason is Reason.OUTPUT_UPLOAD_FAILED:
+        return ("OutputsUploaded", False, outcome.reason, outcome.message)
+    count = len(outcome.result.outputs)
+    if count == 0:
+        return ("OutputsUploaded", True, Reason.NO_OUTPUTS, "")
+    return ("OutputsUploaded", True, Reason.UPLOADED, f"{count} files")
+
+
+def delivery_fact(delivery: Delivery) -> tuple[str, bool, Reason, str]:
+    """The ResultDelivered condition's type, truth, reason and message."""
+    if delivery.state == "Delivered":
+        nobody = delivery.receivers == 0
+        reason = Reason.NO_SUBSCRIBER if nobody else Reason.DELIVERED
+        count = delivery.receivers or 0
+        text = f"{count} subscriber{'' if count == 1 else 's'}"
+        return ("ResultDelivered", True, reason, delivery.message or text)
+    if delivery.state == "Conflict":
+        return ("ResultDelivered", False, Reason.REQUEST_ID_CONFLICT, delivery.message)
+    return ("ResultDelivered", False, Reason.REDIS_UNAVAILABLE, delivery.message)
+
+
+def condition(job: Job, kind: str, truth: bool, reason: Reason, text: str, now: float) -> Json:
+    """One condition; the transition time stays when the status does."""
+    status = "True" if truth else "False"
+    old = next((c for c in job.status.get("conditions") or [] if c["type"] == kind), None)
+    kept = old is not None and old["status"] == status
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason.value,
+        "message": head(text, MESSAGE_CAP_BYTES // 2),
+        "lastTransitionTime": old["lastTransitionTime"] if old and kept else timestamp(now),
+        "observedGeneration": job.generation,
+    }
+
+
+def delivered_status(job: Job, delivery: Delivery, now: float) -> Json:
+    """Patch body for a job whose terminal status is written and whose delivery moved on."""
+    fresh = condition(job, *delivery_fact(delivery), now)
+    others = [c for c in job.status.get("conditions") or [] if c["type"] != fresh["type"]]
+    return {"conditions": [*others, fresh], "delivery": delivery_status(delivery)}
