@@ -36,6 +36,7 @@ PENDING_AFTER_SECONDS = 5.0  # a pod that starts as pods do needs no write to sa
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
 RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
 
+BLOCKING = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR})
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
@@ -273,8 +274,16 @@ def overdue(v: View) -> Action | None:
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
     if _started(v.pod) or v.pod.container(names.CONTAINER_SYNC).running or _startup_left(v) > 0:
         return None
-    reason, said = blocked(v.pod) or (Reason.STARTUP_TIMEOUT, f"the pod is {v.pod.phase}")
+    reason, said = blocked(v.pod) or _last_blocked(v.job)
     return ended(v, outcome.failure(v.job, reason, said, remove_pod=True))
+
+
+def _last_blocked(job: Job) -> tuple[Reason, str]:
+    """What the status last said; between two pulls of an image the kubelet shows no reason."""
+    said = job.status.get("reason", "")
+    if said in BLOCKING:
+        return Reason(said), "the pod did not start in time"
+    return Reason.STARTUP_TIMEOUT, "the pod waited for its containers"
 
 
 def in_progress(v: View) -> Action | None:
@@ -291,6 +300,8 @@ def in_progress(v: View) -> Action | None:
     next_check = _next_check(v)
     if age < after:
         return Wait(min(next_check, after - age))
+    if reason is Reason.POD_CREATED and v.job.status.get("reason") in BLOCKING:
+        return Wait(next_check)
     return _progress(v, phase, reason, said, next_check)
 
 
