@@ -189,8 +189,8 @@ def a_failed_result(exit_code: int | None = 3, **changes: Any) -> wire.Result:
 
 def a_lost_result(**changes: Any) -> wire.Result:
     """What the agent says when the sandbox went without a word."""
-    base = a_failed_result(None, reason="SandboxLost", peak_memory_bytes=None, peak_memory_mb=None)
-    return replace(base, **changes)
+    unmeasured: Json = {"peak_memory_bytes": None, "peak_memory_mb": None, "memory_source": None}
+    return a_failed_result(None, **{"reason": "SandboxLost", **unmeasured, **changes})
 
 
 def a_report(

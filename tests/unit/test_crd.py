@@ -1,0 +1,208 @@
+"""The CustomResourceDefinition is what the API server takes, and what is on disk."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from nanogrid.crd import crd, generated_files
+from unit.builders import ROOT, Json, a_job_body
+
+# Descriptions and bounds do not belong to these, see the tests.
+WHOLE = crd()
+VERSION: Json = WHOLE["spec"]["versions"][0]
+SCHEMA: Json = VERSION["schema"]["openAPIV3Schema"]
+SPEC: Json = SCHEMA["properties"]["spec"]
+
+
+def nodes(node: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    """Every schema below a schema, with its path."""
+    yield path, node
+    for name, inner in node.get("properties", {}).items():
+        yield from nodes(inner, f"{path}.{name}")
+    if "items" in node:
+        yield from nodes(node["items"], f"{path}[]")
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from nodes(node["additionalProperties"], f"{path}{{}}")
+
+
+OURS = [
+    (path, node)
+    for path, node in nodes(SCHEMA)
+    if path.startswith((".spec", ".status"))  # the rest is the API server's own
+]
+
+
+@pytest.mark.parametrize("name", generated_files())
+def test_files_on_disk_are_what_the_models_give(name: str) -> None:
+    on_disk = (ROOT / name).read_text(encoding="utf-8")
+
+    assert on_disk == generated_files()[name], "run `make manifests` and commit the result"
+
+
+def test_the_resource_is_named_as_people_type_it() -> None:
+    assert WHOLE["metadata"]["name"] == "executionjobs.nanogrid.io"
+    assert WHOLE["spec"]["names"] == {
+        "kind": "ExecutionJob",
+        "listKind": "ExecutionJobList",
+        "plural": "executionjobs",
+        "singular": "executionjob",
+        "shortNames": ["ej"],
+        "categories": ["nanogrid"],
+    }
+
+
+def test_the_status_is_written_apart_from_the_spec() -> None:
+    assert VERSION["subresources"] == {"status": {}}
+
+
+def test_kubectl_get_shows_what_people_ask_first() -> None:
+    columns = VERSION["additionalPrinterColumns"]
+
+    first = [c["name"] for c in columns if not c.get("priority")]
+    wide = [c["name"] for c in columns if c.get("priority")]
+
+    assert first == ["PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]
+    assert wide == ["POD", "FILES", "REQUEST"]
+
+
+def test_every_column_shows_a_field_that_exists() -> None:
+    known = {path for path, _ in nodes(SCHEMA)} | {
+        ".metadata.creationTimestamp",
+        ".status.result.exitCode",  # in the result, whose fields the schema leaves open
+    }
+
+    assert {c["jsonPath"] for c in VERSION["additionalPrinterColumns"]} <= known
+
+
+@pytest.mark.parametrize("path", [path for path, _ in OURS])
+def test_a_schema_is_structural(path: str) -> None:
+    node = dict(OURS)[path]
+
+    forbidden = {"$ref", "anyOf", "oneOf", "allOf", "not", "const", "title", "propertyNames"}
+    assert forbidden.isdisjoint(node)
+    assert not isinstance(node.get("additionalProperties"), bool)
+    assert not ("additionalProperties" in node and "properties" in node)
+    assert node.get("default", "") is not None
+    assert node.get("type") in {"object", "array", "string", "integer", "boolean"} or (
+        node.get("x-kubernetes-int-or-string") is True and "type" not in node
+    )
+
+
+@pytest.mark.parametrize("path", [p for p, _ in OURS if not p.endswith(("[]", "{}"))])
+def test_a_field_is_described_in_a_sentence(path: str) -> None:
+    text = dict(OURS)[path].get("description", "")
+
+    assert text.endswith(".")
+    assert text[0].isupper()
+
+
+def is_bounded(node: Json) -> bool:
+    match node.get("type"):
+        case "string":
+            return "maxLength" in node or "enum" in node
+        case "array":
+            return "maxItems" in node
+        case "object":
+            return "additionalProperties" not in node or "maxProperties" in node
+        case None:
+            return "maxLength" in node
+    return True
+
+
+def test_every_text_list_and_map_is_bounded() -> None:
+    assert [path for path, node in OURS if not is_bounded(node)] == []
+
+
+def test_only_the_result_holds_what_the_schema_does_not_know() -> None:
+    open_ = [path for path, node in OURS if node.get("x-kubernetes-preserve-unknown-fields")]
+
+    assert open_ == [".status.result"]
+
+
+def test_lists_with_names_are_maps_to_server_side_apply() -> None:
+    keys = {p: n["x-kubernetes-list-map-keys"] for p, n in OURS if "x-kubernetes-list-type" in n}
+
+    assert keys == {
+        ".spec.env": ["name"],
+        ".spec.inputs": ["name"],
+        ".status.conditions": ["type"],
+    }
+
+
+def test_the_api_server_checks_what_a_schema_alone_cannot() -> None:
+    rules = {
+        path: [rule["rule"] for rule in node["x-kubernetes-validations"]]
+        for path, node in nodes(SCHEMA)
+        if "x-kubernetes-validations" in node
+    }
+
+    assert rules[""] == ["size(self.metadata.name) <= 52"]
+    assert rules[".spec"] == ["self == oldSelf"]
+    assert rules[".spec.code"] == ["has(self.inline) != has(self.s3)"]
+    assert rules[".spec.inputs[].s3"] == [
+        "has(self.key) != has(self.prefix)",
+        "!has(self.sha256) || has(self.key)",
+    ]
+    assert set(rules) == {
+        "",
+        ".spec",
+        ".spec.code",
+        ".spec.code.s3.key",
+        ".spec.env[].name",
+        ".spec.inputs[].mountPath",
+        ".spec.inputs[].s3",
+        ".spec.inputs[].s3.key",
+        ".spec.inputs[].s3.prefix",
+        ".spec.outputs.path",
+        ".spec.outputs.s3.prefix",
+    }
+
+
+def test_every_rule_says_how_to_mend_it() -> None:
+    rules = [r for _, node in nodes(SCHEMA) for r in node.get("x-kubernetes-validations", [])]
+
+    assert all(len(rule["message"]) > 20 for rule in rules)
+    assert not any(rule["message"].endswith(".") for rule in rules)
+
+
+def accepted(**spec: Any) -> list[str]:
+    """What the schema says against a spec."""
+    body = {"code": {"inline": "pass"}, **spec}
+    return [e.json_path for e in Draft202012Validator(SPEC).iter_errors(body)]
+
+
+def test_the_smallest_job_is_accepted() -> None:
+    assert list(Draft202012Validator(SCHEMA).iter_errors(a_job_body())) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ({"mode": "Dance"}, "$.mode"),
+        ({"requestId": "has space"}, "$.requestId"),
+        ({"requestId": "x" * 64}, "$.requestId"),
+        ({"command": []}, "$.command"),
+        ({"args": ["x" * 4097]}, "$.args[0]"),
+        ({"code": {"inline": ""}}, "$.code.inline"),
+        ({"code": {"inline": "x" * 65_537}}, "$.code.inline"),
+        ({"env": [{"name": "1A", "value": ""}]}, "$.env[0].name"),
+        ({"timeouts": {"executionSeconds": 0}}, "$.timeouts.executionSeconds"),
+        ({"timeouts": {"executionSeconds": 86_401}}, "$.timeouts.executionSeconds"),
+        ({"resources": {"limits": {"memory": "lots"}}}, "$.resources.limits.memory"),
+        ({"inputs": [{"s3": {"key": "a"}}]}, "$.inputs[0]"),
+        ({"inputs": [{"name": "UPPER", "s3": {"key": "a"}}]}, "$.inputs[0].name"),
+        (
+            {"code": {"s3": {"key": "f.zip", "sha256": "XYZ"}}},
+            "$.code.s3.sha256",
+        ),
+    ],
+)
+def test_a_spec_outside_the_bounds_is_refused_where_it_is_wrong(spec: Json, where: str) -> None:
+    assert accepted(**spec) == [where]
+
+
+@pytest.mark.parametrize("memory", ["256Mi", "1.5Gi", "524288Ki", "1G", "128000000", 268435456])
+def test_amounts_as_kubernetes_writes_them_are_accepted(memory: str | int) -> None:
+    assert accepted(resources={"limits": {"memory": memory, "cpu": 1}}) == []

@@ -1,0 +1,116 @@
+"""What the models accept and refuse; rules across fields are CEL and the API server's."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from nanogrid.job import ExecutionJob, Outputs, Phase, Spec, Timeouts
+from unit.builders import INLINE, Json, a_job_body
+
+
+def a_spec(**fields: Any) -> Spec:
+    return Spec.model_validate({"code": INLINE, **fields})
+
+
+def test_code_is_all_that_a_job_needs() -> None:
+    spec = a_spec()
+
+    assert spec.model_dump(exclude_none=True, by_alias=True) == {
+        "mode": "Batch",
+        "code": {"inline": "print('hello')\n"},
+        "env": [],
+        "inputs": [],
+    }
+
+
+def test_phases_are_given_time() -> None:
+    assert Timeouts().model_dump(by_alias=True) == {
+        "startupSeconds": 300,
+        "executionSeconds": 300,
+        "uploadSeconds": 300,
+    }
+
+
+def test_files_come_from_data_and_go_to_output() -> None:
+    spec = a_spec(inputs=[{"name": "a", "s3": {"prefix": "in/"}}], outputs={})
+
+    (one,) = spec.inputs
+    assert (one.mount_path, one.required, one.min_files) == ("/app/data", True, 1)
+    assert spec.outputs == Outputs(path="output")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"requestId": "order-1.a_B"},
+        {"requestId": "a"},
+        {"code": {"s3": {"key": "functions/판매/v1.zip", "sha256": "0" * 64}}},
+        {"command": ["bash", "-c", "echo $(date)"], "args": []},
+        {"stdin": "안녕"},
+        {"env": [{"name": "_A1"}, {"name": "EMPTY", "value": ""}]},
+        {"inputs": [{"name": "a", "s3": {"key": "a"}, "maxBytes": 1 << 50}]},
+        {"resources": {"limits": {"cpu": 1, "memory": "256Mi"}}},
+        {"resources": {"requests": {"cpu": "100m"}}},
+        {"runtime": {}},
+        {"timeouts": {"executionSeconds": 86_400}},
+        {"outputs": {"s3": {"prefix": "daily/"}}},
+    ],
+)
+def test_a_spec_is_accepted(fields: Json) -> None:
+    assert a_spec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"code": None}, "code"),
+        ({"later": 1}, "later"),
+        ({"mode": "Session"}, "mode"),
+        ({"requestId": ""}, "requestId"),
+        ({"requestId": "-a"}, "requestId"),
+        ({"requestId": "a-"}, "requestId"),
+        ({"requestId": "../a"}, "requestId"),
+        ({"functionId": "x" * 64}, "functionId"),
+        ({"code": {"inline": ""}}, "code.inline"),
+        ({"code": {"s3": {"key": ""}}}, "code.s3.key"),
+        ({"code": {"s3": {"key": "k" * 1025}}}, "code.s3.key"),
+        ({"code": {"s3": {"key": "k", "sha256": "A" * 64}}}, "code.s3.sha256"),
+        ({"code": {"s3": {"key": "k", "bucket": "Upper"}}}, "code.s3.bucket"),
+        ({"command": []}, "command"),
+        ({"command": ["a"] * 65}, "command"),
+        ({"args": ["a"] * 257}, "args"),
+        ({"stdin": "x" * 65_537}, "stdin"),
+        ({"env": [{"name": "A-B"}]}, "env.0.name"),
+        ({"env": [{"name": "A", "value": "x" * 32_769}]}, "env.0.value"),
+        ({"env": [{"name": f"V{n}"} for n in range(65)]}, "env"),
+        ({"inputs": [{"name": "a"}]}, "inputs.0.s3"),
+        ({"inputs": [{"name": "a", "s3": {"key": "a"}, "minFiles": 0}]}, "inputs.0.minFiles"),
+        ({"outputs": {"path": ""}}, "outputs.path"),
+        ({"timeouts": {"startupSeconds": 0}}, "timeouts.startupSeconds"),
+        ({"timeouts": {"executionSeconds": 1.5}}, "timeouts.executionSeconds"),
+    ],
+)
+def test_a_spec_is_refused_where_it_is_wrong(fields: Json, where: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        a_spec(**fields)
+
+    assert [".".join(str(p) for p in e["loc"]) for e in error.value.errors()] == [where]
+
+
+def test_a_resource_that_a_sandbox_cannot_have_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"nvidia\.com/gpu"):
+        a_spec(resources={"limits": {"nvidia.com/gpu": 1}})
+
+
+def test_a_whole_job_is_read_as_kubectl_shows_it() -> None:
+    job = ExecutionJob.model_validate(a_job_body(requestId="order-1"))
+
+    assert job.spec.request_id == "order-1"
+    assert job.metadata["name"] == "sales"
+    assert job.status.phase is None
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_job_ends_in_one_of_two_phases(phase: Phase) -> None:
+    assert phase.terminal == (phase.value in ("Succeeded", "Failed"))
