@@ -34,6 +34,7 @@ IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no e
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; short jobs save a write
 PENDING_AFTER_SECONDS = 5.0  # a pod that starts as pods do needs no write to say so
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
+STRANDED_SECONDS = 60.0  # after a deletion's grace, for the kubelet to confirm it
 RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
 
 BLOCKING = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR})
@@ -137,7 +138,7 @@ def _incomplete(v: View, report: wire.Report) -> Action:
     known = pod.container(names.CONTAINER_SANDBOX).ended is not None or pod.over or v.pod is None
     waited = v.now - (v.reported_at if v.reported_at is not None else v.now)
     if known or waited >= KUBELET_GRACE_SECONDS:
-        return ended(v, outcome.sandbox_lost(pod, report))
+        return ended(v, outcome.sandbox_lost(v.job, pod, report))
     return Wait(max(0.1, KUBELET_GRACE_SECONDS - waited))
 
 
@@ -173,7 +174,9 @@ def stopping(v: View) -> Action | None:
     if v.pod is not None:
         over = v.pod.over or v.pod.container(names.CONTAINER_AGENT).ended is not None
         if not over:
-            return Wait(IDLE_CHECK_SECONDS) if v.pod.deleting else Stop(wanted)
+            if not v.pod.deleting:
+                return Stop(wanted)
+            return stranded(v) or Wait(IDLE_CHECK_SECONDS)
     if v.had_pod or v.pod is not None:
         return Recover(outcome.failure(v.job, wanted))
     if wanted is not Reason.SUSPENDED:
@@ -204,6 +207,14 @@ def lost(v: View) -> Action | None:
         return None
     reason = (v.gone.disruption if v.gone else None) or Reason.POD_LOST
     return Recover(outcome.failure(v.job, reason))
+
+
+def stranded(v: View) -> Action | None:
+    """A deletion that is long over and has no end: the node is gone, and nobody will confirm it."""
+    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
+    if v.pod.gone_by is None or v.now < v.pod.gone_by + STRANDED_SECONDS:
+        return None
+    return Recover(outcome.failure(v.job, v.pod.disruption or Reason.POD_LOST))
 
 
 def init_failed(v: View) -> Action | None:
@@ -264,15 +275,24 @@ def _timeouts(v: View) -> Timeouts:
     return v.job.model.spec.timeouts or Timeouts()
 
 
-def _startup_left(v: View) -> float:
+def _startup_left(v: View) -> float | None:
+    """Seconds until the start is overdue; None while it is not the start that takes time.
+
+    Copying inputs has its own timeout, so the clock starts anew when they are in place.
+    """
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    return v.pod.created + _timeouts(v).startup_seconds - v.now
+    sync = v.pod.container(names.CONTAINER_SYNC)
+    if _started(v.pod) or sync.running:
+        return None
+    since = max(v.pod.created, (sync.ended.at or 0.0) if sync.ended else 0.0)
+    return since + _timeouts(v).startup_seconds - v.now
 
 
 def overdue(v: View) -> Action | None:
     """The code did not start in time; time in which inputs are being copied does not count."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    if _started(v.pod) or v.pod.container(names.CONTAINER_SYNC).running or _startup_left(v) > 0:
+    left = _startup_left(v)
+    if left is None or left > 0:
         return None
     reason, said = blocked(v.pod) or _last_blocked(v.job)
     return ended(v, outcome.failure(v.job, reason, said, remove_pod=True))
@@ -308,13 +328,8 @@ def in_progress(v: View) -> Action | None:
 def _next_check(v: View) -> float:
     """When something may be due that no event announces."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    due = [IDLE_CHECK_SECONDS]
-    if not _started(v.pod):
-        due.append(_startup_left(v))
-    left = _deadline_left(v)
-    if left is not None:
-        due.append(left)
-    return max(0.1, min(due))
+    due = [IDLE_CHECK_SECONDS, _startup_left(v), _deadline_left(v)]
+    return max(0.1, min(seconds for seconds in due if seconds is not None))
 
 
 def _progress(v: View, phase: Phase, reason: Reason, said: str, seconds: float) -> Action:
@@ -347,6 +362,7 @@ RULES: tuple[Rule, ...] = (
     stopping,
     never_started,
     lost,
+    stranded,
     init_failed,
     pod_failed,
     overdue,

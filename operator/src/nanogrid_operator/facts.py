@@ -29,6 +29,7 @@ class Ended:
     exit_code: int
     reason: str
     message: str
+    at: float | None = None  # seconds since the epoch
 
 
 # The scheduler's, the taint manager's and the eviction API's words for why a pod had to go:
@@ -65,6 +66,7 @@ class Pod:
     reason: str = ""
     message: str = ""
     deleting: bool = False
+    gone_by: float | None = None  # when a deletion's grace is over, in seconds since the epoch
     unschedulable: str = ""
     disruption: Reason | None = None
     memory_limit_bytes: int | None = None
@@ -174,6 +176,12 @@ def _attempt(data: Json) -> Attempt:
     )
 
 
+def attempt_number(labels: Json) -> int:
+    """The attempt that a pod's labels name; a label that somebody spoiled counts as the first."""
+    text = labels.get(names.LABEL_ATTEMPT, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+
+
 def pod_facts(body: Json) -> Pod:
     """Read a sandbox pod."""
     meta, status = body["metadata"], body.get("status") or {}
@@ -186,12 +194,13 @@ def pod_facts(body: Json) -> Pod:
         name=meta["name"],
         uid=meta["uid"],
         job_uid=labels.get(names.LABEL_JOB_UID, ""),
-        attempt=int(labels.get(names.LABEL_ATTEMPT, "0")),
+        attempt=attempt_number(labels),
         created=seconds(meta.get("creationTimestamp")) or 0.0,
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         deleting=bool(meta.get("deletionTimestamp")),
+        gone_by=seconds(meta.get("deletionTimestamp")),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         disruption=DISRUPTIONS.get(disrupted.get("reason", ""), Reason.EVICTED)
         if disrupted.get("status") == "True"
@@ -212,7 +221,12 @@ def _memory_limit(body: Json) -> int | None:
 def _container(state: Json) -> Container:
     if "terminated" in state:
         t = state["terminated"]
-        ended = Ended(t.get("exitCode", -1), t.get("reason", ""), t.get("message", ""))
+        ended = Ended(
+            t.get("exitCode", -1),
+            t.get("reason", ""),
+            t.get("message", ""),
+            seconds(t.get("finishedAt")),
+        )
         return Container(ended=ended)
     if "running" in state:
         return Container(running=True)

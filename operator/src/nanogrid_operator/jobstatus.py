@@ -60,9 +60,10 @@ def human_millis(millis: int) -> str:
     """312ms, 8.2s, 3m20s."""
     if millis < 1000:
         return f"{millis}ms"
-    if millis < 60_000:
+    if millis < 59_950:
         return f"{millis / 1000:.1f}s"
-    return f"{millis // 60_000}m{millis % 60_000 // 1000}s"
+    total = round(millis / 1000)
+    return f"{total // 60}m{total % 60}s"
 
 
 def human_bytes(count: int) -> str:

@@ -57,7 +57,8 @@ class KubeApi:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
             await config.load_kube_config(client_configuration=settings)
-        settings.retries = False  # ours below; theirs would repeat without a bound of ours
+        # Ours are below. Not False: that is the int 0 to the library, which then never stops.
+        settings.retries = None
         settings.connection_pool_maxsize = 32
         return cls(client.ApiClient(settings), timeout_seconds)
 
@@ -143,5 +144,5 @@ def _error(code: int, text: bytes) -> KubeError:
     try:
         status = json.loads(text)
         return KubeError(code, status.get("reason", ""), status.get("message", ""))
-    except ValueError:
+    except (ValueError, AttributeError):
         return KubeError(code, "", text[:500].decode(errors="replace"))

@@ -78,22 +78,44 @@ def sync_failure(job: Job, ended: Ended) -> Outcome:
 
 def from_report(job: Job, pod: Pod | None, report: wire.Report) -> Outcome:
     """The outcome that the agent reported, checked against the kubelet's word if that is known."""
-    result = report.result
-    if (result.job.uid, result.request_id) != (job.uid, job.request_id):
-        return failure(
-            job,
-            Reason.RESULT_MISMATCH,
-            f"the report names job {result.job.uid} and request {result.request_id}",
-        )
+    foreign = _foreign(job, report)
+    if foreign is not None:
+        return foreign
     ended = pod.container(names.CONTAINER_SANDBOX).ended if pod else None
-    if ended is not None:
-        result = _checked(result, ended)
-    reason = Reason(result.reason)
-    message = result.message or sentence(reason)
-    same = result is report.result
+    result = _checked(report.result, ended)
+    return _outcome(report, result)
+
+
+def _foreign(job: Job, report: wire.Report) -> Outcome | None:
+    """A report that names another job's request is not this job's result."""
+    result = report.result
+    if (result.job.uid, result.request_id) == (job.uid, job.request_id):
+        return None
+    said = f"the report names job {result.job.uid} and request {result.request_id}"
+    return failure(job, Reason.RESULT_MISMATCH, said)
+
+
+def _outcome(report: wire.Report, result: wire.Result) -> Outcome:
+    reason = _known(result)
     return Outcome(
-        reason=reason, message=message, result=result, inputs=report.inputs, ours=not same
+        reason=reason,
+        message=(result.message or sentence(reason))[:MESSAGE_CAP],
+        result=result,
+        inputs=report.inputs,
+        ours=result is not report.result,
     )
+
+
+def _known(result: wire.Result) -> Reason:
+    """The result's reason; a newer agent may know reasons that this operator does not."""
+    try:
+        return Reason(result.reason)
+    except ValueError:
+        by_status = {
+            wire.STATUS_SUCCESS: Reason.COMPLETED,
+            wire.STATUS_TIMEOUT: Reason.EXECUTION_TIMEOUT,
+        }
+        return by_status.get(result.status, Reason.NON_ZERO_EXIT)
 
 
 def because(told: Outcome, reason: Reason, pod: Pod | None) -> Outcome:
@@ -105,21 +127,27 @@ def because(told: Outcome, reason: Reason, pod: Pod | None) -> Outcome:
     return replace(told, reason=reason, message=result.message, result=result, ours=True)
 
 
-def _checked(result: wire.Result, ended: Ended) -> wire.Result:
-    """Correct the reported result where the kubelet knows better."""
-    if ended.reason == "OOMKilled" and result.status != wire.STATUS_SUCCESS:
+def _checked(result: wire.Result, ended: Ended | None) -> wire.Result:
+    """Correct the reported result where it contradicts itself, or the kubelet knows better."""
+    success = result.status == wire.STATUS_SUCCESS
+    if success and result.exit_code != 0:
+        said = f"reported SUCCESS with exit code {result.exit_code}"
+        return _as_failure(result, Reason.RESULT_MISMATCH, said)
+    if ended is None:
+        return result
+    if ended.reason == "OOMKilled" and not success:
         return _as_failure(result, Reason.OOM_KILLED, result.message)
     if result.exit_code is not None and result.exit_code != ended.exit_code:
-        detail = (
+        said = (
             f"reported exit code {result.exit_code}, the kubelet saw {ended.exit_code} "
             f"({ended.reason})"
         )
-        return _as_failure(result, Reason.RESULT_MISMATCH, detail)
+        return _as_failure(result, Reason.RESULT_MISMATCH, said)
     return result
 
 
 def _as_failure(result: wire.Result, reason: Reason, detail: str) -> wire.Result:
-    if result.reason == reason.value:
+    if (result.reason, result.status) == (reason.value, wire.STATUS_FAILED):
         return result
     return replace(
         result,
@@ -129,31 +157,35 @@ def _as_failure(result: wire.Result, reason: Reason, detail: str) -> wire.Result
     )
 
 
-def sandbox_lost(pod: Pod, report: wire.Report) -> Outcome:
+def sandbox_lost(job: Job, pod: Pod, report: wire.Report) -> Outcome:
     """The sandbox went without a word to the agent; the kubelet's word completes the result."""
+    foreign = _foreign(job, report)
+    if foreign is not None:
+        return foreign
     ended = pod.container(names.CONTAINER_SANDBOX).ended
     if ended is None:
         said = "the kubelet has not said why"
-        result = _as_failure(report.result, Reason.SANDBOX_LOST, said)
-    elif ended.reason == "OOMKilled":
-        limit = pod.memory_limit_bytes
-        result = replace(
-            report.result,
-            status=wire.STATUS_FAILED,
-            reason=Reason.OOM_KILLED.value,
-            message=sentence(Reason.OOM_KILLED),
-            exit_code=ended.exit_code,
-            signal="SIGKILL",
-            peak_memory_bytes=report.result.peak_memory_bytes or limit,
-            memory_source=report.result.memory_source or ("limit" if limit else None),
-        )
-    else:
-        said = f"exit code {ended.exit_code}, {ended.reason}"
-        result = replace(
-            _as_failure(report.result, Reason.SANDBOX_LOST, said), exit_code=ended.exit_code
-        )
-    return Outcome(
-        reason=Reason(result.reason), message=result.message, result=result, inputs=report.inputs
+        return _outcome(report, _as_failure(report.result, Reason.SANDBOX_LOST, said))
+    if ended.reason == "OOMKilled":
+        return _outcome(report, _out_of_memory(report.result, ended, pod.memory_limit_bytes))
+    said = f"exit code {ended.exit_code}, {ended.reason}"
+    result = _as_failure(report.result, Reason.SANDBOX_LOST, said)
+    return _outcome(report, replace(result, exit_code=ended.exit_code))
+
+
+def _out_of_memory(result: wire.Result, ended: Ended, limit: int | None) -> wire.Result:
+    """All processes of the sandbox were killed at once: the peak was the limit."""
+    peak = result.peak_memory_bytes or limit
+    return replace(
+        result,
+        status=wire.STATUS_FAILED,
+        reason=Reason.OOM_KILLED.value,
+        message=sentence(Reason.OOM_KILLED),
+        exit_code=ended.exit_code,
+        signal="SIGKILL",
+        peak_memory_bytes=peak,
+        peak_memory_mb=-(-peak // (1 << 20)) if peak else None,
+        memory_source=result.memory_source or ("limit" if limit else None),
     )
 
 

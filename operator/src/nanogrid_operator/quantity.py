@@ -1,23 +1,34 @@
-"""Kubernetes quantities as numbers. Pure."""
+"""Kubernetes quantities as numbers. Pure.
 
+The grammar is that of resource.Quantity: the API server may answer in its canonical form, so all
+suffixes are read, whatever the CRD lets users write
+(https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/).
+"""
+
+import re
 from decimal import Decimal
 
-_SUFFIXES = {
-    "m": Decimal("0.001"), "": Decimal(1),
-    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
-    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
-}  # fmt: skip
+_SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_GRAMMAR = re.compile(
+    r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+)"
+    r"((?P<suffix>[numkMGTPE]|[KMGTPE]i)|[eE](?P<exponent>[+-]?[0-9]{1,2}))?",
+    re.ASCII,
+)
 
 
 def quantity(text: str | int) -> Decimal:
-    """The value of a Kubernetes quantity: bytes for memory, cores for cpu.
+    """The value of a quantity: bytes for memory, cores for cpu.
 
     Raises:
         ValueError: the text is no quantity.
     """
-    word = str(text)
-    digits = word.rstrip("mkMGTi")
-    try:
-        return Decimal(digits) * _SUFFIXES[word[len(digits) :]]
-    except (ArithmeticError, KeyError):
-        raise ValueError(f"{word!r} is no quantity such as 256Mi or 500m") from None
+    match = _GRAMMAR.fullmatch(str(text))
+    if match is None:
+        raise ValueError(f"{str(text)!r} is no quantity such as 256Mi or 500m")
+    number = Decimal(match["number"])
+    suffix = match["suffix"] or ""
+    if suffix in _BINARY:
+        return number * (1 << _BINARY[suffix])
+    power = int(match["exponent"]) if match["exponent"] else _SUFFIXES[suffix]
+    return number.scaleb(power)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
@@ -17,7 +17,7 @@ from nanogrid_operator import actions, decide, jobstatus, outcome, retry
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, Json, job_facts, pod_facts
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
-from nanogrid_operator.outcome import Outcome
+from nanogrid_operator.outcome import Delivery, Outcome
 from nanogrid_operator.pod import build_pod, pod_name
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.s3 import ResultStore, S3Error
@@ -48,6 +48,7 @@ class Reconciler:
     secrets: S3SecretReplica
     events: Events
     clock: Callable[[], float] = time.time
+    delivered: dict[str, Delivery] = field(default_factory=dict)  # not yet in the status
 
     async def reconcile(self, uid: str) -> None:
         """Decide and act once for one job."""
@@ -146,6 +147,10 @@ class Reconciler:
         status = jobstatus.progress_status(
             v.job, v.pod, action.phase, action.reason, action.message
         )
+        if action.reason is Reason.CONFIG_ERROR:
+            # The likeliest thing to be missing is ours: the namespace may have been made anew.
+            self.secrets.forget(v.job.namespace)
+            await self.secrets.ensure(v.job.namespace)
         await self._write(v.job, status)
         bad = action.phase is Phase.PENDING and action.reason is not Reason.POD_CREATED
         self._tell(v.job, action.reason, action.message, bad=bad)
@@ -170,11 +175,17 @@ class Reconciler:
 
     async def _finish(self, v: decide.View, ended: Outcome) -> None:
         job = v.job
-        delivery, _ = await asyncio.gather(
-            self.publisher.publish(ended.result), self._store_own(job, ended)
-        )
+        # A status write that failed brings us here again: Redis then only knows that it has the
+        # result, and no longer how many had received it.
+        delivery = self.delivered.get(job.uid)
+        if delivery is None:
+            delivery, _ = await asyncio.gather(
+                self.publisher.publish(ended.result), self._store_own(job, ended)
+            )
+            self.delivered[job.uid] = delivery
         status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
         await self._write(job, status)
+        del self.delivered[job.uid]
         self.store.drop_reports(job.uid)
         self._tell(job, ended.reason, ended.message, bad=not ended.succeeded)
         log.info(

@@ -49,7 +49,7 @@ class ResultsApi:
         return app
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """Liveness: 200 while reconciling makes progress, else 503 with the cause."""
+        """Liveness: 200 while the loop turns and the checks run, else 503 with the cause."""
         trouble = self._health.stuck()
         return web.json_response({"stuck": trouble}, status=503 if trouble else 200)
 
@@ -78,11 +78,12 @@ class ResultsApi:
         uid = report.result.job.uid
         pod = self._store.pod(uid, report.attempt)
         gone = self._store.gone(uid, report.attempt)
-        if self._store.job(uid) is not None and pod is None and gone is None:
+        known = self._store.job(uid) is not None
+        if not self._store.primed or (known and pod is None and gone is None):
             # The pod is newer than our watch: the agent asks again in a moment.
             return web.json_response({"error": "the pod is not known yet"}, status=503)
         owner = pod or gone
-        if owner is None or owner["metadata"]["uid"] != pod_uid:
+        if not known or owner is None or owner["metadata"]["uid"] != pod_uid:
             log.warning("pod uid=%s reported for job uid=%s, which is not its own", pod_uid, uid)
             return web.json_response({"error": "that job is not this pod's"}, status=403)
         self._store.put_report(uid, report, self._clock())

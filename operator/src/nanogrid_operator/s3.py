@@ -4,6 +4,7 @@ boto3 blocks, so each call runs in a thread with connect and read timeouts.
 """
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -15,6 +16,9 @@ from nanogrid_operator.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+log = logging.getLogger("nanogrid.s3")
 
 
 class S3Error(Exception):
@@ -95,8 +99,12 @@ class ResultStore:
             body = self._connect().get_object(Bucket=self.bucket, Key=key)["Body"]
             return wire.loads(wire.Result, body.read(wire.REPORT_CAP_BYTES))
         except ClientError as e:
-            if e.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            # Without the right to list, S3 answers 403 for a key that does not exist.
+            if e.response["Error"]["Code"] in ("NoSuchKey", "404", "AccessDenied", "403"):
                 return None
             raise S3Error(f"s3://{self.bucket}/{key}: {e}") from e
-        except (BotoCoreError, ValueError) as e:
+        except ValueError as e:
+            log.warning("s3://%s/%s is no result: %s", self.bucket, key, e)
+            return None
+        except BotoCoreError as e:
             raise S3Error(f"s3://{self.bucket}/{key}: {e}") from e

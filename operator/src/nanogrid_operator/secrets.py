@@ -5,19 +5,29 @@ there is nothing to copy, and where the platform team places the Secret itself, 
 """
 
 import base64
+import time
+from collections.abc import Callable
 
 from nanogrid import names
 from nanogrid_operator.kube import CORE, KubeApi, KubeError, collection
 from nanogrid_operator.settings import Settings
 
+FRESH_SECONDS = 30.0
+
 
 class S3SecretReplica:
-    """Ensures the Secret once per namespace and process."""
+    """Ensures the Secret of a namespace, but not more often than it is likely to be needed.
 
-    def __init__(self, kube: KubeApi, settings: Settings) -> None:
+    A namespace can be deleted and made anew, so what was ensured once is not so for ever.
+    """
+
+    def __init__(
+        self, kube: KubeApi, settings: Settings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._kube = kube
         self._settings = settings
-        self._done: set[str] = set()
+        self._ensured: dict[str, float] = {}
 
     async def ensure(self, namespace: str) -> None:
         """Create the Secret, or bring ours up to date; one that is not ours is left alone.
@@ -26,7 +36,7 @@ class S3SecretReplica:
             KubeError: the API server refused.
         """
         s = self._settings
-        if not s.s3_secret_replicate or not s.s3_secret or namespace in self._done:
+        if not s.s3_secret_replicate or not s.s3_secret or self._fresh(namespace):
             return
         path = collection(CORE, "secrets", namespace)
         keys = {"AWS_ACCESS_KEY_ID": s.s3_access_key, "AWS_SECRET_ACCESS_KEY": s.s3_secret_key}
@@ -47,4 +57,12 @@ class S3SecretReplica:
             ours = (found["metadata"].get("labels") or {}).items() >= labels.items()
             if ours and found.get("data") != data:
                 await self._kube.patch(path, s.s3_secret, {"data": data})
-        self._done.add(namespace)
+        self._ensured[namespace] = self._clock()
+
+    def forget(self, namespace: str) -> None:
+        """A pod misses its Secret: look again at the next call."""
+        self._ensured.pop(namespace, None)
+
+    def _fresh(self, namespace: str) -> bool:
+        at = self._ensured.get(namespace)
+        return at is not None and self._clock() - at < FRESH_SECONDS

@@ -1,9 +1,12 @@
 """Every tunable of the operator: its environment variable, default, meaning and unit, once."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from nanogrid_operator.quantity import quantity
 
 
 class SettingsError(ValueError):
@@ -11,7 +14,8 @@ class SettingsError(ValueError):
 
 
 def _env(name: str, default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"env": name, "doc": doc})
+    secret = any(word in name for word in ("KEY", "PASSWORD", "URL"))
+    return field(default=default, repr=not secret, metadata={"env": name, "doc": doc})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +83,34 @@ class Settings:
         for f in fields(cls):
             text = environ.get(f.metadata["env"])
             if text is not None and text != "":
-                values[f.name] = _parse(f.metadata["env"], text, type(f.default))
+                env = f.metadata["env"]
+                values[f.name] = _checked(f.name, env, _parse(env, text, type(f.default)))
         settings = cls(**values)
         for name in ("executor_image", "results_url"):
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
         return settings
+
+
+QUANTITIES = ("memory_limit", "cpu_limit", "cpu_request", "workspace_size", "tmp_size")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def _checked(name: str, env: str, value: Any) -> Any:
+    """A value that could never work is refused now, not at the first job."""
+    if name in QUANTITIES:
+        try:
+            quantity(value)
+        except ValueError as e:
+            raise SettingsError(f"{env}: {e}") from None
+    if name == "log_level" and value.upper() not in LOG_LEVELS:
+        raise SettingsError(f"{env}={value!r}: expected one of {', '.join(LOG_LEVELS)}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        least = 0 if name == "termination_grace_seconds" else 0.001
+        if not (least <= value < math.inf):
+            raise SettingsError(f"{env}={value}: expected a number above 0")
+    return value
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -8,6 +8,7 @@ started a second time.
 from typing import Any, NamedTuple
 
 from nanogrid import names, wire
+from nanogrid_operator.facts import attempt_number
 
 Json = dict[str, Any]
 Attempt = tuple[str, int]  # the job's uid and the number of the attempt
@@ -24,7 +25,7 @@ class Rejection(NamedTuple):
 def attempt_of(pod: Json) -> Attempt:
     """Which attempt of which job a sandbox pod belongs to, by its labels."""
     labels = pod["metadata"]["labels"]
-    return labels[names.LABEL_JOB_UID], int(labels.get(names.LABEL_ATTEMPT, "0"))
+    return labels[names.LABEL_JOB_UID], attempt_number(labels)
 
 
 def _version(body: Json) -> int:
@@ -42,6 +43,7 @@ class Store:
         self._gone: dict[Attempt, Json] = {}  # the last that was seen of pods that vanished
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
+        self.primed = False  # whether a complete LIST was ever taken in
 
     def put_job(self, body: Json) -> str:
         """Take in a job; returns its uid."""
@@ -65,7 +67,9 @@ class Store:
     def put_pod(self, body: Json) -> str:
         """Take in a sandbox pod; returns its job's uid."""
         attempt = attempt_of(body)
-        known = self._pods.get(attempt)
+        known, gone = self._pods.get(attempt), self._gone.get(attempt)
+        if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
+            return attempt[0]  # a late answer does not bring a deleted pod back
         if known is None or _version(body) >= _version(known):
             body["metadata"].pop("managedFields", None)
             self._pods[attempt] = body
@@ -128,6 +132,7 @@ class Store:
         A relist after 410 Gone brings no DELETED for what vanished meanwhile, so this does: objects
         that are not in the list and not newer than it are dropped.
         """
+        self.primed = True
         present = {self.put_job(j) for j in jobs}
         for uid, body in list(self._jobs.items()):
             if uid not in present and _version(body) <= listed_at:

@@ -50,7 +50,7 @@ class WorkQueue:
         self._failures[key] = failures + 1
         self._retried.add(key)
         delay = min(CAP_SECONDS, BASE_SECONDS * (1 << min(failures, 12)))
-        delay *= random.uniform(0.8, 1.2)  # noqa: S311 jitter, not a secret
+        delay *= random.uniform(0.8, 1.0)  # noqa: S311 jitter, not a secret
         self.add(key, delay)
         return delay
 

@@ -256,7 +256,8 @@ HELP: dict[Reason, Help] = {
 def sentence(reason: Reason, detail: str = "") -> str:
     """One line for a status message: what happened, the detail, and the cure."""
     help_ = HELP[reason]
-    middle = f" {detail.strip().rstrip('.')}." if detail.strip() else ""
+    detail = detail.strip().rstrip(". ")
+    middle = f" {detail}." if detail else ""
     cure = "" if help_.cure in ("Nothing to do.", "Wait.") else f" {help_.cure}"
     return f"{help_.meaning}{middle}{cure}"
 

@@ -249,7 +249,10 @@ def loads(cls: type[T], text: str | bytes) -> T:
     Raises:
         ValueError: the text is not JSON, or a key is missing or of the wrong type.
     """
-    return from_dict(cls, json.loads(text))
+    try:
+        return from_dict(cls, json.loads(text))
+    except RecursionError:
+        raise ValueError(f"{cls.__name__}: nested too deeply") from None
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:
@@ -262,9 +265,16 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
         key = json_name(f.name)
         if key in data:
             values[f.name] = _read(hints[f.name], data[key], f"{where}.{key}" if where else key)
+        elif _optional(hints[f.name]):
+            # The API server drops nulls from a status: absent means null.
+            values[f.name] = None if f.default is MISSING else f.default
         elif f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where or cls.__name__}: {key} is missing")
     return cls(**values)
+
+
+def _optional(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType) and type(None) in typing.get_args(hint)
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
@@ -290,4 +300,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     # bool is an int to Python and not to JSON.
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{where}: expected {hint.__name__}, got {type(value).__name__}")
+    if isinstance(value, str) and not value.isascii():
+        # JSON can hold half a surrogate pair, which no UTF-8 can: it becomes a question mark.
+        return value.encode("utf-8", "replace").decode()
     return value
