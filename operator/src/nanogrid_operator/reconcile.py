@@ -175,17 +175,10 @@ class Reconciler:
 
     async def _finish(self, v: decide.View, ended: Outcome) -> None:
         job = v.job
-        # A status write that failed brings us here again: Redis then only knows that it has the
-        # result, and no longer how many had received it.
-        delivery = self.delivered.get(job.uid)
-        if delivery is None:
-            delivery, _ = await asyncio.gather(
-                self.publisher.publish(ended.result), self._store_own(job, ended)
-            )
-            self.delivered[job.uid] = delivery
+        delivery = await self._publish_once(job, ended)
         status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
         await self._write(job, status)
-        del self.delivered[job.uid]
+        self.delivered.pop(job.uid, None)
         self.store.drop_reports(job.uid)
         self._tell(job, ended.reason, ended.message, bad=not ended.succeeded)
         log.info(
@@ -197,6 +190,20 @@ class Reconciler:
         if delivery.state == "Pending":
             self._tell(job, Reason.REDIS_UNAVAILABLE, delivery.message, bad=True)
             self.queue.retry(job.uid)
+
+    async def _publish_once(self, job: Job, ended: Outcome) -> Delivery:
+        """Publish; after a status write that failed, answer what Redis said the first time.
+
+        Asked again it only knows that it has the result, and no longer how many received it.
+        """
+        known = self.delivered.get(job.uid)
+        if known is not None:
+            return known
+        delivery, _ = await asyncio.gather(
+            self.publisher.publish(ended.result), self._store_own(job, ended)
+        )
+        self.delivered[job.uid] = delivery
+        return delivery
 
     async def _store_own(self, job: Job, ended: Outcome) -> None:
         """Put a result into S3 that the agent did not put there, or not in these words."""
