@@ -15,6 +15,7 @@ from integration.support import BUCKET, S3Server, make_task
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor import sync
+from nanogrid_executor.clock import Deadline
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.s3 import Storage
 
@@ -23,8 +24,8 @@ pytestmark = pytest.mark.integration
 EMPTY_ZIP_34_BYTES = b"PK\x05\x06" + bytes(16) + b"\x0c\x00" + b"twelve bytes"
 
 
-def fast_storage() -> Storage:
-    return Storage(pause=lambda seconds: None)
+def fast_storage(deadline: Deadline) -> Storage:
+    return Storage(deadline, pause=lambda seconds: None)
 
 
 def make_input(name: str = "data", **changes: Any) -> wire.Input:
@@ -161,7 +162,7 @@ def test_s3_down(s3: S3Server, paths: Paths, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, "http://127.0.0.1:1")
     waits: list[float] = []
     task = make_task(inputs=[make_input(prefix="pre/")])
-    outcome = sync.run(task, paths, lambda: Storage(pause=waits.append))
+    outcome = sync.run(task, paths, lambda deadline: Storage(deadline, pause=waits.append))
     assert isinstance(outcome, wire.SyncFailure)
     assert outcome.reason == Reason.STORAGE_UNAVAILABLE.value
     assert "no answer from http://127.0.0.1:1: Connection refused" in outcome.message
@@ -200,14 +201,14 @@ def test_an_input_must_not_replace_the_code(s3: S3Server, paths: Paths) -> None:
 
 def test_an_object_that_changes_between_listing_and_reading(s3: S3Server, paths: Paths) -> None:
     class Changing(Storage):
-        def head(self, bucket: str, key: str) -> Any:
-            found = super().head(bucket, key)
+        def head(self, bucket: str, key: str, version: str | None = None) -> Any:
+            found = super().head(bucket, key, version)
             s3.put(key, b"something else")
             return found
 
     s3.put("change/file", b"content")
     task = make_task(inputs=[make_input(key="change/file")])
-    outcome = sync.run(task, paths, lambda: Changing(pause=lambda seconds: None))
+    outcome = sync.run(task, paths, Changing)
     assert isinstance(outcome, wire.SyncFailure)
     assert outcome.reason == Reason.INPUT_INCOMPLETE.value
 
@@ -229,7 +230,7 @@ def test_code_is_unpacked_beside_its_inputs(s3: S3Server, paths: Paths) -> None:
     [
         (EMPTY_ZIP_34_BYTES, Reason.EMPTY_ARCHIVE, "34 bytes, 0 files"),
         (b"this is no archive, only some text", Reason.CORRUPT_ARCHIVE, "no valid ZIP"),
-        (zipped({"app/main.py": b""}), Reason.ENTRYPOINT_NOT_FOUND, "in the folder app"),
+        (zipped({"a/main.py": b"", "b": b""}), Reason.ENTRYPOINT_NOT_FOUND, "a/main.py, b"),
         (zipped({"index.js": b""}), Reason.ENTRYPOINT_NOT_FOUND, "holds index.js"),
         (zipped({"../main.py": b""}), Reason.UNSAFE_ARCHIVE, "'../main.py'"),
     ],

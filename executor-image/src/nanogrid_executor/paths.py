@@ -41,6 +41,15 @@ class Paths:
         """The projected token that the operator accepts results with."""
         return self.real(names.TOKEN_FILE)
 
+    def write_manifest(self, text: str) -> None:
+        """Put the proof in place: whole, on disk, or not there at all."""
+        temporary = f"{self.manifest}.new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, self.manifest)
+
     def write_termination(self, message: str) -> None:
         """Leave the last words that the kubelet copies into the pod's status."""
         path = self.real(names.TERMINATION_FILE)

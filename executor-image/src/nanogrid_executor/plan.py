@@ -7,7 +7,7 @@ from typing import Final
 
 from nanogrid import names
 from nanogrid.reasons import Reason
-from nanogrid.wire import Input
+from nanogrid.wire import Input, S3Source
 from nanogrid_executor.s3 import Object
 
 MAX_NAME_BYTES: Final = 255
@@ -37,6 +37,26 @@ class Planned:
         return f"s3://{self.bucket}/{self.object.key}"
 
 
+def refuse_unsafe_source(source: S3Source) -> None:
+    """Refuse keys that no file can stand for, before S3 is asked: its client would bend them.
+
+    Raises:
+        SyncError: the key or prefix begins with a slash, or has an empty, '.' or '..' part.
+    """
+    name = source.key if source.key is not None else (source.prefix or "").rstrip("/")
+    if not name:
+        return  # the whole bucket
+    uri = f"s3://{source.bucket}/{ascii(name)[1:-1]}"
+    if name.startswith("/"):
+        raise SyncError(Reason.UNSAFE_PATH, f"{uri} begins with a slash")
+    if name.endswith("/"):
+        raise SyncError(Reason.UNSAFE_PATH, f"{uri} ends in a slash: give it as prefix")
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise SyncError(Reason.UNSAFE_PATH, f"{uri} has an empty, '.' or '..' part")
+    if not name.isprintable():
+        raise SyncError(Reason.UNSAFE_PATH, f"{uri} has control characters")
+
+
 def plan_input(item: Input, objects: list[Object]) -> list[Planned]:
     """The files of one input.
 
@@ -47,12 +67,7 @@ def plan_input(item: Input, objects: list[Object]) -> list[Planned]:
     Raises:
         SyncError: there are too few files, too many bytes, or a path that is unsafe.
     """
-    if item.required and len(objects) < item.min_files:
-        raise SyncError(
-            Reason.INPUT_NOT_FOUND,
-            f"input {item.name!r}: {item.s3.uri()} gives {len(objects)} files, "
-            f"at least {item.min_files} expected",
-        )
+    refuse_too_few(item, len(objects))
     total = sum(found.size for found in objects)
     if item.max_bytes is not None and total > item.max_bytes:
         raise SyncError(
@@ -65,6 +80,28 @@ def plan_input(item: Input, objects: list[Object]) -> list[Planned]:
     ]
 
 
+def refuse_too_few(item: Input, count: int) -> None:
+    """Raise a ``SyncError`` when an input that must be there has fewer files than it should."""
+    if item.required and count < item.min_files:
+        raise SyncError(
+            Reason.INPUT_NOT_FOUND,
+            f"input {item.name!r}: {item.s3.uri()} gives {count} files, "
+            f"at least {item.min_files} expected",
+        )
+
+
+def mount_of(item: Input) -> str:
+    """The input's directory, as an absolute path in the pod.
+
+    Raises:
+        SyncError: it is not the workspace nor below it.
+    """
+    mount = posixpath.normpath(item.mount_path)
+    if not (mount == names.WORKSPACE or mount.startswith(f"{names.WORKSPACE}/")):
+        raise SyncError(Reason.UNSAFE_PATH, f"mountPath {mount} is not below {names.WORKSPACE}")
+    return mount
+
+
 def _path(item: Input, key: str) -> str:
     """The absolute path of an object's file: the key below the prefix, below the mount path."""
     if item.s3.key is not None:
@@ -72,10 +109,7 @@ def _path(item: Input, key: str) -> str:
     else:
         prefix = (item.s3.prefix or "").rstrip("/")
         relative = key[len(prefix) + 1 :] if prefix else key
-    mount = posixpath.normpath(item.mount_path)
-    path = f"{mount}/{relative}"
-    if not (mount == names.WORKSPACE or mount.startswith(f"{names.WORKSPACE}/")):
-        raise SyncError(Reason.UNSAFE_PATH, f"mountPath {mount} is not below {names.WORKSPACE}")
+    path = f"{mount_of(item)}/{relative}"
     for part in relative.split("/"):
         if part in ("", ".", "..") or "\\" in part or not part.isprintable():
             raise SyncError(Reason.UNSAFE_PATH, f"s3://{item.s3.bucket}/{ascii(key)[1:-1]}")

@@ -1,62 +1,49 @@
 """S3 through obstore: the few calls we need, with our own retries and our own reasons.
 
 obstore's retries are off: four tries with 1, 2 and 4 seconds (and jitter) between them are what
-the product promises and what its log shows. A refusal (403) or an absence (404) is not retried.
+the product promises and what its log shows. A refusal (403) or an absence (404) is not retried,
+and nothing is tried past the deadline of the phase.
 """
 
 import hashlib
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nanogrid import names
 from nanogrid.reasons import Reason
+from nanogrid_executor.clock import Deadline, DeadlineError, endless
 from nanogrid_executor.log import log
+from nanogrid_executor.s3_errors import StorageError, explain
 
 if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
     from obstore.store import S3Config, S3Store
 
 T = TypeVar("T")
 
 DELAYS: Final = (1.0, 2.0, 4.0)
-CONNECT_TIMEOUT: Final = "5s"
-READ_TIMEOUT: Final = "30s"  # of one read: a stalled connection, not a large object
-REQUEST_TIMEOUT: Final = "1800s"
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 30.0  # of one read: a stalled connection, not a large object
+REQUEST_SECONDS: Final = 3600.0
+SHORTEST_SECONDS: Final = 0.1
 CHUNK_BYTES: Final = 1024 * 1024
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 4
 
-_STATUS: Final = re.compile(r"status code: (\d{3})")
-_CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
-_TEXT: Final = re.compile(r"<Message>([^<]*)</Message>")
-_SERVER: Final = re.compile(r"Error performing \w+ (\w+://[^/\s]+)")
-_CAUSE: Final = re.compile(r'\b(?:message|error): "([^"]+)"')
-# S3 answers these with 400, and they are about who asks, not about what is asked.
-_DENIED_CODES: Final = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "AccessDenied")
-_INSTANCE_METADATA: Final = "169.254.169.254"
-
-
-class StorageError(Exception):
-    """S3 did not do what was asked; ``reason`` says why in the product's words."""
-
-    def __init__(self, reason: Reason, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.retryable = retryable
-
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One object of a listing."""
+    """One object as S3 described it; ``version`` only when that version was asked for."""
 
     key: str
     size: int
     etag: str | None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +54,50 @@ class Received:
     sha256: str
 
 
+class TooLongError(Exception):
+    """There is more to download than may be."""
+
+
+class Target:
+    """Where a download goes: a file that each try opens anew, and who counts its bytes."""
+
+    def __init__(self, path: str, count: Callable[[int], None], max_bytes: int | None) -> None:
+        self.path = path
+        self.count = count
+        self.max_bytes = max_bytes
+
+    def write(self, chunks: Iterator[Any], deadline: Deadline) -> Received:
+        """Write all chunks to the file, hashing them on the way.
+
+        Raises:
+            TooLongError: there is more than ``max_bytes``.
+            DeadlineError: the time is over.
+        """
+        digest = hashlib.sha256()
+        size = 0
+        with open(self.path, "wb") as file:
+            for chunk in chunks:
+                deadline.check()
+                size += len(chunk)
+                if self.max_bytes is not None and size > self.max_bytes:
+                    raise TooLongError(f"more than {self.max_bytes} bytes")
+                file.write(chunk)
+                digest.update(chunk)
+                self.count(len(chunk))
+        return Received(size, digest.hexdigest())
+
+
 class Storage:
     """Access to all buckets with one set of credentials, taken from the environment."""
 
     def __init__(
         self,
+        deadline: Deadline | None = None,
         delays: tuple[float, ...] = DELAYS,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.retries = 0
+        self.deadline = deadline or endless()
         self._delays = delays
         self._pause = pause
         self._lock = threading.Lock()
@@ -87,41 +109,65 @@ class Storage:
 
         def call(store: "S3Store") -> list[Object]:
             stream = obstore.list(store, prefix.rstrip("/") or None, chunk_size=1000)
-            return [_object(meta) for chunk in stream for meta in chunk]
+            found = []
+            for chunk in stream:
+                self.deadline.check()
+                found += [_object(meta) for meta in chunk]
+            return found
 
         return self._attempt("list", bucket, prefix, call)
 
-    def head(self, bucket: str, key: str) -> Object:
-        """Size and ETag of one object."""
+    def head(self, bucket: str, key: str, version: str | None = None) -> Object:
+        """Size and ETag of one object, or of one version of it."""
         import obstore
 
-        return self._attempt("head", bucket, key, lambda store: _object(obstore.head(store, key)))
+        def call(store: "S3Store") -> Object:
+            if version is None:
+                return _object(obstore.head(store, key))
+            options: GetOptions = {"version": version, "head": True}
+            return _object(obstore.get(store, key, options=options).meta, version)
+
+        return self._attempt("head", bucket, key, call)
 
     def download(
-        self, bucket: str, key: str, etag: str | None, create: Callable[[], IO[bytes]]
+        self, bucket: str, wanted: Object | str, target: Target, version: str | None = None
     ) -> Received:
         """Stream one object into a file.
 
         Args:
             bucket: where it is.
-            key: its name.
-            etag: what it must still have; None takes any.
-            create: opens the file anew, empty, for each try.
+            wanted: the object as it was described before, which it must still be; or just its key.
+            target: where it goes.
+            version: of an object that is wanted by its key.
+
+        Raises:
+            StorageError: with ``INPUT_INCOMPLETE`` when it is not what was described any more.
         """
         import obstore
 
-        def call(store: "S3Store") -> Received:
-            answer = obstore.get(store, key, options={"if_match": etag} if etag else None)
-            digest = hashlib.sha256()
-            size = 0
-            with create() as file:
-                for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    size += len(chunk)
-            return Received(size, digest.hexdigest())
+        key = wanted if isinstance(wanted, str) else wanted.key
+        known = None if isinstance(wanted, str) else wanted
+        options: GetOptions = {}
+        if known is not None:
+            version = known.version
+            if known.etag:
+                options["if_match"] = known.etag
+        if version is not None:
+            options["version"] = version
 
-        return self._attempt("get", bucket, key, call)
+        def call(store: "S3Store") -> Received:
+            answer = obstore.get(store, key, options=options)
+            if known is not None:
+                _refuse_change(answer, known, bucket)
+            return target.write(iter(answer.stream(min_chunk_size=CHUNK_BYTES)), self.deadline)
+
+        try:
+            return self._attempt("get", bucket, key, call)
+        except StorageError as error:
+            if known is not None and error.reason is Reason.INPUT_NOT_FOUND:
+                said = f"s3://{bucket}/{key} vanished after it was listed"
+                raise StorageError(Reason.INPUT_INCOMPLETE, said) from error
+            raise
 
     def put_bytes(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         """Store a small object in one request."""
@@ -136,14 +182,22 @@ class Storage:
     def put_stream(
         self, bucket: str, key: str, chunks: Callable[[], Iterator[bytes]], content_type: str
     ) -> None:
-        """Store a large object in parts; ``chunks`` gives it anew for each try."""
+        """Store a large object in parts; ``chunks`` gives it anew for each try.
+
+        Whatever fails, obstore aborts the multipart upload, so that no parts are left behind.
+        """
         import obstore
+
+        def timed() -> Iterator[bytes]:
+            for chunk in chunks():
+                self.deadline.check()
+                yield chunk
 
         def call(store: "S3Store") -> None:
             obstore.put(
                 store,
                 key,
-                chunks(),
+                timed(),
                 attributes={"Content-Type": content_type},
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
@@ -151,10 +205,21 @@ class Storage:
 
         self._attempt("put", bucket, key, call)
 
+    def presign(self, bucket: str, key: str, seconds: int) -> str:
+        """A URL that anybody may GET the object with for so long; no request is made."""
+        from datetime import timedelta
+
+        import obstore
+
+        def call(store: "S3Store") -> str:
+            return obstore.sign(store, "GET", key, timedelta(seconds=seconds))
+
+        return self._attempt("sign", bucket, key, call)
+
     def _store(self, bucket: str) -> "S3Store":
         with self._lock:
             if bucket not in self._stores:
-                self._stores[bucket] = _connect(bucket)
+                self._stores[bucket] = _connect(bucket, self.deadline.remaining())
             return self._stores[bucket]
 
     def _attempt(self, action: str, bucket: str, key: str, call: Callable[["S3Store"], T]) -> T:
@@ -162,11 +227,13 @@ class Storage:
 
         Raises:
             StorageError: S3 said no, or the last try failed.
+            DeadlineError: there is no time for another try.
         """
         import obstore.exceptions
 
         uri = f"s3://{bucket}/{key}"
         for number in range(len(self._delays) + 1):
+            self.deadline.check()
             try:
                 return call(self._store(bucket))
             except (obstore.exceptions.BaseError, FileNotFoundError, ValueError) as error:
@@ -174,6 +241,9 @@ class Storage:
                 if not failure.retryable or number == len(self._delays):
                     raise failure from error
             wait = self._delays[number] * random.uniform(1.0, 1.25)  # noqa: S311 jitter
+            if wait >= self.deadline.remaining():
+                said = f"no time for another try: {failure}"
+                raise DeadlineError(said) from failure
             with self._lock:
                 self.retries += 1
             log("s3-retry", action=action, uri=uri, seconds=f"{wait:.2f}", error=failure)
@@ -181,7 +251,18 @@ class Storage:
         raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _connect(bucket: str) -> "S3Store":
+def _refuse_change(answer: "GetResult", known: Object, bucket: str) -> None:
+    """Compare the answer's own size and ETag: not every server honours If-Match."""
+    meta = answer.meta
+    other = known.etag and meta["e_tag"] and meta["e_tag"] != known.etag
+    if other or meta["size"] != known.size:
+        said = f"s3://{bucket}/{known.key} changed after it was listed"
+        raise StorageError(
+            Reason.INPUT_INCOMPLETE, f"{said}: {known.size} bytes then, {meta['size']} now"
+        )
+
+
+def _connect(bucket: str, seconds: float) -> "S3Store":
     from datetime import timedelta
 
     from obstore.store import S3Store
@@ -194,58 +275,22 @@ def _connect(bucket: str) -> "S3Store":
         config["virtual_hosted_style_request"] = False
     else:
         config["virtual_hosted_style_request"] = "." not in bucket  # TLS names have one label
+
+    def at_most(limit: float) -> timedelta:
+        return timedelta(seconds=max(SHORTEST_SECONDS, min(limit, seconds)))
+
     return S3Store(
         bucket,
         config=config,
         client_options={
             "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": READ_TIMEOUT,
-            "timeout": REQUEST_TIMEOUT,
+            "connect_timeout": at_most(CONNECT_SECONDS),
+            "read_timeout": at_most(READ_SECONDS),
+            "timeout": at_most(REQUEST_SECONDS),
         },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=30)},
     )
 
 
-def _object(meta: Any) -> Object:
-    return Object(meta["path"], meta["size"], meta["e_tag"])
-
-
-def explain(error: Exception, uri: str) -> StorageError:
-    """The reason behind an exception of obstore, whose text holds S3's answer."""
-    from obstore import exceptions
-
-    text = str(error)
-    status = _first(_STATUS, text)
-    code = _first(_CODE, text)
-    said = f"{uri}: {_said(text, status, code)}"
-    if isinstance(error, ValueError):
-        return StorageError(Reason.UNSAFE_PATH, f"{uri}: {text.splitlines()[0]}")
-    if isinstance(error, exceptions.PreconditionError):
-        return StorageError(Reason.INPUT_INCOMPLETE, f"{uri} changed while it was being read")
-    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
-    if isinstance(error, denied) or status in ("401", "403") or code in _DENIED_CODES:
-        return StorageError(Reason.INPUT_ACCESS_DENIED, said)
-    if isinstance(error, FileNotFoundError) or status == "404":
-        return StorageError(Reason.INPUT_NOT_FOUND, said)
-    if _INSTANCE_METADATA in text:
-        return StorageError(Reason.INPUT_ACCESS_DENIED, f"{uri}: there are no credentials")
-    return StorageError(Reason.STORAGE_UNAVAILABLE, said, retryable=True)
-
-
-def _first(pattern: re.Pattern[str], text: str) -> str:
-    match = pattern.search(text)
-    return match.group(1) if match else ""
-
-
-def _said(text: str, status: str, code: str) -> str:
-    """What S3 said, short: obstore's own text runs over many lines."""
-    message = _first(_TEXT, text)
-    if code:
-        return f"{code}: {message}" if message else code
-    if status:
-        return f"HTTP status {status}"
-    cause = _first(_CAUSE, text)
-    if cause:  # the operating system's word: refused, unknown name, ...
-        return f"no answer from {_first(_SERVER, text)}: {cause}"
-    return text.splitlines()[0][:300]
+def _object(meta: Any, version: str | None = None) -> Object:
+    return Object(meta["path"], meta["size"], meta["e_tag"], version)

@@ -1,30 +1,45 @@
 """The init container: inputs and code from S3 into the workspace, proven complete.
 
 User code cannot start before this has exited with 0. All listings come first, so that what is
-missing is known before a byte is copied; then code, then inputs, each hashed while it is written;
-then every file is compared with its listing; and last of all the manifest appears, by a rename.
+missing is known before a byte is copied; then ZIPs, which are checked before they are unpacked;
+then files, each hashed while it is written; then every file is compared with its listing; and last
+of all the manifest appears, by a rename.
 """
 
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import IO, Final
+from dataclasses import replace
+from typing import Final
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor import archive
+from nanogrid_executor import archive, entrypoint
+from nanogrid_executor.archive_checks import ArchiveError
 from nanogrid_executor.capture import shorten_text
+from nanogrid_executor.clock import Deadline, DeadlineError
+from nanogrid_executor.fetch import Fetcher
+from nanogrid_executor.listing import list_source
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
-from nanogrid_executor.plan import Planned, SyncError, plan_input, refuse_conflicts
-from nanogrid_executor.s3 import Object, Received, Storage, StorageError
+from nanogrid_executor.plan import (
+    Planned,
+    SyncError,
+    mount_of,
+    plan_input,
+    refuse_conflicts,
+    refuse_too_few,
+    refuse_unsafe_source,
+)
+from nanogrid_executor.s3 import Storage
+from nanogrid_executor.s3_errors import StorageError
 
-WORKERS: Final = 16
 MESSAGE_CAPS: Final = (3000, 600)  # the second for text that JSON makes six times as long
-ARCHIVE_NAME: Final = "code.zip"
-MANY: Final = 10
+ARCHIVE_NAME: Final = ".nanogrid-archive.zip"
+LATE_SECONDS: Final = 5.0  # a request that will not end is given up so long after the timeout
 
 
 class Sync:
@@ -34,7 +49,8 @@ class Sync:
         self.task = task
         self.paths = paths
         self.storage = storage
-        self.entries: list[wire.ManifestEntry] = []
+        self.fetcher = Fetcher(storage, paths)
+        self.taken: list[tuple[str, str]] = []  # (path, source) of every file there will be
 
     def run(self) -> wire.InputReport:
         """Copy and verify everything; the manifest is on disk when this returns.
@@ -44,154 +60,122 @@ class Sync:
         """
         started = time.monotonic()
         log("sync-start", inputs=len(self.task.inputs), code=_uri(self.task.code_s3))
-        by_input = [(item, self._plan(item)) for item in self.task.inputs]
-        planned = [file for _, files in by_input for file in files]
-        taken = [(file.path, file.source) for file in planned]
-        refuse_conflicts(taken)
-        code = self._unpack_code()
-        refuse_conflicts(taken + [(path, "the code") for path in code])
-        for item, files in by_input:
-            self._fetch(item, files)
-        self._verify(planned)
-        report = wire.InputReport(
-            files=len(self.entries),
-            bytes=sum(entry.bytes for entry in self.entries),
-            duration_millis=int((time.monotonic() - started) * 1000),
-            retries=self.storage.retries,
-        )
-        self._write_manifest(report)
-        millis, retries = report.duration_millis, report.retries
-        log("sync-end", files=report.files, bytes=report.bytes, ms=millis, retries=retries)
-        return report
+        try:
+            planned = self._plan_all()
+            self._unpack_code()
+            for item in self.task.inputs:
+                if item.unpack:
+                    self._unpack_input(item)
+            self._fetch_all(planned)
+        except DeadlineError as error:
+            said = f"{self.fetcher.progress} were copied; {error}"
+            raise SyncError(Reason.INPUT_SYNC_TIMEOUT, said) from error
+        self._verify([file for _, files in planned for file in files])
+        return self._prove(started)
+
+    def _plan_all(self) -> list[tuple[wire.Input, list[Planned]]]:
+        """List every input that is not a ZIP."""
+        for source in [item.s3 for item in self.task.inputs] + [self.task.code_s3]:
+            if source is not None:
+                refuse_unsafe_source(source)
+        planned = [(item, self._plan(item)) for item in self.task.inputs if not item.unpack]
+        self._take([(file.path, file.source) for _, files in planned for file in files])
+        if self.task.code_s3 is None:  # the agent writes it later
+            self._take([(f"{names.WORKSPACE}/{names.ENTRYPOINT}", "the code")])
+        return planned
+
+    def _take(self, files: list[tuple[str, str]]) -> None:
+        self.taken += files
+        refuse_conflicts(self.taken)
 
     def _plan(self, item: wire.Input) -> list[Planned]:
-        """List one input in S3."""
         log("input-start", name=item.name, source=item.s3.uri(), mount=item.mount_path)
         started = time.monotonic()
         try:
-            objects = self._list(item.s3)
+            objects = list_source(self.storage, item.s3)
         except StorageError as error:
-            if error.reason is Reason.INPUT_NOT_FOUND:
-                if not item.required:
-                    return []
-                raise SyncError(
-                    Reason.INPUT_NOT_FOUND,
-                    f"input {item.name!r}: found 0 files, at least {item.min_files} expected; "
-                    f"{error}",
-                ) from error
+            if self._may_be_missing(item, error):
+                return []
             raise
         files = plan_input(item, objects)
         size = sum(found.size for found in objects)
+        self.fetcher.progress.expect(len(files), size)
         log("input-listed", name=item.name, files=len(files), bytes=size, ms=_millis(started))
         return files
 
-    def _list(self, source: wire.S3Source) -> list[Object]:
-        if source.key is not None:
-            return [self.storage.head(source.bucket, source.key)]
-        prefix = (source.prefix or "").rstrip("/")
-        found = self.storage.listing(source.bucket, prefix)
-        return [item for item in found if not self._is_marker(source.bucket, prefix, item)]
-
-    def _is_marker(self, bucket: str, prefix: str, item: Object) -> bool:
-        """Whether an empty object is a "directory": its key ends in a slash.
-
-        obstore's listing shows ``a/b/`` as ``a/b``; only asking for ``a/b`` tells the two apart.
-        """
-        if item.size > 0:
+    def _may_be_missing(self, item: wire.Input, error: StorageError) -> bool:
+        if error.reason is not Reason.INPUT_NOT_FOUND:
             return False
-        if item.key == prefix:
-            return True
-        try:
-            self.storage.head(bucket, item.key)
-        except StorageError as error:
-            if error.reason is Reason.INPUT_NOT_FOUND:
-                return True
-            raise
-        return False
+        if item.required:
+            raise SyncError(
+                Reason.INPUT_NOT_FOUND,
+                f"input {item.name!r}: found 0 files, at least {item.min_files} expected; {error}",
+            ) from error
+        log("input-missing", name=item.name, required=False)
+        return True
 
-    def _unpack_code(self) -> list[str]:
-        """Unpack the code's ZIP; the absolute paths of the code's files."""
-        workspace = names.WORKSPACE
-        if self.task.code_s3 is None:
-            return [f"{workspace}/{names.ENTRYPOINT}"]  # the agent writes it later
+    def _unpack_code(self) -> None:
         source = self.task.code_s3
-        started = time.monotonic()
-        local = os.path.join(self.paths.run_dir, ARCHIVE_NAME)
+        if source is None:
+            return
+        workspace = f"{names.WORKSPACE}/"
+        others = {path.removeprefix(workspace) for path, _ in self.taken}
+
+        def settle(opened: archive.Archive) -> None:
+            entrypoint.settle(opened, self.task.command, others)
+
+        too_large = Reason.ARCHIVE_TOO_LARGE
+        self._unpack(source, names.WORKSPACE, archive.MAX_BYTES, too_large, settle)
+
+    def _unpack_input(self, item: wire.Input) -> None:
+        log("input-start", name=item.name, source=item.s3.uri(), mount=item.mount_path, unpack=True)
+        limit = archive.MAX_BYTES if item.max_bytes is None else item.max_bytes
         try:
-            received = self._download_code(source, local)
-            files = archive.extract(local, self.paths.workspace)
+            self._unpack(
+                item.s3,
+                mount_of(item),
+                limit,
+                Reason.INPUT_TOO_LARGE,
+                lambda opened: refuse_too_few(item, len(opened.files)),
+            )
+        except StorageError as error:
+            if not self._may_be_missing(item, error):
+                raise
+
+    def _unpack(
+        self,
+        source: wire.S3Source,
+        mount: str,
+        max_bytes: int,
+        too_large: Reason,
+        settle: Callable[[archive.Archive], None],
+    ) -> None:
+        """Copy one ZIP into the workspace, check it, unpack it, and remove it."""
+        started = time.monotonic()
+        local = os.path.join(self.paths.workspace, ARCHIVE_NAME)
+        try:
+            self.fetcher.archive(source, local, max_bytes, too_large)
+            with archive.opened(local, max_bytes) as opened:
+                settle(opened)
+                self._take([(f"{mount}/{path}", source.uri()) for path in opened.files])
+                target = self.paths.real(mount)
+                os.makedirs(target, exist_ok=True)
+                files = opened.extract(target, self.storage.deadline.check)
         finally:
             if os.path.exists(local):
                 os.unlink(local)
-        self._find_entrypoint(files)
-        log("code-end", files=len(files), bytes=received.size, ms=_millis(started))
-        for path in files:
-            real = os.path.join(self.paths.workspace, path)
-            size, digest = os.path.getsize(real), _hash_file(real)
-            self._add(f"{workspace}/{path}", size, digest, source.uri(), None)
-        return [f"{workspace}/{path}" for path in files]
+        for path, size, digest in files:
+            self.fetcher.note(f"{mount}/{path}", size, digest, source.uri(), None)
+        size = sum(file.bytes for file in files)
+        where = source.uri()
+        log("unpacked", source=where, files=len(files), bytes=size, ms=_millis(started))
 
-    def _download_code(self, source: wire.S3Source, local: str) -> Received:
-        def create() -> IO[bytes]:
-            return open(local, "wb")
-
-        received = self.storage.download(source.bucket, source.key or "", None, create)
-        _check_hash(source.uri(), source.sha256, received.sha256)
-        return received
-
-    def _find_entrypoint(self, files: list[str]) -> None:
-        """With the default command main.py must be there; name what is there instead."""
-        if names.ENTRYPOINT not in self.task.command or names.ENTRYPOINT in files:
-            return
-        nested = [path for path in files if path.endswith(f"/{names.ENTRYPOINT}")]
-        if nested:
-            folder = nested[0].rpartition("/")[0]
-            hint = f"{names.ENTRYPOINT} is in the folder {folder}: zip that folder's content"
-        else:
-            more = ", ..." if len(files) > MANY else ""
-            hint = f"the archive holds {', '.join(files[:MANY])}{more}"
-        raise SyncError(
-            Reason.ENTRYPOINT_NOT_FOUND, f"no {names.ENTRYPOINT} at the top level; {hint}"
-        )
-
-    def _fetch(self, item: wire.Input, files: list[Planned]) -> None:
-        """Copy the files of one input, several at once."""
-        started = time.monotonic()
-        for folder in sorted({os.path.dirname(file.path) for file in files}):
-            os.makedirs(self.paths.real(folder), exist_ok=True)
-        if len(files) > 1:
-            self._fetch_together(files)
-        else:
-            for file in files:
-                self._fetch_one(file)
-        size = sum(file.object.size for file in files)
-        log("input-end", name=item.name, files=len(files), bytes=size, ms=_millis(started))
-
-    def _fetch_together(self, files: list[Planned]) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # late: 10 ms that one file does not need
-
-        pool = ThreadPoolExecutor(WORKERS)
-        try:
-            for _ in pool.map(self._fetch_one, files):
-                pass  # the first failure is raised here
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _fetch_one(self, file: Planned) -> None:
-        real = self.paths.real(file.path)
-
-        def create() -> IO[bytes]:
-            return open(real, "wb")
-
-        etag = file.object.etag
-        received = self.storage.download(file.bucket, file.object.key, etag, create)
-        _check_hash(file.source, file.sha256, received.sha256)
-        self._add(file.path, received.size, received.sha256, file.source, etag)
-
-    def _add(self, path: str, size: int, digest: str, source: str, etag: str | None) -> None:
-        self.entries.append(
-            wire.ManifestEntry(path=path, bytes=size, sha256=digest, source=source, etag=etag)
-        )
+    def _fetch_all(self, planned: list[tuple[wire.Input, list[Planned]]]) -> None:
+        for item, files in planned:
+            started = time.monotonic()
+            self.fetcher.fetch(files)
+            size = sum(file.object.size for file in files)
+            log("input-end", name=item.name, files=len(files), bytes=size, ms=_millis(started))
 
     def _verify(self, planned: list[Planned]) -> None:
         """Compare what is on disk with what was listed."""
@@ -203,35 +187,40 @@ class Sync:
                     Reason.INPUT_INCOMPLETE,
                     f"{file.path} has {size} bytes, {file.source} has {file.object.size}",
                 )
-        copied = {entry.path for entry in self.entries} & {file.path for file in planned}
+        copied = {entry.path for entry in self.fetcher.entries} & {file.path for file in planned}
         if len(copied) != len(planned):
             raise SyncError(
                 Reason.INPUT_INCOMPLETE, f"{len(copied)} of {len(planned)} files were copied"
             )
 
-    def _write_manifest(self, report: wire.InputReport) -> None:
-        entries = sorted(self.entries, key=lambda entry: entry.path)
-        manifest = wire.Manifest(report=report, entries=entries)
-        temporary = f"{self.paths.manifest}.new"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(wire.dumps(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, self.paths.manifest)
-
-
-def _check_hash(source: str, wanted: str | None, got: str) -> None:
-    if wanted is not None and wanted.lower() != got:
-        raise SyncError(
-            Reason.CHECKSUM_MISMATCH, f"{source} has sha256 {got}, the spec asks for {wanted}"
+    def _prove(self, started: float) -> wire.InputReport:
+        """Write the manifest, to S3 and to disk; what is reported of it."""
+        entries = sorted(self.fetcher.entries, key=lambda entry: entry.path)
+        report = wire.InputReport(
+            files=len(entries),
+            bytes=sum(entry.bytes for entry in entries),
+            duration_millis=_millis(started),
+            retries=self.storage.retries,
         )
+        key = names.manifest_object(self.task.request_id)
+        uri = f"s3://{self.task.bucket}/{key}" if self.task.bucket else None
+        manifest = wire.Manifest(report=replace(report, manifest=uri), entries=entries)
+        if uri is not None and not self._put_manifest(key, manifest):
+            manifest = replace(manifest, report=report)
+        self.paths.write_manifest(wire.dumps(manifest))
+        millis, retries = report.duration_millis, report.retries
+        log("sync-end", files=report.files, bytes=report.bytes, ms=millis, retries=retries)
+        return manifest.report
 
-
-def _hash_file(path: str) -> str:
-    import hashlib
-
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def _put_manifest(self, key: str, manifest: wire.Manifest) -> bool:
+        """Store a copy for people; the proof is the one on disk."""
+        try:
+            body = wire.dumps(manifest).encode()
+            self.storage.put_bytes(self.task.bucket, key, body, "application/json")
+        except (StorageError, DeadlineError) as error:
+            log("manifest-not-stored", key=key, message=error)
+            return False
+        return True
 
 
 def _uri(source: wire.S3Source | None) -> str:
@@ -243,13 +232,13 @@ def _millis(started: float) -> int:
 
 
 def run(
-    task: wire.Task, paths: Paths, make_storage: Callable[[], Storage] = Storage
+    task: wire.Task, paths: Paths, make_storage: Callable[[Deadline], Storage] = Storage
 ) -> wire.InputReport | wire.SyncFailure:
     """Sync, and turn whatever goes wrong into a failure with a reason."""
     try:
         os.makedirs(paths.run_dir, exist_ok=True)
-        return Sync(task, paths, make_storage()).run()
-    except (SyncError, StorageError, archive.ArchiveError) as error:
+        return Sync(task, paths, make_storage(Deadline(task.input_sync_timeout_seconds))).run()
+    except (SyncError, StorageError, ArchiveError) as error:
         reason, message = error.reason, str(error)
     except Exception as error:  # the boundary: a pod must never end without a reason
         traceback.print_exc(file=sys.stdout)
@@ -269,6 +258,22 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
 
 def main(paths: Paths) -> int:
     """Entry point of the init container."""
-    outcome = run(wire.loads(wire.Task, os.environ[names.ENV_TASK]), paths)
+    task = wire.loads(wire.Task, os.environ[names.ENV_TASK])
+    _give_up_after(task.input_sync_timeout_seconds, paths)
+    outcome = run(task, paths)
     paths.write_termination(wire.dumps(outcome))
     return 1 if isinstance(outcome, wire.SyncFailure) else 0
+
+
+def _give_up_after(seconds: float, paths: Paths) -> None:
+    """End the process should a request outlive the timeout: nothing can interrupt one."""
+
+    def give_up() -> None:
+        said = f"A request to S3 did not end; the sync was given {seconds:g} s"
+        log("sync-failed", reason=Reason.INPUT_SYNC_TIMEOUT, message=said)
+        paths.write_termination(wire.dumps(_fitting(Reason.INPUT_SYNC_TIMEOUT, said)))
+        os._exit(1)
+
+    timer = threading.Timer(seconds + LATE_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()

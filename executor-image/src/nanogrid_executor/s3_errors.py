@@ -1,0 +1,72 @@
+"""What an answer of S3 means: from obstore's exceptions to the product's reasons. Pure."""
+
+import re
+from typing import Final
+
+from nanogrid.reasons import Reason
+
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+_CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
+_TEXT: Final = re.compile(r"<Message>([^<]*)</Message>")
+_SERVER: Final = re.compile(r"Error performing \w+ (\w+://[^/\s]+)")
+_KEY: Final = re.compile(r'\bpath: "([^"]*)"', re.IGNORECASE)
+_CAUSE: Final = re.compile(r'\b(?:message|error): "([^"]+)"')
+# S3 answers these with 400, and they are about who asks, not about what is asked.
+_DENIED_CODES: Final = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "AccessDenied")
+_INSTANCE_METADATA: Final = "169.254.169.254"
+
+
+class StorageError(Exception):
+    """S3 did not do what was asked; ``reason`` says why in the product's words."""
+
+    def __init__(self, reason: Reason, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+
+
+def explain(error: Exception, uri: str) -> StorageError:
+    """The reason behind an exception of obstore, whose text holds S3's answer."""
+    from obstore import exceptions
+
+    text = str(error)
+    status = _first(_STATUS, text)
+    code = _first(_CODE, text)
+    said = f"{uri}: {_said(text, status, code)}"
+    if isinstance(error, (ValueError, exceptions.InvalidPathError)):
+        return StorageError(Reason.UNSAFE_PATH, f"{uri}: {_bad_key(text)}")
+    if isinstance(error, exceptions.PreconditionError):
+        return StorageError(Reason.INPUT_INCOMPLETE, f"{uri} changed while it was being read")
+    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+    if isinstance(error, denied) or status in ("401", "403") or code in _DENIED_CODES:
+        return StorageError(Reason.INPUT_ACCESS_DENIED, said)
+    if isinstance(error, FileNotFoundError) or status == "404":
+        return StorageError(Reason.INPUT_NOT_FOUND, said)
+    if _INSTANCE_METADATA in text:
+        return StorageError(Reason.INPUT_ACCESS_DENIED, f"{uri}: there are no credentials")
+    return StorageError(Reason.STORAGE_UNAVAILABLE, said, retryable=True)
+
+
+def _bad_key(text: str) -> str:
+    """Which key obstore refuses, with its control characters escaped."""
+    found = _KEY.search(text)
+    shown = found.group(1) if found else " ".join(text.split())
+    return f"the key {shown[:200]!a} has an empty, '.' or '..' part or a control character"
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match.group(1) if match else ""
+
+
+def _said(text: str, status: str, code: str) -> str:
+    """What S3 said, short: obstore's own text runs over many lines."""
+    message = _first(_TEXT, text)
+    if code:
+        return f"{code}: {message}" if message else code
+    if status:
+        return f"HTTP status {status}"
+    cause = _first(_CAUSE, text)
+    if cause:  # the operating system's word: refused, unknown name, ...
+        return f"no answer from {_first(_SERVER, text)}: {cause}"
+    return text.splitlines()[0][:300]
