@@ -289,7 +289,7 @@ def test_outputs_of_a_failed_run_are_stored_too(run: Any, s3: S3Server) -> None:
     code = "open('output/partial.txt', 'w').write('x'); raise SystemExit(1)"
     result = run(code, bucket=BUCKET, outputs=make_rules(), request_id="r-2").result
     assert result.reason == "NonZeroExit"
-    assert result.output_files == [f"s3://{BUCKET}/outputs/r-1/partial.txt"]
+    assert result.output_files == [f"s3://{BUCKET}/outputs/r-1/.partial/partial.txt"]
 
 
 def test_outputs_without_a_bucket_fail_the_job(run: Any) -> None:
@@ -342,7 +342,7 @@ def test_sigterm_stops_the_code_and_is_reported(
         ended = pod.wait()
     assert ended.report.final
     assert (ended.result.status, ended.result.exit_code) == ("FAILED", 143)
-    assert ended.result.reason == Reason.POD_LOST.value
+    assert ended.result.reason == Reason.TERMINATED.value
     assert ended.sandbox_exit == 143
 
 

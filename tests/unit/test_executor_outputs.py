@@ -3,10 +3,14 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from integration.support import make_rules
 from nanogrid_executor import outputs
+from nanogrid_executor.walk import Found
+from nanogrid_executor.walk import walk as walk_rules
 
 
 @pytest.fixture
@@ -16,8 +20,8 @@ def top(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def walk(top: Path) -> outputs.Found:
-    return outputs.walk(str(top), "output")
+def walk(top: Path, **rules: Any) -> Found:
+    return walk_rules(str(top), make_rules(**rules))
 
 
 def test_honest_files(top: Path) -> None:
@@ -48,7 +52,7 @@ def test_trick_files_are_named_and_not_read(top: Path) -> None:
         "folder is a symbolic link",
         "hard has 2 names (hard links)",
         "link is a symbolic link",
-        "sock is no regular file",
+        "sock is a socket",
     ]
 
 
@@ -64,7 +68,7 @@ def test_the_output_directory_itself_may_be_a_trick(tmp_path: Path) -> None:
     (tmp_path / "output").write_text("a file")
     assert walk(tmp_path).files == []
     os.symlink("secrets", tmp_path / "nested")
-    assert outputs.walk(str(tmp_path), "nested/deeper").files == []
+    assert walk(tmp_path, path="nested/deeper").files == []
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
@@ -86,13 +90,18 @@ def test_names_that_cannot_be_keys(top: Path) -> None:
     assert all(line.isprintable() for line in found.failed)
 
 
-def test_caps(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caps(top: Path) -> None:
     for number in range(5):
-        (top / f"output/{number}").write_bytes(b"x")
-    monkeypatch.setattr(outputs, "MAX_FILES", 3)
-    found = walk(top)
+        (top / f"output/{number}").write_bytes(b"x" * (number + 1))
+    found = walk(top, max_files=3)
     assert [path for path, _ in found.files] == ["0", "1", "2"]
-    assert found.failed == ["3 is one file more than 3", "4 is one file more than 3"]
+    assert found.failed == ["2 files are over maxFiles 3, the first is 3"]
+    found = walk(top, max_file_bytes=4)
+    assert [path for path, _ in found.files] == ["0", "1", "2", "3"]
+    assert found.failed == ["1 file is over maxFileBytes 4, the first is 4"]
+    found = walk(top, max_bytes=6)
+    assert [path for path, _ in found.files] == ["0", "1", "2"]
+    assert found.failed == ["2 files are over maxBytes 6, the first is 3"]
 
 
 def test_a_sparse_file_of_a_tebibyte(top: Path) -> None:
@@ -100,7 +109,7 @@ def test_a_sparse_file_of_a_tebibyte(top: Path) -> None:
         file.truncate(1 << 40)
     found = walk(top)
     assert found.files == []
-    assert "more than 1073741824 bytes" in found.failed[0]
+    assert found.failed == ["1 file is over maxFileBytes 1073741824, the first is sparse"]
 
 
 def test_depth(top: Path) -> None:

@@ -57,7 +57,7 @@ BAD = result.Stored(failed=["a.txt: HTTP status 503"])
         (KILLED, BAD, "FAILED", Reason.SIGNALED),
         ({**KILLED, "timed_out": True}, BAD, "TIMEOUT", Reason.EXECUTION_TIMEOUT),
         ({"timed_out": True}, BAD, "TIMEOUT", Reason.EXECUTION_TIMEOUT),
-        ({"cancelled": True}, BAD, "FAILED", Reason.POD_LOST),
+        ({"cancelled": True}, BAD, "FAILED", Reason.TERMINATED),
         ({"timed_out": True, "cancelled": True}, BAD, "TIMEOUT", Reason.EXECUTION_TIMEOUT),
         ({"exit_code": 127, "error": "x: not found"}, BAD, "FAILED", Reason.ENTRYPOINT_NOT_FOUND),
     ],

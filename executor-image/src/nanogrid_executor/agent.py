@@ -11,23 +11,28 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
+from nanogrid_executor import keeper
 from nanogrid_executor import result as results
+from nanogrid_executor.clock import Deadline
 from nanogrid_executor.deliver import post_until_taken
-from nanogrid_executor.execution import Order, Sandbox
+from nanogrid_executor.execution import Execution, Order, Sandbox
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
+from nanogrid_executor.recording import Recording
 
 # The launcher may come late: its image is pulled after this container has started. The operator's
 # startup timeout ends the pod long before.
 LAUNCHER_SECONDS: Final = 3600.0
 ACCEPT_INTERVAL: Final = 0.5
-RESULT_DELAYS: Final = (0.5,)  # S3 is one of three ways: it must not hold up the other two
+# Outputs of code that was told to stop: the operator gives the pod this much and 10 s more.
+STOP_UPLOAD_SECONDS: Final = 120.0
+# Containers of a pod are told to stop one by one: our SIGTERM may come after the launcher's end.
+STOP_WAIT_SECONDS: Final = 0.5
 
 
 def listen(path: str) -> socket.socket:
@@ -47,6 +52,7 @@ class Agent:
         self.paths = paths
         self.inputs: wire.InputReport | None = None
         self.sandbox: Sandbox | None = None
+        self.upload: Deadline | None = None
         self.stopping = False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -54,6 +60,8 @@ class Agent:
         self.stopping = True
         if self.sandbox is not None:
             self.sandbox.cancel()
+        if self.upload is not None:
+            self.upload.shorten(STOP_UPLOAD_SECONDS)
 
     def run(self, listener: socket.socket) -> None:
         """Run the code and hand over the report."""
@@ -61,8 +69,10 @@ class Agent:
         self.sandbox = self._accept(listener)
         if problem:
             report = results.not_run(self.task, Reason.SYNC_FAILED, problem)
+        elif self.stopping:
+            report = results.not_run(self.task, Reason.TERMINATED, "It had not started")
         elif self.sandbox is None:
-            why = "The pod was told to stop before the code could start"
+            why = f"No launcher came within {LAUNCHER_SECONDS:g} s"
             report = results.not_run(self.task, Reason.SANDBOX_LOST, why, final=False)
         else:
             report = self._execute(self.sandbox)
@@ -111,8 +121,6 @@ class Agent:
 
     def _execute(self, sandbox: Sandbox) -> wire.Report:
         task = self.task
-        if self.stopping:
-            sandbox.cancel()
         order = Order(
             argv=task.command,
             cwd=self.paths.workspace,
@@ -121,64 +129,56 @@ class Agent:
             timeout_seconds=task.execution_timeout_seconds,
             grace_seconds=task.termination_grace_seconds,
         )
-        execution = sandbox.run(order, self._warm_up)
+        cap = task.log_cap_bytes if task.bucket else 0
+        stdout, stderr = (Recording(self.paths.run_dir, cap) for _ in range(2))
+        execution = Execution(stdout, stderr)
+        sandbox.run(order, execution, self._warm_up)
         sandbox.close()  # the container may end while its outputs are being stored
-        stored = self._store_outputs()
-        return results.build(task, execution, stored, self.inputs)
+        if execution.exited is None:
+            self._await_stop()
+        return self._store(execution, {"stdout": stdout, "stderr": stderr})
 
-    def _store_outputs(self) -> results.Stored:
-        try:
-            from nanogrid_executor import outputs
+    def _await_stop(self) -> None:
+        """The launcher went without a word: see whether that is because the pod is stopped."""
+        deadline = Deadline(STOP_WAIT_SECONDS)
+        while not self.stopping and deadline.remaining():
+            time.sleep(0.02)
 
-            return outputs.store(self.task, self.paths.workspace)
-        except Exception as error:  # the boundary: exit code and stdout must not be lost with it
-            traceback.print_exc(file=sys.stdout)
-            return results.Stored(failed=[f"{type(error).__name__}: {error}"])
+    def _store(self, execution: Execution, streams: dict[str, Recording]) -> wire.Report:
+        """Store outputs and streams; the report that tells of them."""
+        self.upload = Deadline(self.task.upload_timeout_seconds)
+        if self.stopping:
+            self.upload.shorten(STOP_UPLOAD_SECONDS)
+        # Should this process not live to report, the kubelet still has the end of the code.
+        cut_off = results.Stored(failed=["the agent ended while it stored them"])
+        self.paths.write_termination(results.to_termination(self._build(execution, cut_off)))
+        stored = keeper.store(self.task, self.paths.workspace, execution, streams, self.upload)
+        return self._build(execution, stored)
+
+    def _build(self, execution: Execution, stored: results.Stored) -> wire.Report:
+        stopped = self.stopping
+        return results.build(self.task, execution, stored, self.inputs, stopped=stopped)
 
     def _hand_over(self, report: wire.Report) -> None:
         self.paths.write_termination(results.to_termination(report))
-        self._put_result(report.result)
+        keeper.put_result(self.task.bucket, report.result)
         url = os.environ.get(names.ENV_RESULTS_URL, "")
         if url:
             post_until_taken(url, self.paths.token, wire.dumps(report).encode())
         else:
             log("report-not-posted", why=f"{names.ENV_RESULTS_URL} is not set")
 
-    def _put_result(self, result: wire.Result) -> None:
-        if not self.task.bucket:
-            return
-        from nanogrid_executor.s3 import Storage, StorageError
-
-        key = names.result_object(self.task.request_id)
-        body = wire.dumps(result).encode()
-        try:
-            Storage(delays=RESULT_DELAYS).put_bytes(self.task.bucket, key, body, "application/json")
-        except StorageError as error:
-            # The termination message and the POST still carry it.
-            log("result-not-stored", key=key, reason=error.reason, message=error)
-
     def _warm_up(self) -> None:
-        """Import what is needed later while the user's code runs, when it costs nothing."""
-        threading.Thread(target=_import_late_modules, args=(bool(self.task.bucket),)).start()
+        modules = bool(self.task.bucket)
+        threading.Thread(target=keeper.import_late_modules, args=(modules,), daemon=True).start()
 
 
-def _import_late_modules(with_storage: bool) -> None:
-    import http.client
-
-    from nanogrid_executor import outputs
-
-    if with_storage:
-        import obstore.store
-
-        del obstore
-    del http, outputs
-
-
-def main(paths: Paths) -> int:
+def main(paths: Paths) -> NoReturn:
     """Entry point of the agent container."""
     listener = listen(paths.socket)
     log("agent-listening")
     agent = Agent(wire.loads(wire.Task, os.environ[names.ENV_TASK]), paths)
     signal.signal(signal.SIGTERM, agent.stop)
     agent.run(listener)
-    return 0
+    sys.stdout.flush()
+    os._exit(0)  # not held up by a request that outlived its deadline

@@ -88,6 +88,7 @@ class Execution:
         self.cpu_seconds = 0.0
         self.max_rss = 0
         self.timed_out = False
+        self.stop_asked = False
         self.cancelled = False
         self.kill_at: float | None = None
         self.killed = False
@@ -185,14 +186,14 @@ class Execution:
             raise frames.ProtocolError("the agent left while the code ran")
         if frame[0] != frames.CANCEL:
             raise frames.ProtocolError(f"unexpected frame {frame[0]!r} while the code runs")
-        self.cancelled = True
+        self.stop_asked = True
 
     def _enforce(self) -> None:
         """Timeout and cancellation: SIGTERM to everything, then after the grace SIGKILL."""
         now = time.monotonic()
-        self.cancelled = self.cancelled or self.signals.terminated
-        if self.kill_at is None and (self.cancelled or now >= self.deadline):
-            self.timed_out = not self.cancelled
+        stop = self.stop_asked or self.signals.terminated
+        if self.kill_at is None and (stop or now >= self.deadline):
+            self.cancelled, self.timed_out = stop, not stop
             self.kill_at = now + self.order["graceSeconds"]
             kill_all(signal.SIGTERM, self.process.pid)
             kill_all(signal.SIGCONT, self.process.pid)  # a stopped process would not hear it

@@ -63,6 +63,14 @@ class Execution:
     exited: Exited | None = None
     lost: str = ""
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the code ran to its own end and exited with 0."""
+        exited = self.exited
+        if exited is None or exited.error is not None or exited.timed_out or exited.cancelled:
+            return False
+        return exited.exit_code == 0
+
 
 class Sandbox:
     """The connection to one launcher."""
@@ -82,14 +90,14 @@ class Sandbox:
         """Let the launcher go: it exits as the last execution did."""
         self._sock.close()
 
-    def run(self, order: Order, on_started: Callable[[], None]) -> Execution:
+    def run(self, order: Order, execution: Execution, on_started: Callable[[], None]) -> None:
         """Run one execution to its end.
 
         Args:
             order: what to run.
+            execution: takes what is seen of it.
             on_started: called once the code runs, when waiting costs nothing.
         """
-        execution = Execution()
         self._sock.settimeout(order.timeout_seconds + order.grace_seconds + SILENCE_SECONDS)
         try:
             payload = {wire.json_name(key): value for key, value in asdict(order).items()}
@@ -105,7 +113,6 @@ class Sandbox:
             execution.lost = str(error) or type(error).__name__
         finally:
             self._running = False
-        return execution
 
     def _take(self, execution: Execution, on_started: Callable[[], None]) -> None:
         frame = frames.receive(self._sock)

@@ -22,6 +22,8 @@ class Stored:
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     millis: int | None = None
+    stream_urls: dict[str, str] = field(default_factory=dict)  # of stdout, stderr in full
+    lost_streams: list[str] = field(default_factory=list)
 
 
 class Verdict(NamedTuple):
@@ -42,8 +44,7 @@ def judge(exited: Exited, stored: Stored, timeout_seconds: float) -> Verdict:
     if exited.oom_killed and exited.signal == SIGKILL:
         return Verdict(wire.STATUS_FAILED, Reason.OOM_KILLED)
     if exited.cancelled:
-        detail = "The pod was told to stop while the code ran"
-        return Verdict(wire.STATUS_FAILED, Reason.POD_LOST, detail)
+        return Verdict(wire.STATUS_FAILED, Reason.TERMINATED, "The code was running")
     if exited.signal is not None:
         return Verdict(wire.STATUS_FAILED, Reason.SIGNALED, exited.signal)
     if exited.exit_code != 0:
@@ -54,12 +55,22 @@ def judge(exited: Exited, stored: Stored, timeout_seconds: float) -> Verdict:
 
 
 def build(
-    task: wire.Task, execution: Execution, stored: Stored, inputs: wire.InputReport | None
+    task: wire.Task,
+    execution: Execution,
+    stored: Stored,
+    inputs: wire.InputReport | None,
+    *,
+    stopped: bool = False,
 ) -> wire.Report:
-    """The report of an execution; not final when the launcher went before it could tell."""
+    """The report of an execution.
+
+    It is not final when the launcher went before it could tell, unless that is because the pod was
+    told to stop (``stopped``).
+    """
     exited = execution.exited
     if exited is None:
-        verdict = Verdict(wire.STATUS_FAILED, Reason.SANDBOX_LOST, execution.lost)
+        lost = Reason.TERMINATED if stopped else Reason.SANDBOX_LOST
+        verdict = Verdict(wire.STATUS_FAILED, lost, execution.lost)
     else:
         verdict = judge(exited, stored, task.execution_timeout_seconds)
     result = _blank(task, verdict, _message(verdict, stored))
@@ -73,6 +84,8 @@ def build(
         stderr_truncated=execution.stderr.truncated,
         output_files=[file.url for file in stored.files],
         outputs=stored.files,
+        stdout_url=stored.stream_urls.get("stdout"),
+        stderr_url=stored.stream_urls.get("stderr"),
         timings=wire.Timings(
             sync_millis=inputs.duration_millis if inputs else None,
             start_millis=execution.started.start_millis if execution.started else None,
@@ -82,7 +95,8 @@ def build(
     )
     if exited is not None:
         result = _with_usage(task, result, exited)
-    return wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=exited is not None)
+    final = exited is not None or stopped
+    return wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=final)
 
 
 def not_run(task: wire.Task, reason: Reason, detail: str, *, final: bool = True) -> wire.Report:
@@ -141,6 +155,7 @@ def _blank(task: wire.Task, verdict: Verdict, message: str) -> wire.Result:
         output_files=[],
         reason=verdict.reason.value,
         job=wire.JobRef(namespace=task.namespace, name=task.job, uid=task.uid),
+        attempt=task.attempt,
         message=shorten_text(message, MESSAGE_CAP_BYTES),
     )
 
@@ -169,6 +184,8 @@ def _message(verdict: Verdict, stored: Stored) -> str:
         parts.append(f"Outputs not stored: {_listed(stored.failed)}.")
     if stored.skipped:
         parts.append(f"Outputs left out: {_listed(stored.skipped)}.")
+    if stored.lost_streams:
+        parts.append(f"Full text not stored: {_listed(stored.lost_streams)}.")
     return " ".join(parts)
 
 
