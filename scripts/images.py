@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +27,13 @@ BUILD_SECONDS = 900
 BOOT_TESTS = {
     "executor": ["python3", "-m", "nanogrid_executor", "check"],
     "operator": ["python3", "-m", "nanogrid_operator", "--check"],
+    # As user code runs: without the image's environment.
+    "python-data": ["env", "-i", "HOME=/tmp", "python3", "/opt/nanogrid/runtime-selftest.py"],
 }
+RUNTIMES = ("python-data",)  # built on the executor image
+CODE_ONLY = ("__pycache__", "*.dist-info", "bin")
+# User code may ask for a package's version or licence, so a runtime keeps the metadata.
+RUNTIME_ONLY = ("__pycache__", "tests", "bin")
 
 
 def run(command: list[str], cwd: Path = ROOT) -> str:
@@ -77,12 +84,12 @@ def dependencies(package: str) -> Path:
     return target
 
 
-def lay_out(name: str, parts: dict[str, Path]) -> Path:
+def lay_out(name: str, parts: dict[str, Path], without: tuple[str, ...] = CODE_ONLY) -> Path:
     """Make a fresh build context of the given files and folders; hard links, so it is quick."""
     context = BUILD / "context" / name
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir(parents=True)
-    skip = shutil.ignore_patterns("__pycache__", "*.dist-info", "bin")
+    skip = shutil.ignore_patterns(*without)
     for target, source in parts.items():
         if source.is_dir():
             shutil.copytree(source, context / target, ignore=skip, copy_function=_link)
@@ -128,6 +135,16 @@ def operator() -> tuple[Path, str]:
     return python_image("operator", "nanogrid-operator", folders)
 
 
+def python_data() -> tuple[Path, str]:
+    """The runtime image for data work: its packages, and the files that prepare them."""
+    home = ROOT / "executor-image/runtimes/python-data"
+    files = {"Dockerfile": home / "Dockerfile", "image": home / "image"}
+    deps = dependencies("nanogrid-runtime-python-data")
+    context = lay_out("python-data", {**files, "deps": deps}, RUNTIME_ONLY)
+    content = digest([files["Dockerfile"], *sources(files["image"])], deps.name, *RUNTIME_ONLY)
+    return context, content
+
+
 def dev_redis() -> tuple[Path, str]:
     """Redis for demo and tests."""
     file = ROOT / "tests/devservices/redis/Dockerfile"
@@ -145,25 +162,31 @@ def dev_s3() -> tuple[Path, str]:
 IMAGES: dict[str, Callable[[], tuple[Path, str]]] = {
     "operator": operator,
     "executor": executor,
+    "python-data": python_data,
     "dev-redis": dev_redis,
     "dev-s3": dev_s3,
 }
 
 
+@cache
 def build(name: str, base: str) -> str:
-    """Build one image unless it is there already; returns its name."""
+    """Build one image unless it is there already, and what it is built on; returns its name."""
+    arguments = {"BASE_IMAGE": base}
+    if name in RUNTIMES:
+        arguments["EXECUTOR_IMAGE"] = build("executor", base)
     started = time.monotonic()
     context, content = IMAGES[name]()
-    image = f"nanogrid-{name}:{digest([], content, base)}"
+    image = f"nanogrid-{name}:{digest([], content, *arguments.values())}"
     there = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
     if there.returncode == 0:
         print(f"images: {image} is up to date", flush=True)
         return image
-    run(["docker", "build", "--tag", image, "--build-arg", f"BASE_IMAGE={base}", str(context)])
+    given = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
+    run(["docker", "build", "--tag", image, *given, str(context)])
     if name in BOOT_TESTS:
         run(
             ["docker", "run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL",
-             "--entrypoint", BOOT_TESTS[name][0], image, *BOOT_TESTS[name][1:]]
+             "--tmpfs=/tmp", "--entrypoint", BOOT_TESTS[name][0], image, *BOOT_TESTS[name][1:]]
         )  # fmt: skip
     print(f"images: built {image} in {time.monotonic() - started:.1f} s", flush=True)
     return image
