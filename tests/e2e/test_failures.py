@@ -191,7 +191,7 @@ def test_missing_image_says_so_and_ends(namespace: Namespace) -> None:
 
 def test_quota_refusal_is_shown_in_the_api_servers_words(namespace: Namespace) -> None:
     namespace.kubectl("create", "quota", "none", "--hard=pods=0")
-    status = namespace.run(inline("over-quota", MARKER))
+    status = namespace.run(inline("over-quota", MARKER, timeouts={"startupSeconds": 4}))
 
     assert failed(status) == ("Failed", "PodRejected", "FAILED")
     assert "exceeded quota" in status["message"]

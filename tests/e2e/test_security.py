@@ -1,62 +1,8 @@
-"""What the API server refuses, in words that say how to mend it; and what user code cannot see."""
+"""What fails before a pod is made, and what user code cannot see."""
 
 import json
-from typing import Any
 
-import pytest
-
-from e2e.support import KubectlError, Namespace, inline, job
-
-HELLO = {"inline": "print(1)"}
-BOTH = {"inline": "print(1)", "s3": {"key": "functions/a/v1.zip"}}
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"code": BOTH}, "exactly one code source"),
-        ({"code": {}}, "exactly one code source"),
-        ({}, "spec.code: Required value"),
-        ({"code": {"s3": {"key": "/a.zip"}}}, "does not start with '/'"),
-        ({"code": {"s3": {"key": "a/../b.zip"}}}, "'..' segment"),
-        ({"code": HELLO, "requestId": "a/b"}, "spec.requestId"),
-        ({"code": HELLO, "cod": 1}, 'unknown field "spec.cod"'),
-        ({"code": HELLO, "timeouts": {"executionSeconds": 0}}, "executionSeconds"),
-        ({"code": HELLO, "outputs": {"path": "../x"}}, "stays below it"),
-        ({"code": HELLO, "env": [{"name": "AWS_SECRET_ACCESS_KEY"}]}, "reserved"),
-        ({"code": HELLO, "resources": {"limits": {"memory": "lots"}}}, "memory"),
-        ({"code": HELLO, "resources": {"limits": {"gpu": "1"}}}, "gpu"),
-        ({"code": HELLO, "inputs": [{"name": "a", "s3": {}}]}, "exactly one of key"),
-        (
-            {"code": HELLO, "inputs": [{"name": "a", "s3": {"key": "k"}, "mountPath": "/etc"}]},
-            "below /app",
-        ),
-        (
-            {"code": HELLO, "inputs": [{"name": "a", "s3": {"key": "k"}}] * 2},
-            "Duplicate value",
-        ),
-    ],
-)
-def test_invalid_job_is_refused_with_a_cure(
-    namespace: Namespace, spec: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(KubectlError) as refused:
-        namespace.apply(job("bad", **spec))
-
-    assert message in str(refused.value)
-
-
-def test_spec_cannot_be_changed(namespace: Namespace) -> None:
-    namespace.apply(inline("fixed", "print(1)"))
-
-    with pytest.raises(KubectlError, match="create a new job"):
-        namespace.apply(inline("fixed", "print(2)"))
-
-
-def test_explain_describes_fields(namespace: Namespace) -> None:
-    text = namespace.kubectl("explain", "ej.spec.inputs.mountPath")
-
-    assert "Directory below /app" in text
+from e2e.support import Namespace, inline
 
 
 def test_requests_above_limits_fail_with_a_cure(namespace: Namespace) -> None:

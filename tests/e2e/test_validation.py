@@ -1,0 +1,272 @@
+"""Invalid manifests: each is refused by the API server in words that say what to mend.
+
+The table is what users get wrong. `--dry-run=server` runs the same admission as a real apply.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from e2e.support import Json, KubectlError, Namespace, inline, job
+
+CODE = {"inline": "print(1)"}
+ZIP = {"s3": {"key": "functions/f/v1.zip"}}
+
+
+class Bad(NamedTuple):
+    """A spec and what the refusal must say."""
+
+    name: str
+    spec: Json
+    says: str
+
+
+def with_input(**fields: Any) -> Json:
+    """A spec with one input, good but for these fields."""
+    return {"code": CODE, "inputs": [{"name": "a", "s3": {"key": "k"}} | fields]}
+
+
+def with_rule(**rule: Any) -> Json:
+    """A spec with one failure rule."""
+    return {"code": CODE, "backoffLimit": 1, "failurePolicy": {"rules": [rule]}}
+
+
+def with_code(**code: Any) -> Json:
+    return {"code": code}
+
+
+def with_outputs(**outputs: Any) -> Json:
+    return {"code": CODE, "outputs": outputs}
+
+
+def with_field(**fields: Any) -> Json:
+    return {"code": CODE} | fields
+
+
+MORE = {"factor": "2", "max": "1Gi"}
+TABLE = [
+    # Code.
+    Bad("no code", {}, "spec.code: Required value"),
+    Bad("two sources", with_code(inline="x", **ZIP), "exactly one code source"),
+    Bad("no source", with_code(), "exactly one code source"),
+    Bad("empty inline", with_code(inline=""), "spec.code.inline"),
+    Bad("inline too long", with_code(inline="x" * 65537), "spec.code.inline: Too long"),
+    Bad("zip without key", with_code(s3={}), "spec.code.s3.key: Required value"),
+    Bad("absolute key", with_code(s3={"key": "/a.zip"}), "does not start with '/'"),
+    Bad("key with ..", with_code(s3={"key": "a/../b.zip"}), "'..' segment"),
+    Bad("empty key", with_code(s3={"key": ""}), "spec.code.s3.key"),
+    Bad("bucket in capitals", with_code(s3={"key": "k", "bucket": "Jobs"}), "bucket"),
+    Bad("short bucket", with_code(s3={"key": "k", "bucket": "ab"}), "bucket"),
+    Bad("sha256 of wrong length", with_code(s3={"key": "k", "sha256": "abc"}), "sha256"),
+    Bad("sha256 in capitals", with_code(s3={"key": "k", "sha256": "A" * 64}), "sha256"),
+    Bad("unknown field of code", with_code(inline="x", language="r"), "spec.code.language"),
+    # Names.
+    Bad("requestId with a slash", with_field(requestId="a/b"), "spec.requestId"),
+    Bad("requestId too long", with_field(requestId="r" * 64), "spec.requestId"),
+    Bad("requestId of Korean", with_field(requestId="요청"), "spec.requestId"),
+    Bad("functionId with a space", with_field(functionId="a b"), "spec.functionId"),
+    Bad("unknown mode", with_field(mode="Stream"), "spec.mode"),
+    Bad("misspelt field", with_field(cod=1), 'unknown field "spec.cod"'),
+    Bad("misspelt nested field", with_field(timeouts={"execution": 1}), "spec.timeouts.execution"),
+    # Command, env, stdin.
+    Bad("empty command", with_field(command=[]), "spec.command"),
+    Bad("command as text", with_field(command="python3 main.py"), "spec.command"),
+    Bad("number in args", with_field(args=[1]), "spec.args"),
+    Bad("stdin too long", with_field(stdin="x" * 65537), "spec.stdin"),
+    Bad("env without name", with_field(env=[{"value": "1"}]), "spec.env[0].name"),
+    Bad("env name with a dash", with_field(env=[{"name": "A-B"}]), "spec.env[0].name"),
+    Bad("AWS variable", with_field(env=[{"name": "AWS_REGION"}]), "reserved: choose another"),
+    Bad("our variable", with_field(env=[{"name": "NANOGRID_TASK"}]), "reserved: choose another"),
+    Bad("env twice", with_field(env=[{"name": "A"}, {"name": "A"}]), "Duplicate value"),
+    Bad("secret in env", with_field(env=[{"name": "A", "valueFrom": {}}]), "valueFrom"),
+    # Inputs.
+    Bad("input without name", {"code": CODE, "inputs": [{"s3": {"key": "k"}}]}, "name"),
+    Bad("input without source", {"code": CODE, "inputs": [{"name": "a"}]}, "s3: Required value"),
+    Bad("input with neither", with_input(s3={}), "exactly one of key"),
+    Bad("key and prefix", with_input(s3={"key": "k", "prefix": "p/"}), "exactly one of key"),
+    Bad("prefix with ..", with_input(s3={"prefix": "a/../"}), "'..' segment"),
+    Bad("sha256 of a prefix", with_input(s3={"prefix": "p/", "sha256": "a" * 64}), "use key"),
+    Bad("version of a prefix", with_input(s3={"prefix": "p/", "versionId": "1"}), "use key"),
+    Bad("unpack of a prefix", with_input(s3={"prefix": "p/"}, unpack=True), "use s3.key"),
+    Bad("mountPath outside", with_input(mountPath="/etc"), "below /app"),
+    Bad("mountPath relative", with_input(mountPath="data"), "below /app"),
+    Bad("mountPath with ..", with_input(mountPath="/app/../etc"), "'..' segments"),
+    Bad("no files wanted", with_input(minFiles=0), "minFiles"),
+    Bad("negative maxBytes", with_input(maxBytes=-1), "maxBytes"),
+    Bad("required as text", with_input(required="yes"), "required"),
+    Bad("input name in capitals", with_input(name="Data"), "name"),
+    Bad("same input twice", {"code": CODE, "inputs": [with_input()["inputs"][0]] * 2}, "Duplicate"),
+    Bad(
+        "seventeen inputs",
+        {"code": CODE, "inputs": [{"name": f"i{n}", "s3": {"key": "k"}} for n in range(17)]},
+        "spec.inputs: Too many",
+    ),
+    # Outputs.
+    Bad("outputs outside", with_outputs(path="../x"), "stays below it"),
+    Bad("outputs absolute", with_outputs(path="/x"), "stays below it"),
+    Bad("absolute glob", with_outputs(include=["/etc/*"]), "a glob is relative"),
+    Bad("glob with ..", with_outputs(exclude=["../*"]), "a glob is relative"),
+    Bad("unknown policy", with_outputs(uploadPolicy="Sometimes"), "uploadPolicy"),
+    Bad("expiry of more than a week", with_outputs(presignedExpirySeconds=604801), "presigned"),
+    Bad("no files allowed", with_outputs(maxFiles=0), "maxFiles"),
+    # Limits and lifecycle.
+    Bad("memory in words", with_field(resources={"limits": {"memory": "lots"}}), "memory"),
+    Bad("memory in MB", with_field(resources={"limits": {"memory": "256MB"}}), "memory"),
+    Bad("negative cpu", with_field(resources={"limits": {"cpu": "-1"}}), "cpu"),
+    Bad("gpu", with_field(resources={"limits": {"gpu": "1"}}), "gpu"),
+    Bad("timeout of zero", with_field(timeouts={"executionSeconds": 0}), "executionSeconds"),
+    Bad("timeout of two days", with_field(timeouts={"executionSeconds": 172800}), "execution"),
+    Bad(
+        "timeout beyond the deadline",
+        with_field(timeouts={"executionSeconds": 60}, activeDeadlineSeconds=30),
+        "exceeds activeDeadlineSeconds",
+    ),
+    Bad("negative grace", with_field(terminationGracePeriodSeconds=-1), "terminationGrace"),
+    Bad("many retries", with_field(backoffLimit=11), "backoffLimit"),
+    Bad("negative ttl", with_field(ttlSecondsAfterFinished=-1), "ttlSecondsAfterFinished"),
+    Bad("cancel as text", with_field(cancel="true"), "cancel"),
+    Bad("empty image", with_field(runtime={"image": ""}), "image"),
+    # Failure policy.
+    Bad("rule without action", with_rule(onReasons=["OOMKilled"]), "action"),
+    Bad("rule for nothing", with_rule(action="Ignore"), "exactly one of onReasons"),
+    Bad(
+        "rule for both",
+        with_rule(
+            action="Ignore",
+            onReasons=["OOMKilled"],
+            onExitCodes={"operator": "In", "values": [1]},
+        ),
+        "exactly one of onReasons",
+    ),
+    Bad(
+        "more memory without amount",
+        with_rule(action="RetryWithMoreMemory", onReasons=["OOMKilled"]),
+        "memory {factor, max} belongs",
+    ),
+    Bad(
+        "memory for another action",
+        with_rule(action="Ignore", onReasons=["OOMKilled"], memory=MORE),
+        "memory {factor, max} belongs",
+    ),
+    Bad(
+        "factor of nothing",
+        with_rule(
+            action="RetryWithMoreMemory", onReasons=["OOMKilled"], memory=MORE | {"factor": "0"}
+        ),
+        "factor",
+    ),
+    Bad(
+        "exit code of 0",
+        with_rule(action="Ignore", onExitCodes={"operator": "In", "values": [0]}),
+        "values",
+    ),
+    Bad("unknown action", with_rule(action="Panic", onReasons=["OOMKilled"]), "action"),
+    Bad("reason in small letters", with_rule(action="Ignore", onReasons=["oom"]), "onReasons"),
+]
+
+
+def test_the_table_is_long_enough_and_its_names_are_unique() -> None:
+    assert len(TABLE) >= 60
+    assert len({bad.name for bad in TABLE}) == len(TABLE)
+
+
+@pytest.fixture(scope="module")
+def anywhere(cluster: None) -> Namespace:
+    """A dry run leaves nothing behind, so the default namespace will do."""
+    return Namespace("default")
+
+
+@pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad.name)
+def test_invalid_job_is_refused_with_a_cure(anywhere: Namespace, bad: Bad) -> None:
+    manifest = yaml.safe_dump(job("bad", **bad.spec), allow_unicode=True)
+
+    with pytest.raises(KubectlError) as refused:
+        anywhere.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifest)
+
+    assert bad.says in str(refused.value)
+
+
+def test_a_valid_job_of_every_field_is_taken(anywhere: Namespace) -> None:
+    """The positive control of the table: what is good in it is taken."""
+    full = with_input(mountPath="/app/data/x", unpack=True, minFiles=2, maxBytes=10) | {
+        "requestId": "r.1",
+        "functionId": "f_1",
+        "command": ["python3"],
+        "args": ["main.py"],
+        "stdin": "한글",
+        "env": [{"name": "A", "value": "1"}],
+        "outputs": {"path": "out", "include": ["**/*.csv"], "urlFormat": "Presigned"},
+        "logs": {"maxBytes": 1024},
+        "resources": {"limits": {"cpu": 1, "memory": "256Mi"}},
+        "timeouts": {"executionSeconds": 30},
+        "activeDeadlineSeconds": 60,
+        "backoffLimit": 2,
+        "failurePolicy": {
+            "rules": [{"action": "RetryWithMoreMemory", "onReasons": ["OOMKilled"], "memory": MORE}]
+        },
+        "ttlSecondsAfterFinished": 0,
+        "suspend": True,
+    }
+    manifest = yaml.safe_dump(job("good", **full), allow_unicode=True)
+
+    printed = anywhere.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifest)
+
+    assert "created (server dry run)" in printed
+
+
+def test_a_name_of_53_characters_is_refused(anywhere: Namespace) -> None:
+    manifest = yaml.safe_dump(inline("n" * 53, "print(1)"))
+
+    with pytest.raises(KubectlError, match="more than 52 characters"):
+        anywhere.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifest)
+
+
+IMMUTABLE = {
+    "code": {"inline": "print(2)"},
+    "args": ["other"],
+    "requestId": "other",
+    "resources": {"limits": {"memory": "1Gi"}},
+    "timeouts": {"executionSeconds": 9},
+    "backoffLimit": 3,
+    "serviceAccountName": "other",
+    "activeDeadlineSeconds": 9999,
+    "outputs": {"path": "elsewhere"},
+}
+
+
+def test_spec_cannot_be_changed_but_for_cancel_suspend_and_ttl(namespace: Namespace) -> None:
+    namespace.apply(inline("fixed", "print(1)", suspend=True))
+
+    for field, value in IMMUTABLE.items():
+        with pytest.raises(KubectlError, match=rf"spec.{field} of a job cannot be changed"):
+            namespace.kubectl(
+                "patch", "ej", "fixed", "--type=merge", "-p", as_json({"spec": {field: value}})
+            )
+    for change in ({"ttlSecondsAfterFinished": 600}, {"suspend": False}, {"cancel": True}):
+        namespace.kubectl("patch", "ej", "fixed", "--type=merge", "-p", as_json({"spec": change}))
+    with pytest.raises(KubectlError, match="a cancelled job stays cancelled"):
+        namespace.kubectl(
+            "patch", "ej", "fixed", "--type=merge", "-p", as_json({"spec": {"cancel": False}})
+        )
+
+
+def as_json(value: Json) -> str:
+    """JSON, which is what `kubectl patch` wants by default."""
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("ej.spec", "code\t<Object> -required-"),
+        ("ej.spec.inputs", "Files from S3"),
+        ("ej.spec.inputs.s3.prefix", "all objects below it"),
+        ("ej.spec.failurePolicy.rules.action", "RetryWithMoreMemory retries"),
+        ("ej.status.result", "The result JSON"),
+        ("ej.status.attempts.memoryLimit", "Memory limit of the attempt"),
+    ],
+)
+def test_explain_is_useful_at_every_level(anywhere: Namespace, path: str, says: str) -> None:
+    assert says in anywhere.kubectl("explain", path)
