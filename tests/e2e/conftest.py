@@ -59,6 +59,15 @@ def namespace(cluster: None, request: pytest.FixtureRequest) -> Iterator[Namespa
     kubectl("delete", "namespace", ns.name, "--wait=false")
 
 
+@pytest.fixture(scope="session")
+def python_image(cluster: None) -> str:
+    """An image in the cluster that has python3 and nothing of ours."""
+    path = "{.spec.template.spec.containers[0].image}"
+    return kubectl(
+        "-n", RELEASE_NAMESPACE, "get", "deploy", f"{RELEASE}-dev-redis", "-o", f"jsonpath={path}"
+    )
+
+
 @pytest.fixture
 def request_id() -> str:
     """A requestId that no other test uses."""
