@@ -37,7 +37,7 @@ format: setup ## let ruff mend what it can
 	@$(UV) run --frozen ruff check --fix .
 	$(UV) run --frozen ruff format .
 
-manifests: setup ## generate the CRD, the chart's copy of it and docs/reasons.md from the models
+manifests: setup ## generate the CRD, the chart's copy of it, docs/executionjob.md, docs/reasons.md
 	@$(UV) run --frozen python -m nanogrid.crd .
 
 test-unit: setup ## seconds, no cluster

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from nanogrid import names
+from nanogrid.fielddocs import fields_markdown
 from nanogrid.job import Spec
 from nanogrid.reasons import reasons_markdown
 from nanogrid.status import Status
@@ -150,6 +151,7 @@ def generated_files() -> dict[str, str]:
     return {
         f"crds/{names.PLURAL}.yaml": HEADER + plain,
         f"helm/nanogrid-operator/templates/crds/{names.PLURAL}.yaml": chart,
+        "docs/executionjob.md": fields_markdown(crd()),
         "docs/reasons.md": reasons_markdown(),
     }
 
