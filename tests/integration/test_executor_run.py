@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -177,6 +179,7 @@ attempt("getfd", lambda: syscall(438, os.pidfd_open(1), 3, 0))
 attempt("ptrace", lambda: syscall(101, 16, 1, 0, 0))
 os.kill(1, signal.SIGKILL)
 os.kill(1, signal.SIGSTOP)
+os.kill(1, signal.SIGTERM)
 """
 
 
@@ -400,3 +403,100 @@ def test_storage_that_is_down_does_not_lose_the_result(
 def test_the_socket_is_gone_once_code_runs(run: Any, paths: Paths) -> None:
     ended = run(f"import os; print(os.listdir({paths.run_dir!r}))")
     assert json.loads(ended.result.stdout.replace("'", '"')) == []
+
+
+def test_sigterm_before_the_launcher_has_come(paths: Paths, launcher_dir: str) -> None:
+    with running(make_task(code_inline="open('ran', 'w')"), paths, launcher_dir) as pod:
+        pod.sandbox.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        pod.agent.send_signal(signal.SIGTERM)
+        time.sleep(0.7)
+        pod.sandbox.send_signal(signal.SIGCONT)
+        pod.sandbox.send_signal(signal.SIGTERM)
+        ended = pod.wait()
+    assert (ended.result.reason, ended.result.exit_code) == ("Terminated", None)
+    assert ended.report.final
+    assert not os.path.exists(f"{paths.workspace}/ran")
+
+
+def test_sigterm_while_the_launcher_waits_for_an_agent(launcher_dir: str, paths: Paths) -> None:
+    command = [sys.executable, "-I", "-S", launcher_dir, f"{paths.root}/none.sock"]
+    process = subprocess.Popen(command)
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(10) == 143
+
+
+GRACEFUL = """
+import signal, sys, time
+def stop(number, frame):
+    open("output/late.txt", "w").write("kept")
+    print("stopping")
+    sys.exit(7)
+signal.signal(signal.SIGTERM, stop)
+open("output/early.txt", "w").write("kept")
+sys.stdout.write("no newline")
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_stopped_run_leaves_outputs_exit_code_and_a_delivered_report(
+    s3: S3Server, paths: Paths, launcher_dir: str
+) -> None:
+    task = make_task(
+        code_inline=GRACEFUL, bucket=BUCKET, outputs=make_rules(prefix="outputs/stopped/")
+    )
+    with operator() as server, running(task, paths, launcher_dir, url=server.url) as pod:
+        assert pod.sandbox.stdout is not None
+        pod.sandbox.stdout.readline()
+        pod.agent.send_signal(signal.SIGTERM)
+        ended = pod.wait()
+        report = wire.loads(wire.Report, server.bodies[0])
+    assert (report.result.reason, report.result.exit_code) == ("Terminated", 7)
+    assert report.result.stdout == "no newline\nstopping\n"
+    prefix = f"s3://{BUCKET}/outputs/stopped/.partial/"
+    assert report.result.output_files == [f"{prefix}early.txt", f"{prefix}late.txt"]
+    assert s3.get("outputs/stopped/.partial/late.txt") == b"kept"
+    assert ended.sandbox_exit == 7
+
+
+def test_an_agent_that_dies_while_it_uploads_leaves_a_result(
+    s3: S3Server, paths: Paths, launcher_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        code = "print('hello'); open('output/a', 'w').write('x')"
+        task = make_task(code_inline=code, bucket=BUCKET, outputs=make_rules())
+        with running(task, paths, launcher_dir) as pod:
+            assert pod.sandbox.wait(30) == 0
+            message = Path(paths.real(names.TERMINATION_FILE))
+            deadline = time.monotonic() + 20
+            while not message.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            pod.agent.kill()
+            pod.agent.wait()
+        result = wire.loads(wire.Report, message.read_text()).result
+    assert (result.status, result.reason) == ("FAILED", "OutputUploadFailed")
+    assert (result.exit_code, result.stdout) == (0, "hello\n")
+
+
+def test_an_upload_that_stalls_ends_at_its_timeout(
+    run: Any, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        ended = run(
+            "print('hello'); open('output/a', 'w').write('x')",
+            bucket=BUCKET,
+            outputs=make_rules(),
+            upload_timeout_seconds=1.0,
+        )
+    assert (ended.result.reason, ended.result.exit_code) == ("OutputUploadFailed", 0)
+    assert "a: no time was left to upload it" in ended.result.message
+    assert time.monotonic() - started < 20

@@ -16,44 +16,13 @@ import time
 from typing import Any, Final
 
 from nanogrid_executor import frames, measure, spawn
+from nanogrid_executor.signals import Signals
 
 READ_BYTES: Final = 64 * 1024
 LOG_BYTES: Final = 1024 * 1024  # of each stream, for `kubectl logs`
 LOG_WAIT_MILLIS: Final = 100
 PIPE_BUF: Final = 4096  # POSIX: a pipe that polls writable takes this much without blocking
 DRAIN_SECONDS: Final = 2.0
-
-
-class Signals:
-    """SIGTERM and SIGCHLD as something to poll for."""
-
-    def __init__(self) -> None:
-        self.terminated = False
-        self.fd, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.signal(signal.SIGTERM, self._terminate)
-        signal.signal(signal.SIGINT, self._terminate)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-
-    def wait_for(self, sock: socket.socket) -> bool:
-        """Wait until the socket has something to read; False: SIGTERM came first."""
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        poll.register(self.fd, select.POLLIN)
-        while not self.terminated:
-            ready = [fd for fd, _ in poll.poll()]
-            if self.fd in ready:
-                self.clear()
-            elif ready:
-                return True
-        return False
-
-    def clear(self) -> None:
-        """Forget the wake-ups; what they were about is in the flag, or in the process table."""
-        os.read(self.fd, READ_BYTES)
-
-    def _terminate(self, number: int, frame: object) -> None:
-        self.terminated = True
 
 
 def kill_all(number: int, pid: int | None) -> None:
@@ -128,7 +97,8 @@ class Execution:
 
     def _register(self) -> None:
         self.poll.register(self.sock, select.POLLIN)
-        self.poll.register(self.signals.fd, select.POLLIN)
+        for fd in self.signals.fds:
+            self.poll.register(fd, select.POLLIN)
         self.outputs[self.process.stdout] = (frames.STDOUT, 1)
         self.outputs[self.process.stderr] = (frames.STDERR, 2)
         for fd in self.outputs:
@@ -150,8 +120,8 @@ class Execution:
                 self._forward(fd)
             elif fd == self.stdin_fd:
                 self._feed()
-            elif fd == self.signals.fd:
-                self.signals.clear()
+            elif fd in self.signals.fds:
+                self.signals.take([fd])
             else:
                 self._listen()
         self._reap()

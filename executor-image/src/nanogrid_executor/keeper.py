@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nanogrid_executor.s3 import Storage
 
 RESULT_DELAYS: Final = (0.5,)  # S3 is one of three ways: it must not hold up the other two
-RESULT_SECONDS: Final = 10.0
+RESULT_SECONDS: Final = 3.0
 
 
 def store(

@@ -9,24 +9,31 @@ its socket; connects to the agent; and for each ``RUN`` starts a fresh process, 
 and enforces its timeout. As PID 1 it ends *every* process of the container when the main one has
 ended. It exits like the last execution did, so that the kubelet's exit code can be compared with
 the reported one. ``SIGTERM`` (the pod is being deleted) is the same as the agent's ``CANCEL``.
+
+``--check`` does nothing but tell whether an image is fit for all this: exit code 0, or 64 with the
+reason on stderr. It is 64, too, when the image's Python is older than 3.11.
 """
 
 import ctypes
+import os
 import signal
 import socket
 import sys
 import time
 from typing import Final
 
-from nanogrid_executor import execute, frames
+from nanogrid_executor import execute, frames, spawn
+from nanogrid_executor.signals import Signals
 
 AGENT_SOCKET: Final = "/run/nanogrid/agent.sock"  # names.AGENT_SOCKET, which cannot be imported
 CONNECT_SECONDS: Final = 120.0
 CONNECT_INTERVAL: Final = 0.02
 SEND_SECONDS: Final = 60.0
 
+EXIT_UNSUITABLE: Final = 64  # the image or the kernel cannot run us; also in install.MAIN
 EXIT_UNAVAILABLE: Final = 69  # sysexits.h: no agent, or the agent had nothing to run
 EXIT_PROTOCOL: Final = 76
+EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 PR_SET_DUMPABLE: Final = 4
 
 
@@ -41,14 +48,14 @@ def protect() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
-def connect(path: str, seconds: float = CONNECT_SECONDS) -> socket.socket:
-    """Connect to the agent, which may still be starting.
+def connect(path: str, signals: Signals, seconds: float = CONNECT_SECONDS) -> socket.socket | None:
+    """Connect to the agent, which may still be starting; None when SIGTERM came first.
 
     Raises:
         OSError: nobody listened within ``seconds``.
     """
     deadline = time.monotonic() + seconds
-    while True:
+    while not signals.terminated:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(SEND_SECONDS)
         try:
@@ -58,16 +65,16 @@ def connect(path: str, seconds: float = CONNECT_SECONDS) -> socket.socket:
             sock.close()
             if time.monotonic() > deadline:
                 raise
-        time.sleep(CONNECT_INTERVAL)
+        signals.sleep(CONNECT_INTERVAL)
+    return None
 
 
-def serve(sock: socket.socket) -> int:
+def serve(sock: socket.socket, signals: Signals) -> int:
     """Run what the agent asks for until it closes the socket; the last execution's exit code."""
-    signals = execute.Signals()
     exit_code: int | None = None
     while True:
         if not signals.wait_for(sock):
-            return 128 + signal.SIGTERM if exit_code is None else exit_code
+            return EXIT_TERMINATED if exit_code is None else exit_code
         frame = frames.receive(sock)
         if frame is None:
             return EXIT_UNAVAILABLE if exit_code is None else exit_code
@@ -78,22 +85,41 @@ def serve(sock: socket.socket) -> int:
             raise frames.ProtocolError(f"unexpected frame {kind!r}")
 
 
+def check() -> int:
+    """Do once what a job needs of the image and of the kernel; 0, or ``EXIT_UNSUITABLE``."""
+    try:
+        protect()
+        Signals()
+        process = spawn.spawn([sys.executable, "-I", "-S", "-c", ""], "/", {}, with_stdin=False)
+        _, status = os.waitpid(process.pid, 0)
+    except (OSError, spawn.SpawnError) as error:
+        _complain(f"the runtime is unsuitable: {error}")
+        return EXIT_UNSUITABLE
+    return 0 if status == 0 else EXIT_UNSUITABLE
+
+
 def main(argv: list[str]) -> int:
     """Entry point; the one optional argument is the agent's socket."""
     if argv[1:] == ["--check"]:
-        protect()
-        return 0
+        return check()
     path = argv[1] if len(argv) > 1 else AGENT_SOCKET
     try:
         protect()
-        sock = connect(path)
+        signals = Signals()
+        sock = connect(path, signals)
     except OSError as error:
-        print(f"nanogrid launcher: {path}: {error}", file=sys.stderr)
+        _complain(f"{path}: {error}")
         return EXIT_UNAVAILABLE
+    if sock is None:
+        return EXIT_TERMINATED
     try:
-        return serve(sock)
+        return serve(sock, signals)
     except (OSError, frames.ProtocolError) as error:
-        print(f"nanogrid launcher: lost the agent: {error}", file=sys.stderr)
+        _complain(f"lost the agent: {error}")
         return EXIT_PROTOCOL
     finally:
         sock.close()
+
+
+def _complain(text: str) -> None:
+    print(f"nanogrid launcher: {text}", file=sys.stderr)
