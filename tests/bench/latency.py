@@ -37,7 +37,8 @@ class Terminal(threading.Thread):
 
     def run(self) -> None:
         """Watch until the object is done."""
-        stream = watch.Watch().stream(
+        watcher: Any = watch.Watch()  # type: ignore[no-untyped-call]
+        stream = watcher.stream(
             self.call, field_selector=f"metadata.name={self.wanted}", timeout_seconds=WAIT_SECONDS
         )
         for event in stream:
@@ -66,7 +67,8 @@ def run_job(namespace: str, access: DevAccess) -> Row:
     def finished(job: Any) -> bool:
         return job.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
-    pubsub = access.redis(socket_timeout=None).pubsub(ignore_subscribe_messages=True)
+    connection: Any = access.redis(socket_timeout=None)
+    pubsub = connection.pubsub(ignore_subscribe_messages=True)
     pubsub.subscribe(names.result_key(name))
     heard: list[tuple[float, str]] = []
 
@@ -106,7 +108,7 @@ def run_job(namespace: str, access: DevAccess) -> Row:
 def run_pod(namespace: str, image: str) -> Row:
     """One bare pod of the same image."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    api = client.CoreV1Api()
+    api: Any = client.CoreV1Api()
     container = {
         "name": "main",
         "image": image,
@@ -158,10 +160,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10, help="of each kind")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
-    config.load_kube_config()
+    config.load_kube_config()  # type: ignore[no-untyped-call]
     image = json.loads(Path("build/images.json").read_text())["executor"]
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
-    core = client.CoreV1Api()
+    core: Any = client.CoreV1Api()
     core.create_namespace({"metadata": {"name": namespace}})
     rows: dict[str, list[Row]] = {"inline job": [], "bare pod": []}
     try:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from nanogrid import names
+from scripts.devaccess import DevAccess
 
 Json = dict[str, Any]
 FINISH_SECONDS = 90
@@ -124,6 +125,22 @@ class Namespace:
             (c["state"] for c in statuses if c["name"] == names.CONTAINER_SANDBOX), {}
         )
         return found
+
+
+def redis_of(dev: DevAccess) -> Any:
+    """A Redis client; redis-py's types do not say whether it is a synchronous one."""
+    return dev.redis()
+
+
+def in_redis(dev: DevAccess, request_id: str) -> str:
+    """The result that a late reader finds under its key."""
+    return str(redis_of(dev).get(names.result_key(request_id)) or "")
+
+
+def in_stream(dev: DevAccess, request_id: str) -> list[str]:
+    """The results of a request in the stream, the newest first."""
+    entries = redis_of(dev).xrevrange(names.REDIS_STREAM, count=200)
+    return [fields["result"] for _, fields in entries if fields["requestId"] == request_id]
 
 
 def condition(status: Json, kind: str) -> Json:

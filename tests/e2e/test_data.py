@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from e2e.support import Json, Namespace, condition, inline, job, kubectl_json, zip_of
+from e2e.support import Json, Namespace, condition, in_redis, inline, job, kubectl_json, zip_of
 from nanogrid import names
 from scripts.devaccess import DevAccess
 
@@ -300,7 +300,7 @@ def test_flood_keeps_head_tail_count_and_a_full_text_up_to_its_cap(
     assert result["stdoutBytes"] == len("first\nlast\n") + 10 * lines
     assert result["stdoutTruncated"] is True
     assert result["stdout"].endswith("last\n")
-    whole = json.loads(str(dev.redis().get(names.result_key(request_id))))["stdout"]
+    whole = json.loads(in_redis(dev, request_id))["stdout"]
     assert whole.startswith("first\n")
     assert whole.endswith("last\n")
     assert len(whole.encode()) <= 64 * 1024

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from e2e.support import Namespace, condition, eventually, inline, job, zip_of
+from e2e.support import Namespace, condition, eventually, in_redis, inline, job, zip_of
 from nanogrid import names
 from scripts.devaccess import DevAccess
 
@@ -153,7 +153,7 @@ def test_upload_failure_after_success_is_no_success(
     assert condition(status, "OutputsUploaded")["status"] == "False"
     # S3 did not take the result either; Redis has it all the same.
     assert markers(dev, request_id) == []
-    assert dev.redis().get(names.result_key(request_id))
+    assert in_redis(dev, request_id)
 
 
 def test_unschedulable_job_says_so_and_ends(namespace: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from e2e.support import KubectlError, Namespace, condition, eventually, inline
+from e2e.support import KubectlError, Namespace, condition, eventually, in_redis, inline
 from nanogrid import names
 from scripts.devaccess import DevAccess
 
@@ -56,7 +56,7 @@ def test_cancel_keeps_outputs_and_result(
     assert status["result"]["stdout"] == "begin\nstopping\n"
     (kept,) = status["result"]["outputFiles"]
     assert kept == f"s3://{dev.bucket}/outputs/{request_id}/.partial/left.txt"
-    assert '"reason":"Cancelled"' in str(dev.redis().get(names.result_key(request_id)))
+    assert '"reason":"Cancelled"' in in_redis(dev, request_id)
     stored = dev.s3.get_object(Bucket=dev.bucket, Key=names.result_object(request_id))
     assert b'"reason":"Cancelled"' in stored["Body"].read()
     eventually("no pod", lambda: not namespace.pods("stopped"), 30)
@@ -109,7 +109,7 @@ def test_suspending_a_running_job_stops_it_and_resuming_starts_anew(
 
     patch(namespace, "paused", '{"suspend": true}')
     eventually("phase", lambda: namespace.status("paused").get("phase") == "Suspended", 30)
-    assert dev.redis().get(names.result_key(request_id)) is None, "no result while it is asleep"
+    assert not in_redis(dev, request_id), "no result while it is asleep"
 
     patch(namespace, "paused", '{"suspend": false}')
     status = namespace.finished("paused")

@@ -13,9 +13,12 @@ from e2e.support import (
     Namespace,
     condition,
     eventually,
+    in_redis,
+    in_stream,
     inline,
     job,
     kubectl,
+    redis_of,
     zip_of,
 )
 from examples.sales.generate import csv_bytes
@@ -103,9 +106,8 @@ def test_sales_job_totals_the_csv_everywhere(
 
     stored = dev.s3.get_object(Bucket=dev.bucket, Key=names.result_object(request_id))
     in_s3 = stored["Body"].read().decode()
-    in_redis = dev.redis().get(names.result_key(request_id))
     assert json.loads(in_s3)["stdout"] == status["result"]["stdout"]
-    assert in_redis == in_s3, "the same bytes in Redis and in S3"
+    assert in_redis(dev, request_id) == in_s3, "the same bytes in Redis and in S3"
 
     prefix = names.outputs_prefix(request_id)
     listed = dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=prefix)["Contents"]
@@ -123,7 +125,7 @@ def test_subscriber_and_late_reader_get_the_same_result(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
     channel = names.result_key(request_id)
-    pubsub = dev.redis().pubsub(ignore_subscribe_messages=True)
+    pubsub = redis_of(dev).pubsub(ignore_subscribe_messages=True)
     pubsub.subscribe(channel)
     heard: list[Any] = []
     ear = threading.Thread(
@@ -134,14 +136,13 @@ def test_subscriber_and_late_reader_get_the_same_result(
     status = namespace.run(inline("told", "print(1 + 1)", requestId=request_id))
     ear.join(30)
 
-    late = dev.redis().get(channel)
+    late = in_redis(dev, request_id)
     assert [m["data"] for m in heard] == [late]
     assert json.loads(late)["stdout"] == "2\n"
     assert status["delivery"]["receivers"] == 1
     assert condition(status, "ResultDelivered")["reason"] == "Delivered"
-    assert 0 < dev.redis().ttl(channel) <= 86400
-    entries = dev.redis().xrevrange(names.REDIS_STREAM, count=50)
-    assert [f["result"] for _, f in entries if f["requestId"] == request_id] == [late]
+    assert 0 < redis_of(dev).ttl(channel) <= 86400
+    assert in_stream(dev, request_id) == [late]
 
 
 def _next_message(pubsub: Any) -> Any:
@@ -164,8 +165,7 @@ def test_applying_twice_gives_one_pod_and_one_result(
     assert "unchanged" in second
     assert "unchanged" in third
     assert len(namespace.pods("twice")) == 1
-    entries = dev.redis().xrevrange(names.REDIS_STREAM, count=100)
-    assert len([f for _, f in entries if f["requestId"] == request_id]) == 1
+    assert len(in_stream(dev, request_id)) == 1
 
 
 def test_long_job_shows_running(namespace: Namespace) -> None:
@@ -205,6 +205,5 @@ def test_operator_restart_in_the_middle_gives_one_result(
     status = namespace.finished("survivor")
     assert status["result"]["stdout"] == "begin\nend\n"
     assert len(namespace.pods("survivor")) == 1
-    entries = dev.redis().xrevrange(names.REDIS_STREAM, count=100)
-    assert len([f for _, f in entries if f["requestId"] == request_id]) == 1
+    assert len(in_stream(dev, request_id)) == 1
     kubectl("-n", "nanogrid-system", "rollout", "status", "deploy/nanogrid", "--timeout=60s")
