@@ -24,12 +24,15 @@ pytestmark = pytest.mark.integration
 EMPTY_ZIP_34_BYTES = b"PK\x05\x06" + bytes(16) + b"\x0c\x00" + b"twelve bytes"
 
 
+SOURCE = ("key", "prefix", "sha256", "version_id")
+
+
 def fast_storage(deadline: Deadline) -> Storage:
     return Storage(deadline, pause=lambda seconds: None)
 
 
 def make_input(name: str = "data", **changes: Any) -> wire.Input:
-    source = {key: changes.pop(key) for key in ("key", "prefix", "sha256") if key in changes}
+    source = {key: changes.pop(key) for key in SOURCE if key in changes}
     bucket = changes.pop("bucket", BUCKET)
     mount = changes.pop("mount_path", "/app/data")
     return wire.Input(
@@ -223,6 +226,93 @@ def test_code_is_unpacked_beside_its_inputs(s3: S3Server, paths: Paths) -> None:
     assert found == ["/app/data/in.csv", "/app/lib/도움.py", "/app/main.py"]
     assert Path(paths.real("/app/lib/도움.py")).read_bytes() == b"x = 1"
     assert os.listdir(paths.run_dir) == ["manifest.json"], "the ZIP itself is not left behind"
+
+
+@pytest.mark.parametrize("extra", [{}, {"__MACOSX/shop/._main.py": b"junk"}])
+def test_a_single_folder_is_looked_into(
+    s3: S3Server, paths: Paths, extra: dict[str, bytes]
+) -> None:
+    s3.put("code/folder.zip", zipped({"shop/main.py": b"", "shop/lib/x.py": b"", **extra}))
+    manifest = succeed(paths, **code("code/folder.zip"))
+    assert [entry.path for entry in manifest.entries] == ["/app/lib/x.py", "/app/main.py"]
+    assert sorted(os.listdir(paths.workspace)) == ["lib", "main.py"]
+
+
+def test_the_commands_script_is_looked_for(s3: S3Server, paths: Paths) -> None:
+    s3.put("code/job.zip", zipped({"shop/bin/job.py": b"", "shop/x": b""}))
+    command = ["python3", "-X", "dev", "bin/job.py", "main.py"]
+    manifest = succeed(paths, **code("code/job.zip"), command=command)
+    assert [entry.path for entry in manifest.entries] == ["/app/bin/job.py", "/app/x"]
+
+
+def test_the_script_may_be_an_input(s3: S3Server, paths: Paths) -> None:
+    s3.put("code/lib.zip", zipped({"lib/x.py": b""}))
+    s3.put("scripts/run.py", b"")
+    item = make_input(key="scripts/run.py", mount_path="/app")
+    succeed(paths, item, **code("code/lib.zip"), command=["python3", "run.py"])
+
+
+def test_an_entry_point_that_is_nowhere(s3: S3Server, paths: Paths) -> None:
+    s3.put("code/other.zip", zipped({f"a/{n}.py": b"" for n in range(15)}))
+    failure = fail(paths, **code("code/other.zip"))
+    assert failure.reason == Reason.ENTRYPOINT_NOT_FOUND.value
+    assert failure.message == (
+        "no main.py at the top level; the archive holds a/0.py, a/1.py, a/2.py, a/3.py, a/4.py, "
+        "a/5.py, a/6.py, a/7.py, a/8.py, a/9.py and 5 more"
+    )
+
+
+def test_an_input_that_is_unpacked(s3: S3Server, paths: Paths) -> None:
+    body = zipped({"2025/매출.csv": b"1", "readme": b"22"})
+    s3.put("packed/data.zip", body)
+    digest = hashlib.sha256(body).hexdigest()
+    item = make_input(key="packed/data.zip", unpack=True, min_files=2, sha256=digest)
+    manifest = succeed(paths, item)
+    assert [e.path for e in manifest.entries] == ["/app/data/2025/매출.csv", "/app/data/readme"]
+    assert (manifest.report.files, manifest.report.bytes) == (2, 3)
+    assert Path(paths.real("/app/data/2025/매출.csv")).read_bytes() == b"1"
+    assert os.listdir(paths.workspace) == ["data"], "the ZIP itself is not left behind"
+
+
+@pytest.mark.parametrize(
+    ("body", "changes", "reason"),
+    [
+        (b"no zip", {}, Reason.CORRUPT_ARCHIVE),
+        (EMPTY_ZIP_34_BYTES, {}, Reason.EMPTY_ARCHIVE),
+        (None, {"min_files": 3}, Reason.INPUT_NOT_FOUND),
+        (None, {"max_bytes": 10}, Reason.INPUT_TOO_LARGE),
+        (None, {"max_bytes": 500}, Reason.ARCHIVE_TOO_LARGE),
+        (None, {"sha256": "0" * 64}, Reason.CHECKSUM_MISMATCH),
+        (None, {"mount_path": "/etc"}, Reason.UNSAFE_PATH),
+    ],
+)
+def test_an_input_that_cannot_be_unpacked(
+    s3: S3Server, paths: Paths, body: bytes | None, changes: dict[str, Any], reason: Reason
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(600))
+        archive.writestr("b", b"x")
+    s3.put("packed/bad.zip", buffer.getvalue() if body is None else body)
+    failure = fail(paths, make_input(key="packed/bad.zip", unpack=True, **changes))
+    assert failure.reason == reason.value, failure
+
+
+def test_an_optional_input_to_unpack_may_be_missing(s3: S3Server, paths: Paths) -> None:
+    item = make_input(key="packed/none.zip", unpack=True, required=False)
+    assert succeed(paths, item).entries == []
+    os.unlink(paths.manifest)
+    item = make_input(key="packed/none.zip", unpack=True)
+    assert fail(paths, item).reason == Reason.INPUT_NOT_FOUND.value
+
+
+def test_an_unpacked_input_must_not_meet_another(s3: S3Server, paths: Paths) -> None:
+    s3.put("packed/x.zip", zipped({"x.csv": b""}))
+    s3.put("meets/x.csv", b"")
+    packed = make_input("a", key="packed/x.zip", unpack=True)
+    failure = fail(paths, packed, make_input("b", prefix="meets/"))
+    assert failure.reason == Reason.PATH_CONFLICT.value
+    assert "packed/x.zip" in failure.message
 
 
 @pytest.mark.parametrize(
