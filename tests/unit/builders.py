@@ -6,13 +6,16 @@ from it. Everything is about one job, ``sales`` in ``team-a``, whose pod was cre
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nanogrid import names, wire
 from nanogrid_operator.decide import View
 from nanogrid_operator.facts import Job, Pod, job_facts, pod_facts
+from nanogrid_operator.pod import pod_name
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.store import Rejection
 
 Json = dict[str, Any]
 
@@ -22,8 +25,14 @@ CREATED_TEXT = "2025-10-09T08:53:20Z"
 JOB_UID = "0b9c2f6e-4f0c-4a55-9f5e-0a4a5a1d2c11"
 POD_UID = "5d1e7a90-9d3b-4f57-8a37-6f0f3f6f9b02"
 POD_NAME = "sales-5351954b-0"
+EXECUTOR_IMAGE = "nanogrid-executor:1.0"
 INLINE: Json = {"inline": "print('hello')\n"}
 MIB = 1 << 20
+
+
+def time_text(age: float) -> str:
+    """``age`` seconds after ``CREATED`` as Kubernetes writes it."""
+    return datetime.fromtimestamp(CREATED + age, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def golden(name: str) -> Any:
@@ -34,7 +43,7 @@ def golden(name: str) -> Any:
 def some_settings(**changes: Any) -> Settings:
     """Settings as the chart with S3 keys in a Secret gives them."""
     base = Settings(
-        executor_image="nanogrid-executor:1.0",
+        executor_image=EXECUTOR_IMAGE,
         results_url="http://nanogrid-operator.nanogrid:8080/v1/results",
         s3_endpoint="http://s3.nanogrid:8333",
         s3_bucket="user-data",
@@ -80,6 +89,31 @@ def a_job(**changes: Any) -> Job:
     return job_facts(a_job_body(**changes))
 
 
+def an_attempt(
+    number: int = 0,
+    reason: str = "NonZeroExit",
+    *,
+    age: float = 0.0,
+    counted: bool = True,
+    **more: Any,
+) -> Json:
+    """An entry of status.attempts that ended ``age`` seconds after ``CREATED``."""
+    return {
+        "number": number,
+        "podName": pod_name("sales", JOB_UID, number),
+        "reason": reason,
+        "counted": counted,
+        "startTime": CREATED_TEXT,
+        "completionTime": time_text(age),
+        **more,
+    }
+
+
+def retrying(*attempts: Json, phase: str = "Pending", reason: str = "Retrying") -> Json:
+    """The status of a job whose attempts so far have ended and that goes on."""
+    return {"phase": phase, "reason": reason, "attempts": list(attempts)}
+
+
 def running() -> Json:
     """State of a container that runs."""
     return {"running": {"startedAt": CREATED_TEXT}}
@@ -90,35 +124,47 @@ def waiting(reason: str = "PodInitializing", message: str = "") -> Json:
     return {"waiting": {"reason": reason, "message": message}}
 
 
-def ended(exit_code: int = 0, reason: str = "", message: str = "") -> Json:
+def ended(
+    exit_code: int = 0, reason: str = "", message: str = "", *, age: float | None = None
+) -> Json:
     """State of a container that has ended, with its termination message."""
     word = reason or ("Completed" if exit_code == 0 else "Error")
-    return {"terminated": {"exitCode": exit_code, "reason": word, "message": message}}
+    state: Json = {"exitCode": exit_code, "reason": word, "message": message}
+    if age is not None:
+        state["finishedAt"] = time_text(age)
+    return {"terminated": state}
 
 
 def a_pod_body(
     *,
     uid: str = POD_UID,
     job_uid: str = JOB_UID,
+    attempt: int = 0,
+    age: float = 0.0,
     version: int = 20,
     phase: str = "Pending",
     reason: str = "",
     message: str = "",
     deleting: bool = False,
     unschedulable: str = "",
+    disrupted: str = "",
     memory: str = "256Mi",
+    check: Json | None = None,
     sync: Json | None = None,
     agent: Json | None = None,
     sandbox: Json | None = None,
 ) -> Json:
-    """A sandbox pod; ``sync``, ``agent`` and ``sandbox`` are container states, None if unknown."""
+    """A sandbox pod that was created ``age`` seconds after ``CREATED``.
+
+    ``check``, ``sync``, ``agent`` and ``sandbox`` are container states, None if unknown.
+    """
     metadata: Json = {
-        "name": POD_NAME,
+        "name": pod_name("sales", JOB_UID, attempt),
         "namespace": "team-a",
         "uid": uid,
         "resourceVersion": str(version),
-        "creationTimestamp": CREATED_TEXT,
-        "labels": {names.LABEL_JOB_UID: job_uid, names.LABEL_ATTEMPT: "0"},
+        "creationTimestamp": time_text(age),
+        "labels": {names.LABEL_JOB_UID: job_uid, names.LABEL_ATTEMPT: str(attempt)},
         "ownerReferences": [{"kind": names.KIND, "name": "sales", "uid": job_uid}],
     }
     if deleting:
@@ -126,11 +172,14 @@ def a_pod_body(
     scheduled: Json = {"type": "PodScheduled", "status": "False" if unschedulable else "True"}
     if unschedulable:
         scheduled |= {"reason": "Unschedulable", "message": unschedulable}
+    first = {"check-runtime": check, "sync-input": sync}
     containers = {"agent": agent, "sandbox": sandbox}
     status: Json = {"phase": phase, "conditions": [scheduled]}
+    if disrupted:
+        target = {"type": "DisruptionTarget", "status": "True", "reason": disrupted}
+        status["conditions"].append(target)
     status |= {k: v for k, v in (("reason", reason), ("message", message)) if v}
-    if sync is not None:
-        status["initContainerStatuses"] = [{"name": "sync-input", "state": sync}]
+    status["initContainerStatuses"] = [{"name": n, "state": s} for n, s in first.items() if s]
     status["containerStatuses"] = [{"name": n, "state": s} for n, s in containers.items() if s]
     return {
         "apiVersion": "v1",
@@ -193,6 +242,12 @@ def a_lost_result(**changes: Any) -> wire.Result:
     return a_failed_result(None, **{"reason": "SandboxLost", **unmeasured, **changes})
 
 
+def a_stopped_result(**changes: Any) -> wire.Result:
+    """What the agent says of code that it stopped because its pod was told to go."""
+    given: Json = {"reason": "Terminated", "signal": "SIGTERM", "message": "", **changes}
+    return a_failed_result(143, **given)
+
+
 def a_report(
     result: wire.Result | None = None,
     *,
@@ -200,7 +255,8 @@ def a_report(
     inputs: wire.InputReport | None = None,
 ) -> wire.Report:
     """What the agent POSTs."""
-    return wire.Report(attempt=0, result=result or a_result(), inputs=inputs, final=final)
+    result = result or a_result()
+    return wire.Report(attempt=result.attempt, result=result, inputs=inputs, final=final)
 
 
 def a_view(
@@ -209,20 +265,32 @@ def a_view(
     report: wire.Report | None = None,
     *,
     age: float = 1.0,
+    gone: Pod | None = None,
     had_pod: bool = False,
     reported_age: float | None = None,
+    refused: tuple[float, float] | None = None,
 ) -> View:
-    """A view ``age`` seconds after the pod's creation; the report came ``reported_age`` after."""
+    """A view ``age`` seconds after the pod's creation; the report came ``reported_age`` after.
+
+    ``refused``: between which ages the API server has refused the pod.
+    """
     if report is not None and reported_age is None:
         reported_age = age
     return View(
         job=job or a_job(),
         pod=pod,
-        had_pod=had_pod,
+        gone=gone,
+        had_pod=had_pod or gone is not None,
         report=report,
         reported_at=None if reported_age is None else CREATED + reported_age,
+        rejection=a_rejection(*refused) if refused else None,
         now=CREATED + age,
     )
+
+
+def a_rejection(since: float = 0.0, last: float = 0.0) -> Rejection:
+    """The API server's refusal of a pod, between two ages."""
+    return Rejection("exceeded quota: compute", CREATED + since, CREATED + last)
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -1,33 +1,60 @@
 """In-memory stand-ins for the API server, Redis and S3, which write down what they were asked.
 
 They are subclasses, so that mypy notices when a real signature moves; no real ``__init__`` runs.
+:class:`World` is an operator among them.
 """
 
+import asyncio
+import contextlib
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from nanogrid import wire
+from nanogrid_operator.events import Events
+from nanogrid_operator.jobstatus import timestamp
 from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError
 from nanogrid_operator.outcome import Delivery
 from nanogrid_operator.publish import Publisher
+from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import ResultStore, S3Error
-from unit.builders import CREATED_TEXT, Json, merge_patch
+from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid_operator.store import Store
+from nanogrid_operator.workers import Workers
+from nanogrid_operator.workqueue import WorkQueue
+from unit.builders import (
+    CREATED,
+    JOB_UID,
+    Json,
+    a_job_body,
+    a_pod_body,
+    merge_patch,
+    some_settings,
+)
+
+PODS = "/api/v1/namespaces/team-a/pods"
+JOBS = "/apis/nanogrid.io/v1alpha1/namespaces/team-a/executionjobs"
+CREATE_POD = f"POST {PODS}"
+WRITE_STATUS = f"PATCH {JOBS}/sales/status"
 
 
 class FakeKube(KubeApi):
     """An API server with optimistic concurrency and merge patches.
 
-    ``writes`` holds one line for each request that changes something, ``refusals`` the errors that
-    the next requests of a verb get instead of an answer.
+    ``writes`` holds one line for each request that changes something but for events, which are in
+    ``events``; ``refusals`` the errors that the next requests of a verb get instead of an answer.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Json] = {}  # by path and name
         self.writes: list[str] = []
+        self.events: list[Json] = []
         self.reviews: list[Json] = []
         self.review: Json = {}
         self.refusals: dict[str, list[KubeError]] = {}
         self.version = 100
+        self.clock: Callable[[], float] = lambda: CREATED
 
     def refuse(self, verb: str, code: int, reason: str = "", message: str = "") -> None:
         """The next request of this verb gets this error."""
@@ -60,13 +87,18 @@ class FakeKube(KubeApi):
             self._maybe_refuse("REVIEW")
             self.reviews.append(body)
             return {**body, "status": self.review}
+        if path.endswith("/events"):
+            self._maybe_refuse("EVENT")
+            self.events.append(copy.deepcopy(body))
+            return body
         self.writes.append(f"POST {path}")
         self._maybe_refuse("POST")
         key = f"{path}/{body['metadata']['name']}"
         if key in self.objects:
             raise KubeError(409, "AlreadyExists", f"{key} already exists")
         made = copy.deepcopy(body)
-        made["metadata"] |= {"uid": f"uid-{self.version}", "creationTimestamp": CREATED_TEXT}
+        created = timestamp(self.clock())
+        made["metadata"] |= {"uid": f"uid-{self.version}", "creationTimestamp": created}
         return self._store(key, made)
 
     async def patch(self, path: str, name: str, body: Json) -> Json:
@@ -125,12 +157,19 @@ class FakeResults(ResultStore):
     def __init__(self) -> None:
         self.bucket = "user-data"
         self.stored: dict[str, wire.Result] = {}
+        self.saved: list[wire.Result] = []
         self.up = True
 
     async def load(self, request_id: str) -> wire.Result | None:
         if not self.up:
             raise S3Error("no answer")
         return self.stored.get(request_id)
+
+    async def save(self, result: wire.Result) -> None:
+        if not self.up:
+            raise S3Error("no answer")
+        self.saved.append(result)
+        self.stored[result.request_id] = result
 
 
 def reviewed(pod_uid: str, *, audience: str = "nanogrid-results", **changes: Any) -> Json:
@@ -142,3 +181,107 @@ def reviewed(pod_uid: str, *, audience: str = "nanogrid-results", **changes: Any
         "user": {"username": "system:serviceaccount:team-a:default", "extra": extra},
         **changes,
     }
+
+
+@dataclass
+class EagerQueue(WorkQueue):
+    """Writes down the delays that were asked for; the first ten retries come at once."""
+
+    delays: list[float] = field(default_factory=list)
+    retries: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def add(self, key: str, delay: float = 0.0) -> None:
+        self.delays.append(delay)
+        super().add(key, delay)
+
+    def retry(self, key: str) -> float:
+        delay = super().retry(key)
+        self.retries.append(delay)
+        if len(self.retries) < 10:
+            super().add(key)
+        return delay
+
+
+class World:
+    """One job in a cluster, and the operator's view of it."""
+
+    def __init__(self, **job: Any) -> None:
+        self.settings = some_settings(watch_namespaces="team-a", s3_secret="")
+        self.kube, self.redis, self.s3 = FakeKube(), FakePublisher(), FakeResults()
+        self.now = CREATED + 1
+        self.kube.clock = lambda: self.now
+        self.start()
+        self.kube.put(JOBS, a_job_body(**job))
+        self.store.put_job(a_job_body(**job))
+
+    def start(self) -> None:
+        """An operator that knows nothing yet."""
+        self.store, self.queue = Store(), EagerQueue()
+        self.operator = Reconciler(
+            settings=self.settings,
+            store=self.store,
+            queue=self.queue,
+            kube=self.kube,
+            publisher=self.redis,
+            results=self.s3,
+            secrets=S3SecretReplica(self.kube, self.settings),
+            events=Events(self.kube),
+            clock=lambda: self.now,
+        )
+        self.workers = Workers(
+            settings=self.settings,
+            store=self.store,
+            queue=self.queue,
+            kube=self.kube,
+            reconciler=self.operator,
+        )
+
+    async def reconcile(self) -> None:
+        """One turn of a worker; events that it posted are sent."""
+        await self.operator.reconcile(JOB_UID)
+        await asyncio.sleep(0)
+
+    async def work(self, seconds: float = 0.05) -> None:
+        """Let a real worker run for a while."""
+        self.queue.add(JOB_UID)
+        worker = asyncio.create_task(self.workers.work())
+        await asyncio.sleep(seconds)
+        worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker
+
+    def see_pod(self, **state: Any) -> None:
+        """The watch brings the pod."""
+        self.kube.put(PODS, a_pod_body(**state))
+        self.store.put_pod(a_pod_body(**state))
+
+    def push(self, report: wire.Report) -> None:
+        """The agent POSTs a report."""
+        self.store.put_report(JOB_UID, report, self.now)
+
+    def change_spec(self, **spec: Any) -> None:
+        """The user changes the job, and the watch brings it."""
+        body = self.kube.objects[f"{JOBS}/sales"]
+        body["spec"] |= spec
+        body["metadata"]["generation"] += 1
+        self.kube.touch(JOBS, "sales")
+        self.store.put_job(copy.deepcopy(self.kube.objects[f"{JOBS}/sales"]))
+
+    @property
+    def events(self) -> list[str]:
+        """The reasons of the events on the job, in their order."""
+        return [event["reason"] for event in self.kube.events]
+
+    @property
+    def status(self) -> Json:
+        status: Json = self.kube.objects[f"{JOBS}/sales"].get("status", {})
+        return status
+
+    @property
+    def end(self) -> tuple[str | None, str | None, str | None]:
+        """Phase, reason and delivery, as kubectl shows them."""
+        delivery = self.status.get("delivery", {}).get("state")
+        return self.status.get("phase"), self.status.get("reason"), delivery

@@ -17,7 +17,12 @@ optional_text = st.none() | st.text(max_size=20)
 seconds = st.floats(min_value=0, max_value=86400)
 
 s3_sources = st.builds(
-    wire.S3Source, bucket=st.text(), key=optional_text, prefix=optional_text, sha256=optional_text
+    wire.S3Source,
+    bucket=st.text(),
+    key=optional_text,
+    prefix=optional_text,
+    sha256=optional_text,
+    version_id=optional_text,
 )
 inputs = st.builds(
     wire.Input,
@@ -27,12 +32,16 @@ inputs = st.builds(
     required=st.booleans(),
     min_files=counts,
     max_bytes=st.none() | counts,
+    unpack=st.booleans(),
 )
 tasks = st.builds(
     wire.Task,
     execution_timeout_seconds=seconds,
     termination_grace_seconds=seconds,
+    input_sync_timeout_seconds=seconds,
     upload_timeout_seconds=seconds,
+    log_cap_bytes=counts,
+    outputs=st.builds(wire.OutputRules, presigned_expiry_seconds=st.none() | counts),
     inputs=st.lists(inputs, max_size=3),
     code_s3=st.none() | s3_sources,
 )
@@ -47,6 +56,7 @@ def told_results(draw: st.DrawFn) -> wire.Result:
         status=draw(st.sampled_from(["SUCCESS", "FAILED", "TIMEOUT"])),
         reason=draw(st.sampled_from(list(Reason))).value,
         exit_code=draw(st.sampled_from([None, 0, 1, 137, 143])),
+        attempt=draw(st.sampled_from([0, 0, 0, 1])),
         message=draw(st.text(max_size=30)),
     )
 
@@ -81,10 +91,12 @@ pods = st.builds(
     message=st.text(max_size=10),
     deleting=st.booleans(),
     unschedulable=st.sampled_from(["", "0/3 nodes are available"]),
+    disruption=st.sampled_from([None, Reason.PREEMPTED, Reason.NODE_LOST, Reason.EVICTED]),
     memory_limit_bytes=st.none() | st.just(1 << 28),
     containers=st.fixed_dictionaries(
         {},
         optional={
+            names.CONTAINER_CHECK: container_states,
             names.CONTAINER_SYNC: container_states,
             names.CONTAINER_AGENT: container_states,
             names.CONTAINER_SANDBOX: container_states,
@@ -110,6 +122,7 @@ _one_input: Strategy = st.fixed_dictionaries(
         "mountPath": st.from_regex(r"/app/[a-z]{1,8}", fullmatch=True),
         "required": st.booleans(),
         "minFiles": st.integers(min_value=1, max_value=9),
+        "unpack": st.booleans(),
     },
 )
 _variables: Strategy = st.fixed_dictionaries(
@@ -147,8 +160,17 @@ specs: Strategy = st.fixed_dictionaries(
         "inputs": st.lists(_one_input, max_size=3, unique_by=lambda i: i["name"]),
         "outputs": st.fixed_dictionaries(
             {"path": st.just("out/files")},
-            optional={"s3": st.fixed_dictionaries({"prefix": _keys})},
+            optional={
+                "s3": st.fixed_dictionaries({"prefix": _keys}),
+                "include": st.lists(_keys, max_size=2),
+                "uploadPolicy": st.sampled_from(["Always", "OnSuccess", "Never"]),
+                "urlFormat": st.sampled_from(["S3", "Presigned"]),
+            },
         ),
+        "logs": st.fixed_dictionaries({}, optional={"archive": st.booleans()}),
+        "terminationGracePeriodSeconds": st.integers(0, 3600),
+        "serviceAccountName": st.just("reports"),
+        "priorityClassName": st.just("low"),
         "runtime": st.fixed_dictionaries({}, optional={"image": st.just("mine:1")}),
         "resources": _resources,
         "timeouts": st.fixed_dictionaries(
@@ -159,6 +181,53 @@ specs: Strategy = st.fixed_dictionaries(
                 "uploadSeconds": _seconds,
             },
         ),
+    },
+)
+
+# How a job is stopped and tried again.
+_amounts = st.sampled_from(["64Mi", "512Mi", "1Gi", 268435456])
+_actions: Strategy = st.sampled_from(["FailJob", "Ignore", "Count"]).map(lambda a: {"action": a})
+_memories: Strategy = st.builds(
+    lambda factor, most: {
+        "action": "RetryWithMoreMemory",
+        "memory": {"factor": factor, "max": most},
+    },
+    st.sampled_from(["1", "1.5", "2", "10"]),
+    _amounts,
+)
+_reasons: Strategy = st.lists(
+    st.sampled_from([r.value for r in Reason]), min_size=1, max_size=3
+).map(lambda found: {"onReasons": found})
+_exit_codes: Strategy = st.builds(
+    lambda operator, values: {"onExitCodes": {"operator": operator, "values": values}},
+    st.sampled_from(["In", "NotIn"]),
+    st.lists(st.sampled_from([1, 3, 137, 143]), min_size=1, max_size=2),
+)
+_rules: Strategy = st.builds(
+    lambda what, then: {**what, **then}, _reasons | _exit_codes, _actions | _memories
+)
+failure_policies: Strategy = st.fixed_dictionaries(
+    {"rules": st.lists(_rules, max_size=3)},
+    optional={
+        "backoff": st.fixed_dictionaries(
+            {},
+            optional={
+                "initialSeconds": st.integers(0, 30),
+                "factor": st.integers(1, 10),
+                "maxSeconds": st.integers(0, 3600),
+            },
+        )
+    },
+)
+controls: Strategy = st.fixed_dictionaries(
+    {},
+    optional={
+        "cancel": st.booleans(),
+        "suspend": st.booleans(),
+        "activeDeadlineSeconds": st.integers(1, 1000),
+        "ttlSecondsAfterFinished": st.integers(0, 1000),
+        "backoffLimit": st.integers(0, 3),
+        "failurePolicy": failure_policies,
     },
 )
 

@@ -139,11 +139,16 @@ def test_the_api_server_checks_what_a_schema_alone_cannot() -> None:
     }
 
     assert rules[""] == ["size(self.metadata.name) <= 52"]
-    assert rules[".spec"] == ["self == oldSelf"]
     assert rules[".spec.code"] == ["has(self.inline) != has(self.s3)"]
     assert rules[".spec.inputs[].s3"] == [
         "has(self.key) != has(self.prefix)",
         "!has(self.sha256) || has(self.key)",
+        "!has(self.versionId) || has(self.key)",
+    ]
+    assert rules[".spec.inputs[]"] == ["!has(self.unpack) || !self.unpack || has(self.s3.key)"]
+    assert rules[".spec.failurePolicy.rules[]"] == [
+        "has(self.onReasons) != has(self.onExitCodes)",
+        "(self.action == 'RetryWithMoreMemory') == has(self.memory)",
     ]
     assert set(rules) == {
         "",
@@ -151,12 +156,46 @@ def test_the_api_server_checks_what_a_schema_alone_cannot() -> None:
         ".spec.code",
         ".spec.code.s3.key",
         ".spec.env[].name",
+        ".spec.failurePolicy.rules[]",
+        ".spec.inputs[]",
         ".spec.inputs[].mountPath",
         ".spec.inputs[].s3",
         ".spec.inputs[].s3.key",
         ".spec.inputs[].s3.prefix",
+        ".spec.outputs.exclude[]",
+        ".spec.outputs.include[]",
         ".spec.outputs.path",
         ".spec.outputs.s3.prefix",
+    }
+
+
+CHANGEABLE = {"cancel", "suspend", "ttlSecondsAfterFinished"}
+SPEC_RULES = {r["rule"]: r["message"] for r in SPEC["x-kubernetes-validations"]}
+
+
+def unchanged(field: str) -> str:
+    """The rule that keeps a field as it was created."""
+    same = f"self.{field} == oldSelf.{field}"
+    if field in SPEC["required"]:
+        return same
+    return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {same})"
+
+
+@pytest.mark.parametrize("field", SPEC["properties"])
+def test_a_field_of_the_spec_stays_as_it_was_created_unless_it_is_a_switch(field: str) -> None:
+    assert (unchanged(field) in SPEC_RULES) == (field not in CHANGEABLE)
+    if field not in CHANGEABLE:
+        assert SPEC_RULES[unchanged(field)].startswith(f"spec.{field} of a job cannot be changed")
+
+
+def test_the_spec_has_no_rules_but_these() -> None:
+    others = set(SPEC_RULES) - {unchanged(field) for field in SPEC["properties"]}
+
+    assert others == {
+        "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
+        "!has(self.activeDeadlineSeconds) || !has(self.timeouts) || "
+        "!has(self.timeouts.executionSeconds) || "
+        "self.timeouts.executionSeconds <= self.activeDeadlineSeconds",
     }
 
 
@@ -191,6 +230,45 @@ def test_the_smallest_job_is_accepted() -> None:
         ({"timeouts": {"executionSeconds": 0}}, "$.timeouts.executionSeconds"),
         ({"timeouts": {"executionSeconds": 86_401}}, "$.timeouts.executionSeconds"),
         ({"resources": {"limits": {"memory": "lots"}}}, "$.resources.limits.memory"),
+        ({"timeouts": {"inputSyncSeconds": 0}}, "$.timeouts.inputSyncSeconds"),
+        ({"activeDeadlineSeconds": 0}, "$.activeDeadlineSeconds"),
+        ({"activeDeadlineSeconds": 604_801}, "$.activeDeadlineSeconds"),
+        ({"terminationGracePeriodSeconds": -1}, "$.terminationGracePeriodSeconds"),
+        ({"backoffLimit": 11}, "$.backoffLimit"),
+        ({"ttlSecondsAfterFinished": -1}, "$.ttlSecondsAfterFinished"),
+        ({"cancel": "yes"}, "$.cancel"),
+        ({"suspend": None}, "$.suspend"),
+        ({"logs": {"maxBytes": 0}}, "$.logs.maxBytes"),
+        ({"outputs": {"uploadPolicy": "Sometimes"}}, "$.outputs.uploadPolicy"),
+        ({"outputs": {"maxFiles": 10_001}}, "$.outputs.maxFiles"),
+        ({"failurePolicy": {"rules": [{"action": "Dance"}]}}, "$.failurePolicy.rules[0].action"),
+        (
+            {"failurePolicy": {"rules": [{"onReasons": [], "action": "Count"}]}},
+            "$.failurePolicy.rules[0].onReasons",
+        ),
+        (
+            {
+                "failurePolicy": {
+                    "rules": [{"onExitCodes": {"operator": "In", "values": [0]}, "action": "Count"}]
+                }
+            },
+            "$.failurePolicy.rules[0].onExitCodes.values[0]",
+        ),
+        (
+            {
+                "failurePolicy": {
+                    "rules": [
+                        {
+                            "onReasons": ["OOMKilled"],
+                            "action": "RetryWithMoreMemory",
+                            "memory": {"factor": "0.5", "max": "1Gi"},
+                        }
+                    ]
+                }
+            },
+            "$.failurePolicy.rules[0].memory.factor",
+        ),
+        ({"failurePolicy": {"backoff": {"factor": 0}}}, "$.failurePolicy.backoff.factor"),
         ({"inputs": [{"s3": {"key": "a"}}]}, "$.inputs[0]"),
         ({"inputs": [{"name": "UPPER", "s3": {"key": "a"}}]}, "$.inputs[0].name"),
         (

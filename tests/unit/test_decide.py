@@ -10,25 +10,31 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from nanogrid import names, wire
-from nanogrid_operator import outcome
-from nanogrid_operator.decide import (
+from nanogrid.reasons import Reason
+from nanogrid_operator import jobstatus
+from nanogrid_operator.actions import (
     Action,
     Create,
+    DeleteJob,
     Deliver,
     Finish,
     Nothing,
     Progress,
     Recover,
-    View,
+    Retry,
+    Stop,
     Wait,
-    decide,
 )
-from nanogrid_operator.facts import Pod, job_facts, pod_facts
-from nanogrid_operator.outcome import Delivery, Outcome
-from nanogrid_operator.store import Store
+from nanogrid_operator.decide import View, decide, recovered
+from nanogrid_operator.facts import Job, Pod, job_facts, pod_facts
+from nanogrid_operator.outcome import Delivery, Outcome, failure
+from nanogrid_operator.retry import MAX_ATTEMPTS
+from nanogrid_operator.store import Rejection, Store
 from unit import strategies
 from unit.builders import (
     CREATED,
+    CREATED_TEXT,
+    POD_NAME,
     Json,
     a_failed_result,
     a_job,
@@ -39,12 +45,25 @@ from unit.builders import (
     a_report,
     a_result,
     a_running_pod,
+    a_stopped_result,
     a_view,
+    an_attempt,
     ended,
+    retrying,
     running,
+    time_text,
     waiting,
 )
 
+MORE_MEMORY = {
+    "rules": [
+        {
+            "onReasons": ["OOMKilled"],
+            "action": "RetryWithMoreMemory",
+            "memory": {"factor": "2", "max": "1Gi"},
+        }
+    ]
+}
 DELIVERED = {"phase": "Succeeded", "delivery": {"state": "Delivered"}}
 PENDING = {"phase": "Failed", "delivery": {"state": "Pending"}}
 CONFLICT = {"phase": "Succeeded", "delivery": {"state": "Conflict"}}
@@ -59,14 +78,22 @@ def in_words(action: Action) -> str:
             return f"wait {seconds:g} s"
         case Progress():
             return f"say {action.phase} {action.reason}, then wait {action.seconds:g} s"
+        case Stop(reason):
+            return f"stop the pod: {reason}"
+        case Finish() | Recover() | Retry():
+            return _end_in_words(action)
+    return {Deliver: "deliver", DeleteJob: "delete the job", Nothing: "nothing"}[type(action)]
+
+
+def _end_in_words(action: Finish | Recover | Retry) -> str:
+    match action:
         case Finish(end):
             return f"finish {_end(end)}"
         case Recover(end):
             return f"look into S3, else {_end(end)}"
-        case Deliver():
-            return "deliver"
-        case Nothing():
-            return "nothing"
+        case Retry(end, counted, suspended):
+            how = "suspend" if suspended else "retry"
+            return f"{how} after {_end(end)}, {'counted' if counted else 'not counted'}"
 
 
 def _end(end: Outcome) -> str:
@@ -133,22 +160,46 @@ ROWS = [
     Row(
         reason="A young pod costs no status write.",
         view=a_view(pod=a_pod(), age=0.5),
-        want="wait 1.5 s",
+        want="wait 4.5 s",
     ),
     Row(
-        reason="A pod that is not up after 2 s is worth a word.",
-        view=a_view(pod=a_pod(), age=3),
+        reason="A pod that starts as pods do is not worth a word.",
+        view=a_view(pod=a_pod(), age=4),
+        want="wait 1 s",
+    ),
+    Row(
+        reason="A pod that is not up after 5 s is.",
+        view=a_view(pod=a_pod(), age=5),
         want="say Pending PodCreated, then wait 60 s",
     ),
     Row(
         reason="Nothing is said twice.",
-        view=a_view(a_job(status={"phase": "Pending", "reason": "PodCreated"}), a_pod(), age=3),
+        view=a_view(a_job(status={"phase": "Pending", "reason": "PodCreated"}), a_pod(), age=6),
         want="wait 60 s",
     ),
     Row(
         reason="Inputs are being copied.",
         view=a_view(pod=a_pod(sync=running()), age=3),
         want="say Syncing Syncing, then wait 60 s",
+    ),
+    Row(
+        reason="Inputs are in place, and the sandbox follows within a second.",
+        view=a_view(pod=a_pod(sync=ended(0), agent=waiting()), age=3),
+        want="say Syncing Syncing, then wait 60 s",
+    ),
+    Row(
+        reason="What kept the pod from starting is remembered between two tries of the kubelet.",
+        view=a_view(
+            a_job(status={"phase": "Pending", "reason": "ImagePullFailed"}), a_pod(), age=9
+        ),
+        want="wait 60 s",
+    ),
+    Row(
+        reason="At the deadline, too.",
+        view=a_view(
+            a_job(status={"phase": "Pending", "reason": "ImagePullFailed"}), a_pod(), age=301
+        ),
+        want="finish FAILED ImagePullFailed and remove the pod",
     ),
     Row(
         reason="The code runs.",
@@ -211,13 +262,16 @@ ROWS = [
             a_job(status={"phase": "Syncing", "reason": "Syncing"}), a_pod(sync=running()), age=900
         ),
         want="wait 60 s",
-        bug="in_progress() looks every 0.1 s at a sync that is past startupSeconds",
     ),
     Row(
         reason="Code whose inputs took longer than the startup may still start.",
-        view=a_view(pod=a_pod(sync=ended(0), agent=waiting(), sandbox=waiting()), age=900),
-        want="say Pending PodCreated, then wait 60 s",
-        bug="overdue() counts from the pod's creation as soon as the sync has ended",
+        view=a_view(pod=a_pod(sync=ended(0, age=480), agent=waiting(), sandbox=waiting()), age=500),
+        want="say Syncing Syncing, then wait 60 s",
+    ),
+    Row(
+        reason="It is overdue when it does not start within that time from then on.",
+        view=a_view(pod=a_pod(sync=ended(0, age=480), agent=waiting()), age=780),
+        want="finish FAILED StartupTimeout and remove the pod",
     ),
     Row(
         reason="A pushed result ends the job.",
@@ -276,13 +330,11 @@ ROWS = [
             pod=a_running_pod(sandbox=ended(137)), report=a_report(a_result(exit_code=None))
         ),
         want="finish FAILED ResultMismatch",
-        bug="_checked() compares exit codes only if the report has one",
     ),
     Row(
         reason="A success with another exit code than 0 contradicts itself.",
         view=a_view(pod=a_running_pod(), report=a_report(a_result(exit_code=3))),
         want="finish FAILED ResultMismatch exit 3",
-        bug="nothing compares a result's status with its own exit code",
     ),
     Row(
         reason="A report about another job is not believed.",
@@ -304,7 +356,6 @@ ROWS = [
             report=a_report(a_lost_result(request_id="other"), final=False),
         ),
         want="finish FAILED ResultMismatch",
-        bug="sandbox_lost() does not check whose report it is",
     ),
     Row(
         reason="A reason of a newer agent is no harm to an older operator.",
@@ -381,7 +432,6 @@ ROWS = [
             age=86_400,
         ),
         want="look into S3, else FAILED PodLost",
-        bug="only the kubelet enforces activeDeadlineSeconds, and a lost node has none",
     ),
     Row(
         reason="The sync names its reason.",
@@ -441,6 +491,404 @@ ROWS = [
 ]
 
 
+ROWS += [
+    # Stopped: cancel, suspend, deadline.
+    Row(
+        reason="A job that is cancelled before it has a pod ends without one.",
+        view=a_view(a_job(cancel=True)),
+        want="finish FAILED Cancelled",
+    ),
+    Row(
+        reason="A pod of a cancelled job is told to stop.",
+        view=a_view(a_job(cancel=True), a_running_pod()),
+        want="stop the pod: Cancelled",
+    ),
+    Row(
+        reason="It is told once; then its agent stores what there is.",
+        view=a_view(a_job(cancel=True), a_running_pod(deleting=True)),
+        want="wait 60 s",
+    ),
+    Row(
+        reason="The agent says that it was stopped, and the operator why.",
+        view=a_view(a_job(cancel=True), a_running_pod(deleting=True), a_report(a_stopped_result())),
+        want="finish FAILED Cancelled exit 143",
+    ),
+    Row(
+        reason="Code that ended by itself before the stop has its own end.",
+        view=a_view(a_job(cancel=True), a_running_pod(deleting=True), a_report()),
+        want="finish SUCCESS Completed exit 0",
+    ),
+    Row(
+        reason="A cancelled pod that is gone may have stored its result.",
+        view=a_view(a_job(cancel=True), gone=a_running_pod(deleting=True)),
+        want="look into S3, else FAILED Cancelled",
+    ),
+    Row(
+        reason="So may one whose agent ended without a word.",
+        view=a_view(a_job(cancel=True), a_running_pod(agent=ended(1), deleting=True)),
+        want="look into S3, else FAILED Cancelled",
+    ),
+    Row(
+        reason="A cancelled job with a pod on a dead node ends one day.",
+        view=a_view(a_job(cancel=True), a_running_pod(deleting=True), age=86_400),
+        want="look into S3, else FAILED Cancelled",
+        bug="stranded() forgets why the pod was to stop: PodLost",
+    ),
+    Row(
+        reason="A suspended job whose pod was on a dead node has not failed.",
+        view=a_view(a_job(suspend=True), a_running_pod(deleting=True), age=86_400),
+        want="look into S3, else FAILED Suspended",
+        bug="stranded() forgets why the pod was to stop: PodLost, and that fails the job",
+    ),
+    Row(
+        reason="A cancelled job is not tried again, however much it may be.",
+        view=a_view(
+            a_job(cancel=True, backoffLimit=5),
+            a_running_pod(deleting=True),
+            a_report(a_stopped_result()),
+        ),
+        want="finish FAILED Cancelled exit 143",
+    ),
+    Row(
+        reason="A job that is cancelled between two attempts does not wait for the next.",
+        view=a_view(a_job(cancel=True, backoffLimit=5, status=retrying(an_attempt())), age=0.5),
+        want="finish FAILED Cancelled",
+    ),
+    Row(
+        reason="Cancel wins over suspend.",
+        view=a_view(a_job(cancel=True, suspend=True), a_running_pod()),
+        want="stop the pod: Cancelled",
+    ),
+    Row(
+        reason="A job that is born suspended gets no pod and says so.",
+        view=a_view(a_job(suspend=True)),
+        want="say Suspended Suspended, then wait 60 s",
+    ),
+    Row(
+        reason="It says so once.",
+        view=a_view(a_job(suspend=True, status={"phase": "Suspended", "reason": "Suspended"})),
+        want="wait 60 s",
+    ),
+    Row(
+        reason="A job that is resumed gets its pod.",
+        view=a_view(a_job(status={"phase": "Suspended", "reason": "Suspended"})),
+        want="create pod of attempt 0",
+    ),
+    Row(
+        reason="A pod of a suspended job is stopped.",
+        view=a_view(a_job(suspend=True), a_running_pod()),
+        want="stop the pod: Suspended",
+    ),
+    Row(
+        reason="Its end is that of an attempt, not of the job.",
+        view=a_view(
+            a_job(suspend=True), a_running_pod(deleting=True), a_report(a_stopped_result())
+        ),
+        want="suspend after FAILED Suspended exit 143, not counted",
+    ),
+    Row(
+        reason="Code that ended by itself while it was being suspended has ended.",
+        view=a_view(a_job(suspend=True), a_running_pod(deleting=True), a_report()),
+        want="finish SUCCESS Completed exit 0",
+    ),
+    Row(
+        reason="A stopped attempt of a job that was resumed meanwhile is not the job's failure.",
+        view=a_view(
+            a_job(status={"phase": "Running", "reason": "Stopping"}),
+            a_running_pod(deleting=True),
+            a_report(a_stopped_result()),
+        ),
+        want="suspend after FAILED Suspended exit 143, not counted",
+        bug="_why_stopped() looks at spec.suspend alone: a quick resume fails the job: Terminated",
+    ),
+    Row(
+        reason="The attempt after a suspension starts at once.",
+        view=a_view(
+            a_job(status=retrying(an_attempt(0, "Suspended", age=100, counted=False))), age=100
+        ),
+        want="create pod of attempt 1",
+    ),
+    Row(
+        reason="A pod that runs is looked at when the job's deadline is due.",
+        view=a_view(
+            a_job(activeDeadlineSeconds=30, status={"phase": "Running", "reason": "Executing"}),
+            a_running_pod(),
+            age=20,
+        ),
+        want="wait 10 s",
+    ),
+    Row(
+        reason="Beyond it, it is stopped.",
+        view=a_view(a_job(activeDeadlineSeconds=30), a_running_pod(), age=30),
+        want="stop the pod: DeadlineExceeded",
+    ),
+    Row(
+        reason="That is no TIMEOUT, which only the execution timeout gives.",
+        view=a_view(
+            a_job(activeDeadlineSeconds=30, backoffLimit=5),
+            a_running_pod(deleting=True),
+            a_report(a_stopped_result()),
+            age=31,
+        ),
+        want="finish FAILED DeadlineExceeded exit 143",
+    ),
+    Row(
+        reason="The deadline counts from the first attempt on.",
+        view=a_view(
+            a_job(activeDeadlineSeconds=30, backoffLimit=5, status=retrying(an_attempt(age=20))),
+            a_running_pod(attempt=1, age=25),
+            age=30,
+        ),
+        want="stop the pod: DeadlineExceeded",
+    ),
+    Row(
+        reason="It is over between two attempts, too.",
+        view=a_view(
+            a_job(activeDeadlineSeconds=30, backoffLimit=5, status=retrying(an_attempt(age=29))),
+            age=30,
+        ),
+        want="finish FAILED DeadlineExceeded",
+    ),
+    Row(
+        reason="A pause between two attempts ends with the deadline.",
+        view=a_view(
+            a_job(
+                activeDeadlineSeconds=30,
+                backoffLimit=5,
+                failurePolicy={"backoff": {"initialSeconds": 600, "maxSeconds": 600}},
+                status=retrying(an_attempt(age=10)),
+            ),
+            age=20,
+        ),
+        want="wait 10 s",
+        bug="never_started() waits for the whole pause",
+    ),
+    Row(
+        reason="A suspended job has no deadline; it begins anew when it is resumed.",
+        view=a_view(
+            a_job(
+                activeDeadlineSeconds=30,
+                status=retrying(an_attempt(0, "Suspended", age=10, counted=False)),
+            ),
+            age=500,
+        ),
+        want="create pod of attempt 1",
+    ),
+    # Tried again.
+    Row(
+        reason="Without backoffLimit, a failure is the end.",
+        view=a_view(pod=a_running_pod(), report=a_report(a_failed_result(3))),
+        want="finish FAILED NonZeroExit exit 3",
+    ),
+    Row(
+        reason="With one, a failure counts and is followed by another attempt.",
+        view=a_view(
+            a_job(backoffLimit=1),
+            a_running_pod(),
+            a_report(a_failed_result(3)),
+        ),
+        want="retry after FAILED NonZeroExit exit 3, counted",
+    ),
+    Row(
+        reason="A limit that is used up is the end.",
+        view=a_view(
+            a_job(backoffLimit=1, status=retrying(an_attempt())),
+            a_running_pod(attempt=1),
+            a_report(a_failed_result(3, attempt=1)),
+        ),
+        want="finish FAILED NonZeroExit exit 3",
+    ),
+    Row(
+        reason="What did not count leaves the limit as it was.",
+        view=a_view(
+            a_job(backoffLimit=1, status=retrying(an_attempt(0, "Evicted", counted=False))),
+            a_running_pod(attempt=1),
+            a_report(a_failed_result(3, attempt=1)),
+        ),
+        want="retry after FAILED NonZeroExit exit 3, counted",
+    ),
+    Row(
+        reason="A timeout may be tried again like any failure.",
+        view=a_view(
+            a_job(backoffLimit=1),
+            a_running_pod(),
+            a_report(a_result(status="TIMEOUT", exit_code=143, reason="ExecutionTimeout")),
+        ),
+        want="retry after TIMEOUT ExecutionTimeout exit 143, counted",
+    ),
+    Row(
+        reason="An input that is not there will not be there next time.",
+        view=a_view(
+            a_job(backoffLimit=1),
+            a_pod(sync=ended(1, "", '{"reason":"InputNotFound","message":"x"}')),
+        ),
+        want="finish FAILED InputNotFound",
+    ),
+    Row(
+        reason="An S3 that did not answer may.",
+        view=a_view(
+            a_job(backoffLimit=1),
+            a_pod(sync=ended(1, "", '{"reason":"StorageUnavailable","message":"x"}')),
+        ),
+        want="retry after FAILED StorageUnavailable, counted",
+    ),
+    Row(
+        reason="A pod that found no node in time may next time.",
+        view=a_view(a_job(backoffLimit=1), a_pod(unschedulable="0/3 nodes are available"), age=301),
+        want="retry after FAILED Unschedulable and remove the pod, counted",
+    ),
+    Row(
+        reason="Memory grows when the policy says so, and that does not count.",
+        view=a_view(
+            a_job(failurePolicy=MORE_MEMORY),
+            a_running_pod(sandbox=ended(137, "OOMKilled")),
+            a_report(a_failed_result(137, reason="Signaled")),
+        ),
+        want="retry after FAILED OOMKilled exit 137, not counted",
+    ),
+    Row(
+        reason="It does not grow beyond its bound.",
+        view=a_view(
+            a_job(failurePolicy=MORE_MEMORY),
+            a_running_pod(sandbox=ended(137, "OOMKilled"), memory="1Gi"),
+            a_report(a_failed_result(137, reason="Signaled")),
+        ),
+        want="finish FAILED OOMKilled exit 137",
+    ),
+    Row(
+        reason="The pause before the second attempt is kept.",
+        view=a_view(
+            a_job(
+                backoffLimit=1,
+                failurePolicy={"backoff": {"initialSeconds": 10}},
+                status=retrying(an_attempt(age=20)),
+            ),
+            age=22,
+        ),
+        want="wait 8 s",
+    ),
+    Row(
+        reason="After it, the second attempt gets its pod.",
+        view=a_view(a_job(backoffLimit=1, status=retrying(an_attempt(age=20))), age=21),
+        want="create pod of attempt 1",
+    ),
+    Row(
+        reason="A pod that the scheduler preempted is tried again without counting.",
+        view=a_view(
+            a_job(backoffLimit=1),
+            a_running_pod(deleting=True, disrupted="PreemptionByScheduler"),
+            a_report(a_stopped_result()),
+        ),
+        want="retry after FAILED Preempted exit 143, not counted",
+    ),
+    Row(
+        reason="Without backoffLimit it is named all the same.",
+        view=a_view(
+            pod=a_running_pod(deleting=True, disrupted="EvictionByEvictionAPI"),
+            report=a_report(a_stopped_result()),
+        ),
+        want="finish FAILED Evicted exit 143",
+    ),
+    Row(
+        reason="A pod that somebody deleted was terminated.",
+        view=a_view(pod=a_running_pod(deleting=True), report=a_report(a_stopped_result())),
+        want="finish FAILED Terminated exit 143",
+    ),
+    Row(
+        reason="A pod that vanished with its node was lost with it.",
+        view=a_view(gone=a_running_pod(disrupted="DeletionByTaintManager")),
+        want="look into S3, else FAILED NodeLost",
+    ),
+    Row(
+        reason="A pod over its own deadline was stopped by the kubelet.",
+        view=a_view(
+            pod=a_pod(phase="Failed", reason="DeadlineExceeded", agent=running()),
+            report=a_report(a_stopped_result()),
+        ),
+        want="finish FAILED DeadlineExceeded exit 143",
+    ),
+    # Refused.
+    Row(
+        reason="A pod that the API server refuses is asked for again, and people are told.",
+        view=a_view(refused=(0, 1), age=1),
+        want="say Pending PodRejected, then wait 2 s",
+    ),
+    Row(
+        reason="They are told once.",
+        view=a_view(
+            a_job(status={"phase": "Pending", "reason": "PodRejected"}), refused=(0, 1), age=2
+        ),
+        want="wait 1 s",
+    ),
+    Row(
+        reason="Two seconds after the last refusal, the next try is due.",
+        view=a_view(
+            a_job(status={"phase": "Pending", "reason": "PodRejected"}), refused=(0, 1), age=3
+        ),
+        want="create pod of attempt 0",
+    ),
+    Row(
+        reason="A pod that is refused for longer than it may take to start is the end.",
+        view=a_view(
+            a_job(status={"phase": "Pending", "reason": "PodRejected"}), refused=(0, 299), age=300
+        ),
+        want="finish FAILED PodRejected",
+    ),
+    Row(
+        reason="A refused job that is cancelled ends at once.",
+        view=a_view(a_job(cancel=True), refused=(0, 1), age=1),
+        want="finish FAILED Cancelled",
+    ),
+    # The runtime.
+    Row(
+        reason="An image without python3 is named before any code runs.",
+        view=a_view(pod=a_pod(phase="Failed", check=ended(127, "StartError", "no python3"))),
+        want="finish FAILED RuntimeInvalid",
+    ),
+    # Time to live.
+    Row(
+        reason="A finished job without a time to live stays.",
+        view=a_view(a_job(status={**DELIVERED, "completionTime": CREATED_TEXT}), age=1e9),
+        want="nothing",
+    ),
+    Row(
+        reason="One with a time to live is looked at when it is over.",
+        view=a_view(
+            a_job(
+                ttlSecondsAfterFinished=100,
+                status={**DELIVERED, "completionTime": CREATED_TEXT},
+            ),
+            age=30,
+        ),
+        want="wait 70 s",
+    ),
+    Row(
+        reason="Then it is deleted.",
+        view=a_view(
+            a_job(
+                ttlSecondsAfterFinished=100,
+                status={**DELIVERED, "completionTime": CREATED_TEXT},
+            ),
+            age=100,
+        ),
+        want="delete the job",
+    ),
+    Row(
+        reason="A result that Redis does not have yet is not deleted.",
+        view=a_view(
+            a_job(ttlSecondsAfterFinished=0, status={**PENDING, "completionTime": CREATED_TEXT}),
+            age=100,
+        ),
+        want="deliver",
+    ),
+    Row(
+        reason="A job that is cancelled after its end has ended as it did.",
+        view=a_view(a_job(cancel=True, status=DELIVERED)),
+        want="nothing",
+    ),
+]
+
+
 def _param(row: Row) -> Any:
     marks = [pytest.mark.xfail(strict=True, reason=row.bug)] if row.bug else []
     return pytest.param(row, id=row.reason, marks=marks)
@@ -457,23 +905,38 @@ def test_the_table_gives_each_reason_once() -> None:
 
 # What holds for every view.
 
-statuses: st.SearchStrategy[Json] = st.sampled_from(
-    [
-        {},
-        {"phase": "Pending", "reason": "PodCreated", "podName": "sales-5351954b-0"},
-        {"phase": "Running", "reason": "Executing", "podName": "sales-5351954b-0"},
-        DELIVERED,
-        PENDING,
+attempts = st.lists(
+    st.tuples(st.sampled_from(["NonZeroExit", "Evicted", "Suspended", "OOMKilled"]), st.booleans()),
+    max_size=4,
+).map(
+    lambda ends: [
+        an_attempt(n, why, age=10 * n, counted=counted and why != "Suspended")
+        for n, (why, counted) in enumerate(ends)
     ]
 )
-jobs = st.builds(
-    lambda status, deleting, valid: a_job(
-        status=status, deleting=deleting, **({} if valid else {"mode": "Dance"})
-    ),
-    statuses,
-    st.booleans(),
-    st.booleans(),
+ENDS: list[Json] = [DELIVERED, PENDING, CONFLICT]
+STATUSES: list[Json] = [
+    {},
+    {"phase": "Pending", "reason": "PodCreated"},
+    {"phase": "Pending", "reason": "Retrying"},
+    {"phase": "Running", "reason": "Executing"},
+    {"phase": "Suspended", "reason": "Suspended"},
+]
+live_statuses = st.builds(
+    lambda status, ended: {**status, "attempts": ended}, st.sampled_from(STATUSES), attempts
 )
+
+
+@st.composite
+def jobs(draw: st.DrawFn, *, live: bool = False) -> Job:
+    status = draw(live_statuses if live else live_statuses | st.sampled_from(ENDS))
+    spec = draw(strategies.controls)
+    if not live and not draw(st.booleans()):
+        spec |= {"mode": "Dance"}
+    deleting = not live and draw(st.booleans())
+    return a_job(status=status, deleting=deleting, **spec)
+
+
 told = st.builds(
     lambda result, final: a_report(result, final=final), strategies.told_results(), st.booleans()
 )
@@ -481,33 +944,80 @@ ages = st.floats(min_value=0, max_value=100_000)
 
 
 @st.composite
-def views(draw: st.DrawFn) -> View:
+def views(draw: st.DrawFn, *, live: bool = False) -> View:
+    """What the operator may see; ``live``: of a job whose spec is valid and that has not ended."""
     report = draw(st.none() | told)
     age = draw(ages)
+    gone = draw(st.none() | strategies.pods)
+    refused = draw(st.none() | st.tuples(st.floats(0, age), st.floats(0, age)).map(sorted))
     return View(
-        job=draw(jobs),
+        job=draw(jobs(live=live)),
         pod=draw(st.none() | strategies.pods),
-        had_pod=draw(st.booleans()),
+        gone=gone,
+        had_pod=gone is not None or draw(st.booleans()),
         report=report,
         reported_at=None if report is None else CREATED + draw(st.floats(0, age)),
+        rejection=Rejection("no", CREATED + refused[0], CREATED + refused[1]) if refused else None,
         now=CREATED + age,
     )
 
 
-@given(views(), st.sampled_from([DELIVERED, PENDING, CONFLICT]))
-def test_terminal_is_absorbing(view: View, status: Json) -> None:
+def next_action(view: View, stored: wire.Result | None = None) -> Action:
+    """The action after a look into S3, if one is called for."""
+    action = decide(view)
+    return recovered(view, stored, action.fallback) if isinstance(action, Recover) else action
+
+
+def patched(view: View, status: Json) -> View:
+    """The view of the same job after a write of its status."""
+    body = a_job_body(status={**view.job.status, **status})
+    job = replace(job_facts(body), model=view.job.model, deleting=view.job.deleting)
+    return replace(view, job=job)
+
+
+@given(views(), st.sampled_from(ENDS), st.none() | st.integers(0, 1000))
+def test_terminal_is_absorbing(view: View, status: Json, ended_age: int | None) -> None:
+    if ended_age is not None:
+        status = {**status, "completionTime": time_text(ended_age)}
     finished = replace(view, job=replace(view.job, status=status))
 
-    assert isinstance(decide(finished), Nothing | Deliver)
+    action = decide(finished)
+
+    spec = view.job.model.spec if view.job.model else None
+    ttl = spec.ttl_seconds_after_finished if spec else None
+    if ttl is None or ended_age is None or status == PENDING:
+        assert isinstance(action, Nothing | Deliver)
+    elif isinstance(action, DeleteJob):
+        assert view.now >= CREATED + ended_age + ttl
+    elif isinstance(action, Wait):
+        assert view.now + action.seconds == pytest.approx(CREATED + ended_age + ttl)
+    else:
+        assert isinstance(action, Nothing | Deliver)
 
 
 @given(views())
 def test_a_job_that_was_finished_by_a_decision_stays_finished(view: View) -> None:
-    match decide(view):
-        case Finish(end) | Recover(end):
-            delivery = Delivery(state="Delivered")
-            status = outcome.final_status(view.job, view.pod, end, delivery, view.now)
-            assert decide(replace(view, job=replace(view.job, status=status))) == Nothing()
+    action = next_action(view)
+    if isinstance(action, Finish):
+        status = jobstatus.final_status(
+            view.job, view.known_pod, action.outcome, Delivery(state="Delivered"), view.now
+        )
+        assert isinstance(decide(patched(view, status)), Nothing | Wait | DeleteJob)
+
+
+@given(views(live=True))
+def test_a_job_that_goes_on_has_the_next_attempt_before_it(view: View) -> None:
+    action = next_action(view)
+    if isinstance(action, Retry):
+        status = jobstatus.retry_status(
+            view.job, view.known_pod, action.outcome, action.counted, action.suspended, view.now
+        )
+        after = patched(view, status)
+        assert after.job.attempt == view.job.attempt + 1
+        assert not after.job.finished
+        assert "podName" not in {k for k, v in status.items() if v is not None}
+        fresh = replace(after, pod=None, gone=None, had_pod=False, report=None, rejection=None)
+        assert isinstance(decide(fresh), Wait | Create | Finish | Progress)
 
 
 @given(views())
@@ -516,36 +1026,111 @@ def test_the_same_view_gives_the_same_action(view: View) -> None:
 
 
 @given(views())
-def test_a_job_that_had_a_pod_gets_no_second_one(view: View) -> None:
+def test_an_attempt_that_had_a_pod_gets_no_second_one(view: View) -> None:
     gone = replace(view, pod=None, had_pod=True)
 
-    assert not isinstance(decide(gone), Create)
+    assert not isinstance(next_action(gone), Create)
 
 
 @given(views())
 def test_a_pod_is_created_only_when_there_is_none_and_nothing_was_reported(view: View) -> None:
-    if isinstance(decide(view), Create):
+    action = decide(view)
+    if isinstance(action, Create):
         assert (view.pod, view.had_pod, view.report) == (None, False, None)
+        assert action.attempt == view.job.attempt
+
+
+@given(views(live=True))
+def test_a_job_that_is_to_stop_gets_no_pod(view: View) -> None:
+    assert view.job.model is not None
+    if view.job.model.spec.cancel or view.job.model.spec.suspend:
+        assert not isinstance(next_action(view), Create)
+
+
+@given(views(live=True))
+def test_a_cancelled_job_that_told_nothing_is_cancelled_and_not_tried_again(view: View) -> None:
+    assert view.job.model is not None
+    spec = view.job.model.spec.model_copy(update={"cancel": True})
+    model = view.job.model.model_copy(update={"spec": spec})
+    cancelled = replace(
+        view, job=replace(view.job, model=model), report=None, reported_at=None, pod=None
+    )
+
+    action = next_action(replace(cancelled, gone=None))
+
+    assert isinstance(action, Finish)
+    assert action.outcome.reason is Reason.CANCELLED
 
 
 @given(views())
-def test_a_live_job_is_never_forgotten(view: View) -> None:
-    action = decide(replace(view, job=a_job()))
+def test_only_a_pod_that_is_there_and_stays_is_told_to_stop(view: View) -> None:
+    if isinstance(decide(view), Stop):
+        assert view.pod is not None
+        assert not view.pod.deleting
+        assert not view.pod.over
 
-    assert not isinstance(action, Nothing | Deliver)
+
+@given(views(), st.none() | strategies.told_results())
+def test_a_success_is_never_tried_again(view: View, stored: wire.Result | None) -> None:
+    action = next_action(view, stored)
+    if isinstance(action, Retry):
+        assert not action.outcome.succeeded
+        assert action.counted <= (not action.suspended)
+        assert action.suspended or view.job.attempt + 1 < MAX_ATTEMPTS
+        counted = sum(a.counted for a in view.job.attempts) + action.counted
+        assert view.job.model is not None
+        before = sum(a.counted for a in view.job.attempts)
+        assert not action.counted or counted <= view.job.model.spec.backoff_limit, before
+
+
+@given(views(live=True))
+def test_a_live_job_is_never_forgotten(view: View) -> None:
+    action = next_action(view)
+
+    assert not isinstance(action, Nothing | Deliver | DeleteJob)
     if isinstance(action, Wait | Progress):
-        assert 0 < action.seconds <= 60
+        assert 0 < action.seconds <= 3600
+        if view.pod is not None or view.had_pod:
+            assert action.seconds <= 60
+
+
+@given(views(live=True), st.none() | strategies.told_results())
+def test_s3_is_believed_about_this_attempt_of_this_job_alone(
+    view: View, stored: wire.Result | None
+) -> None:
+    fallback = failure(view.job, Reason.POD_LOST)
+
+    action = recovered(view, stored, fallback)
+
+    assert isinstance(action, Finish | Retry)
+    if stored is None or stored.attempt != view.job.attempt:
+        assert action.outcome == fallback
+
+
+def test_a_stored_result_of_another_attempt_is_not_this_ones() -> None:
+    view = a_view(a_job(status=retrying(an_attempt())), had_pod=True)
+    fallback = failure(view.job, Reason.POD_LOST)
+
+    ends = [recovered(view, a_result(attempt=n), fallback) for n in (0, 1, 2)]
+
+    assert [in_words(end) for end in ends] == [
+        "finish FAILED PodLost",
+        "finish SUCCESS Completed exit 0",
+        "finish FAILED PodLost",
+    ]
+
+
+def test_a_stored_result_that_says_stopped_gets_its_cause() -> None:
+    view = a_view(a_job(cancel=True), had_pod=True)
+
+    end = recovered(view, a_stopped_result(), failure(view.job, Reason.CANCELLED))
+
+    assert in_words(end) == "finish FAILED Cancelled exit 143"
 
 
 @given(strategies.pods, told)
 @example(a_running_pod(sandbox=ended(137)), a_report(a_result(exit_code=None)))
 @settings(phases=[Phase.explicit, Phase.generate])
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a SUCCESS without an exit code passes unchecked, and so does an unfinished one whose "
-    "reason is SandboxLost already",
-)
 def test_no_success_against_the_kubelets_exit_code(pod: Pod, report: wire.Report) -> None:
     assert_no_false_success(pod, report)
 
@@ -636,10 +1221,17 @@ def relist(store: Store, events: Sequence[Event]) -> None:
 
 def last_action(store: Store) -> Action:
     (uid,) = store.uids()
-    body, pod = store.job(uid), store.pod(uid)
+    body = store.job(uid)
     assert body is not None
+    pod, gone = store.pod(uid, 0), store.gone(uid, 0)
     return decide(
-        a_view(job_facts(body), pod_facts(pod) if pod else None, age=30, had_pod=store.had_pod(uid))
+        a_view(
+            job_facts(body),
+            pod_facts(pod) if pod else None,
+            gone=pod_facts(gone) if gone else None,
+            had_pod=(body.get("status") or {}).get("podName") == POD_NAME,
+            age=30,
+        )
     )
 
 

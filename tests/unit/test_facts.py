@@ -3,7 +3,8 @@
 import pytest
 
 from nanogrid import names
-from nanogrid_operator.facts import Container, Ended, Pod, job_facts, pod_facts, seconds
+from nanogrid.reasons import Reason
+from nanogrid_operator.facts import Attempt, Container, Ended, Pod, job_facts, pod_facts, seconds
 from unit.builders import (
     CREATED,
     CREATED_TEXT,
@@ -15,7 +16,9 @@ from unit.builders import (
     a_job_body,
     a_pod,
     a_pod_body,
+    an_attempt,
     ended,
+    retrying,
     running,
     waiting,
 )
@@ -79,11 +82,6 @@ def test_the_memory_limit_is_the_sandboxs_own() -> None:
     assert a_pod(memory="1Gi").memory_limit_bytes == 1024 * MIB
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="a limit of 1024Ti is answered as 1Pi, and quantity() does not read it",
-)
 def test_a_pod_with_an_enormous_limit_can_be_read() -> None:
     assert a_pod(memory="1Pi").memory_limit_bytes == 2**50
 
@@ -102,12 +100,82 @@ def test_the_attempt_is_read_from_its_label() -> None:
     assert pod_facts(body).attempt == 3
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="int() of a label that anybody may edit")
 def test_a_label_that_somebody_spoiled_does_not_stop_the_job() -> None:
     body = a_pod_body()
     body["metadata"]["labels"][names.LABEL_ATTEMPT] = "first"
 
     assert pod_facts(body).attempt == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "want"),
+    [
+        ("PreemptionByScheduler", Reason.PREEMPTED),
+        ("DeletionByTaintManager", Reason.NODE_LOST),
+        ("DeletionByPodGC", Reason.NODE_LOST),
+        ("EvictionByEvictionAPI", Reason.EVICTED),
+        ("TerminationByKubelet", Reason.EVICTED),
+        ("ReasonOfTomorrow", Reason.EVICTED),
+        ("", None),
+    ],
+)
+def test_a_disruption_has_our_reason(word: str, want: Reason | None) -> None:
+    assert a_pod(disrupted=word).disruption is want
+
+
+def test_a_disruption_that_did_not_come_is_none() -> None:
+    body = a_pod_body(disrupted="PreemptionByScheduler")
+    body["status"]["conditions"][1]["status"] = "False"
+
+    assert pod_facts(body).disruption is None
+
+
+def test_the_runtimes_check_is_a_container_too() -> None:
+    assert a_pod(check=ended(127)).container("check-runtime").ended == Ended(127, "Error", "")
+
+
+def test_when_a_container_ended_is_read() -> None:
+    assert a_pod(sync=ended(0, age=80)).container("sync-input").ended == Ended(
+        0, "Completed", "", CREATED + 80
+    )
+
+
+def test_when_a_deletion_is_over_is_read() -> None:
+    assert (a_pod(deleting=True).gone_by, a_pod().gone_by) == (CREATED, None)
+
+
+def test_attempts_that_have_ended_are_read_and_the_present_one_is_the_next() -> None:
+    first = an_attempt(0, "OOMKilled", age=5, counted=False, exitCode=137, memoryLimit="256Mi")
+    job = a_job(status=retrying(first, an_attempt(1, "PodRejected", age=9)))
+
+    assert job.attempts == (
+        Attempt(
+            number=0,
+            reason="OOMKilled",
+            exit_code=137,
+            counted=False,
+            started=CREATED,
+            ended=CREATED + 5,
+        ),
+        Attempt(
+            number=1,
+            reason="PodRejected",
+            exit_code=None,
+            counted=True,
+            started=CREATED,
+            ended=CREATED + 9,
+        ),
+    )
+    assert (job.attempt, a_job().attempt) == (2, 0)
+
+
+def test_attempts_that_were_dropped_from_a_long_list_do_not_start_again() -> None:
+    assert a_job(status=retrying(an_attempt(7), an_attempt(8))).attempt == 9
+
+
+@pytest.mark.parametrize(("text", "want"), [(CREATED_TEXT, CREATED), (None, None)])
+def test_the_end_of_a_job_is_read(text: str | None, want: float | None) -> None:
+    assert a_job(status={"completionTime": text}).completed == want
 
 
 def test_a_job_is_read_with_its_model() -> None:

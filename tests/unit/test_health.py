@@ -3,8 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
@@ -94,12 +92,12 @@ async def test_checks_that_do_not_run_any_more_are_noticed() -> None:
 
 
 async def test_a_bucket_is_checked_only_if_there_is_one() -> None:
-    operator = cast(Any, SimpleNamespace(settings=some_settings(watch_namespaces="team-a")))
+    settings = some_settings(watch_namespaces="team-a")
     without, with_one = FakeResults(), FakeResults()
     without.bucket = ""
 
     names = [
-        list(checks(FakeKube(), FakePublisher(), results, operator))
+        list(checks(FakeKube(), FakePublisher(), results, settings))
         for results in (without, with_one)
     ]
 
@@ -107,11 +105,10 @@ async def test_a_bucket_is_checked_only_if_there_is_one() -> None:
 
 
 async def test_a_missing_crd_is_named() -> None:
-    operator = cast(Any, SimpleNamespace(settings=some_settings()))
     kube = FakeKube()
     kube.refuse("LIST", 404, "NotFound", "the server could not find the requested resource")
 
-    found = checks(kube, FakePublisher(), FakeResults(), operator)
+    found = checks(kube, FakePublisher(), FakeResults(), some_settings())
     probes = await watched({"crd": found["crd"]}, 0.001)
 
     assert probes.missing() == {

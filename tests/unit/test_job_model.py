@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from nanogrid.job import ExecutionJob, Outputs, Phase, Spec, Timeouts
+from nanogrid.job import ExecutionJob, Spec
+from nanogrid.spec_data import Outputs
+from nanogrid.spec_run import Timeouts
+from nanogrid.status import Phase
 from unit.builders import INLINE, Json, a_job_body
 
 
@@ -21,12 +24,16 @@ def test_code_is_all_that_a_job_needs() -> None:
         "code": {"inline": "print('hello')\n"},
         "env": [],
         "inputs": [],
+        "backoffLimit": 0,
+        "cancel": False,
+        "suspend": False,
     }
 
 
 def test_phases_are_given_time() -> None:
     assert Timeouts().model_dump(by_alias=True) == {
         "startupSeconds": 300,
+        "inputSyncSeconds": 300,
         "executionSeconds": 300,
         "uploadSeconds": 300,
     }
@@ -55,6 +62,13 @@ def test_files_come_from_data_and_go_to_output() -> None:
         {"runtime": {}},
         {"timeouts": {"executionSeconds": 86_400}},
         {"outputs": {"s3": {"prefix": "daily/"}}},
+        {"outputs": {"include": ["**/*.csv"], "uploadPolicy": "Never", "urlFormat": "Presigned"}},
+        {"logs": {"archive": False}},
+        {"cancel": True, "suspend": True, "ttlSecondsAfterFinished": 0, "backoffLimit": 10},
+        {"terminationGracePeriodSeconds": 0, "activeDeadlineSeconds": 604_800},
+        {"serviceAccountName": "reports", "priorityClassName": "low"},
+        {"failurePolicy": {"rules": [{"onReasons": ["Evicted"], "action": "Ignore"}]}},
+        {"failurePolicy": {"backoff": {"initialSeconds": 0, "factor": 1, "maxSeconds": 0}}},
     ],
 )
 def test_a_spec_is_accepted(fields: Json) -> None:
@@ -87,6 +101,19 @@ def test_a_spec_is_accepted(fields: Json) -> None:
         ({"inputs": [{"name": "a"}]}, "inputs.0.s3"),
         ({"inputs": [{"name": "a", "s3": {"key": "a"}, "minFiles": 0}]}, "inputs.0.minFiles"),
         ({"outputs": {"path": ""}}, "outputs.path"),
+        ({"outputs": {"include": [""]}}, "outputs.include.0"),
+        ({"outputs": {"presignedExpirySeconds": 604_801}}, "outputs.presignedExpirySeconds"),
+        ({"logs": {"maxBytes": 1 << 26}}, "logs.maxBytes"),
+        ({"backoffLimit": -1}, "backoffLimit"),
+        ({"ttlSecondsAfterFinished": 31_536_001}, "ttlSecondsAfterFinished"),
+        ({"terminationGracePeriodSeconds": 3601}, "terminationGracePeriodSeconds"),
+        ({"activeDeadlineSeconds": 0}, "activeDeadlineSeconds"),
+        ({"serviceAccountName": ""}, "serviceAccountName"),
+        ({"failurePolicy": {"rules": [{"onReasons": ["X"]}]}}, "failurePolicy.rules.0.action"),
+        (
+            {"failurePolicy": {"rules": [{"onReasons": ["lower"], "action": "Count"}]}},
+            "failurePolicy.rules.0.onReasons.0",
+        ),
         ({"timeouts": {"startupSeconds": 0}}, "timeouts.startupSeconds"),
         ({"timeouts": {"executionSeconds": 1.5}}, "timeouts.executionSeconds"),
     ],

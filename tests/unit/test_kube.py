@@ -230,11 +230,6 @@ async def test_an_answer_that_is_no_json_is_quoted(kube: KubeApi, server: ApiSer
 
 
 @pytest.mark.parametrize("code", [500, 502, 503])
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="retries = False is an int to kubernetes.aio: 0 attempts, which it counts past for ever",
-)
 async def test_no_read_is_repeated_behind_our_back(
     kube: KubeApi, server: ApiServer, code: int
 ) -> None:
@@ -249,7 +244,6 @@ async def test_no_read_is_repeated_behind_our_back(
 
 
 @pytest.mark.parametrize("text", ['"busy"', "null", "[]"])
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="_error() expects an object")
 async def test_so_is_one_that_is_json_and_no_object(
     kube: KubeApi, server: ApiServer, text: str
 ) -> None:

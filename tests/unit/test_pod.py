@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from nanogrid import names, wire
 from nanogrid.job import ExecutionJob
-from nanogrid_operator.pod import InvalidSpecError, build_pod, needs_sync, pod_name, task_for
+from nanogrid_operator.pod import build_pod, pod_name
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.task import task_for
 from unit import strategies
-from unit.builders import JOB_UID, Json, a_job_body, golden, some_settings
+from unit.builders import EXECUTOR_IMAGE, JOB_UID, Json, a_job_body, golden, some_settings
 from unit.pod_security import violations
 
 ZIP_JOB: Json = {
@@ -239,45 +240,6 @@ def test_every_text_of_the_user_arrives_as_it_was(spec: Json) -> None:
     assert told.command == [*spec.get("command", ["python3", "main.py"]), *spec.get("args", [])]
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"code": {"inline": "x" * 65_536}, "stdin": "y" * 65_536},
-        {"code": {"inline": "값" * 45_000}},
-        {"code": {"inline": "\x01" * 30_000}},
-        {"code": {"inline": "$" * 30_000}},
-        {"env": [{"name": f"V{n}", "value": "x" * 32_768} for n in range(4)]},
-    ],
-    ids=["plain", "korean", "control characters", "dollars", "env"],
-)
-def test_more_than_an_environment_variable_can_hold_is_refused_with_the_way_out(spec: Json) -> None:
-    with pytest.raises(
-        InvalidSpecError, match=r"have \d+ bytes, at most 122880 fit .* ZIP in S3 \(spec\.code\.s3"
-    ):
-        built(**spec)
-
-
-def test_what_is_accepted_fits_into_an_environment_variable_of_linux() -> None:
-    pod = built(code={"inline": "값" * 40_000})
-
-    assert len(f"NANOGRID_TASK={task_text(pod)}".encode()) < 128 * 1024
-
-
-def test_a_spec_without_a_bucket_needs_a_default_one() -> None:
-    with pytest.raises(InvalidSpecError, match="names no bucket and the operator has no default"):
-        built(some_settings(s3_bucket=""), code={"s3": {"key": "f.zip"}})
-
-
-def test_an_inline_job_without_outputs_needs_no_bucket() -> None:
-    assert not needs_sync(task_for(model(), 0, some_settings(s3_bucket="")))
-
-
-def test_the_default_request_is_the_uid_and_names_the_outputs() -> None:
-    task = task_for(model(), 0, some_settings())
-
-    assert (task.request_id, task.output_prefix) == (JOB_UID, f"outputs/{JOB_UID}/")
-
-
 # Names.
 
 
@@ -316,101 +278,79 @@ def test_labels_hold_what_labels_may_hold(name: str) -> None:
     assert labels[names.LABEL_JOB] == name
 
 
-# Resources.
-
-
-def resources(settings: Settings | None = None, **given: Any) -> Any:
-    return container(built(settings, resources=given), "sandbox")["resources"]
-
-
-@pytest.mark.parametrize(
-    ("given", "want"),
-    [
-        (
-            {},
-            {
-                "limits": {"cpu": "1", "memory": "256Mi"},
-                "requests": {"cpu": "100m", "memory": "256Mi"},
-            },
-        ),
-        (
-            {"limits": {"memory": "1Gi"}},
-            {
-                "limits": {"cpu": "1", "memory": "1Gi"},
-                "requests": {"cpu": "100m", "memory": "1Gi"},
-            },
-        ),
-        (
-            {"limits": {"cpu": 2}},
-            {
-                "limits": {"cpu": "2", "memory": "256Mi"},
-                "requests": {"cpu": "2", "memory": "256Mi"},
-            },
-        ),
-        (
-            {"limits": {"cpu": "50m"}},
-            {
-                "limits": {"cpu": "50m", "memory": "256Mi"},
-                "requests": {"cpu": "50m", "memory": "256Mi"},
-            },
-        ),
-        (
-            {"requests": {"memory": "16Mi", "cpu": "10m"}},
-            {
-                "limits": {"cpu": "1", "memory": "256Mi"},
-                "requests": {"cpu": "10m", "memory": "16Mi"},
-            },
-        ),
-    ],
-)
-def test_requests_default_to_the_limits_that_were_asked_for(given: Json, want: Json) -> None:
-    assert resources(**given) == want
-
-
-def test_a_small_default_limit_bounds_the_default_request() -> None:
-    assert resources(some_settings(cpu_limit="50m"))["requests"]["cpu"] == "50m"
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (
-            {"requests": {"memory": "2Gi"}},
-            "resources.requests.memory 2Gi exceeds the limit 256Mi: raise resources.limits.memory",
-        ),
-        (
-            {"limits": {"cpu": "500m"}, "requests": {"cpu": 1}},
-            "resources.requests.cpu 1 exceeds the limit 500m: raise resources.limits.cpu",
-        ),
-    ],
-)
-def test_a_request_beyond_its_limit_is_refused_with_the_numbers(given: Json, message: str) -> None:
-    with pytest.raises(InvalidSpecError) as error:
-        resources(**given)
-
-    assert str(error.value) == message
-
-
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="quantity() does not read Ki, which the CRD's pattern allows; the job is retried for "
-    "ever because a plain ValueError is no InvalidSpecError",
-)
-def test_memory_in_kibibytes_is_memory() -> None:
-    job = model(resources={"limits": {"memory": "524288Ki"}})
-
-    assert task_for(job, 0, some_settings()).memory_limit_bytes == 512 * 2**20
-
-
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="quantity()'s ValueError comes through")
-def test_a_quantity_that_cannot_be_read_is_an_invalid_spec() -> None:
-    with pytest.raises(InvalidSpecError):
-        resources(limits={"memory": "lots"})
-
-
 def test_the_deadline_is_longer_than_all_phases_together() -> None:
     spec = built(**ZIP_JOB)["spec"]
 
     assert spec["activeDeadlineSeconds"] >= 60 + 120 + 10 + 30
     assert spec["terminationGracePeriodSeconds"] > 10
+
+
+# Images that are not ours.
+
+
+@given(pods)
+def test_an_image_of_the_user_sees_nothing_of_ours_before_the_code_either(pod: Json) -> None:
+    every = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+
+    for foreign in [c for c in every if c["image"] != EXECUTOR_IMAGE]:
+        assert foreign["name"] in ("check-runtime", "sandbox")
+        assert {"env", "envFrom"}.isdisjoint(foreign)
+        assert "token" not in [m["name"] for m in foreign["volumeMounts"]]
+        assert all(m["readOnly"] for m in foreign["volumeMounts"] if m["name"] == "run")
+
+
+def test_a_foreign_image_gets_the_launcher_and_is_checked_before_anything_is_synced() -> None:
+    own = built(runtime={"image": EXECUTOR_IMAGE}, inputs=ZIP_JOB["inputs"])
+    foreign = built(runtime={"image": "team-a/pandas:2"}, inputs=ZIP_JOB["inputs"])
+
+    first = [[c["name"] for c in pod["spec"]["initContainers"]] for pod in (own, foreign)]
+    launchers = [container(pod, "sandbox")["command"][-1] for pod in (own, foreign)]
+
+    assert first == [["sync-input"], ["install-launcher", "check-runtime", "sync-input"]]
+    assert launchers == ["/opt/nanogrid/launcher", "/run/nanogrid/launcher"]
+    assert container(foreign, "check-runtime")["command"][-2:] == [
+        "/run/nanogrid/launcher",
+        "--check",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "field", "want"),
+    [
+        ({}, {}, "serviceAccountName", "default"),
+        ({"serviceAccountName": "reports"}, {}, "serviceAccountName", "reports"),
+        ({"priorityClassName": "low"}, {}, "priorityClassName", "low"),
+        ({}, {}, "priorityClassName", None),
+        ({}, {"runtime_class": "gvisor"}, "runtimeClassName", "gvisor"),
+        (
+            {"runtime": {"runtimeClassName": "kata"}},
+            {"runtime_class": "gvisor"},
+            "runtimeClassName",
+            "kata",
+        ),
+        ({}, {}, "runtimeClassName", None),
+    ],
+)
+def test_the_job_chooses_over_the_operator(
+    spec: Json, settings: Json, field: str, want: str | None
+) -> None:
+    assert built(some_settings(**settings), **spec)["spec"].get(field) == want
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        ({}, 10 + 120 + 10),
+        ({"terminationGracePeriodSeconds": 0}, 0 + 120 + 10),
+        ({"terminationGracePeriodSeconds": 60, "timeouts": {"uploadSeconds": 5}}, 60 + 5 + 10),
+    ],
+)
+def test_a_pod_that_is_stopped_has_time_to_store_its_outputs(spec: Json, want: int) -> None:
+    assert built(**spec)["spec"]["terminationGracePeriodSeconds"] == want
+
+
+def test_each_attempt_has_a_pod_of_its_own_name_and_label() -> None:
+    pod = build_pod(model(), 3, some_settings())
+
+    assert pod["metadata"]["name"] == pod_name("sales", JOB_UID, 3)
+    assert pod["metadata"]["labels"][names.LABEL_ATTEMPT] == "3"

@@ -1,9 +1,11 @@
 """The S3 keys reach a job's namespace when asked for, once, and overwrite nothing foreign."""
 
+from collections.abc import Callable
+
 import pytest
 
 from nanogrid_operator.kube import KubeError
-from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid_operator.secrets import FRESH_SECONDS, S3SecretReplica
 from unit.builders import Json, some_settings
 from unit.fakes import FakeKube
 
@@ -12,9 +14,11 @@ OURS = {"app.kubernetes.io/managed-by": "nanogrid-operator"}
 DATA = {"AWS_ACCESS_KEY_ID": "a2V5", "AWS_SECRET_ACCESS_KEY": "aHVzaA=="}
 
 
-def a_replica(kube: FakeKube, **changes: object) -> S3SecretReplica:
+def a_replica(
+    kube: FakeKube, clock: Callable[[], float] = lambda: 0.0, **changes: object
+) -> S3SecretReplica:
     given = {"s3_secret_replicate": True, "s3_access_key": "key", "s3_secret_key": "hush"}
-    return S3SecretReplica(kube, some_settings(**{**given, **changes}))
+    return S3SecretReplica(kube, some_settings(**{**given, **changes}), clock)
 
 
 def a_secret(labels: Json | None, data: Json) -> Json:
@@ -98,13 +102,25 @@ async def test_a_refusal_is_the_callers_and_tried_again() -> None:
     assert stored(kube)["data"] == DATA
 
 
-@pytest.mark.xfail(strict=True, reason="a namespace counts as done until the operator restarts")
 async def test_a_namespace_that_was_made_anew_gets_its_copy_again() -> None:
+    kube, now = FakeKube(), 0.0
+    replica = a_replica(kube, clock=lambda: now)
+    await replica.ensure("team-a")
+    kube.objects.clear()
+
+    now = FRESH_SECONDS
+    await replica.ensure("team-a")
+
+    assert f"{PATH}/nanogrid-s3" in kube.objects
+
+
+async def test_it_gets_it_at_once_when_a_pod_misses_it() -> None:
     kube = FakeKube()
     replica = a_replica(kube)
     await replica.ensure("team-a")
     kube.objects.clear()
 
+    replica.forget("team-a")
     await replica.ensure("team-a")
 
     assert f"{PATH}/nanogrid-s3" in kube.objects
