@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup demo test test-unit test-integration test-e2e lint format manifests \
+.PHONY: help setup demo test test-unit test-integration test-e2e chaos lint format manifests \
         cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench clean
 
 PYTHON ?= python3
@@ -49,6 +49,10 @@ test-integration: setup ## real Redis, real S3 server, real processes
 test-e2e: deploy ## the whole way of a job on a real cluster
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/e2e --durations=30 $(ARGS)
+
+chaos: deploy ## faults on a real cluster: Redis away, operator killed, pods torn
+	@$(USE_CLUSTER)
+	$(PYTEST) tests/chaos --durations=10 -s $(ARGS)
 
 cluster-up: ## use $$KUBECONFIG, or make (or reuse) a kind cluster
 	@$(CLUSTER) up

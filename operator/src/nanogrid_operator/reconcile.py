@@ -32,6 +32,7 @@ log = logging.getLogger("nanogrid.reconcile")
 # Answers to a pod create that no repetition mends, and those that somebody can mend meanwhile
 # (quota, admission policy, a missing service account).
 INVALID_CODES = frozenset({400, 422})
+DELIVERY_CAP_SECONDS = 5.0  # a Redis that is back has all results within ten seconds
 REFUSED_CODES = frozenset({403, 404})
 
 
@@ -189,7 +190,7 @@ class Reconciler:
         await self._remove_stuck(v, ended)
         if delivery.state == "Pending":
             self._tell(job, Reason.REDIS_UNAVAILABLE, delivery.message, bad=True)
-            self.queue.retry(job.uid)
+            self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
 
     async def _publish_once(self, job: Job, ended: Outcome) -> Delivery:
         """Publish; after a status write that failed, answer what Redis said the first time.
@@ -234,7 +235,7 @@ class Reconciler:
     async def _deliver(self, job: Job) -> None:
         delivery = await self.publisher.publish(await self._whole_result(job))
         if delivery.state == "Pending":
-            delay = self.queue.retry(job.uid)
+            delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
             log.warning(
                 "job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message
             )

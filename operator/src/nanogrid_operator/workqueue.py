@@ -44,12 +44,12 @@ class WorkQueue:
         heapq.heappush(self._heap, (when, key))
         self._arm()
 
-    def retry(self, key: str) -> float:
-        """Hand out the key again after a back-off; returns the delay in seconds."""
+    def retry(self, key: str, cap: float = CAP_SECONDS) -> float:
+        """Hand out the key again after a back-off, at most ``cap``; returns it in seconds."""
         failures = self._failures[key]
         self._failures[key] = failures + 1
         self._retried.add(key)
-        delay = min(CAP_SECONDS, BASE_SECONDS * (1 << min(failures, 12)))
+        delay = min(cap, BASE_SECONDS * (1 << min(failures, 12)))
         delay *= random.uniform(0.8, 1.0)  # noqa: S311 jitter, not a secret
         self.add(key, delay)
         return delay

@@ -1,0 +1,54 @@
+"""Faults are injected into the cluster's own Redis, operator and pods; each test mends its own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
+    RELEASE,
+    RELEASE_NAMESPACE,
+    cluster,
+    namespace,
+    pytest_runtest_makereport,
+    request_id,
+)
+from e2e.support import kubectl
+
+
+class Redis:
+    """The release's Redis, switched off and on."""
+
+    name = f"deploy/{RELEASE}-dev-redis"
+
+    def stop(self) -> None:
+        """No Redis from here on."""
+        kubectl("-n", RELEASE_NAMESPACE, "scale", self.name, "--replicas=0")
+        kubectl(
+            "-n", RELEASE_NAMESPACE, "wait", "pod", "--for=delete", "--timeout=60s",
+            "-l", "app.kubernetes.io/component=dev-redis",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """A new, empty Redis; returns when it answers."""
+        kubectl("-n", RELEASE_NAMESPACE, "scale", self.name, "--replicas=1")
+        kubectl("-n", RELEASE_NAMESPACE, "rollout", "status", self.name, "--timeout=60s")
+
+
+@pytest.fixture
+def redis_switch(cluster: None) -> Iterator[Redis]:  # noqa: F811
+    switch = Redis()
+    yield switch
+    switch.start()
+
+
+def operator_pods() -> list[str]:
+    """Names of the operator's pods."""
+    return kubectl(
+        "-n", RELEASE_NAMESPACE, "get", "pods", "-o", "name",
+        "-l", "app.kubernetes.io/component=operator",
+    ).split()  # fmt: skip
+
+
+def kill_operator() -> None:
+    """SIGKILL, as a lost node or the kernel would do it; the Deployment makes a new one."""
+    kubectl("-n", RELEASE_NAMESPACE, "delete", *operator_pods(), "--force", "--grace-period=0")
