@@ -10,7 +10,7 @@ import pytest
 from integration.pod import Ended, running
 from integration.support import BUCKET, S3Server, make_rules, make_task
 from integration.test_executor_run import watch_memory
-from nanogrid import names
+from nanogrid import names, wire
 from nanogrid.wire import STREAM_CAP_BYTES
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.recording import Recording
@@ -70,8 +70,10 @@ def test_a_cap_of_0_stores_nothing(s3: S3Server, paths: Paths, launcher_dir: str
 
 
 def test_a_short_stream_is_not_stored(s3: S3Server, paths: Paths, launcher_dir: str) -> None:
-    result = run(paths, launcher_dir, f"print('x' * {STREAM_CAP_BYTES - 1})", "r-short").result
+    run(paths, launcher_dir, f"print('x' * {STREAM_CAP_BYTES - 1})", "r-short")
+    result = wire.loads(wire.Result, s3.get(names.result_object("r-short")))
     assert (result.stdout_url, result.stdout_truncated) == (None, False)
+    assert len(result.stdout) == STREAM_CAP_BYTES
 
 
 def test_a_stream_that_cannot_be_stored_is_no_failure(
