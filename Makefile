@@ -21,7 +21,7 @@ demo: deploy ## a cluster if there is none, the chart, a real job, its result
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python scripts/demo.py $(ARGS)
 
-test: lint test-unit test-integration test-e2e ## everything that CI runs
+test: lint test-unit test-integration test-e2e chaos ## everything that CI runs
 
 setup: ## install Python packages and the programs that tests start
 	@$(PYTHON) scripts/uv.py --prepare

@@ -118,9 +118,9 @@ class Namespace:
         return found
 
     def sandbox(self, job_name: str) -> Json:
-        """The kubelet's last word about the sandbox container of the job's one pod."""
-        (pod,) = self.pods(job_name)
-        statuses = pod["status"].get("containerStatuses", [])
+        """The kubelet's last word about the sandbox container of the job's newest pod."""
+        pods = self.pods(job_name)
+        statuses = pods[-1]["status"].get("containerStatuses", []) if pods else []
         found: Json = next(
             (c["state"] for c in statuses if c["name"] == names.CONTAINER_SANDBOX), {}
         )
