@@ -1,5 +1,6 @@
 """The examples: what `make demo` and the e2e tests rely on, without a cluster."""
 
+import ast
 import csv
 import hashlib
 import io
@@ -66,6 +67,28 @@ class TestManifests:
         assert spec.code.s3.key == CODE_KEY
         assert spec.inputs[0].s3.prefix == INPUT_PREFIX
         assert spec.inputs[0].mount_path == names.DEFAULT_DATA_PATH
+
+    def test_sales_report_reads_what_sales_reads_in_the_data_runtime(self) -> None:
+        spec, sales = load("sales-report.yaml").spec, load("sales.yaml").spec
+        assert spec.inputs == sales.inputs
+        assert spec.runtime is not None
+        assert spec.runtime.image == "nanogrid-python-data"  # README.md: put the tag in
+        assert spec.outputs is not None
+        assert spec.outputs.include == ["*.png", "*.pdf", "*.xlsx"]
+
+    def test_sales_report_imports_what_the_data_runtime_has(self) -> None:
+        files = list((EXAMPLES / "sales/report").glob("*.py"))
+        own = {file.stem for file in files}
+        used: set[str] = set()
+        for file in files:
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    used |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    used.add(node.module.partition(".")[0])
+        foreign = used - own - set(sys.stdlib_module_names)
+        assert foreign == {"matplotlib", "openpyxl", "pandas", "reportlab"}
+        assert not own & set(sys.stdlib_module_names)
 
 
 class TestGenerator:

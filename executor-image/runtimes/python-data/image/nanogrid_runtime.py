@@ -1,10 +1,10 @@
 """Gives matplotlib the image's font list, without an environment variable.
 
-User code gets no environment from the image, and the root is read-only, so matplotlib's cache is
-empty in each new sandbox: it would look through all fonts again, for a second or more. A ``.pth``
-file imports this module when Python starts. It costs next to nothing then; only when matplotlib
-is about to read its font list does it put a link to the prepared one into the cache folder, and
-matplotlib has chosen that folder by its own rules (``MPLCONFIGDIR``, ``XDG_CACHE_HOME``, home).
+User code gets no environment from the image, and its home is empty, so matplotlib would look
+through all fonts in each new sandbox, and would not know the names that prepare.py gave them. A
+``.pth`` file imports this module when Python starts, which costs next to nothing. Only when
+matplotlib is about to read its font list is a link to the prepared one put into the cache folder,
+which matplotlib has chosen by its own rules (``MPLCONFIGDIR``, ``XDG_CACHE_HOME``, home).
 """
 
 import os
@@ -21,7 +21,7 @@ class FontListLinker:
         """Link the font list when matplotlib.font_manager is imported; let others find it."""
         if name != "matplotlib.font_manager":
             return
-        sys.meta_path.remove(cls)  # type: ignore[arg-type]
+        sys.meta_path.remove(cls)
         try:
             link_font_lists(sys.modules["matplotlib"].get_cachedir())
         except OSError:
@@ -36,4 +36,4 @@ def link_font_lists(folder: str) -> None:
             os.symlink(os.path.join(FONT_LISTS, name), target)
 
 
-sys.meta_path.insert(0, FontListLinker)  # type: ignore[arg-type]
+sys.meta_path.insert(0, FontListLinker)

@@ -6,16 +6,27 @@
 It runs with the packages on PYTHONPATH, or, for ``packages``, without any.
 """
 
+import importlib
 import json
+import os
 import re
 import site
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 PACKAGES = Path("/opt/nanogrid/runtime")
 FONT_LISTS = Path("/opt/nanogrid/runtime-fonts")  # nanogrid_runtime.py knows it too
 DEFAULT_FONT = "NanumGothic"
+# Fonts that code from Windows, macOS or the web asks for; they are not free, or large.
+ALIASES = (
+    "Malgun Gothic",
+    "AppleGothic",
+    "Apple SD Gothic Neo",
+    "Noto Sans KR",
+    "Noto Sans CJK KR",
+)
 SEMIBOLD, BOLD = 600, 700
 # Each generic family starts with a Korean font; DejaVu Sans has the signs that NanumGothic lacks.
 FAMILIES = {
@@ -34,40 +45,45 @@ def korean_defaults(rc: str) -> str:
     Raises:
         ValueError: the file does not have the expected lines.
     """
+    changes = {r"^##backend: Agg$": "backend: Agg"}
+    # Korean fonts lack the minus sign, which only falls back to another font in a list of them.
+    changes[r"^#axes\.unicode_minus: True"] = "#axes.unicode_minus: False"
     for name, fonts in FAMILIES.items():
         new = fonts if name == "family" else rf"{fonts}\g<rest>"
-        pattern = rf"^#font\.{name}:(?P<space> +)(?P<rest>.*)$"
-        rc, count = re.subn(pattern, rf"#font.{name}:\g<space>{new}", rc, flags=re.M)
+        changes[rf"^#font\.{name}:(?P<space> +)(?P<rest>.*)$"] = rf"#font.{name}:\g<space>{new}"
+    for pattern, line in changes.items():
+        rc, count = re.subn(pattern, line, rc, flags=re.M)
         if count != 1:
-            raise ValueError(f"matplotlibrc has {count} lines of font.{name}, not one")
-    rc, count = re.subn(r"^##backend: Agg$", "backend: Agg", rc, flags=re.M)
-    if count != 1:
-        raise ValueError(f"matplotlibrc has {count} lines of backend, not one")
+            raise ValueError(f"matplotlibrc has {count} lines like {pattern}, not one")
     return rc
 
 
 def prepare_fonts() -> None:
     """Write matplotlib's defaults, and the list of fonts that it would make at each start."""
-    import os
-
     rc = PACKAGES / "matplotlib/mpl-data/matplotlibrc"
     rc.write_text(korean_defaults(rc.read_text("utf-8")), "utf-8")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MPLCONFIGDIR"] = cache
-        import matplotlib.font_manager  # makes the list
-
-        if DEFAULT_FONT not in matplotlib.font_manager.get_font_names():
+        fonts = importlib.import_module("matplotlib.font_manager")  # makes the list
+        if DEFAULT_FONT not in fonts.get_font_names():
             sys.exit(f"prepare: matplotlib does not see the font {DEFAULT_FONT}")
         FONT_LISTS.mkdir(parents=True)
         for file in Path(cache).glob("fontlist-*.json"):
-            fonts = json.loads(file.read_text())
-            # Code that asks for a font of another system ("Malgun Gothic") gets a Korean one.
-            fonts["defaultFamily"]["ttf"] = DEFAULT_FONT
-            for font in fonts["ttflist"]:
-                # NanumMyeongjo calls its bold face semibold: "bold" would find it with a warning.
-                if font["name"].startswith("Nanum") and font["weight"] == SEMIBOLD:
-                    font["weight"] = BOLD
-            (FONT_LISTS / file.name).write_text(json.dumps(fonts))
+            korean = korean_font_list(json.loads(file.read_text("utf-8")))
+            (FONT_LISTS / file.name).write_text(json.dumps(korean), "utf-8")
+
+
+def korean_font_list(found: dict[str, Any]) -> dict[str, Any]:
+    """The list that matplotlib made, so that code for other systems shows Korean here too."""
+    fonts = []
+    for font in found["ttflist"]:
+        # NanumMyeongjo calls its bold face semibold: "bold" would find it with a warning.
+        semibold = font["name"].startswith("Nanum") and font["weight"] == SEMIBOLD
+        fonts.append({**font, "weight": BOLD} if semibold else font)
+        if font["name"] == DEFAULT_FONT:
+            fonts += [{**font, "name": name} for name in ALIASES]
+    family = {**found["defaultFamily"], "ttf": DEFAULT_FONT}
+    return {**found, "ttflist": fonts, "defaultFamily": family}
 
 
 def put_on_path() -> None:

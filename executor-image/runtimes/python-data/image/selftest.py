@@ -40,6 +40,8 @@ def draw() -> tuple[bytes, bytes]:
     axes.set_title(KOREAN)
     axes.set_ylabel("금액", family="monospace")
     axes.set_xlabel("카테고리", family="serif", weight="bold")
+    plt.rcParams["font.family"] = "Malgun Gothic"  # of Windows; has a negative tick too
+    figure.add_subplot().bar(["수산"], [-3])
     png, pdf = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png")
     figure.savefig(pdf, format="pdf")
