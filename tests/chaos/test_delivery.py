@@ -15,7 +15,7 @@ LATE_SECONDS = 10
 
 def delivered(namespace: Namespace, name: str) -> bool:
     """Whether Redis has the job's result, as the status says."""
-    return condition(namespace.status(name), "ResultDelivered")["status"] == "True"
+    return bool(condition(namespace.status(name), "ResultDelivered")["status"] == "True")
 
 
 def test_redis_away_is_named_and_delivery_follows_its_return(
