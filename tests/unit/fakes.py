@@ -22,7 +22,7 @@ from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.store import Store
 from nanogrid_operator.workers import Workers
-from nanogrid_operator.workqueue import WorkQueue
+from nanogrid_operator.workqueue import CAP_SECONDS, WorkQueue
 from unit.builders import (
     CREATED,
     JOB_UID,
@@ -197,8 +197,8 @@ class EagerQueue(WorkQueue):
         self.delays.append(delay)
         super().add(key, delay)
 
-    def retry(self, key: str) -> float:
-        delay = super().retry(key)
+    def retry(self, key: str, cap: float = CAP_SECONDS) -> float:
+        delay = super().retry(key, cap)
         self.retries.append(delay)
         if len(self.retries) < 10:
             super().add(key)

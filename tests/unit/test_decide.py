@@ -363,7 +363,7 @@ ROWS = [
             pod=a_running_pod(), report=a_report(a_failed_result(3, reason="QuotaOfTomorrow"))
         ),
         want="finish FAILED NonZeroExit exit 3",
-        bug="from_report() raises ValueError, so the job is tried for ever and never ends",
+        bug="retry.verdict() raises ValueError, so the job is tried for ever and never ends",
     ),
     Row(
         reason="The agent saw the sandbox vanish; the kubelet has 10 s to say why.",

@@ -1,6 +1,7 @@
 """Every reason says what happened and how to mend it, in sentences that read well."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,30 @@ def test_the_docs_table_has_a_row_of_three_cells_for_each_reason() -> None:
 
     assert [row.split("`")[1] for row in rows] == [reason.value for reason in Reason]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
+
+
+def named_in(folder: str) -> set[str]:
+    """The members of Reason that the sources below a folder name."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py")]
+    return {word for text in texts for word in re.findall(r"\bReason\.([A-Z_]+)\b", text)}
+
+
+@pytest.mark.parametrize("name", sorted(named_in("operator/src")))
+def test_a_reason_that_the_operator_gives_is_in_the_docs(name: str) -> None:
+    docs = (ROOT / "docs/reasons.md").read_text(encoding="utf-8")
+
+    assert f"| `{Reason[name].value}` |" in docs
+
+
+def test_the_operator_gives_reasons_by_their_names() -> None:
+    assert len(named_in("operator/src")) > 30
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_that_is_documented_can_be_given(reason: Reason, request: Any) -> None:
+    if reason is Reason.BACKOFF_LIMIT_EXCEEDED:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="nothing ever gives it"))
+    assert reason.name in named_in("operator/src") | named_in("executor-image/src")
 
 
 def test_the_docs_on_disk_are_up_to_date() -> None:

@@ -140,6 +140,15 @@ async def test_back_off_doubles_up_to_its_cap(monkeypatch: pytest.MonkeyPatch) -
     assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30])
 
 
+async def test_back_off_may_have_a_lower_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 1.0)
+    queue = WorkQueue()
+
+    delays = [queue.retry("a", 0.5) for _ in range(5)]
+
+    assert delays == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
+
+
 async def test_back_off_is_spread_by_a_fifth_and_never_beyond_its_cap() -> None:
     queue = WorkQueue()
 
