@@ -500,3 +500,22 @@ def test_an_upload_that_stalls_ends_at_its_timeout(
     assert (ended.result.reason, ended.result.exit_code) == ("OutputUploadFailed", 0)
     assert "a: no time was left to upload it" in ended.result.message
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_peak_memory_is_what_was_allocated(run: Any, size: int) -> None:
+    result = run(f"x = bytearray({size} << 20); import time; time.sleep(0.1)").result
+    assert result.peak_memory_bytes is not None
+    assert size <= result.peak_memory_bytes / (1 << 20) <= size * 1.05 + 4
+
+
+def test_cpu_time_is_that_of_all_processes(run: Any) -> None:
+    spin = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.4: pass"
+    code = (
+        "import subprocess, sys\n"
+        f"procs = [subprocess.Popen([sys.executable, '-c', {spin!r}]) for _ in range(2)]\n"
+        "for p in procs: p.wait()"
+    )
+    result = run(code).result
+    assert result.cpu_millis is not None
+    assert 800 <= result.cpu_millis < 3000

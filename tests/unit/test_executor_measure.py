@@ -76,7 +76,8 @@ V1_FILES = {"memory/memory.max_usage_in_bytes": "200\n", "memory/memory.oom_cont
 def test_sources(tmp_path: Path, files: dict[str, str], own: str, memory: Memory) -> None:
     write(tmp_path / "cgroup", files)
     write(tmp_path, {"own": own})
-    assert measure.read_memory(str(tmp_path / "cgroup"), str(tmp_path / "own")) == memory
+    cgroup = measure.locate(str(tmp_path / "cgroup"), str(tmp_path / "own"))
+    assert measure.read_memory(cgroup) == memory
 
 
 def test_only_a_rise_is_an_oom_kill() -> None:

@@ -3,8 +3,7 @@
 Standard library only; see :mod:`nanogrid_executor.launcher`. One thread and one poll loop: output,
 input, the agent's word, signals and the clock are all waited for together.
 
-CPU time is the sum of what ``os.wait4`` says of every process of the execution (a parent's figure
-holds that of the children it waited for), so the launcher's own work is not in it.
+What it used of memory and CPU is :mod:`nanogrid_executor.gauge`'s to say.
 """
 
 import json
@@ -16,6 +15,7 @@ import time
 from typing import Any, Final
 
 from nanogrid_executor import frames, measure, spawn
+from nanogrid_executor.gauge import Gauge
 from nanogrid_executor.signals import Signals
 
 READ_BYTES: Final = 64 * 1024
@@ -49,7 +49,7 @@ class Execution:
         self.signals = signals
         self.order: dict[str, Any] = json.loads(payload)
         self.stdin = self.order["stdin"].encode()
-        self.memory = measure.read_memory()
+        self.gauge = Gauge()
         self.poll = select.poll()
         self.outputs: dict[int, tuple[bytes, int]] = {}  # our pipe end: frame kind, log fd
         self.logged = {frames.STDOUT: 0, frames.STDERR: 0}
@@ -89,11 +89,12 @@ class Execution:
     def _watch(self) -> int:
         """Serve the process until it has ended; its wait status."""
         while True:
-            self._step(self._patience())
+            self._step(min(self._patience(), self.gauge.patience()))
             if self.status is not None:
                 self.ended = time.monotonic()
                 return self.status
             self._enforce()
+            self.gauge.sample(self.process.pid)
 
     def _register(self) -> None:
         self.poll.register(self.sock, select.POLLIN)
@@ -207,17 +208,18 @@ class Execution:
         del self.outputs[fd]
 
     def _report(self, code: int, name: str | None, error: str | None) -> int:
-        after = measure.read_memory()
+        after = self.gauge.after()
+        self.gauge.close()
         wall = 0.0 if error else self.ended - self.started
         exited = {
             "exitCode": code,
             "signal": name,
             "timedOut": self.timed_out,
             "cancelled": self.cancelled,
-            "oomKilled": measure.oom_killed(self.memory, after),
+            "oomKilled": measure.oom_killed(self.gauge.before, after),
             "durationMillis": int(wall * 1000),
-            "cpuMillis": int(self.cpu_seconds * 1000),
-            "peakMemoryBytes": self.max_rss if after.peak is None else after.peak,
+            "cpuMillis": int(self.gauge.cpu_seconds(self.cpu_seconds) * 1000),
+            "peakMemoryBytes": self.gauge.peak(self.max_rss, after),
             "memorySource": after.source,
             "error": error,
         }

@@ -15,7 +15,16 @@ import py_compile
 from pathlib import Path
 from typing import Final
 
-MODULES: Final = ("__init__", "execute", "frames", "launcher", "measure", "signals", "spawn")
+MODULES: Final = (
+    "__init__",
+    "execute",
+    "frames",
+    "gauge",
+    "launcher",
+    "measure",
+    "signals",
+    "spawn",
+)
 PYTHON: Final = (3, 11)
 UNSUITABLE: Final = 64  # launcher.EXIT_UNSUITABLE, for who cannot even import the launcher
 MAIN: Final = f"""\

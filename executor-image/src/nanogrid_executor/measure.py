@@ -1,12 +1,9 @@
-"""Peak memory and OOM kills of the sandbox, read from its cgroup. Standard library only.
+"""Memory, CPU time and OOM kills of the sandbox, read from its cgroup. Standard library only.
 
-Three sources, best first, and the one that was used is named in the result: cgroup v2
-(``memory.peak``, ``memory.events``), cgroup v1 (``memory.max_usage_in_bytes``,
-``memory.oom_control``), and the kernel's ``ru_maxrss`` of the largest single process. A cgroup's
-peak is that of the whole container, the launcher (about 10 MB) included.
-
-CPU time is not read here: the launcher adds up what ``os.wait4`` returns for each process of the
-execution, because the cgroup's figure would count the launcher's own work.
+Two kinds of cgroup are known, v2 (``memory.peak``, ``memory.events``, ``memory.stat``,
+``cpu.stat``) and v1 (``memory.max_usage_in_bytes``, ``memory.oom_control``, ``memory.stat``,
+``cpuacct.usage``). Where there is none, the kernel's ``ru_maxrss`` of the largest single process
+is all there is. Which was used is named in the result.
 """
 
 import os
@@ -19,6 +16,9 @@ V2: Final = "cgroup-v2"
 V1: Final = "cgroup-v1"
 RUSAGE: Final = "rusage"
 
+# What cannot be dropped under pressure, as memory.stat names it: private and shared memory.
+STAT_KEYS: Final = {V2: ("anon", "shmem"), V1: ("total_rss", "total_shmem")}
+
 
 class Memory(NamedTuple):
     """Peak of memory in bytes and the number of OOM kills; None is unknown."""
@@ -26,6 +26,14 @@ class Memory(NamedTuple):
     source: str
     peak: int | None
     oom_kills: int | None
+
+
+class Cgroup(NamedTuple):
+    """Where the files of our own cgroup are; both empty when there is none."""
+
+    source: str
+    memory: str
+    cpu: str
 
 
 def parse_counter(text: str, key: str) -> int | None:
@@ -53,20 +61,48 @@ def parse_own_path(text: str, controller: str) -> str:
     return ""
 
 
-def read_memory(root: str = CGROUP_ROOT, own: str = OWN_CGROUP) -> Memory:
-    """What the cgroup says now; source ``rusage`` with unknowns when there is no cgroup."""
+def locate(root: str = CGROUP_ROOT, own: str = OWN_CGROUP) -> Cgroup:
+    """Find our own cgroup; source ``rusage`` when there is none."""
     own_text = _read(own)
     for base in _candidates(root, parse_own_path(own_text, "")):
-        peak = parse_bytes(_read(f"{base}/memory.peak"))
-        if peak is not None:
-            events = _read(f"{base}/memory.events")
-            return Memory(V2, peak, parse_counter(events, "oom_kill"))
+        if os.path.exists(f"{base}/memory.peak"):
+            return Cgroup(V2, base, base)
     for base in _candidates(f"{root}/memory", parse_own_path(own_text, "memory")):
-        peak = parse_bytes(_read(f"{base}/memory.max_usage_in_bytes"))
-        if peak is not None:
-            control = _read(f"{base}/memory.oom_control")
-            return Memory(V1, peak, parse_counter(control, "oom_kill"))
+        if os.path.exists(f"{base}/memory.max_usage_in_bytes"):
+            cpus = _candidates(f"{root}/cpuacct", parse_own_path(own_text, "cpuacct"))
+            there = [cpu for cpu in cpus if os.path.exists(f"{cpu}/cpuacct.usage")]
+            return Cgroup(V1, base, there[0] if there else "")
+    return Cgroup(RUSAGE, "", "")
+
+
+def read_memory(cgroup: Cgroup) -> Memory:
+    """What the cgroup says now; unknowns when there is no cgroup."""
+    base = cgroup.memory
+    if cgroup.source == V2:
+        kills = parse_counter(_read(f"{base}/memory.events"), "oom_kill")
+        return Memory(V2, parse_bytes(_read(f"{base}/memory.peak")), kills)
+    if cgroup.source == V1:
+        kills = parse_counter(_read(f"{base}/memory.oom_control"), "oom_kill")
+        return Memory(V1, parse_bytes(_read(f"{base}/memory.max_usage_in_bytes")), kills)
     return Memory(RUSAGE, None, None)
+
+
+def read_cpu_seconds(cgroup: Cgroup) -> float | None:
+    """CPU time of everything that ever ran in the cgroup; None is unknown."""
+    if cgroup.source == V2:
+        micros = parse_counter(_read(f"{cgroup.cpu}/cpu.stat"), "usage_usec")
+        return None if micros is None else micros / 1e6
+    if cgroup.source == V1 and cgroup.cpu:
+        nanos = parse_bytes(_read(f"{cgroup.cpu}/cpuacct.usage"))
+        return None if nanos is None else nanos / 1e9
+    return None
+
+
+def parse_resident(text: str, source: str) -> int | None:
+    """Bytes that cannot be dropped, by a memory.stat; None when it does not say."""
+    values = [parse_counter(text, key) for key in STAT_KEYS.get(source, ())]
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def oom_killed(before: Memory, after: Memory) -> bool:
