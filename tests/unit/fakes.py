@@ -143,11 +143,14 @@ class FakePublisher(Publisher):
     def __init__(self) -> None:
         self.told: list[wire.Result] = []
         self.up = True
+        self.taken = False  # by another job's result under the same requestId
 
     async def publish(self, result: wire.Result) -> Delivery:
         self.told.append(result)
         if not self.up:
             return Delivery(state="Pending", message="ConnectionError: refused")
+        if self.taken:
+            return Delivery(state="Conflict", message="the key holds another job's result")
         return Delivery(state="Delivered", receivers=1, stream_id="1-0")
 
 

@@ -279,9 +279,9 @@ ROWS = [
         want="finish SUCCESS Completed exit 0",
     ),
     Row(
-        reason="So does one in the agent's termination message.",
+        reason="So does one in the agent's termination message; S3 has it whole.",
         view=a_view(pod=a_pod(phase="Succeeded", agent=ended(0, "", wire.dumps(a_report())))),
-        want="finish SUCCESS Completed exit 0",
+        want="look into S3, else SUCCESS Completed exit 0",
     ),
     Row(
         reason="The pushed result is whole; the termination message is cut short.",
@@ -1118,6 +1118,21 @@ def test_a_stored_result_of_another_attempt_is_not_this_ones() -> None:
         "finish SUCCESS Completed exit 0",
         "finish FAILED PodLost",
     ]
+
+
+def test_the_whole_result_in_s3_is_better_than_the_termination_message() -> None:
+    short = a_report(a_result(stdout="the beg…"))
+    view = a_view(pod=a_pod(phase="Succeeded", agent=ended(0, "", wire.dumps(short))))
+    action = decide(view)
+    assert isinstance(action, Recover)
+
+    whole = recovered(view, a_result(stdout="the beginning and the end"), action.fallback)
+    alone = recovered(view, None, action.fallback)
+
+    assert isinstance(whole, Finish)
+    assert isinstance(alone, Finish)
+    assert whole.outcome.result.stdout == "the beginning and the end"
+    assert alone.outcome.result.stdout == "the beg…"
 
 
 def test_a_stored_result_that_says_stopped_gets_its_cause() -> None:

@@ -22,8 +22,12 @@ from unit.builders import (
     a_pod_body,
     a_report,
     a_result,
+    a_stopped_result,
+    an_attempt,
     ended,
+    retrying,
     running,
+    waiting,
 )
 from unit.fakes import CREATE_POD, JOBS, PODS, WRITE_STATUS, World
 
@@ -219,6 +223,22 @@ async def test_what_was_decided_is_delivered_even_if_s3_says_otherwise() -> None
     assert (world.redis.told[-1].status, world.redis.told[-1].exit_code) == ("SUCCESS", 0)
 
 
+@pytest.mark.xfail(strict=True, reason="_whole_result() compares job and reason, not the attempt")
+async def test_an_earlier_attempts_result_is_not_delivered_for_the_last_one() -> None:
+    world = World(backoffLimit=1, status=retrying(an_attempt(0)))
+    world.see_pod(attempt=1, phase="Running", agent=running(), sandbox=running())
+    last = a_failed_result(3, attempt=1, stdout="x" * 60_000)
+    world.push(a_report(last))
+    world.redis.up = False
+    await world.reconcile()
+    world.s3.stored[JOB_UID] = a_failed_result(3, attempt=0, stdout="of the first attempt")
+    world.redis.up = True
+
+    await world.reconcile()
+
+    assert world.redis.told[-1].attempt == 1
+
+
 async def test_a_shortened_result_is_better_than_none_while_s3_is_down() -> None:
     whole = a_result(function_id="f", stdout="x" * 60_000)
     world = await a_job_that_ended_without_redis(whole, functionId="f")
@@ -363,6 +383,17 @@ async def test_a_result_is_not_given_up_while_s3_is_away() -> None:
     assert world.kube.writes == []
 
 
+async def test_a_termination_message_will_do_while_s3_is_away() -> None:
+    world = World()
+    told = wire.dumps(a_report(a_failed_result(3)))
+    world.see_pod(phase="Failed", agent=ended(0, "", told), sandbox=ended(3))
+    world.s3.up = False
+
+    await world.reconcile()
+
+    assert world.end == ("Failed", "NonZeroExit", "Delivered")
+
+
 async def test_a_stored_result_is_held_against_the_kubelet_as_well() -> None:
     world = World()
     world.see_pod(phase="Failed", agent=ended(1), sandbox=ended(137, "OOMKilled"))
@@ -383,6 +414,155 @@ async def test_a_pod_that_cannot_start_is_removed_after_the_status_is_written() 
     delete = f"DELETE {PODS}/{POD_NAME} {a_pod_body()['metadata']['uid']}"
     assert world.kube.writes == [WRITE_STATUS, delete]
     assert world.end == ("Failed", "Unschedulable", "Delivered")
+
+
+# Stopped, tried again, deleted.
+
+
+def stopped(world: World) -> str:
+    return f"DELETE {PODS}/{POD_NAME} {a_pod_body()['metadata']['uid']}"
+
+
+async def test_a_cancelled_job_stops_its_pod_and_ends_with_what_the_agent_told() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.change_spec(cancel=True)
+
+    await world.reconcile()
+    said = world.status
+    world.push(a_report(a_stopped_result(stdout="half")))
+    await world.reconcile()
+
+    assert (said["reason"], said["podName"]) == ("Stopping", POD_NAME)
+    assert world.kube.writes == [stopped(world), WRITE_STATUS, WRITE_STATUS]
+    assert world.end == ("Failed", "Cancelled", "Delivered")
+    assert (world.redis.told[0].reason, world.redis.told[0].stdout) == ("Cancelled", "half")
+
+
+async def test_what_the_agent_could_not_know_is_stored_in_its_place() -> None:
+    world = World(cancel=True)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report(a_stopped_result()))
+
+    await world.reconcile()
+
+    assert [result.reason for result in world.s3.saved] == ["Cancelled"]
+    assert world.s3.saved == world.redis.told
+
+
+async def test_what_the_agent_stored_is_left_as_it_is() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+
+    await world.reconcile()
+
+    assert world.s3.saved == []
+
+
+async def test_a_result_of_our_own_is_told_even_if_s3_does_not_take_it() -> None:
+    world = World(cancel=True)
+    world.s3.up = False
+
+    await world.reconcile()
+
+    assert world.end == ("Failed", "Cancelled", "Delivered")
+
+
+async def test_a_suspended_job_tells_nobody_a_result() -> None:
+    world = World(suspend=True)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report(a_stopped_result()))
+
+    await world.reconcile()
+
+    assert (world.redis.told, world.s3.saved) == ([], [])
+    assert world.end == ("Suspended", "Suspended", None)
+    assert "podName" not in world.status
+
+
+async def test_a_failed_attempt_that_is_tried_again_tells_nobody_a_result() -> None:
+    world = World(backoffLimit=1)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report(a_failed_result()))
+
+    await world.reconcile()
+    world.now += 10
+    await world.reconcile()
+
+    assert world.redis.told == []
+    assert world.kube.writes == [WRITE_STATUS, CREATE_POD]
+    second = world.store.pod(JOB_UID, 1)
+    assert second is not None
+    assert second["metadata"]["labels"]["nanogrid.io/attempt"] == "1"
+
+
+async def test_the_second_attempt_has_the_memory_that_the_policy_gives_it() -> None:
+    rule = {
+        "onReasons": ["OOMKilled"],
+        "action": "RetryWithMoreMemory",
+        "memory": {"factor": "1.5", "max": "1Gi"},
+    }
+    before = an_attempt(0, "OOMKilled", exitCode=137, counted=False)
+    world = World(failurePolicy={"rules": [rule]}, status=retrying(before))
+
+    await world.reconcile()
+
+    pod = world.store.pod(JOB_UID, 1)
+    assert pod is not None
+    limits = [c["resources"]["limits"]["memory"] for c in pod["spec"]["containers"]]
+    assert limits[1] == str(384 << 20)
+
+
+async def test_a_pod_of_an_earlier_attempt_is_none_of_this_one() -> None:
+    world = World(status={**retrying(an_attempt(0)), "podName": POD_NAME})
+    world.now += 10
+
+    await world.reconcile()
+
+    assert world.kube.writes == [CREATE_POD]
+
+
+async def test_an_attempt_that_could_not_start_is_removed_before_the_next() -> None:
+    world = World(backoffLimit=1)
+    world.see_pod(unschedulable="0/3 nodes are available")
+    world.now = CREATED + 301
+
+    await world.reconcile()
+
+    assert world.kube.writes == [WRITE_STATUS, stopped(world)]
+    assert (world.status["reason"], world.status["attempts"][0]["reason"]) == (
+        "Retrying",
+        "Unschedulable",
+    )
+
+
+async def test_a_finished_job_is_deleted_when_its_time_is_over() -> None:
+    world = World(ttlSecondsAfterFinished=100)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+
+    for _ in range(2):
+        await world.reconcile()
+    early = list(world.kube.writes)
+    world.now += 100
+    await world.reconcile()
+
+    assert early == [WRITE_STATUS]
+    assert world.kube.writes == [WRITE_STATUS, f"DELETE {JOBS}/sales {JOB_UID}"]
+    assert world.queue.delays[-1] == pytest.approx(100)
+
+
+async def test_a_secret_that_a_pod_misses_is_copied_again() -> None:
+    world = World()
+    world.see_pod(agent=waiting("CreateContainerConfigError", "secret not found"))
+    world.now = CREATED + 5
+    forgotten: list[str] = []
+    world.operator.secrets.forget = forgotten.append  # type: ignore[method-assign]
+
+    await world.reconcile()
+
+    assert (forgotten, world.status["reason"]) == (["team-a"], "ConfigError")
 
 
 # The LIST.
