@@ -111,10 +111,16 @@ def reported(v: View) -> Action | None:
         return None
     if not report.final:
         return _incomplete(v, report)
-    told = outcome.from_report(v.job, pod, report)
+    told = _told(v, report)
+    # A termination message is a shortened copy; the agent stored the whole before it ended.
+    return ended(v, told) if v.report else Recover(told)
+
+
+def _told(v: View, report: wire.Report) -> Outcome:
+    told = outcome.from_report(v.job, v.known_pod, report)
     if told.reason is Reason.TERMINATED:
-        told = outcome.because(told, _why_stopped(v), pod)
-    return ended(v, told)
+        told = outcome.because(told, _why_stopped(v), v.known_pod)
+    return told
 
 
 def _why_stopped(v: View) -> Reason:
@@ -345,9 +351,8 @@ def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:
     ours = (v.job.uid, v.job.attempt)
     if stored is None or (stored.job.uid, stored.attempt) != ours:
         return ended(v, fallback)
-    told = outcome.from_report(
-        v.job, v.known_pod, wire.Report(attempt=stored.attempt, result=stored)
-    )
+    report = wire.Report(attempt=stored.attempt, result=stored, inputs=fallback.inputs)
+    told = outcome.from_report(v.job, v.known_pod, report)
     if told.reason is Reason.TERMINATED:
         told = outcome.because(told, fallback.reason, v.known_pod)
     return ended(v, told)
