@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -24,6 +25,13 @@ READY_SECONDS = 60
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
+    with running_server() as server:
+        yield server
+
+
+@contextmanager
+def running_server() -> Iterator[S3Server]:
+    """A SeaweedFS in a directory of its own."""
     directory = tempfile.mkdtemp(prefix="weed")
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer", "admin")}
     command = [

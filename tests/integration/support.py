@@ -45,6 +45,12 @@ class S3Server:
     def get(self, key: str) -> bytes:
         return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
+    def delete(self, prefix: str) -> None:
+        """Remove all objects below a prefix."""
+        while found := self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents"):
+            keys = [{"Key": entry["Key"]} for entry in found if "Key" in entry]
+            self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
+
 
 def make_rules(bucket: str = BUCKET, **changes: Any) -> wire.OutputRules:
     """Output rules with the defaults of a job that says nothing of outputs."""
