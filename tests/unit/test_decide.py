@@ -1257,6 +1257,7 @@ def in_order(events: Sequence[Event]) -> Action:
 
 
 @pytest.mark.parametrize("events", HISTORIES.values(), ids=HISTORIES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_order_repetition_and_loss_then_a_list_ends_in_the_same_action(
     events: list[Event], data: st.DataObject
@@ -1271,6 +1272,7 @@ def test_any_order_repetition_and_loss_then_a_list_ends_in_the_same_action(
 
 
 @pytest.mark.parametrize("events", HISTORIES.values(), ids=HISTORIES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_late_repetitions_of_what_is_known_change_nothing(
     events: list[Event], data: st.DataObject
@@ -1285,6 +1287,7 @@ def test_late_repetitions_of_what_is_known_change_nothing(
 
 
 @pytest.mark.parametrize("events", HISTORIES.values(), ids=HISTORIES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_watches_of_jobs_and_pods_may_overtake_each_other(
     events: list[Event], data: st.DataObject

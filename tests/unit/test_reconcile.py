@@ -553,12 +553,12 @@ async def test_a_finished_job_is_deleted_when_its_time_is_over() -> None:
     assert world.queue.delays[-1] == pytest.approx(100)
 
 
-async def test_a_secret_that_a_pod_misses_is_copied_again() -> None:
+async def test_a_secret_that_a_pod_misses_is_copied_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.see_pod(agent=waiting("CreateContainerConfigError", "secret not found"))
     world.now = CREATED + 5
     forgotten: list[str] = []
-    world.operator.secrets.forget = forgotten.append  # type: ignore[method-assign]
+    monkeypatch.setattr(world.operator.secrets, "forget", forgotten.append)
 
     await world.reconcile()
 
