@@ -334,7 +334,7 @@ def to_the_end(life: Life) -> None:
     ),
     orders,
 )
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_whatever_happens_an_attempt_has_one_pod_and_a_job_ends_once(
     job: Json, order: list[str]
 ) -> None:
