@@ -132,3 +132,20 @@ def test_long_names_still_fit() -> None:
     task = make_task(namespace="n" * 63, job="j" * 253, request_id="\x01" * 253)
     report = result.not_run(task, Reason.SYNC_FAILED, "\x01" * 5000)
     assert len(result.to_termination(report).encode()) <= wire.TERMINATION_CAP_BYTES
+
+
+def test_thousands_of_presigned_urls_are_listed_in_part() -> None:
+    file = replace(FILE, url="https://s3.example/" + "x" * 900)
+    execution = Execution(exited=ended())
+    stored = result.Stored([file] * 5000)
+    report = result.build(make_task(), execution, stored, None)
+    assert len(wire.dumps(report).encode()) < wire.REPORT_CAP_BYTES
+    assert len(report.result.outputs) == len(report.result.output_files) == 312
+    assert report.result.message == "Only 312 of 5000 stored outputs are listed."
+    assert report.result.status == "SUCCESS"
+
+
+def test_a_lost_sandbox_of_a_pod_that_was_stopped() -> None:
+    report = result.build(make_task(), Execution(lost="gone"), result.Stored(), None, stopped=True)
+    assert report.final
+    assert (report.result.status, report.result.reason) == ("FAILED", "Terminated")

@@ -7,11 +7,13 @@ from typing import Final
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid_executor import parts
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.plan import Planned, SyncError
 from nanogrid_executor.pool import each
-from nanogrid_executor.s3 import Received, Storage, Target, TooLongError
+from nanogrid_executor.s3 import Storage
+from nanogrid_executor.target import Received, Target, TooLongError
 
 WORKERS: Final = 16
 PROGRESS_SECONDS: Final = 5.0
@@ -80,10 +82,14 @@ class Fetcher:
         """
         for folder in sorted({os.path.dirname(file.path) for file in files}):
             os.makedirs(self.paths.real(folder), exist_ok=True)
-        if len(files) == 1:
-            self._one(files[0])
+        large = [file for file in files if file.object.size >= parts.LARGE_BYTES]
+        small = [file for file in files if file.object.size < parts.LARGE_BYTES]
+        for file in large:  # each of them is many requests at once
+            self._one(file)
+        if len(small) == 1:
+            self._one(small[0])
         else:
-            each(self._one, files, WORKERS, self.storage.deadline)
+            each(self._one, small, WORKERS, self.storage.deadline)
             self.storage.deadline.check()
 
     def archive(
@@ -117,7 +123,7 @@ class Fetcher:
 
     def _one(self, file: Planned) -> None:
         target = Target(self.paths.real(file.path), self.progress.add, None)
-        received = self.storage.download(file.bucket, file.object, target)
+        received = parts.download(self.storage, file.bucket, file.object, target)
         check_hash(file.source, file.sha256, received.sha256)
         if received.size != file.object.size:
             raise SyncError(

@@ -11,6 +11,7 @@ from nanogrid_executor.execution import Execution, Exited
 from nanogrid_executor.tip import optimization_tip
 
 MESSAGE_CAP_BYTES = 2048
+REPORT_ROOM_BYTES = 4096  # for what the operator may add to the result
 SIGKILL = "SIGKILL"
 
 
@@ -96,7 +97,28 @@ def build(
     if exited is not None:
         result = _with_usage(task, result, exited)
     final = exited is not None or stopped
-    return wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=final)
+    report = wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=final)
+    return _with_fewer_outputs(report)
+
+
+def _with_fewer_outputs(report: wire.Report) -> wire.Report:
+    """The report with as many outputs as its readers take; the message says that there are more.
+
+    Thousands of presigned URLs are megabytes. The files are stored all the same.
+    """
+    result, count = report.result, len(report.result.outputs)
+    kept = count
+    while len(wire.dumps(report).encode()) > wire.REPORT_CAP_BYTES - REPORT_ROOM_BYTES and kept:
+        kept //= 2
+        said = f"{result.message} Only {kept} of {count} stored outputs are listed.".strip()
+        fewer = replace(
+            result,
+            message=shorten_text(said, MESSAGE_CAP_BYTES),
+            outputs=result.outputs[:kept],
+            output_files=result.output_files[:kept],
+        )
+        report = replace(report, result=fewer)
+    return report
 
 
 def not_run(task: wire.Task, reason: Reason, detail: str, *, final: bool = True) -> wire.Report:

@@ -5,7 +5,6 @@ the product promises and what its log shows. A refusal (403) or an absence (404)
 and nothing is tried past the deadline of the phase.
 """
 
-import hashlib
 import os
 import random
 import threading
@@ -19,9 +18,10 @@ from nanogrid.reasons import Reason
 from nanogrid_executor.clock import Deadline, DeadlineError, endless
 from nanogrid_executor.log import log
 from nanogrid_executor.s3_errors import StorageError, explain
+from nanogrid_executor.target import Received, Target
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
+    from obstore import Bytes, GetOptions, GetResult
     from obstore.store import S3Config, S3Store
 
 T = TypeVar("T")
@@ -44,47 +44,6 @@ class Object:
     size: int
     etag: str | None
     version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What a download wrote."""
-
-    size: int
-    sha256: str
-
-
-class TooLongError(Exception):
-    """There is more to download than may be."""
-
-
-class Target:
-    """Where a download goes: a file that each try opens anew, and who counts its bytes."""
-
-    def __init__(self, path: str, count: Callable[[int], None], max_bytes: int | None) -> None:
-        self.path = path
-        self.count = count
-        self.max_bytes = max_bytes
-
-    def write(self, chunks: Iterator[Any], deadline: Deadline) -> Received:
-        """Write all chunks to the file, hashing them on the way.
-
-        Raises:
-            TooLongError: there is more than ``max_bytes``.
-            DeadlineError: the time is over.
-        """
-        digest = hashlib.sha256()
-        size = 0
-        with open(self.path, "wb") as file:
-            for chunk in chunks:
-                deadline.check()
-                size += len(chunk)
-                if self.max_bytes is not None and size > self.max_bytes:
-                    raise TooLongError(f"more than {self.max_bytes} bytes")
-                file.write(chunk)
-                digest.update(chunk)
-                self.count(len(chunk))
-        return Received(size, digest.hexdigest())
 
 
 class Storage:
@@ -165,8 +124,34 @@ class Storage:
             return self._attempt("get", bucket, key, call)
         except StorageError as error:
             if known is not None and error.reason is Reason.INPUT_NOT_FOUND:
-                said = f"s3://{bucket}/{key} vanished after it was listed"
-                raise StorageError(Reason.INPUT_INCOMPLETE, said) from error
+                raise _incomplete(bucket, known, "vanished after it was listed") from error
+            raise
+
+    def part(self, bucket: str, known: Object, start: int, end: int) -> "Bytes":
+        """Some bytes, from ``start`` to before ``end``, of an object that must not have changed.
+
+        Raises:
+            StorageError: with ``INPUT_INCOMPLETE`` when it is not what was described any more.
+        """
+        import obstore
+
+        options: GetOptions = {"range": (start, end), "if_match": known.etag}
+        if known.version is not None:
+            options["version"] = known.version
+
+        def call(store: "S3Store") -> "Bytes":
+            answer = obstore.get(store, known.key, options=options)
+            _refuse_change(answer, known, bucket)
+            data = answer.bytes()
+            if len(data) != end - start:
+                raise _incomplete(bucket, known, f"gave {len(data)} bytes of {end - start}")
+            return data
+
+        try:
+            return self._attempt("get", bucket, known.key, call)
+        except StorageError as error:
+            if error.reason is Reason.INPUT_NOT_FOUND:
+                raise _incomplete(bucket, known, "vanished after it was listed") from error
             raise
 
     def put_bytes(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
@@ -256,10 +241,12 @@ def _refuse_change(answer: "GetResult", known: Object, bucket: str) -> None:
     meta = answer.meta
     other = known.etag and meta["e_tag"] and meta["e_tag"] != known.etag
     if other or meta["size"] != known.size:
-        said = f"s3://{bucket}/{known.key} changed after it was listed"
-        raise StorageError(
-            Reason.INPUT_INCOMPLETE, f"{said}: {known.size} bytes then, {meta['size']} now"
-        )
+        said = f"changed after it was listed: {known.size} bytes then, {meta['size']} now"
+        raise _incomplete(bucket, known, said)
+
+
+def _incomplete(bucket: str, known: Object, said: str) -> StorageError:
+    return StorageError(Reason.INPUT_INCOMPLETE, f"s3://{bucket}/{known.key} {said}")
 
 
 def _connect(bucket: str, seconds: float) -> "S3Store":
