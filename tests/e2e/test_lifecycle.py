@@ -216,7 +216,7 @@ def test_evicted_pod_is_retried_without_counting(namespace: Namespace) -> None:
     status = namespace.finished("moved")
     assert [(a["reason"], a["counted"]) for a in status["attempts"]] == [
         ("Evicted", False),
-        ("Completed", True),
+        ("Completed", False),
     ]
 
 

@@ -128,6 +128,9 @@ def _why_stopped(v: View) -> Reason:
     wanted = _stop_wanted(v)
     if wanted is not None:
         return wanted
+    if v.job.status.get("reason") == Reason.STOPPING:
+        # Of all that stops a job only a suspension can be taken back before the pod has ended.
+        return Reason.SUSPENDED
     pod = v.known_pod
     if pod is not None and pod.disruption is not None:
         return pod.disruption
@@ -182,7 +185,7 @@ def stopping(v: View) -> Action | None:
         if not over:
             if not v.pod.deleting:
                 return Stop(wanted)
-            return stranded(v) or Wait(IDLE_CHECK_SECONDS)
+            return _stranded(v, wanted) or Wait(IDLE_CHECK_SECONDS)
     if v.had_pod or v.pod is not None:
         return Recover(outcome.failure(v.job, wanted))
     if wanted is not Reason.SUSPENDED:
@@ -196,7 +199,8 @@ def never_started(v: View) -> Action | None:
         return None
     pause = retry.not_before(v.job) - v.now
     if pause > 0:
-        return Wait(pause)
+        left = _deadline_left(v)
+        return Wait(pause if left is None else min(pause, left))
     if v.rejection is None:
         return Create(v.job.attempt)
     if v.now - v.rejection.since >= _timeouts(v).startup_seconds:
@@ -218,9 +222,13 @@ def lost(v: View) -> Action | None:
 def stranded(v: View) -> Action | None:
     """A deletion that is long over and has no end: the node is gone, and nobody will confirm it."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    if v.pod.gone_by is None or v.now < v.pod.gone_by + STRANDED_SECONDS:
+    return _stranded(v, v.pod.disruption or Reason.POD_LOST)
+
+
+def _stranded(v: View, reason: Reason) -> Action | None:
+    if v.pod is None or v.pod.gone_by is None or v.now < v.pod.gone_by + STRANDED_SECONDS:
         return None
-    return Recover(outcome.failure(v.job, v.pod.disruption or Reason.POD_LOST))
+    return Recover(outcome.failure(v.job, reason))
 
 
 def init_failed(v: View) -> Action | None:

@@ -17,6 +17,7 @@ STREAM_CAP_BYTES = 12 * 1024  # of stdout and of stderr each
 OUTPUTS_CAP_BYTES = 12 * 1024  # of outputs and of outputFiles each
 MESSAGE_CAP_BYTES = 1024
 ATTEMPTS_KEPT = 30
+STOPPED = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
 
 
 def _size(value: object) -> int:
@@ -139,8 +140,9 @@ def final_status(
         "delivery": delivery_status(delivery),
         "timings": _timings(job, pod, result, now),
     }
-    if pod is not None or job.attempts:
-        status["attempts"] = _attempts(job, attempt_entry(job, pod, outcome, True, now))
+    if pod is not None:
+        counts = not outcome.succeeded and outcome.reason not in STOPPED
+        status["attempts"] = _attempts(job, attempt_entry(job, pod, outcome, counts, now))
     if result.exit_code is not None:
         status["duration"] = human_millis(result.duration_millis)
     if result.peak_memory_bytes is not None:
@@ -170,7 +172,9 @@ def for_status(result: wire.Result) -> Json:
         data[name] = kept
     for name in ("outputs", "outputFiles"):
         data[name] = first(data[name], OUTPUTS_CAP_BYTES)
-    data["message"] = head(data["message"], MESSAGE_CAP_BYTES)
+    for name, value in data.items():
+        if isinstance(value, str) and name not in ("stdout", "stderr"):
+            data[name] = head(value, MESSAGE_CAP_BYTES)
     return data
 
 
@@ -189,7 +193,7 @@ def delivery_status(delivery: Delivery) -> Json:
         "state": delivery.state,
         "receivers": delivery.receivers,
         "streamId": delivery.stream_id,
-        "message": delivery.message,
+        "message": head(delivery.message, MESSAGE_CAP_BYTES),
     }
     return {k: v for k, v in values.items() if v is not None}
 
@@ -208,6 +212,7 @@ _SYNC_REASONS = {
     Reason.UNSAFE_ARCHIVE,
     Reason.ARCHIVE_TOO_LARGE,
     Reason.SYNC_FAILED,
+    Reason.INPUT_SYNC_TIMEOUT,
 }
 
 

@@ -100,13 +100,19 @@ class KubeApi:
         """Merge-patch an object."""
         return await self._call("PATCH", f"{path}/{name}", body)
 
-    async def delete(self, path: str, name: str, uid: str) -> None:
-        """Delete an object if it still is the one of this uid; none there is success."""
+    async def delete(self, path: str, name: str, uid: str) -> Json | None:
+        """Delete an object if it still is the one of this uid; none there is success.
+
+        Returns:
+            The object as it is while it ends in its own time, or None when it is gone.
+        """
         try:
-            await self._call("DELETE", f"{path}/{name}", {"preconditions": {"uid": uid}})
+            answer = await self._call("DELETE", f"{path}/{name}", {"preconditions": {"uid": uid}})
         except KubeError as e:
             if e.code not in (404, 409):
                 raise
+            return None
+        return answer if "deletionTimestamp" in answer.get("metadata", {}) else None
 
     async def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         for attempt in range(TRIES):

@@ -96,7 +96,7 @@ def _foreign(job: Job, report: wire.Report) -> Outcome | None:
 
 
 def _outcome(report: wire.Report, result: wire.Result) -> Outcome:
-    reason = _known(result)
+    reason = known_reason(result)
     return Outcome(
         reason=reason,
         message=(result.message or sentence(reason))[:MESSAGE_CAP],
@@ -106,7 +106,7 @@ def _outcome(report: wire.Report, result: wire.Result) -> Outcome:
     )
 
 
-def _known(result: wire.Result) -> Reason:
+def known_reason(result: wire.Result) -> Reason:
     """The result's reason; a newer agent may know reasons that this operator does not."""
     try:
         return Reason(result.reason)

@@ -149,8 +149,6 @@ class Reconciler:
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
 
     def _note_refusal(self, job: Job, attempt: int, message: str) -> None:
-        if self.store.rejection(job.uid, attempt) is None:
-            self._tell(job, Reason.POD_REJECTED, message, bad=True)
         self.store.put_rejection(job.uid, attempt, message, self.clock())
         self.queue.add(job.uid)
 
@@ -169,7 +167,10 @@ class Reconciler:
 
     async def _stop(self, v: decide.View, reason: Reason) -> None:
         assert v.pod is not None  # noqa: S101 decide stops pods that are there
-        await self.kube.delete(collection(CORE, "pods", v.job.namespace), v.pod.name, v.pod.uid)
+        path = collection(CORE, "pods", v.job.namespace)
+        ending = await self.kube.delete(path, v.pod.name, v.pod.uid)
+        if ending is not None:
+            self.store.put_pod(ending)  # the watch may lag, and the pod is to be stopped once
         text = sentence(Reason.STOPPING, sentence(reason))
         phase = Phase(v.job.status.get("phase") or Phase.PENDING)
         await self._progress(v, actions.Progress(phase, Reason.STOPPING, text, 5.0))
@@ -251,7 +252,10 @@ class Reconciler:
             )
             return
         await self._write(job, jobstatus.delivered_status(job, delivery, self.clock()))
-        self._tell(job, Reason.DELIVERED, "The result reached Redis late")
+        if delivery.state == "Delivered":
+            self._tell(job, Reason.DELIVERED, "The result reached Redis late")
+        else:
+            self._tell(job, Reason.REQUEST_ID_CONFLICT, delivery.message, bad=True)
 
     async def _whole_result(self, job: Job) -> wire.Result:
         """The result as it was decided; from S3 where the CR keeps a shortened copy only."""
@@ -263,8 +267,10 @@ class Reconciler:
         except S3Error as e:
             log.warning("job uid=%s: delivering the CR's copy of the result: %s", job.uid, e)
             return kept
-        same = stored is not None and (stored.job.uid, stored.reason) == (job.uid, kept.reason)
-        return stored if stored is not None and same else kept
+        ours = (job.uid, kept.attempt, kept.reason)
+        if stored is not None and (stored.job.uid, stored.attempt, stored.reason) == ours:
+            return stored
+        return kept
 
     async def _write(self, job: Job, status: Json) -> None:
         """Write the status; a concurrent change is a conflict, and decided anew."""

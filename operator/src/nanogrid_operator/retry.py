@@ -13,6 +13,7 @@ from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid.spec_run import Backoff, FailureRule
 from nanogrid_operator.facts import Job
+from nanogrid_operator.outcome import known_reason
 from nanogrid_operator.quantity import quantity
 
 MAX_ATTEMPTS = 30  # whatever the rules say: status.attempts is bounded
@@ -53,7 +54,7 @@ class Verdict:
 
 def verdict(job: Job, result: wire.Result, limit: int | None) -> Verdict | None:
     """Whether the attempt that ended with this result, and had this memory, is tried again."""
-    reason = Reason(result.reason)
+    reason = known_reason(result)
     if result.status == wire.STATUS_SUCCESS or job.attempt + 1 >= MAX_ATTEMPTS:
         return None
     if reason in (Reason.CANCELLED, Reason.DEADLINE_EXCEEDED):

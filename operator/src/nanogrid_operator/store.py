@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from nanogrid import names, wire
 from nanogrid_operator.facts import attempt_number
+from nanogrid_operator.pod import pod_name
 
 Json = dict[str, Any]
 Attempt = tuple[str, int]  # the job's uid and the number of the attempt
+PodKey = tuple[str, str]  # namespace and name
 
 
 class Rejection(NamedTuple):
@@ -22,10 +24,19 @@ class Rejection(NamedTuple):
     last: float
 
 
-def attempt_of(pod: Json) -> Attempt:
-    """Which attempt of which job a sandbox pod belongs to, by its labels."""
-    labels = pod["metadata"]["labels"]
-    return labels[names.LABEL_JOB_UID], attempt_number(labels)
+def job_of(pod: Json) -> str:
+    """The uid of the job that a pod's label names; anybody may write labels, so it is a hint."""
+    uid: str = pod["metadata"]["labels"][names.LABEL_JOB_UID]
+    return uid
+
+
+def _key(body: Json) -> PodKey:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def _owned(pod: Json, job_uid: str) -> bool:
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(o.get("uid") == job_uid for o in owners)
 
 
 def _version(body: Json) -> int:
@@ -39,8 +50,8 @@ class Store:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Json] = {}
-        self._pods: dict[Attempt, Json] = {}
-        self._gone: dict[Attempt, Json] = {}  # the last that was seen of pods that vanished
+        self._pods: dict[PodKey, Json] = {}
+        self._gone: dict[PodKey, Json] = {}  # the last that was seen of pods that vanished
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
         self.primed = False  # whether a complete LIST was ever taken in
@@ -57,34 +68,46 @@ class Store:
     def drop_job(self, uid: str) -> None:
         """Forget a deleted job and all that belongs to it."""
         self._jobs.pop(uid, None)
-        kinds: tuple[dict[Attempt, Any], ...] = (
-            self._pods, self._gone, self._reports, self._rejections,
-        )  # fmt: skip
-        for kept in kinds:
-            for attempt in [a for a in kept if a[0] == uid]:
-                del kept[attempt]
+        for pods in (self._pods, self._gone):
+            for key in [k for k, pod in pods.items() if job_of(pod) == uid]:
+                del pods[key]
+        for attempt in [a for a in (*self._reports, *self._rejections) if a[0] == uid]:
+            self._reports.pop(attempt, None)
+            self._rejections.pop(attempt, None)
 
     def put_pod(self, body: Json) -> str:
-        """Take in a sandbox pod; returns its job's uid."""
-        attempt = attempt_of(body)
-        known, gone = self._pods.get(attempt), self._gone.get(attempt)
+        """Take in a sandbox pod; returns the uid of the job that it names."""
+        key, uid = _key(body), job_of(body)
+        known, gone = self._pods.get(key), self._gone.get(key)
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
-            return attempt[0]  # a late answer does not bring a deleted pod back
+            return uid  # a late answer does not bring a deleted pod back
         if known is None or _version(body) >= _version(known):
             body["metadata"].pop("managedFields", None)
-            self._pods[attempt] = body
-            self._rejections.pop(attempt, None)
-        return attempt[0]
+            self._pods[key] = body
+            self._rejections.pop((uid, attempt_number(body["metadata"]["labels"])), None)
+        return uid
 
     def drop_pod(self, body: Json) -> str:
-        """Remember that a pod is gone, and how it was; returns its job's uid."""
-        attempt = attempt_of(body)
-        known = self._pods.get(attempt)
+        """Remember that a pod is gone, and how it was; returns the uid of the job that it names."""
+        key, uid = _key(body), job_of(body)
+        known = self._pods.get(key)
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
-            del self._pods[attempt]
-        if attempt[0] in self._jobs:
-            self._gone[attempt] = body
-        return attempt[0]
+            del self._pods[key]
+        if uid in self._jobs:
+            self._gone[key] = body
+        return uid
+
+    def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
+        """The pod that is the attempt's own: by name and namespace, which are fixed, and owner.
+
+        Labels do not count, because whoever may create a pod anywhere may give it any label.
+        """
+        job = self._jobs.get(uid)
+        if job is None:
+            return None
+        namespace, name = _key(job)
+        pod = pods.get((namespace, pod_name(name, uid, attempt)))
+        return pod if pod is not None and _owned(pod, uid) else None
 
     def put_report(self, uid: str, report: wire.Report, now: float) -> None:
         """Take in what an agent pushed; the first report of an attempt stays."""
@@ -108,11 +131,11 @@ class Store:
 
     def pod(self, uid: str, attempt: int) -> Json | None:
         """The pod of a job's attempt."""
-        return self._pods.get((uid, attempt))
+        return self._of_attempt(self._pods, uid, attempt)
 
     def gone(self, uid: str, attempt: int) -> Json | None:
         """The last that was seen of an attempt's pod, if it vanished while this process watched."""
-        return self._gone.get((uid, attempt))
+        return self._of_attempt(self._gone, uid, attempt)
 
     def report(self, uid: str, attempt: int) -> tuple[wire.Report, float] | None:
         """An attempt's report and when it came, in seconds since the epoch."""
@@ -137,10 +160,10 @@ class Store:
         for uid, body in list(self._jobs.items()):
             if uid not in present and _version(body) <= listed_at:
                 self.drop_job(uid)
-        alive = {attempt_of(p) for p in pods}
+        alive = {_key(p) for p in pods}
         for body in pods:
             self.put_pod(body)
-        for attempt, body in list(self._pods.items()):
-            if attempt not in alive and _version(body) <= listed_at:
+        for key, body in list(self._pods.items()):
+            if key not in alive and _version(body) <= listed_at:
                 self.drop_pod(body)
         return self.uids()

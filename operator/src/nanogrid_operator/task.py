@@ -1,5 +1,7 @@
 """From a job to what its pod must know and may use: the wire.Task and the resources. Pure."""
 
+from decimal import Decimal
+
 from nanogrid import names, wire
 from nanogrid.job import ExecutionJob, Spec
 from nanogrid.spec_data import Logs, Outputs, S3Location
@@ -12,9 +14,16 @@ class InvalidSpecError(ValueError):
     """The spec passed the CRD's schema and still cannot be run; the message says why."""
 
 
+def _amount(text: str | int) -> Decimal:
+    try:
+        return quantity(text)
+    except ValueError as e:
+        raise InvalidSpecError(f"resources: {e}") from None
+
+
 def base_memory_limit(spec: Spec, settings: Settings) -> int:
     """The memory limit in bytes that a job's first attempt has."""
-    return int(quantity(resources(spec, settings, None)[0]["memory"]))
+    return int(_amount(resources(spec, settings, None)[0]["memory"]))
 
 
 def task_for(
@@ -62,7 +71,7 @@ def task_for(
         bucket=settings.s3_bucket,
         outputs=_output_rules(spec.outputs or Outputs(), request_id, settings),
         log_cap_bytes=logs.max_bytes if logs.archive else 0,
-        memory_limit_bytes=int(quantity(limits["memory"])),
+        memory_limit_bytes=int(_amount(limits["memory"])),
     )
     size = len(task_json(task).encode())
     if size > wire.TASK_CAP_BYTES:
@@ -149,7 +158,7 @@ def resources(
     if given and given.requests:
         requests |= given.requests.amounts()
     if "cpu" not in requests:
-        small = min((limits["cpu"], settings.cpu_request), key=quantity)
+        small = min((limits["cpu"], settings.cpu_request), key=_amount)
         requests["cpu"] = small
     requests.setdefault("memory", limits["memory"])
     if memory_limit is not None:
@@ -157,7 +166,7 @@ def resources(
             requests["memory"] = str(memory_limit)
         limits["memory"] = str(memory_limit)
     for name in ("cpu", "memory"):
-        if quantity(requests[name]) > quantity(limits[name]):
+        if _amount(requests[name]) > _amount(limits[name]):
             raise InvalidSpecError(
                 f"resources.requests.{name} {requests[name]} exceeds the limit {limits[name]}: "
                 f"raise resources.limits.{name}"

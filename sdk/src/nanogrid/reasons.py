@@ -51,7 +51,6 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     PREEMPTED = "Preempted"
     NODE_LOST = "NodeLost"
-    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
 
     # The pod.
     INVALID_SPEC = "InvalidSpec"
@@ -177,10 +176,6 @@ HELP: dict[Reason, Help] = {
         "The scheduler gave the pod's place to one of higher priority.", "Run again."
     ),
     R.NODE_LOST: Help("The pod's node stopped answering.", "Run again, or allow retries."),
-    R.BACKOFF_LIMIT_EXCEEDED: Help(
-        "The job failed more often than spec.backoffLimit allows.",
-        "See status.attempts for how each attempt ended.",
-    ),
     R.OUTPUT_UPLOAD_FAILED: Help(
         "The code ended, but not all of its output files could be stored.",
         "Check S3; the exit code and stdout are kept in the result.",
