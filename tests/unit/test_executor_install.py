@@ -36,7 +36,15 @@ def test_it_may_be_there_already(directory: Path) -> None:
     assert run(sys.executable, "-I", "-S", str(directory), "--check").returncode == 0
 
 
-def test_everybody_may_read_it(directory: Path) -> None:
+def test_everybody_may_read_it(tmp_path: Path) -> None:
+    directory = tmp_path / "launcher"
+    old = os.umask(0o077)
+    try:
+        install.install(directory)
+    finally:
+        os.umask(old)
+    folders = [directory, *(path for path in directory.rglob("*") if path.is_dir())]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o755 for path in folders)
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert len(files) == 2 * len(MODULES) + 1
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444 for path in files)

@@ -11,6 +11,7 @@ so that an init container can put it on a volume for images that are not ours. `
 written for any Python 3, to tell one that is too old from one that is broken.
 """
 
+import os
 import py_compile
 from pathlib import Path
 from typing import Final
@@ -51,19 +52,22 @@ def install(target: Path) -> None:
     What is there already is replaced, so that a container that starts again does no harm. Files
     are readable for everybody: the sandbox may run as another user.
     """
+    old = os.umask(0o022)
+    try:
+        _install(target)
+    finally:
+        os.umask(old)
+
+
+def _install(target: Path) -> None:
     package = target / "nanogrid_executor"
     package.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parent
     for module in MODULES:
-        _write(package / f"{module}.py", (source / f"{module}.py").read_bytes())
+        (package / f"{module}.py").write_bytes((source / f"{module}.py").read_bytes())
         py_compile.compile(
             str(package / f"{module}.py"),
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
-    _write(target / "__main__.py", MAIN.encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    path.chmod(0o644)
+    (target / "__main__.py").write_text(MAIN)
