@@ -48,8 +48,9 @@ class S3Server:
     def delete(self, prefix: str) -> None:
         """Remove all objects below a prefix."""
         while found := self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents"):
-            keys = [{"Key": entry["Key"]} for entry in found if "Key" in entry]
-            self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
+            self.client.delete_objects(
+                Bucket=BUCKET, Delete={"Objects": [{"Key": entry["Key"]} for entry in found]}
+            )
 
 
 def make_rules(bucket: str = BUCKET, **changes: Any) -> wire.OutputRules:
