@@ -109,9 +109,18 @@ class FakeKube(KubeApi):
         self.writes.append(f"PATCH {path}/{name}/status")
         return self._patch("PATCH", f"{path}/{name}", body)
 
-    async def delete(self, path: str, name: str, uid: str) -> None:
+    async def delete(self, path: str, name: str, uid: str) -> Json | None:
+        """As the API server: a pod ends in its own time, and is answered as it is meanwhile."""
         self.writes.append(f"DELETE {path}/{name} {uid}")
-        self.objects.pop(f"{path}/{name}", None)
+        found = self.objects.pop(f"{path}/{name}", None)
+        if found is None or not path.endswith("/pods"):
+            return None
+        self.version += 1
+        found["metadata"] |= {
+            "deletionTimestamp": timestamp(self.clock() + 30),
+            "resourceVersion": str(self.version),
+        }
+        return found
 
     def _patch(self, verb: str, key: str, body: Json) -> Json:
         self._maybe_refuse(verb)

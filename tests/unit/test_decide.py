@@ -363,7 +363,6 @@ ROWS = [
             pod=a_running_pod(), report=a_report(a_failed_result(3, reason="QuotaOfTomorrow"))
         ),
         want="finish FAILED NonZeroExit exit 3",
-        bug="retry.verdict() raises ValueError, so the job is tried for ever and never ends",
     ),
     Row(
         reason="The agent saw the sandbox vanish; the kubelet has 10 s to say why.",
@@ -532,13 +531,11 @@ ROWS += [
         reason="A cancelled job with a pod on a dead node ends one day.",
         view=a_view(a_job(cancel=True), a_running_pod(deleting=True), age=86_400),
         want="look into S3, else FAILED Cancelled",
-        bug="stranded() forgets why the pod was to stop: PodLost",
     ),
     Row(
         reason="A suspended job whose pod was on a dead node has not failed.",
         view=a_view(a_job(suspend=True), a_running_pod(deleting=True), age=86_400),
         want="look into S3, else FAILED Suspended",
-        bug="stranded() forgets why the pod was to stop: PodLost, and that fails the job",
     ),
     Row(
         reason="A cancelled job is not tried again, however much it may be.",
@@ -599,7 +596,6 @@ ROWS += [
             a_report(a_stopped_result()),
         ),
         want="suspend after FAILED Suspended exit 143, not counted",
-        bug="_why_stopped() looks at spec.suspend alone: a quick resume fails the job: Terminated",
     ),
     Row(
         reason="The attempt after a suspension starts at once.",
@@ -661,7 +657,6 @@ ROWS += [
             age=20,
         ),
         want="wait 10 s",
-        bug="never_started() waits for the whole pause",
     ),
     Row(
         reason="A suspended job has no deadline; it begins anew when it is resumed.",

@@ -164,7 +164,6 @@ async def test_a_stop_is_told_and_then_how_it_ended() -> None:
     assert await told(world) == ["Stopping", "Cancelled"]
 
 
-@pytest.mark.xfail(strict=True, reason="_stop() deletes and writes until the watch shows the end")
 async def test_a_stop_is_told_once_while_the_watch_lags() -> None:
     world = World(cancel=True)
     world.see_pod(**RUNNING)
@@ -173,7 +172,6 @@ async def test_a_stop_is_told_once_while_the_watch_lags() -> None:
     assert world.kube.writes.count(WRITE_STATUS) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="_note_refusal() tells it, and _progress() again")
 async def test_a_refused_pod_is_told_once() -> None:
     world = World()
     for _ in range(2):
@@ -194,7 +192,6 @@ async def test_a_late_delivery_is_told_after_its_delay() -> None:
     assert await told(world) == ["Completed", "RedisUnavailable", "Delivered"]
 
 
-@pytest.mark.xfail(strict=True, reason="_deliver() tells Delivered whatever the publisher says")
 async def test_a_late_conflict_is_not_told_as_a_delivery() -> None:
     world = await _undelivered()
     world.redis.up, world.redis.taken = True, True

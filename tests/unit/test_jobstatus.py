@@ -109,7 +109,7 @@ def test_the_status_of_a_job_that_went_well() -> None:
                 "exitCode": 0,
                 "memoryLimit": "256Mi",
                 "peakMemoryBytes": 41 * MIB,
-                "counted": True,
+                "counted": False,
                 "startTime": CREATED_TEXT,
                 "completionTime": NOW_TEXT,
             }
@@ -189,13 +189,12 @@ def test_the_conditions_of_a_job_that_ran_into_trouble(result: wire.Result, want
     assert {key: said[key] for key in want} == want
 
 
-NOT_NAMED = pytest.mark.xfail(strict=True, reason="_SYNC_REASONS lacks InputSyncTimeout")
 NOT_RUN = [r for r in Reason if "did not run" in HELP[r].meaning]
 
 
 @pytest.mark.parametrize(
     "reason",
-    [pytest.param(r, marks=[NOT_NAMED] * (r is Reason.INPUT_SYNC_TIMEOUT)) for r in NOT_RUN],
+    NOT_RUN,
 )
 def test_inputs_that_could_not_be_synced_are_named_and_nothing_ran(reason: Reason) -> None:
     told = wire.dumps(wire.SyncFailure(reason=reason.value, message="s3://user-data/in/a.csv"))
@@ -573,14 +572,10 @@ def test_a_status_never_has_more_than_64_kib(
     ],
     ids=lambda flood: next(iter(flood)),
 )
-@pytest.mark.xfail(strict=True, reason="for_status() caps streams, outputs and message alone")
 def test_nor_whatever_else_a_report_holds(flood: Json) -> None:
     assert size(status_of(a_result(**flood), pod=a_running_pod())) <= STATUS_CAP_BYTES
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the message quotes what the foreign key holds, and has no cap"
-)
 def test_nor_whatever_redis_holds_under_our_key() -> None:
     delivery = Delivery(state="Conflict", message="result:r holds " + "x" * 200_000)
 
@@ -657,9 +652,6 @@ def test_the_last_attempt_is_listed_like_those_before_it() -> None:
     ]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="final_status() appends an entry whenever there were attempts before"
-)
 def test_an_attempt_that_never_had_a_pod_is_not_listed() -> None:
     job = a_job(cancel=True, backoffLimit=1, status=retrying(an_attempt(0)))
 
@@ -668,7 +660,6 @@ def test_an_attempt_that_never_had_a_pod_is_not_listed() -> None:
     assert [a["number"] for a in status["attempts"]] == [0]
 
 
-@pytest.mark.xfail(strict=True, reason="final_status() says counted of every last attempt")
 @pytest.mark.parametrize("reason", [Reason.COMPLETED, Reason.CANCELLED])
 def test_a_success_or_a_stop_does_not_count_towards_the_limit(reason: Reason) -> None:
     result = a_result() if reason is Reason.COMPLETED else a_failed_result(143, reason="Cancelled")

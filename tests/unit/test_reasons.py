@@ -86,7 +86,6 @@ def test_a_reason_that_the_operator_gives_is_in_the_docs() -> None:
     assert [n for n in given_names if f"| `{Reason[n].value}` |" not in docs] == []
 
 
-@pytest.mark.xfail(strict=True, reason="nothing ever gives BackoffLimitExceeded")
 def test_a_reason_that_is_documented_can_be_given() -> None:
     given_names = named_in("operator/src") | named_in("executor-image/src")
 

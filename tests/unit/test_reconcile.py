@@ -223,7 +223,6 @@ async def test_what_was_decided_is_delivered_even_if_s3_says_otherwise() -> None
     assert (world.redis.told[-1].status, world.redis.told[-1].exit_code) == ("SUCCESS", 0)
 
 
-@pytest.mark.xfail(strict=True, reason="_whole_result() compares job and reason, not the attempt")
 async def test_an_earlier_attempts_result_is_not_delivered_for_the_last_one() -> None:
     world = World(backoffLimit=1, status=retrying(an_attempt(0)))
     world.see_pod(attempt=1, phase="Running", agent=running(), sandbox=running())
@@ -328,9 +327,6 @@ async def test_a_worker_survives_what_it_did_not_expect() -> None:
     assert len(world.queue.retries) == 10
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Reason() of an unknown word raises in the decision, at every retry"
-)
 async def test_a_reason_of_a_newer_agent_does_not_keep_a_job_for_ever() -> None:
     world = World()
     world.see_pod(phase="Running", agent=running(), sandbox=running())

@@ -182,7 +182,6 @@ async def test_a_pod_reports_for_its_own_attempt_alone(desk: Desk) -> None:
     assert desk.store.report(JOB_UID, 1) is None
 
 
-@pytest.mark.xfail(strict=True, reason="the labels of a pod are believed, wherever it is")
 async def test_a_pod_of_another_namespace_cannot_forge_a_result(desk: Desk) -> None:
     forger = a_pod_body(uid="forger", version=30)
     forger["metadata"]["namespace"] = "team-b"

@@ -179,7 +179,6 @@ def test_there_is_a_last_attempt_even_if_nothing_counts() -> None:
     assert judged(a_policy(rule, ended=[last]), "Evicted") is None
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="verdict() reads the word as a Reason")
 def test_a_reason_of_a_newer_agent_counts_like_any_failure() -> None:
     assert judged(a_job(backoffLimit=1), "QuotaOfTomorrow") == COUNTED
 

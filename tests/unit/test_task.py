@@ -148,7 +148,6 @@ def test_memory_in_kibibytes_is_memory() -> None:
     assert task_for(job, 0, some_settings()).memory_limit_bytes == 512 * 2**20
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="quantity()'s ValueError comes through")
 def test_a_quantity_that_cannot_be_read_is_an_invalid_spec() -> None:
     with pytest.raises(InvalidSpecError):
         resources(limits={"memory": "lots"})

@@ -143,6 +143,8 @@ def final_status(
     if pod is not None:
         counts = not outcome.succeeded and outcome.reason not in STOPPED
         status["attempts"] = _attempts(job, attempt_entry(job, pod, outcome, counts, now))
+    elif job.attempts:
+        status["attempts"] = job.status["attempts"]
     if result.exit_code is not None:
         status["duration"] = human_millis(result.duration_millis)
     if result.peak_memory_bytes is not None:

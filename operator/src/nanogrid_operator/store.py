@@ -78,6 +78,8 @@ class Store:
     def put_pod(self, body: Json) -> str:
         """Take in a sandbox pod; returns the uid of the job that it names."""
         key, uid = _key(body), job_of(body)
+        if not _owned(body, uid):
+            return uid  # somebody else's pod with a job's label
         known, gone = self._pods.get(key), self._gone.get(key)
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
             return uid  # a late answer does not bring a deleted pod back
@@ -106,8 +108,7 @@ class Store:
         if job is None:
             return None
         namespace, name = _key(job)
-        pod = pods.get((namespace, pod_name(name, uid, attempt)))
-        return pod if pod is not None and _owned(pod, uid) else None
+        return pods.get((namespace, pod_name(name, uid, attempt)))
 
     def put_report(self, uid: str, report: wire.Report, now: float) -> None:
         """Take in what an agent pushed; the first report of an attempt stays."""
