@@ -28,11 +28,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "agent":
         from nanogrid_executor import agent
 
-        return agent.main(Paths(args.root))
+        agent.main(Paths(args.root))
     if args.command == "sync":
         from nanogrid_executor import sync
 
-        return sync.main(Paths(args.root))
+        sync.main(Paths(args.root))
     if args.command == "install-launcher":
         from nanogrid_executor.install import install
 

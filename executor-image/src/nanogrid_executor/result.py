@@ -87,18 +87,22 @@ def build(
         outputs=stored.files,
         stdout_url=stored.stream_urls.get("stdout"),
         stderr_url=stored.stream_urls.get("stderr"),
-        timings=wire.Timings(
-            sync_millis=inputs.duration_millis if inputs else None,
-            start_millis=execution.started.start_millis if execution.started else None,
-            execution_millis=exited.duration_millis if exited else None,
-            upload_millis=stored.millis,
-        ),
+        timings=_timings(execution, stored, inputs),
     )
     if exited is not None:
         result = _with_usage(task, result, exited)
     final = exited is not None or stopped
     report = wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=final)
     return _with_fewer_outputs(report)
+
+
+def _timings(execution: Execution, stored: Stored, inputs: wire.InputReport | None) -> wire.Timings:
+    return wire.Timings(
+        sync_millis=inputs.duration_millis if inputs else None,
+        start_millis=execution.started.start_millis if execution.started else None,
+        execution_millis=execution.exited.duration_millis if execution.exited else None,
+        upload_millis=stored.millis,
+    )
 
 
 def _with_fewer_outputs(report: wire.Report) -> wire.Report:

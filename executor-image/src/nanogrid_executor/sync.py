@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, NoReturn
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
@@ -256,13 +256,14 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
     return failure
 
 
-def main(paths: Paths) -> int:
-    """Entry point of the init container."""
+def main(paths: Paths) -> NoReturn:
+    """Entry point of the init container; exits with 0 only when there is a manifest."""
     task = wire.loads(wire.Task, os.environ[names.ENV_TASK])
     _give_up_after(task.input_sync_timeout_seconds, paths)
     outcome = run(task, paths)
     paths.write_termination(wire.dumps(outcome))
-    return 1 if isinstance(outcome, wire.SyncFailure) else 0
+    sys.stdout.flush()
+    os._exit(1 if isinstance(outcome, wire.SyncFailure) else 0)  # whatever requests still hang
 
 
 def _give_up_after(seconds: float, paths: Paths) -> None:
