@@ -61,7 +61,7 @@ JOBS = [
     (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch", "delete"], None),
     (["nanogrid.io"], ["executionjobs/status"], ["patch"], None),
     ([""], ["pods"], ["get", "list", "watch", "create", "delete"], None),
-    ([""], ["events"], ["create"], None),
+    ([""], ["events"], ["create", "list"], None),
 ]
 SECRETS = [
     ([""], ["secrets"], ["create"], None),

@@ -179,11 +179,17 @@ def test_missing_image_says_so_and_ends(namespace: Namespace) -> None:
         inline(
             "imageless",
             MARKER,
-            runtime={"image": "nanogrid.invalid/none:1"},
-            timeouts={"startupSeconds": 10},
+            # Nobody listens there: the pull fails at once, not after a resolver's patience.
+            runtime={"image": "127.0.0.1:9/none:1"},
+            timeouts={"startupSeconds": 12},
         )
     )
 
+    eventually(
+        "the reason is shown",
+        lambda: namespace.status("imageless").get("reason") == "ImagePullFailed",
+        8,
+    )
     status = namespace.finished("imageless")
     assert failed(status) == ("Failed", "ImagePullFailed", "FAILED")
     assert "nanogrid.invalid/none:1" in status["message"]

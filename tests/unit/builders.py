@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from nanogrid import names, wire
+from nanogrid.reasons import Reason
 from nanogrid_operator.decide import View
 from nanogrid_operator.facts import Job, Pod, job_facts, pod_facts
 from nanogrid_operator.pod import pod_name
 from nanogrid_operator.settings import Settings
-from nanogrid_operator.store import Rejection
+from nanogrid_operator.store import Inspection, Rejection
 
 Json = dict[str, Any]
 
@@ -269,10 +270,13 @@ def a_view(
     had_pod: bool = False,
     reported_age: float | None = None,
     refused: tuple[float, float] | None = None,
+    inspected_age: float | None = None,
+    warning: tuple[Reason, str] | None = None,
 ) -> View:
     """A view ``age`` seconds after the pod's creation; the report came ``reported_age`` after.
 
-    ``refused``: between which ages the API server has refused the pod.
+    ``refused``: between which ages the API server has refused the pod. The pod's events were asked
+    at ``inspected_age`` and said ``warning``.
     """
     if report is not None and reported_age is None:
         reported_age = age
@@ -284,6 +288,7 @@ def a_view(
         report=report,
         reported_at=None if reported_age is None else CREATED + reported_age,
         rejection=a_rejection(*refused) if refused else None,
+        inspection=None if inspected_age is None else Inspection(warning, CREATED + inspected_age),
         now=CREATED + age,
     )
 

@@ -68,7 +68,9 @@ class FakeKube(KubeApi):
         """Somebody else changes an object."""
         self._store(f"{path}/{name}", self.objects[f"{path}/{name}"])
 
-    async def list(self, path: str, *, labels: str = "") -> tuple[list[Json], int]:
+    async def list(
+        self, path: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Json], int]:
         self._maybe_refuse("LIST")
         found = [o for key, o in self.objects.items() if key.rpartition("/")[0] == path]
         if labels:

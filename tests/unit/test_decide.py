@@ -18,6 +18,7 @@ from nanogrid_operator.actions import (
     DeleteJob,
     Deliver,
     Finish,
+    Inspect,
     Nothing,
     Progress,
     Recover,
@@ -82,7 +83,12 @@ def in_words(action: Action) -> str:
             return f"stop the pod: {reason}"
         case Finish() | Recover() | Retry():
             return _end_in_words(action)
-    return {Deliver: "deliver", DeleteJob: "delete the job", Nothing: "nothing"}[type(action)]
+    return {
+        Inspect: "ask the pod's events",
+        Deliver: "deliver",
+        DeleteJob: "delete the job",
+        Nothing: "nothing",
+    }[type(action)]
 
 
 def _end_in_words(action: Finish | Recover | Retry) -> str:
@@ -160,22 +166,57 @@ ROWS = [
     Row(
         reason="A young pod costs no status write.",
         view=a_view(pod=a_pod(), age=0.5),
-        want="wait 4.5 s",
+        want="wait 3.5 s",
     ),
     Row(
         reason="A pod that starts as pods do is not worth a word.",
-        view=a_view(pod=a_pod(), age=4),
+        view=a_view(pod=a_pod(), age=3),
         want="wait 1 s",
     ),
     Row(
-        reason="A pod that is not up after 5 s is.",
-        view=a_view(pod=a_pod(), age=5),
-        want="say Pending PodCreated, then wait 60 s",
+        reason="A pod that is not up after 4 s is asked why: its events are ahead of its status.",
+        view=a_view(pod=a_pod(), age=4),
+        want="ask the pod's events",
+    ),
+    Row(
+        reason="They know nothing; it is slow.",
+        view=a_view(pod=a_pod(), age=4, inspected_age=4),
+        want="say Pending PodCreated, then wait 10 s",
+    ),
+    Row(
+        reason="They know why.",
+        view=a_view(
+            pod=a_pod(),
+            age=4,
+            inspected_age=4,
+            warning=(Reason.IMAGE_PULL_FAILED, "no such host"),
+        ),
+        want="say Pending ImagePullFailed, then wait 10 s",
+    ),
+    Row(
+        reason="They are asked again after a while.",
+        view=a_view(pod=a_pod(), age=14, inspected_age=4),
+        want="ask the pod's events",
+    ),
+    Row(
+        reason="What they said holds at the deadline.",
+        view=a_view(
+            pod=a_pod(),
+            age=301,
+            inspected_age=295,
+            warning=(Reason.IMAGE_PULL_FAILED, "no such host"),
+        ),
+        want="finish FAILED ImagePullFailed and remove the pod",
     ),
     Row(
         reason="Nothing is said twice.",
-        view=a_view(a_job(status={"phase": "Pending", "reason": "PodCreated"}), a_pod(), age=6),
-        want="wait 60 s",
+        view=a_view(
+            a_job(status={"phase": "Pending", "reason": "PodCreated"}),
+            a_pod(),
+            age=6,
+            inspected_age=4,
+        ),
+        want="wait 10 s",
     ),
     Row(
         reason="Inputs are being copied.",
@@ -190,9 +231,12 @@ ROWS = [
     Row(
         reason="What kept the pod from starting is remembered between two tries of the kubelet.",
         view=a_view(
-            a_job(status={"phase": "Pending", "reason": "ImagePullFailed"}), a_pod(), age=9
+            a_job(status={"phase": "Pending", "reason": "ImagePullFailed"}),
+            a_pod(),
+            age=9,
+            inspected_age=4,
         ),
-        want="wait 60 s",
+        want="wait 10 s",
     ),
     Row(
         reason="At the deadline, too.",
@@ -222,9 +266,10 @@ ROWS = [
                 status={"phase": "Pending", "reason": "PodCreated"}, timeouts={"startupSeconds": 30}
             ),
             a_pod(),
-            age=20,
+            age=22,
+            inspected_age=20,
         ),
-        want="wait 10 s",
+        want="wait 8 s",
     ),
     Row(
         reason="A pod that finds no node says so before its deadline.",

@@ -27,6 +27,11 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspect:
+    """Ask the pod's own events why it does not start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Write what the job is doing, then look again after so many seconds."""
 
@@ -76,4 +81,16 @@ class DeleteJob:
     """Delete the finished job: its time to live is over."""
 
 
-Action = Nothing | Wait | Create | Progress | Stop | Retry | Finish | Recover | Deliver | DeleteJob
+Action = (
+    Nothing
+    | Wait
+    | Create
+    | Inspect
+    | Progress
+    | Stop
+    | Retry
+    | Finish
+    | Recover
+    | Deliver
+    | DeleteJob
+)

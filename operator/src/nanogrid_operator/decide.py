@@ -19,6 +19,7 @@ from nanogrid_operator.actions import (
     DeleteJob,
     Deliver,
     Finish,
+    Inspect,
     Nothing,
     Progress,
     Recover,
@@ -28,11 +29,12 @@ from nanogrid_operator.actions import (
 )
 from nanogrid_operator.facts import Job, Pod
 from nanogrid_operator.outcome import Outcome
-from nanogrid_operator.store import Rejection
+from nanogrid_operator.store import Inspection, Rejection
 
 IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no event comes
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; short jobs save a write
-PENDING_AFTER_SECONDS = 5.0  # a pod that starts as pods do needs no write to say so
+PENDING_AFTER_SECONDS = 4.0  # a pod that starts as pods do needs no write to say so
+INSPECT_SECONDS = 10.0  # between looks at the events of a pod that does not start
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
 STRANDED_SECONDS = 60.0  # after a deletion's grace, for the kubelet to confirm it
 RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
@@ -61,6 +63,7 @@ class View:
     report: wire.Report | None
     reported_at: float | None
     rejection: Rejection | None
+    inspection: Inspection | None = None
     now: float
 
     @property
@@ -273,6 +276,12 @@ def blocked(pod: Pod) -> tuple[Reason, str] | None:
     return None
 
 
+def _blocked(v: View) -> tuple[Reason, str] | None:
+    """What keeps the pod from starting, as its status or its events say."""
+    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
+    return blocked(v.pod) or (v.inspection.warning if v.inspection else None)
+
+
 def _started(pod: Pod) -> bool:
     sandbox = pod.container(names.CONTAINER_SANDBOX)
     return sandbox.running or sandbox.ended is not None
@@ -308,7 +317,7 @@ def overdue(v: View) -> Action | None:
     left = _startup_left(v)
     if left is None or left > 0:
         return None
-    reason, said = blocked(v.pod) or _last_blocked(v.job)
+    reason, said = _blocked(v) or _last_blocked(v.job)
     return ended(v, outcome.failure(v.job, reason, said, remove_pod=True))
 
 
@@ -327,22 +336,30 @@ def in_progress(v: View) -> Action | None:
     phase, reason, said, after = Phase.PENDING, Reason.POD_CREATED, "", PENDING_AFTER_SECONDS
     if _started(pod):
         phase, reason, after = Phase.RUNNING, Reason.EXECUTING, PROGRESS_AFTER_SECONDS
-    elif stuck := blocked(pod):
+    elif stuck := _blocked(v):
         (reason, said), after = stuck, PROGRESS_AFTER_SECONDS
     elif _syncing(pod):
         phase, reason, after = Phase.SYNCING, Reason.SYNCING, PROGRESS_AFTER_SECONDS
     next_check = _next_check(v)
     if age < after:
         return Wait(min(next_check, after - age))
-    if reason is Reason.POD_CREATED and v.job.status.get("reason") in BLOCKING:
-        return Wait(next_check)
+    if reason is Reason.POD_CREATED:
+        if v.inspection is None or v.now >= v.inspection.at + INSPECT_SECONDS:
+            return Inspect()
+        if v.job.status.get("reason") in BLOCKING:
+            return Wait(next_check)
     return _progress(v, phase, reason, said, next_check)
 
 
 def _next_check(v: View) -> float:
     """When something may be due that no event announces."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    due = [IDLE_CHECK_SECONDS, _startup_left(v), _deadline_left(v)]
+    waiting = v.inspection is not None and not _started(v.pod)
+    due = [
+        INSPECT_SECONDS if waiting else IDLE_CHECK_SECONDS,
+        _startup_left(v),
+        _deadline_left(v),
+    ]
     return max(0.1, min(seconds for seconds in due if seconds is not None))
 
 

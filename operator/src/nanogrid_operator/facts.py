@@ -165,6 +165,21 @@ def job_facts(body: Json) -> Job:
     )
 
 
+def warning_of(events: list[Json]) -> tuple[Reason, str] | None:
+    """Why a pod does not start, from its Warning events, or None.
+
+    The kubelet writes an event at once; the pod's status follows with its next sync, which may be
+    ten seconds later.
+    """
+    for event in reversed(events):
+        text = event.get("message", "")
+        if event.get("reason") == "Failed" and "pull" in text:
+            return Reason.IMAGE_PULL_FAILED, text
+        if event.get("reason") in ("FailedMount", "FailedCreatePodSandBox"):
+            return Reason.CONFIG_ERROR, text
+    return None
+
+
 def _attempt(data: Json) -> Attempt:
     return Attempt(
         number=data["number"],

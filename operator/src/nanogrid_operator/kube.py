@@ -70,10 +70,14 @@ class KubeApi:
         """Whether a collection can be listed; reads one object at most."""
         await self._call("GET", f"{path}?limit=1")
 
-    async def list(self, path: str, *, labels: str = "") -> tuple[list[Json], int]:
+    async def list(
+        self, path: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Json], int]:
         """All objects of a collection, and the list's resourceVersion."""
         items: list[Json] = []
         query: Json = {"limit": PAGE}
+        if fields:
+            query["fieldSelector"] = fields
         if labels:
             query["labelSelector"] = labels
         while True:

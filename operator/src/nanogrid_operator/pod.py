@@ -17,7 +17,6 @@ from nanogrid_operator.task import resources, task_for, task_json
 
 USER_ID = 65532
 PYTHON = ("python3", "-I", "-S")
-STOP_UPLOAD_SECONDS = 120  # at most, for outputs and report after the code was told to stop
 
 
 def pod_name(job_name: str, uid: str, attempt: int) -> str:
@@ -57,7 +56,7 @@ def build_pod(
         "activeDeadlineSeconds": deadline,
         # SIGTERM, the grace of the user's code, then what the agent needs to store and report.
         "terminationGracePeriodSeconds": int(task.termination_grace_seconds)
-        + min(timeouts.upload_seconds, STOP_UPLOAD_SECONDS)
+        + min(timeouts.upload_seconds, names.STOP_UPLOAD_SECONDS)
         + 10,
         "securityContext": {
             "runAsNonRoot": True,
@@ -152,7 +151,7 @@ def _metadata(job: ExecutionJob, attempt: int) -> dict[str, Any]:
 def _volumes(settings: Settings) -> list[dict[str, Any]]:
     return [
         {"name": "workspace", "emptyDir": {"sizeLimit": settings.workspace_size}},
-        {"name": "run", "emptyDir": {"sizeLimit": "64Mi"}},
+        {"name": "run", "emptyDir": {"sizeLimit": "96Mi"}},
         {"name": "tmp", "emptyDir": {"sizeLimit": settings.tmp_size}},
         {
             "name": "token",

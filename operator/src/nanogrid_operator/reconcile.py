@@ -15,7 +15,7 @@ from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
 from nanogrid_operator import actions, decide, jobstatus, outcome, retry
 from nanogrid_operator.events import Events
-from nanogrid_operator.facts import Job, Json, job_facts, pod_facts
+from nanogrid_operator.facts import Job, Json, job_facts, pod_facts, warning_of
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
 from nanogrid_operator.outcome import Delivery, Outcome
 from nanogrid_operator.pod import build_pod, pod_name
@@ -23,7 +23,7 @@ from nanogrid_operator.publish import Publisher
 from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings
-from nanogrid_operator.store import Store
+from nanogrid_operator.store import Inspection, Store
 from nanogrid_operator.task import base_memory_limit
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -86,17 +86,18 @@ class Reconciler:
             report=told[0] if told else None,
             reported_at=told[1] if told else None,
             rejection=self.store.rejection(uid, attempt),
+            inspection=self.store.inspection(uid, attempt),
             now=self.clock(),
         )
 
     async def _act(self, v: decide.View, action: actions.Action) -> None:
         match action:
-            case actions.Nothing():
-                pass
             case actions.Wait(seconds):
                 self.queue.add(v.job.uid, seconds)
             case actions.Create(attempt):
                 await self._create(v.job, attempt)
+            case actions.Inspect():
+                await self._inspect(v)
             case actions.Progress():
                 await self._progress(v, action)
             case actions.Stop(reason):
@@ -147,6 +148,15 @@ class Reconciler:
         self.store.put_pod(created)
         self._tell(job, Reason.POD_CREATED, f"Created pod {name}")
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
+
+    async def _inspect(self, v: decide.View) -> None:
+        assert v.pod is not None  # noqa: S101 decide inspects pods that are there
+        path = collection(CORE, "events", v.job.namespace)
+        of_pod = f"involvedObject.uid={v.pod.uid},type=Warning"
+        events, _ = await self.kube.list(path, fields=of_pod)
+        inspection = Inspection(warning_of(events), self.clock())
+        self.store.put_inspection(v.job.uid, v.job.attempt, inspection)
+        self.queue.add(v.job.uid)
 
     def _note_refusal(self, job: Job, attempt: int, message: str) -> None:
         self.store.put_rejection(job.uid, attempt, message, self.clock())

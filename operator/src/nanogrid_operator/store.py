@@ -8,6 +8,7 @@ started a second time.
 from typing import Any, NamedTuple
 
 from nanogrid import names, wire
+from nanogrid.reasons import Reason
 from nanogrid_operator.facts import attempt_number
 from nanogrid_operator.pod import pod_name
 
@@ -22,6 +23,13 @@ class Rejection(NamedTuple):
     message: str
     since: float
     last: float
+
+
+class Inspection(NamedTuple):
+    """What a pod's events said when they were last asked (epoch seconds)."""
+
+    warning: tuple[Reason, str] | None
+    at: float
 
 
 def job_of(pod: Json) -> str:
@@ -54,6 +62,7 @@ class Store:
         self._gone: dict[PodKey, Json] = {}  # the last that was seen of pods that vanished
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
+        self._inspections: dict[Attempt, Inspection] = {}
         self.primed = False  # whether a complete LIST was ever taken in
 
     def put_job(self, body: Json) -> str:
@@ -71,9 +80,11 @@ class Store:
         for pods in (self._pods, self._gone):
             for key in [k for k, pod in pods.items() if job_of(pod) == uid]:
                 del pods[key]
-        for attempt in [a for a in (*self._reports, *self._rejections) if a[0] == uid]:
+        known = (*self._reports, *self._rejections, *self._inspections)
+        for attempt in [a for a in known if a[0] == uid]:
             self._reports.pop(attempt, None)
             self._rejections.pop(attempt, None)
+            self._inspections.pop(attempt, None)
 
     def put_pod(self, body: Json) -> str:
         """Take in a sandbox pod; returns the uid of the job that it names."""
@@ -120,6 +131,14 @@ class Store:
         known = self._rejections.get((uid, attempt))
         since = known.since if known else now
         self._rejections[uid, attempt] = Rejection(message, since, now)
+
+    def put_inspection(self, uid: str, attempt: int, inspection: "Inspection") -> None:
+        """Remember what an attempt's pod's events said."""
+        self._inspections[uid, attempt] = inspection
+
+    def inspection(self, uid: str, attempt: int) -> "Inspection | None":
+        """What an attempt's pod's events said, if they were asked."""
+        return self._inspections.get((uid, attempt))
 
     def drop_reports(self, uid: str) -> None:
         """Forget the reports of a job whose attempt is over; the CR has them now."""

@@ -55,6 +55,9 @@ ENV_S3_REGION: Final = "AWS_REGION"
 # User code may not set these: they would reach, or look like, our own settings.
 RESERVED_ENV_PREFIXES: Final = ("NANOGRID_", "AWS_", "KUBERNETES_")
 
+# At most, for outputs and report after the code was told to stop; the pod's grace allows for it.
+STOP_UPLOAD_SECONDS: Final = 120
+
 # The results endpoint of the operator.
 RESULTS_AUDIENCE: Final = "nanogrid-results"
 RESULTS_PATH: Final = "/v1/results"

@@ -107,7 +107,7 @@ HELP: dict[Reason, Help] = {
     ),
     R.ENTRYPOINT_NOT_FOUND: Help(
         "The command, or main.py, does not exist in the sandbox.",
-        "Put main.py at the top level of the archive, or set spec.command.",
+        "Put main.py at the top level of the archive or into its only folder, or set spec.command.",
     ),
     R.INPUT_NOT_FOUND: Help(
         "An S3 key does not exist, or a prefix holds no (or too few) files; the code did not run.",
@@ -135,7 +135,7 @@ HELP: dict[Reason, Help] = {
     ),
     R.UNSAFE_PATH: Help(
         "An S3 key would be written outside its mountPath; the code did not run.",
-        "Rename keys that hold '..', '//' or control characters.",
+        "Rename keys that begin or end with '/', or hold '..', '//' or control characters.",
     ),
     R.STORAGE_UNAVAILABLE: Help(
         "S3 did not answer properly after 4 tries; the code did not run.",
@@ -152,7 +152,8 @@ HELP: dict[Reason, Help] = {
         "Remove the entry that the message names.",
     ),
     R.ARCHIVE_TOO_LARGE: Help(
-        "The ZIP unpacks to more files or bytes than allowed.", "Make it smaller; move data to S3."
+        "The ZIP unpacks to more files or bytes than allowed, or to over 200 times its size.",
+        "Make it smaller; move data to S3.",
     ),
     R.SYNC_FAILED: Help(
         "The sync container ended without saying why.", "kubectl logs POD -c sync-input"
@@ -178,7 +179,7 @@ HELP: dict[Reason, Help] = {
     R.NODE_LOST: Help("The pod's node stopped answering.", "Run again, or allow retries."),
     R.OUTPUT_UPLOAD_FAILED: Help(
         "The code ended, but not all of its output files could be stored.",
-        "Check S3; the exit code and stdout are kept in the result.",
+        "Check S3, or raise the cap that the message names; exit code and stdout are kept.",
     ),
     R.INVALID_SPEC: Help("The job's spec cannot be run as it is.", "Mend what the message names."),
     R.NAME_CONFLICT: Help(
