@@ -12,11 +12,11 @@ from typing import Any
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_operator.decide import View
 from nanogrid_operator.facts import Job, Pod, job_facts, pod_facts
 from nanogrid_operator.pod import pod_name
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Inspection, Rejection
+from nanogrid_operator.view import View
 
 Json = dict[str, Any]
 

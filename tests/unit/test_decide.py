@@ -26,11 +26,12 @@ from nanogrid_operator.actions import (
     Stop,
     Wait,
 )
-from nanogrid_operator.decide import View, decide, recovered
+from nanogrid_operator.decide import decide, recovered
 from nanogrid_operator.facts import Job, Pod, job_facts, pod_facts
 from nanogrid_operator.outcome import Delivery, Outcome, failure
 from nanogrid_operator.retry import MAX_ATTEMPTS
 from nanogrid_operator.store import Rejection, Store
+from nanogrid_operator.view import View
 from unit import strategies
 from unit.builders import (
     CREATED,

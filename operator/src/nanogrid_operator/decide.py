@@ -6,11 +6,9 @@ for its delivery and its time to live; an attempt that had a pod never gets a se
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
-from nanogrid.spec_run import Timeouts
 from nanogrid.status import Phase
 from nanogrid_operator import outcome, retry
 from nanogrid_operator.actions import (
@@ -27,49 +25,29 @@ from nanogrid_operator.actions import (
     Stop,
     Wait,
 )
-from nanogrid_operator.facts import Job, Pod
 from nanogrid_operator.outcome import Outcome
-from nanogrid_operator.store import Inspection, Rejection
+from nanogrid_operator.view import (
+    BLOCKING,
+    IDLE_CHECK_SECONDS,
+    INSPECT_SECONDS,
+    View,
+    blocked,
+    deadline_left,
+    last_blocked,
+    next_check,
+    started,
+    startup_left,
+    stop_wanted,
+    syncing,
+    timeouts,
+    why_stopped,
+)
 
-IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no event comes
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; short jobs save a write
 PENDING_AFTER_SECONDS = 4.0  # a pod that starts as pods do needs no write to say so
-INSPECT_SECONDS = 10.0  # between looks at the events of a pod that does not start
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
 STRANDED_SECONDS = 60.0  # after a deletion's grace, for the kubelet to confirm it
 RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
-
-BLOCKING = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR})
-PULL_REASONS = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-)
-CONFIG_REASONS = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """All that a decision may depend on. Pod, report and rejection are the present attempt's.
-
-    ``had_pod``: the attempt had a pod, whether or not it still does; ``gone`` is the last that was
-    seen of one that vanished.
-    """
-
-    job: Job
-    pod: Pod | None
-    gone: Pod | None
-    had_pod: bool
-    report: wire.Report | None
-    reported_at: float | None
-    rejection: Rejection | None
-    inspection: Inspection | None = None
-    now: float
-
-    @property
-    def known_pod(self) -> Pod | None:
-        """The attempt's pod as it is, or as it was last seen."""
-        return self.pod or self.gone
 
 
 def going(v: View) -> Action | None:
@@ -122,24 +100,8 @@ def reported(v: View) -> Action | None:
 def _told(v: View, report: wire.Report) -> Outcome:
     told = outcome.from_report(v.job, v.known_pod, report)
     if told.reason is Reason.TERMINATED:
-        told = outcome.because(told, _why_stopped(v), v.known_pod)
+        told = outcome.because(told, why_stopped(v), v.known_pod)
     return told
-
-
-def _why_stopped(v: View) -> Reason:
-    """Who stopped the pod: the user, the deadline, the node, or somebody else."""
-    wanted = _stop_wanted(v)
-    if wanted is not None:
-        return wanted
-    if v.job.status.get("reason") == Reason.STOPPING:
-        # Of all that stops a job only a suspension can be taken back before the pod has ended.
-        return Reason.SUSPENDED
-    pod = v.known_pod
-    if pod is not None and pod.disruption is not None:
-        return pod.disruption
-    if pod is not None and pod.reason == "DeadlineExceeded":
-        return Reason.DEADLINE_EXCEEDED
-    return Reason.TERMINATED
 
 
 def _incomplete(v: View, report: wire.Report) -> Action:
@@ -154,33 +116,9 @@ def _incomplete(v: View, report: wire.Report) -> Action:
     return Wait(max(0.1, KUBELET_GRACE_SECONDS - waited))
 
 
-def _active_since(v: View) -> float | None:
-    """When the job's deadline began: its first pod, or its first one after a suspension."""
-    since: float | None = None
-    for attempt in v.job.attempts:
-        since = None if attempt.reason == Reason.SUSPENDED else (since or attempt.started)
-    return since or (v.known_pod.created if v.known_pod else None)
-
-
-def _deadline_left(v: View) -> float | None:
-    assert v.job.model is not None  # noqa: S101 `invalid` answered otherwise
-    seconds, since = v.job.model.spec.active_deadline_seconds, _active_since(v)
-    return None if seconds is None or since is None else since + seconds - v.now
-
-
-def _stop_wanted(v: View) -> Reason | None:
-    assert v.job.model is not None  # noqa: S101 `invalid` answered otherwise
-    left = _deadline_left(v)
-    if v.job.model.spec.cancel:
-        return Reason.CANCELLED
-    if left is not None and left <= 0:
-        return Reason.DEADLINE_EXCEEDED
-    return Reason.SUSPENDED if v.job.model.spec.suspend else None
-
-
 def stopping(v: View) -> Action | None:
     """The job is to stop: cancelled, over its deadline, or suspended."""
-    wanted = _stop_wanted(v)
+    wanted = stop_wanted(v)
     if wanted is None:
         return None
     if v.pod is not None:
@@ -202,11 +140,11 @@ def never_started(v: View) -> Action | None:
         return None
     pause = retry.not_before(v.job) - v.now
     if pause > 0:
-        left = _deadline_left(v)
+        left = deadline_left(v)
         return Wait(pause if left is None else min(pause, left))
     if v.rejection is None:
         return Create(v.job.attempt)
-    if v.now - v.rejection.since >= _timeouts(v).startup_seconds:
+    if v.now - v.rejection.since >= timeouts(v).startup_seconds:
         return ended(v, outcome.failure(v.job, Reason.POD_REJECTED, v.rejection.message))
     pause = v.rejection.last + RECREATE_SECONDS - v.now
     if pause > 0:
@@ -263,70 +201,14 @@ def pod_failed(v: View) -> Action | None:
     return Recover(outcome.failure(v.job, reason, " ".join(s for s in said if s)))
 
 
-def blocked(pod: Pod) -> tuple[Reason, str] | None:
-    """What keeps a pod from starting, if anything does."""
-    if pod.unschedulable:
-        return Reason.UNSCHEDULABLE, pod.unschedulable
-    for name, container in pod.containers.items():
-        said = f"container {name}: {container.waiting_reason} {container.waiting_message}"
-        if container.waiting_reason in PULL_REASONS:
-            return Reason.IMAGE_PULL_FAILED, said
-        if container.waiting_reason in CONFIG_REASONS:
-            return Reason.CONFIG_ERROR, said
-    return None
-
-
-def _blocked(v: View) -> tuple[Reason, str] | None:
-    """What keeps the pod from starting, as its status or its events say."""
-    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    return blocked(v.pod) or (v.inspection.warning if v.inspection else None)
-
-
-def _started(pod: Pod) -> bool:
-    sandbox = pod.container(names.CONTAINER_SANDBOX)
-    return sandbox.running or sandbox.ended is not None
-
-
-def _syncing(pod: Pod) -> bool:
-    """Inputs are being copied, or are in place; the sandbox follows within a second."""
-    sync = pod.container(names.CONTAINER_SYNC)
-    return sync.running or sync.ended is not None
-
-
-def _timeouts(v: View) -> Timeouts:
-    assert v.job.model is not None  # noqa: S101 `invalid` answered otherwise
-    return v.job.model.spec.timeouts or Timeouts()
-
-
-def _startup_left(v: View) -> float | None:
-    """Seconds until the start is overdue; None while it is not the start that takes time.
-
-    Copying inputs has its own timeout, so the clock starts anew when they are in place.
-    """
-    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    sync = v.pod.container(names.CONTAINER_SYNC)
-    if _started(v.pod) or sync.running:
-        return None
-    since = max(v.pod.created, (sync.ended.at or 0.0) if sync.ended else 0.0)
-    return since + _timeouts(v).startup_seconds - v.now
-
-
 def overdue(v: View) -> Action | None:
     """The code did not start in time; time in which inputs are being copied does not count."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    left = _startup_left(v)
+    left = startup_left(v)
     if left is None or left > 0:
         return None
-    reason, said = _blocked(v) or _last_blocked(v.job)
+    reason, said = blocked(v) or last_blocked(v.job)
     return ended(v, outcome.failure(v.job, reason, said, remove_pod=True))
-
-
-def _last_blocked(job: Job) -> tuple[Reason, str]:
-    """What the status last said; between two pulls of an image the kubelet shows no reason."""
-    said = job.status.get("reason", "")
-    if said in BLOCKING:
-        return Reason(said), "the pod did not start in time"
-    return Reason.STARTUP_TIMEOUT, "the pod waited for its containers"
 
 
 def in_progress(v: View) -> Action | None:
@@ -334,33 +216,21 @@ def in_progress(v: View) -> Action | None:
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
     pod, age = v.pod, v.now - v.pod.created
     phase, reason, said, after = Phase.PENDING, Reason.POD_CREATED, "", PENDING_AFTER_SECONDS
-    if _started(pod):
+    if started(pod):
         phase, reason, after = Phase.RUNNING, Reason.EXECUTING, PROGRESS_AFTER_SECONDS
-    elif stuck := _blocked(v):
+    elif stuck := blocked(v):
         (reason, said), after = stuck, PROGRESS_AFTER_SECONDS
-    elif _syncing(pod):
+    elif syncing(pod):
         phase, reason, after = Phase.SYNCING, Reason.SYNCING, PROGRESS_AFTER_SECONDS
-    next_check = _next_check(v)
+    check = next_check(v)
     if age < after:
-        return Wait(min(next_check, after - age))
+        return Wait(min(check, after - age))
     if reason is Reason.POD_CREATED:
         if v.inspection is None or v.now >= v.inspection.at + INSPECT_SECONDS:
             return Inspect()
         if v.job.status.get("reason") in BLOCKING:
-            return Wait(next_check)
-    return _progress(v, phase, reason, said, next_check)
-
-
-def _next_check(v: View) -> float:
-    """When something may be due that no event announces."""
-    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    waiting = v.inspection is not None and not _started(v.pod)
-    due = [
-        INSPECT_SECONDS if waiting else IDLE_CHECK_SECONDS,
-        _startup_left(v),
-        _deadline_left(v),
-    ]
-    return max(0.1, min(seconds for seconds in due if seconds is not None))
+            return Wait(check)
+    return _progress(v, phase, reason, said, check)
 
 
 def _progress(v: View, phase: Phase, reason: Reason, said: str, seconds: float) -> Action:

@@ -25,6 +25,7 @@ from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Inspection, Store
 from nanogrid_operator.task import base_memory_limit
+from nanogrid_operator.view import View
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
@@ -73,12 +74,12 @@ class Reconciler:
             log.warning("job uid=%s: taking the agent's short copy: %s", job.uid, e)
             return None
 
-    def _view(self, job: Job) -> decide.View:
+    def _view(self, job: Job) -> View:
         uid, attempt = job.uid, job.attempt
         pod, gone = self.store.pod(uid, attempt), self.store.gone(uid, attempt)
         told = self.store.report(uid, attempt)
         named = job.status.get("podName") == pod_name(job.name, uid, attempt)
-        return decide.View(
+        return View(
             job=job,
             pod=pod_facts(pod) if pod else None,
             gone=pod_facts(gone) if gone else None,
@@ -90,7 +91,7 @@ class Reconciler:
             now=self.clock(),
         )
 
-    async def _act(self, v: decide.View, action: actions.Action) -> None:
+    async def _act(self, v: View, action: actions.Action) -> None:
         match action:
             case actions.Wait(seconds):
                 self.queue.add(v.job.uid, seconds)
@@ -149,7 +150,7 @@ class Reconciler:
         self._tell(job, Reason.POD_CREATED, f"Created pod {name}")
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
 
-    async def _inspect(self, v: decide.View) -> None:
+    async def _inspect(self, v: View) -> None:
         assert v.pod is not None  # noqa: S101 decide inspects pods that are there
         path = collection(CORE, "events", v.job.namespace)
         of_pod = f"involvedObject.uid={v.pod.uid},type=Warning"
@@ -162,7 +163,7 @@ class Reconciler:
         self.store.put_rejection(job.uid, attempt, message, self.clock())
         self.queue.add(job.uid)
 
-    async def _progress(self, v: decide.View, action: actions.Progress) -> None:
+    async def _progress(self, v: View, action: actions.Progress) -> None:
         status = jobstatus.progress_status(
             v.job, v.pod, action.phase, action.reason, action.message
         )
@@ -175,7 +176,7 @@ class Reconciler:
         self._tell(v.job, action.reason, action.message, bad=bad)
         self.queue.add(v.job.uid, action.seconds)
 
-    async def _stop(self, v: decide.View, reason: Reason) -> None:
+    async def _stop(self, v: View, reason: Reason) -> None:
         assert v.pod is not None  # noqa: S101 decide stops pods that are there
         path = collection(CORE, "pods", v.job.namespace)
         ending = await self.kube.delete(path, v.pod.name, v.pod.uid)
@@ -185,7 +186,7 @@ class Reconciler:
         phase = Phase(v.job.status.get("phase") or Phase.PENDING)
         await self._progress(v, actions.Progress(phase, Reason.STOPPING, text, 5.0))
 
-    async def _retry(self, v: decide.View, action: actions.Retry) -> None:
+    async def _retry(self, v: View, action: actions.Retry) -> None:
         status = jobstatus.retry_status(
             v.job, v.known_pod, action.outcome, action.counted, action.suspended, self.clock()
         )
@@ -195,7 +196,7 @@ class Reconciler:
         await self._remove_stuck(v, action.outcome)
         self.queue.add(v.job.uid)
 
-    async def _finish(self, v: decide.View, ended: Outcome) -> None:
+    async def _finish(self, v: View, ended: Outcome) -> None:
         job = v.job
         delivery = await self._publish_once(job, ended)
         status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
@@ -237,7 +238,7 @@ class Reconciler:
             # The CR and Redis have it; S3 being away must not keep a job from ending.
             log.warning("job uid=%s: the result is not in S3: %s", job.uid, e)
 
-    async def _remove_stuck(self, v: decide.View, ended: Outcome) -> None:
+    async def _remove_stuck(self, v: View, ended: Outcome) -> None:
         if ended.remove_pod and v.pod is not None:
             await self.kube.delete(collection(CORE, "pods", v.job.namespace), v.pod.name, v.pod.uid)
 
