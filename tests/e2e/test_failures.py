@@ -192,7 +192,7 @@ def test_missing_image_says_so_and_ends(namespace: Namespace) -> None:
     )
     status = namespace.finished("imageless")
     assert failed(status) == ("Failed", "ImagePullFailed", "FAILED")
-    assert "nanogrid.invalid/none:1" in status["message"]
+    assert "127.0.0.1:9/none:1" in status["message"]
 
 
 def test_quota_refusal_is_shown_in_the_api_servers_words(namespace: Namespace) -> None:

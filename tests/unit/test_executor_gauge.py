@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nanogrid_executor import gauge, measure
-from nanogrid_executor.gauge import Gauge
+from nanogrid_executor.gauge import FEW_SAMPLES, Gauge
 from nanogrid_executor.measure import Memory
 
 MEGABYTE = 1 << 20
@@ -71,8 +71,15 @@ def test_a_spike_between_samples_is_seen_by_the_kernel(box: Box) -> None:
 
 def test_a_maximum_that_is_our_own_says_nothing(box: Box) -> None:
     watched = Gauge()
-    watched._most = MEGABYTE
+    watched._most, watched._samples = MEGABYTE, FEW_SAMPLES + 1
     assert watched.peak(watched._own_rss, watched.after()) == MEGABYTE
+    watched.close()
+
+
+def test_of_a_program_too_short_to_look_at_it_is_the_best_there_is(box: Box) -> None:
+    watched = Gauge()
+    watched._most, watched._samples = 8192, FEW_SAMPLES
+    assert watched.peak(9 * MEGABYTE, Memory("cgroup-v2", 10**10, 0)) == 9 * MEGABYTE
     watched.close()
 
 

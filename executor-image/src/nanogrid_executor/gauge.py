@@ -18,7 +18,8 @@ from typing import Final
 
 from nanogrid_executor import measure
 
-FIRST_SECONDS: Final = 0.01
+FIRST_SECONDS: Final = 0.002
+FEW_SAMPLES: Final = 3  # as many as fit into the start of an interpreter
 LONGEST_SECONDS: Final = 0.1
 GROWTH: Final = 1.5
 PAGE_BYTES: Final = resource.getpagesize()
@@ -39,6 +40,7 @@ class Gauge:
             self._stat = os.open(f"{self._cgroup.memory}/memory.stat", os.O_RDONLY | os.O_CLOEXEC)
         self._idle = self._resident()
         self._most = 0
+        self._samples = 0
         self._mapped = 0
         self._interval = FIRST_SECONDS
         self._next = time.monotonic() + FIRST_SECONDS
@@ -54,6 +56,7 @@ class Gauge:
             return
         self._interval = min(self._interval * GROWTH, LONGEST_SECONDS)
         self._next = now + self._interval
+        self._samples += 1
         self._most = max(self._most, self._resident() - self._idle)
         self._mapped = max(self._mapped, _mapped(pid))
 
@@ -73,8 +76,11 @@ class Gauge:
         if after.peak is not None and measure.oom_killed(self.before, after):
             return after.peak  # by then all page cache is gone: it is the limit
         # Before its exec the process was a copy of us, and the kernel counts that: a maximum that
-        # is no larger than our own says nothing.
-        own = max_rss - self._mapped if max_rss > self._own_rss else 0
+        # is no larger than our own says nothing, unless there is hardly anything else to go by.
+        telling = max_rss > self._own_rss
+        own = max_rss - self._mapped if telling else 0
+        if not telling and self._samples <= FEW_SAMPLES:
+            own = max_rss
         peak = max(self._most, own) or max_rss
         return peak if after.peak is None else min(peak, after.peak)
 
