@@ -29,8 +29,6 @@ from nanogrid_executor.recording import Recording
 # startup timeout ends the pod long before.
 LAUNCHER_SECONDS: Final = 3600.0
 ACCEPT_INTERVAL: Final = 0.5
-# Outputs of code that was told to stop: the operator gives the pod this much and 10 s more.
-STOP_UPLOAD_SECONDS: Final = 120.0
 # Containers of a pod are told to stop one by one: our SIGTERM may come after the launcher's end.
 STOP_WAIT_SECONDS: Final = 0.5
 
@@ -61,7 +59,7 @@ class Agent:
         if self.sandbox is not None:
             self.sandbox.cancel()
         if self.upload is not None:
-            self.upload.shorten(STOP_UPLOAD_SECONDS)
+            self.upload.shorten(names.STOP_UPLOAD_SECONDS)
 
     def run(self, listener: socket.socket) -> None:
         """Run the code and hand over the report."""
@@ -148,7 +146,7 @@ class Agent:
         """Store outputs and streams; the report that tells of them."""
         self.upload = Deadline(self.task.upload_timeout_seconds)
         if self.stopping:
-            self.upload.shorten(STOP_UPLOAD_SECONDS)
+            self.upload.shorten(names.STOP_UPLOAD_SECONDS)
         # Should this process not live to report, the kubelet still has the end of the code.
         cut_off = results.Stored(failed=["the agent ended while it stored them"])
         self.paths.write_termination(results.to_termination(self._build(execution, cut_off)))
