@@ -167,18 +167,10 @@ def _ever_shorter(report: wire.Report) -> Iterator[wire.Report]:
 
 def _blank(task: wire.Task, verdict: Verdict, message: str) -> wire.Result:
     """A result without anything that an execution adds."""
-    return wire.Result(
+    return wire.blank_result(
         request_id=task.request_id,
         function_id=task.function_id,
         status=verdict.status,
-        exit_code=None,
-        stdout="",
-        stderr="",
-        duration_millis=0,
-        peak_memory_bytes=None,
-        peak_memory_mb=None,
-        optimization_tip="",
-        output_files=[],
         reason=verdict.reason.value,
         job=wire.JobRef(namespace=task.namespace, name=task.job, uid=task.uid),
         attempt=task.attempt,

@@ -44,18 +44,10 @@ def failure(job: Job, reason: Reason, detail: str = "", *, remove_pod: bool = Fa
     """The outcome of a job whose code did not run, or whose pod cannot tell."""
     message = sentence(reason, detail)[:MESSAGE_CAP]
     spec = job.model.spec if job.model else None
-    result = wire.Result(
+    result = wire.blank_result(
         request_id=job.request_id,
         function_id=spec.function_id if spec else None,
         status=wire.STATUS_FAILED,
-        exit_code=None,
-        stdout="",
-        stderr="",
-        duration_millis=0,
-        peak_memory_bytes=None,
-        peak_memory_mb=None,
-        optimization_tip="",
-        output_files=[],
         reason=reason.value,
         job=wire.JobRef(namespace=job.namespace, name=job.name, uid=job.uid),
         attempt=job.attempt,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from nanogrid import names
 from nanogrid_operator.quantity import quantity
 
 
@@ -27,7 +28,9 @@ class Settings:
         "NANOGRID_IMAGE_PULL_POLICY", "IfNotPresent", "for all containers"
     )
     results_url: str = _env("NANOGRID_RESULTS_URL", "", "where agents POST results")
-    port: int = _env("NANOGRID_PORT", 8080, "port of the results endpoint and the probes")
+    port: int = _env(
+        "NANOGRID_PORT", names.RESULTS_PORT, "port of the results endpoint and the probes"
+    )
     watch_namespaces: str = _env("NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty is all")
 
     s3_endpoint: str = _env("NANOGRID_S3_ENDPOINT", "", "URL of the S3 server; empty is AWS")

@@ -215,6 +215,36 @@ class Result:
     schema_version: int = SCHEMA_VERSION
 
 
+def blank_result(
+    *,
+    request_id: str,
+    function_id: str | None,
+    status: str,
+    reason: str,
+    job: JobRef,
+    attempt: int,
+    message: str,
+) -> Result:
+    """A result without anything that an execution adds: the code has not run, or not told yet."""
+    return Result(
+        request_id=request_id,
+        function_id=function_id,
+        status=status,
+        exit_code=None,
+        stdout="",
+        stderr="",
+        duration_millis=0,
+        peak_memory_bytes=None,
+        peak_memory_mb=None,
+        optimization_tip="",
+        output_files=[],
+        reason=reason,
+        job=job,
+        attempt=attempt,
+        message=message,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What the agent POSTs: the result, and what the operator needs beside it.
