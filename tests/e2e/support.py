@@ -42,14 +42,23 @@ def kubectl_json(*words: str) -> Json:
 
 
 def eventually(what: str, check: Callable[[], Any], timeout: float = 30) -> Any:
-    """Ask until the check gives something true; say what was awaited if it never does."""
+    """Ask until the check gives something true; say what was awaited if it never does.
+
+    A refusal by kubectl counts as "not yet": the kubelet, for one, shows a container as waiting
+    for a moment after its code has run.
+    """
     deadline = time.monotonic() + timeout
+    refusal: KubectlError | None = None
     while True:
-        found = check()
+        try:
+            found = check()
+            refusal = None
+        except KubectlError as error:
+            found, refusal = None, error
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what}")
+            raise AssertionError(f"not within {timeout} s: {what}") from refusal
         time.sleep(0.1)
 
 
