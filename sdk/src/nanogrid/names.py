@@ -5,6 +5,9 @@ attempt, an *execution* one run of code in it, a *result* what came out, a *deli
 others.
 """
 
+import base64
+import hashlib
+import hmac
 from typing import Final
 
 GROUP: Final = "nanogrid.io"
@@ -20,6 +23,9 @@ CATEGORY: Final = "nanogrid"
 LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_MODE: Final = f"{GROUP}/mode"
+MODE_BATCH: Final = "Batch"
+MODE_SESSION: Final = "Session"
 MANAGED_BY: Final = "nanogrid-operator"
 ANNOTATION_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 # The EKS identity webhook injects the role into all containers but those named here.
@@ -44,6 +50,8 @@ LAUNCHER_DIR: Final = "/opt/nanogrid/launcher"  # in the executor image
 INSTALLED_LAUNCHER_DIR: Final = f"{RUN_DIR}/launcher"  # put there for other images
 TOKEN_DIR: Final = "/var/run/secrets/nanogrid"  # noqa: S105 a path
 TOKEN_FILE: Final = f"{TOKEN_DIR}/token"
+SESSION_TOKEN_DIR: Final = "/var/run/secrets/nanogrid-session"  # noqa: S105 a path
+SESSION_TOKEN_FILE: Final = f"{SESSION_TOKEN_DIR}/token"
 TERMINATION_FILE: Final = "/dev/termination-log"
 ENTRYPOINT: Final = "main.py"
 
@@ -61,7 +69,11 @@ STOP_UPLOAD_SECONDS: Final = 120
 # The results endpoint of the operator.
 RESULTS_AUDIENCE: Final = "nanogrid-results"
 RESULTS_PATH: Final = "/v1/results"
+SESSIONS_PATH: Final = "/v1/sessions"  # how a session tells of its activity
 RESULTS_PORT: Final = 8080
+
+# A session's HTTP API, served by its agent; a port that user code is unlikely to want.
+SESSION_PORT: Final = 9080
 
 # Redis: one key, one channel and one stream entry per result.
 REDIS_STREAM: Final = "results"
@@ -86,6 +98,42 @@ def manifest_object(request_id: str) -> str:
 def stream_object(request_id: str, stream: str) -> str:
     """The key of one request's full stdout or stderr."""
     return f"results/{request_id}/{stream}.txt"
+
+
+def session_prefix(request_id: str) -> str:
+    """The prefix, ending in a slash, below which a session keeps everything of its own."""
+    return f"sessions/{request_id}/"
+
+
+# Folders below a session's prefix.
+SESSION_INPUT: Final = "input/"  # put there by the caller
+SESSION_DATA: Final = "data/"  # files sent through the API
+SESSION_DEBUG: Final = "debug/"  # one record per execution
+SESSION_ARTIFACTS: Final = "artifacts/"  # what the session leaves
+SESSION_ARTIFACTS_DIR: Final = "artifacts"  # the same, in the workspace
+
+
+def execution_object(request_id: str, number: int) -> str:
+    """The key of one execution's record."""
+    return f"{session_prefix(request_id)}{SESSION_DEBUG}execution_{number}.json"
+
+
+def session_secret(job_name: str) -> str:
+    """The Secret with a session's bearer token under the key ``token``."""
+    return f"{job_name}-session"
+
+
+def session_token(key: bytes, uid: str) -> str:
+    """A session's bearer token.
+
+    Whoever has the key (operator, router) knows the token of every session without storing any.
+
+    Args:
+        key: the installation's secret key.
+        uid: the job's uid.
+    """
+    digest = hmac.new(key, f"session:{uid}".encode(), hashlib.sha256).digest()
+    return "ngs_" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 # Below this, in the outputs' prefix, go the files of a run that failed.

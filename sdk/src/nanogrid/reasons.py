@@ -52,6 +52,28 @@ class Reason(StrEnum):
     PREEMPTED = "Preempted"
     NODE_LOST = "NodeLost"
 
+    # A session's own ends, and what its API answers.
+    IDLE_TIMEOUT = "IdleTimeout"
+    LIFETIME_EXCEEDED = "LifetimeExceeded"
+    EXECUTION_LIMIT = "ExecutionLimit"
+    SESSION_ENDED = "SessionEnded"
+    SESSION_READY = "SessionReady"
+    INITIALIZING = "Initializing"
+    SANDBOX_RESTARTED = "SandboxRestarted"
+    CONTEXT_LOST = "ContextLost"
+    EXECUTION_RUNNING = "ExecutionRunning"
+    EXECUTION_INTERRUPTED = "ExecutionInterrupted"
+    EXECUTION_NOT_FOUND = "ExecutionNotFound"
+    FILE_NOT_FOUND = "FileNotFound"
+    FILE_TOO_LARGE = "FileTooLarge"
+    QUEUE_FULL = "QueueFull"
+    BAD_REQUEST = "BadRequest"
+    UNAUTHORIZED = "Unauthorized"
+    WRONG_SESSION = "WrongSession"
+    PREFIX_NOT_ALLOWED = "PrefixNotAllowed"
+    SESSION_NOT_FOUND = "SessionNotFound"
+    SESSION_UNREACHABLE = "SessionUnreachable"
+
     # The pod.
     INVALID_SPEC = "InvalidSpec"
     NAME_CONFLICT = "NameConflict"
@@ -180,6 +202,79 @@ HELP: dict[Reason, Help] = {
     R.OUTPUT_UPLOAD_FAILED: Help(
         "The code ended, but not all of its output files could be stored.",
         "Check S3, or raise the cap that the message names; exit code and stdout are kept.",
+    ),
+    R.IDLE_TIMEOUT: Help(
+        "The session had nothing to do for session.idleTimeoutSeconds and ended.",
+        "Create a new session, or raise the timeout; artifacts and records are in S3.",
+    ),
+    R.LIFETIME_EXCEEDED: Help(
+        "The session reached session.maxLifetimeSeconds and ended.",
+        "Create a new session, or raise the limit; artifacts and records are in S3.",
+    ),
+    R.EXECUTION_LIMIT: Help(
+        "The session ran session.maxExecutions executions and ended.",
+        "Create a new session, or raise the limit; artifacts and records are in S3.",
+    ),
+    R.SESSION_ENDED: Help(
+        "A client asked the session to end.", "Nothing to do; artifacts and records are in S3."
+    ),
+    R.SESSION_READY: Help("The session takes requests.", "Nothing to do."),
+    R.INITIALIZING: Help(
+        "The session copies its inputs, or waits for its sandbox.",
+        "Ask again after the seconds in Retry-After.",
+    ),
+    R.SANDBOX_RESTARTED: Help(
+        "The session's sandbox container ended and was started anew; its contexts are gone, its "
+        "files are not.",
+        "Run again what built up the context's variables; out of memory is the usual cause.",
+    ),
+    R.CONTEXT_LOST: Help(
+        "The process of a context ended (crash, out of memory, or it was removed).",
+        "The next execution with that name starts a new one without the old variables.",
+    ),
+    R.EXECUTION_RUNNING: Help(
+        "Another execution runs and session.concurrencyPolicy is Reject.",
+        "Wait for it, interrupt it with DELETE /executions/N, or use the policy Serial.",
+    ),
+    R.EXECUTION_INTERRUPTED: Help(
+        "A client interrupted the execution.", "Nothing to do; run it again if it was a mistake."
+    ),
+    R.EXECUTION_NOT_FOUND: Help(
+        "The session has no execution of that number.", "List them with GET /executions."
+    ),
+    R.FILE_NOT_FOUND: Help(
+        "The workspace has no such file.", "List the files with GET /files; paths begin at /app."
+    ),
+    R.FILE_TOO_LARGE: Help(
+        "The file is larger than the API takes.", "Put it into S3 and use /file-sync."
+    ),
+    R.QUEUE_FULL: Help(
+        "Too many requests wait for their turn.", "Try again after the seconds in Retry-After."
+    ),
+    R.BAD_REQUEST: Help(
+        "The request cannot be understood; the message names the field.",
+        "Correct it; /openapi.json describes every request.",
+    ),
+    R.UNAUTHORIZED: Help(
+        "The request has no valid token.",
+        "Send the session's token as Authorization: Bearer; it is in the Secret that "
+        "status.session.tokenSecretName names.",
+    ),
+    R.WRONG_SESSION: Help(
+        "The request names another session than the one it reached.",
+        "Check the session id, and drop cookies of older sessions.",
+    ),
+    R.PREFIX_NOT_ALLOWED: Help(
+        "The bucket or prefix is not one of this session's own.",
+        "Use the session's prefix, or name the source in spec.inputs.",
+    ),
+    R.SESSION_NOT_FOUND: Help(
+        "There is no session of that namespace and name.",
+        "Check both with kubectl get executionjobs --all-namespaces.",
+    ),
+    R.SESSION_UNREACHABLE: Help(
+        "The session's pod does not answer.",
+        "Try again after the seconds in Retry-After; see the job's status for its pod.",
     ),
     R.INVALID_SPEC: Help("The job's spec cannot be run as it is.", "Mend what the message names."),
     R.NAME_CONFLICT: Help(

@@ -83,6 +83,17 @@ class OutputRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRules:
+    """How a session lives and ends; times in seconds."""
+
+    idle_timeout_seconds: float
+    max_lifetime_seconds: float
+    execution_timeout_seconds: float
+    max_executions: int = 0  # 0: no limit
+    concurrency_policy: str = "Serial"  # Serial | Reject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """Everything a pod's trusted containers need to know of one attempt at a job."""
 
@@ -106,6 +117,7 @@ class Task:
     input_sync_timeout_seconds: float = 300.0
     upload_timeout_seconds: float = 300.0
     log_cap_bytes: int = 10 << 20  # of each stream's full text in S3; 0 stores none
+    session: SessionRules | None = None  # None: a batch job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +269,22 @@ class Report:
     result: Result
     inputs: InputReport | None = None
     final: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """What a session's agent POSTs while it lives; the newest one supersedes all before it.
+
+    ``last_activity_millis`` is an age, not a time of day, so that clocks need not agree.
+    """
+
+    uid: str
+    attempt: int
+    ready: bool
+    executions: int
+    running: int | None
+    last_activity_millis: int
+    restarts: int = 0
 
 
 def to_dict(value: Any) -> Any:
