@@ -34,7 +34,8 @@ class ExecutionEnd:
 
     ``exit_code`` is 0 or 1 for code in a context (1: an exception, whose traceback is in stderr),
     128 + signal for a signal, None when the sandbox went away under it. Peak memory and CPU time
-    are of this execution alone. ``error`` says why the code could not be started.
+    are of this execution alone. ``error`` says why the code could not be started. ``context_new``
+    says that its context began with it: variables of earlier executions were not there.
     """
 
     exit_code: int | None
@@ -44,6 +45,7 @@ class ExecutionEnd:
     oom_killed: bool = False
     sandbox_lost: bool = False
     context_lost: bool = False
+    context_new: bool = False
     duration_millis: int = 0
     cpu_millis: int | None = None
     peak_memory_bytes: int | None = None
