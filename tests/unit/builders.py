@@ -147,6 +147,7 @@ def a_pod_body(
     reason: str = "",
     message: str = "",
     deleting: bool = False,
+    ready: bool = False,
     unschedulable: str = "",
     disrupted: str = "",
     memory: str = "256Mi",
@@ -176,6 +177,8 @@ def a_pod_body(
     first = {"check-runtime": check, "sync-input": sync}
     containers = {"agent": agent, "sandbox": sandbox}
     status: Json = {"phase": phase, "conditions": [scheduled]}
+    if ready:
+        status["conditions"].append({"type": "Ready", "status": "True"})
     if disrupted:
         target = {"type": "DisruptionTarget", "status": "True", "reason": disrupted}
         status["conditions"].append(target)

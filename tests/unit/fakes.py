@@ -13,13 +13,14 @@ from typing import Any
 
 from nanogrid import wire
 from nanogrid_operator.events import Events
-from nanogrid_operator.jobstatus import timestamp
+from nanogrid_operator.facts import timestamp
 from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError
 from nanogrid_operator.outcome import Delivery
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Store
 from nanogrid_operator.workers import Workers
 from nanogrid_operator.workqueue import CAP_SECONDS, WorkQueue
@@ -111,7 +112,7 @@ class FakeKube(KubeApi):
         self.writes.append(f"PATCH {path}/{name}/status")
         return self._patch("PATCH", f"{path}/{name}", body)
 
-    async def delete(self, path: str, name: str, uid: str) -> Json | None:
+    async def delete(self, path: str, name: str, uid: str | None = None) -> Json | None:
         """As the API server: a pod ends in its own time, and is answered as it is meanwhile."""
         self.writes.append(f"DELETE {path}/{name} {uid}")
         found = self.objects.pop(f"{path}/{name}", None)
@@ -222,14 +223,17 @@ class EagerQueue(WorkQueue):
 class World:
     """One job in a cluster, and the operator's view of it."""
 
-    def __init__(self, **job: Any) -> None:
-        self.settings = some_settings(watch_namespaces="team-a", s3_secret="")
+    def __init__(
+        self, settings: Settings | None = None, body: Json | None = None, **job: Any
+    ) -> None:
+        self.settings = settings or some_settings(watch_namespaces="team-a", s3_secret="")
         self.kube, self.redis, self.s3 = FakeKube(), FakePublisher(), FakeResults()
         self.now = CREATED + 1
         self.kube.clock = lambda: self.now
         self.start()
-        self.kube.put(JOBS, a_job_body(**job))
-        self.store.put_job(a_job_body(**job))
+        body = body or a_job_body(**job)
+        self.kube.put(JOBS, body)
+        self.store.put_job(copy.deepcopy(body))
 
     def start(self) -> None:
         """An operator that knows nothing yet."""

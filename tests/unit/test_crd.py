@@ -165,6 +165,7 @@ def test_the_api_server_checks_what_a_schema_alone_cannot() -> None:
         ".spec.outputs.include[]",
         ".spec.outputs.path",
         ".spec.outputs.s3.prefix",
+        ".spec.session",
     }
 
 
@@ -175,7 +176,7 @@ SPEC_RULES = {r["rule"]: r["message"] for r in SPEC["x-kubernetes-validations"]}
 def unchanged(field: str) -> str:
     """The rule that keeps a field as it was created."""
     same = f"self.{field} == oldSelf.{field}"
-    if field in SPEC["required"]:
+    if field in SPEC.get("required", []):
         return same
     return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {same})"
 
@@ -191,6 +192,11 @@ def test_the_spec_has_no_rules_but_these() -> None:
     others = set(SPEC_RULES) - {unchanged(field) for field in SPEC["properties"]}
 
     assert others == {
+        "self.mode == 'Session' || has(self.code)",
+        "self.mode == 'Session' || !has(self.session)",
+        "self.mode == 'Batch' || !(has(self.command) || has(self.args) || has(self.stdin) "
+        "|| has(self.failurePolicy) || (has(self.backoffLimit) && self.backoffLimit > 0) "
+        "|| (has(self.suspend) && self.suspend))",
         "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
         "!has(self.activeDeadlineSeconds) || !has(self.timeouts) || "
         "!has(self.timeouts.executionSeconds) || "

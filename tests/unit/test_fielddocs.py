@@ -90,7 +90,7 @@ def test_tables_have_no_broken_line() -> None:
     ("section", "field", "cells"),
     [
         ("ExecutionJob", "spec", ["[object](#spec)", "**required**", ""]),
-        ("spec", "mode", ["string", "`Batch`", "`Batch`"]),
+        ("spec", "mode", ["string", "`Batch`", "`Batch` `Session`"]),
         ("spec", "backoffLimit", ["integer", "0", "0 to 10"]),
         ("spec", "inputs", ["list of [object](#specinputs)", "", "at most 16 items"]),
         ("spec", "command", ["list of string", "",

@@ -78,9 +78,11 @@ def test_a_spec_is_accepted(fields: Json) -> None:
 @pytest.mark.parametrize(
     ("fields", "where"),
     [
-        ({"code": None}, "code"),
         ({"later": 1}, "later"),
-        ({"mode": "Session"}, "mode"),
+        ({"mode": "Dance"}, "mode"),
+        ({"session": {"expose": "NodePort"}}, "session.expose"),
+        ({"session": {"idleTimeoutSeconds": 4}}, "session.idleTimeoutSeconds"),
+        ({"session": {"maxExecutions": 0}}, "session.maxExecutions"),
         ({"requestId": ""}, "requestId"),
         ({"requestId": "-a"}, "requestId"),
         ({"requestId": "a-"}, "requestId"),

@@ -6,6 +6,7 @@ for its delivery and its time to live; an attempt that had a pod never gets a se
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
@@ -31,8 +32,10 @@ from nanogrid_operator.view import (
     IDLE_CHECK_SECONDS,
     INSPECT_SECONDS,
     View,
+    agent_ended,
     blocked,
     deadline_left,
+    is_session,
     last_blocked,
     next_check,
     started,
@@ -79,6 +82,9 @@ def ended(v: View, result: Outcome) -> Action:
     """An attempt has ended: with the job, or followed by another attempt."""
     if result.reason == Reason.SUSPENDED:
         return Retry(result, counted=False, suspended=True)
+    if is_session(v):
+        # Its containers are restarted by the kubelet, so the pod does not end by itself.
+        return Finish(replace(result, remove_pod=result.remove_pod or not result.succeeded))
     pod = v.known_pod
     again = retry.verdict(v.job, result.result, pod.memory_limit_bytes if pod else None)
     return Retry(result, again.counted) if again else Finish(result)
@@ -122,7 +128,7 @@ def stopping(v: View) -> Action | None:
     if wanted is None:
         return None
     if v.pod is not None:
-        over = v.pod.over or v.pod.container(names.CONTAINER_AGENT).ended is not None
+        over = v.pod.over or agent_ended(v) is not None
         if not over:
             if not v.pod.deleting:
                 return Stop(wanted)
@@ -176,12 +182,12 @@ def init_failed(v: View) -> Action | None:
     """An init container names its reason; the user's code never ran."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
     for name in names.RUNTIME_CONTAINERS:
-        checked = v.pod.container(name).ended
-        if checked is not None and checked.exit_code != 0:
+        checked = v.pod.container(name).failed
+        if checked is not None:
             said = f"{checked.reason} (exit code {checked.exit_code}): {checked.message}"
             return ended(v, outcome.failure(v.job, Reason.RUNTIME_INVALID, said))
-    synced = v.pod.container(names.CONTAINER_SYNC).ended
-    if synced is None or synced.exit_code == 0:
+    synced = v.pod.container(names.CONTAINER_SYNC).failed
+    if synced is None:
         return None
     return ended(v, outcome.sync_failure(v.job, synced))
 
@@ -189,7 +195,7 @@ def init_failed(v: View) -> Action | None:
 def pod_failed(v: View) -> Action | None:
     """The pod, or its agent, ended without telling a result."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
-    agent = v.pod.container(names.CONTAINER_AGENT).ended
+    agent = agent_ended(v)
     if agent is None and not v.pod.over:
         return None
     known = {"Evicted": Reason.EVICTED, "DeadlineExceeded": Reason.DEADLINE_EXCEEDED}
@@ -223,6 +229,8 @@ def in_progress(v: View) -> Action | None:
     elif syncing(pod):
         phase, reason, after = Phase.SYNCING, Reason.SYNCING, PROGRESS_AFTER_SECONDS
     check = next_check(v)
+    if is_session(v) and started(pod):
+        return _session_progress(v, check)
     if age < after:
         return Wait(min(check, after - age))
     if reason is Reason.POD_CREATED:
@@ -239,6 +247,14 @@ def _progress(v: View, phase: Phase, reason: Reason, said: str, seconds: float) 
     if (status.get("phase"), status.get("reason")) == (phase.value, reason.value):
         return Wait(seconds)
     return Progress(phase, reason, sentence(reason, said)[: outcome.MESSAGE_CAP], seconds)
+
+
+def _session_progress(v: View, check: float) -> Action:
+    """Follow a session: its readiness at once, its counts at a bounded rate."""
+    check = min(check, v.session_check)
+    if v.session_due:
+        return Progress(Phase.RUNNING, Reason.EXECUTING, sentence(Reason.EXECUTING), check)
+    return Wait(check)
 
 
 def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:

@@ -10,8 +10,7 @@ import uuid
 
 from nanogrid import names
 from nanogrid.reasons import Reason
-from nanogrid_operator.facts import Job, Json
-from nanogrid_operator.jobstatus import timestamp
+from nanogrid_operator.facts import Job, Json, timestamp
 from nanogrid_operator.kube import CORE, KubeApi, KubeError, collection
 
 log = logging.getLogger("nanogrid.events")

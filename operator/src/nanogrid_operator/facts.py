@@ -1,7 +1,7 @@
 """From Kubernetes JSON to the few facts that decisions need. Pure."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +13,23 @@ from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
 
 Json = dict[str, Any]
+
+
+def timestamp(now: float) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def owner_reference(job_name: str, uid: str) -> Json:
+    """What makes an object a job's own: it goes when the job goes."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": job_name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
 
 
 def seconds(timestamp: str | None) -> float | None:
@@ -45,12 +62,20 @@ DISRUPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container's state: at most one of the three is set."""
+    """One container's state: at most one of running, waiting and ended is set."""
 
     running: bool = False
     waiting_reason: str = ""
     waiting_message: str = ""
     ended: Ended | None = None
+    last: Ended | None = None  # how it ended before the kubelet started it anew
+    restarts: int = 0
+
+    @property
+    def failed(self) -> Ended | None:
+        """How it failed, now or before the kubelet started it anew; None when it did not."""
+        ended = self.ended or self.last
+        return ended if ended is not None and ended.exit_code != 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +91,7 @@ class Pod:
     reason: str = ""
     message: str = ""
     deleting: bool = False
+    ready: bool = False
     gone_by: float | None = None  # when a deletion's grace is over, in seconds since the epoch
     unschedulable: str = ""
     disruption: Reason | None = None
@@ -215,13 +241,14 @@ def pod_facts(body: Json) -> Pod:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         deleting=bool(meta.get("deletionTimestamp")),
+        ready=conditions.get("Ready", {}).get("status") == "True",
         gone_by=seconds(meta.get("deletionTimestamp")),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         disruption=DISRUPTIONS.get(disrupted.get("reason", ""), Reason.EVICTED)
         if disrupted.get("status") == "True"
         else None,
         memory_limit_bytes=_memory_limit(body),
-        containers={c["name"]: _container(c.get("state") or {}) for c in reported},
+        containers={c["name"]: _container(c) for c in reported},
     )
 
 
@@ -233,19 +260,25 @@ def _memory_limit(body: Json) -> int | None:
     return None
 
 
-def _container(state: Json) -> Container:
-    if "terminated" in state:
-        t = state["terminated"]
-        ended = Ended(
-            t.get("exitCode", -1),
-            t.get("reason", ""),
-            t.get("message", ""),
-            seconds(t.get("finishedAt")),
-        )
-        return Container(ended=ended)
-    if "running" in state:
-        return Container(running=True)
+def _container(status: Json) -> Container:
+    state = status.get("state") or {}
+    last = (status.get("lastState") or {}).get("terminated")
     waiting = state.get("waiting") or {}
+    ended = state.get("terminated")
     return Container(
-        waiting_reason=waiting.get("reason", ""), waiting_message=waiting.get("message", "")
+        running="running" in state,
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        ended=_ended(ended) if ended else None,
+        last=_ended(last) if last else None,
+        restarts=status.get("restartCount", 0),
+    )
+
+
+def _ended(terminated: Json) -> Ended:
+    return Ended(
+        terminated.get("exitCode", -1),
+        terminated.get("reason", ""),
+        terminated.get("message", ""),
+        seconds(terminated.get("finishedAt")),
     )

@@ -5,12 +5,11 @@ etcd stores: a status never has more than 64 KiB, whatever a program prints.
 """
 
 import json
-from datetime import UTC, datetime
 
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
-from nanogrid_operator.facts import Job, Json, Pod
+from nanogrid_operator.facts import Job, Json, Pod, timestamp
 from nanogrid_operator.outcome import Delivery, Outcome
 
 STREAM_CAP_BYTES = 12 * 1024  # of stdout and of stderr each
@@ -50,11 +49,6 @@ def first(items: list[Json], cap: int) -> list[Json]:
             break
         kept += 1
     return items[:kept]
-
-
-def timestamp(now: float) -> str:
-    """RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def human_millis(millis: int) -> str:

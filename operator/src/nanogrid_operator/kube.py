@@ -104,14 +104,15 @@ class KubeApi:
         """Merge-patch an object."""
         return await self._call("PATCH", f"{path}/{name}", body)
 
-    async def delete(self, path: str, name: str, uid: str) -> Json | None:
-        """Delete an object if it still is the one of this uid; none there is success.
+    async def delete(self, path: str, name: str, uid: str | None = None) -> Json | None:
+        """Delete an object, with ``uid`` only if it still is that one; none there is success.
 
         Returns:
             The object as it is while it ends in its own time, or None when it is gone.
         """
         try:
-            answer = await self._call("DELETE", f"{path}/{name}", {"preconditions": {"uid": uid}})
+            only = {"preconditions": {"uid": uid}} if uid is not None else None
+            answer = await self._call("DELETE", f"{path}/{name}", only)
         except KubeError as e:
             if e.code not in (404, 409):
                 raise

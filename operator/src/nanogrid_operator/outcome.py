@@ -74,6 +74,8 @@ def from_report(job: Job, pod: Pod | None, report: wire.Report) -> Outcome:
     if foreign is not None:
         return foreign
     ended = pod.container(names.CONTAINER_SANDBOX).ended if pod else None
+    if job.model is not None and job.model.spec.is_session:
+        ended = None  # a session's sandbox may have ended, and come back, any number of times
     result = _checked(report.result, ended)
     return _outcome(report, result)
 

@@ -6,12 +6,13 @@ launcher and the user's code with no credential at all. All of them meet the ``r
 Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 """
 
-import hashlib
 from typing import Any
 
 from nanogrid import names, wire
 from nanogrid.job import ExecutionJob, Spec
 from nanogrid.spec_run import Timeouts
+from nanogrid_operator.facts import owner_reference
+from nanogrid_operator.sessionpod import adapt
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.task import resources, task_for, task_json
 
@@ -21,8 +22,7 @@ PYTHON = ("python3", "-I", "-S")
 
 def pod_name(job_name: str, uid: str, attempt: int) -> str:
     """The pod's name: fixed for a job and attempt, so that a second create is a conflict."""
-    digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
-    return f"{job_name}-{digest}-{attempt}"
+    return f"{job_name}-{names.short_digest(uid)}-{attempt}"
 
 
 def needs_sync(task: wire.Task) -> bool:
@@ -72,12 +72,13 @@ def build_pod(
     first = _runtime_checks(job.spec, settings) + ([_sync(task, settings)] if synced else [])
     if first:
         spec["initContainers"] = first
-    return {
+    pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": _metadata(job, attempt),
         "spec": spec,
     }
+    return adapt(pod, job, settings) if job.spec.is_session else pod
 
 
 def _options(spec: Spec, settings: Settings) -> dict[str, Any]:
@@ -135,16 +136,7 @@ def _metadata(job: ExecutionJob, attempt: int) -> dict[str, Any]:
             names.ANNOTATION_DEFAULT_CONTAINER: names.CONTAINER_SANDBOX,
             names.ANNOTATION_IRSA_SKIP: names.CONTAINER_SANDBOX,
         },
-        "ownerReferences": [
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
-                "name": name,
-                "uid": uid,
-                "controller": True,
-                "blockOwnerDeletion": False,
-            }
-        ],
+        "ownerReferences": [owner_reference(name, uid)],
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
-from nanogrid_operator import actions, decide, jobstatus, outcome, retry
+from nanogrid_operator import actions, decide, jobstatus, outcome, retry, session
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, Json, job_facts, pod_facts, warning_of
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
@@ -22,6 +22,7 @@ from nanogrid_operator.pod import build_pod, pod_name
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid_operator.sessionstatus import Followed
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Inspection, Store
 from nanogrid_operator.task import base_memory_limit
@@ -49,8 +50,13 @@ class Reconciler:
     results: ResultStore
     secrets: S3SecretReplica
     events: Events
+    followed: "Followed" = field(init=False)
     clock: Callable[[], float] = time.time
     delivered: dict[str, Delivery] = field(default_factory=dict)  # not yet in the status
+
+    def __post_init__(self) -> None:
+        """The memory of what sessions' statuses say."""
+        self.followed = Followed(self.settings)
 
     async def reconcile(self, uid: str) -> None:
         """Decide and act once for one job."""
@@ -79,16 +85,21 @@ class Reconciler:
         pod, gone = self.store.pod(uid, attempt), self.store.gone(uid, attempt)
         told = self.store.report(uid, attempt)
         named = job.status.get("podName") == pod_name(job.name, uid, attempt)
+        seen, now = self.store.session(uid, attempt), self.clock()
+        facts = pod_facts(pod) if pod else None
         return View(
             job=job,
-            pod=pod_facts(pod) if pod else None,
+            pod=facts,
             gone=pod_facts(gone) if gone else None,
             had_pod=gone is not None or named,
             report=told[0] if told else None,
             reported_at=told[1] if told else None,
             rejection=self.store.rejection(uid, attempt),
             inspection=self.store.inspection(uid, attempt),
-            now=self.clock(),
+            session=seen,
+            session_due=self.followed.due(job, facts, seen, now),
+            session_check=self.followed.check(job, now),
+            now=now,
         )
 
     async def _act(self, v: View, action: actions.Action) -> None:
@@ -124,10 +135,15 @@ class Reconciler:
             invalid = outcome.failure(job, Reason.INVALID_SPEC, str(e))
             await self._finish(self._view(job), invalid)
             return
+        refused = session.refusal(job, self.settings)
+        if refused:
+            await self._finish(self._view(job), outcome.failure(job, Reason.INVALID_SPEC, refused))
+            return
         path = collection(CORE, "pods", job.namespace)
         name = manifest["metadata"]["name"]
         try:
             await self.secrets.ensure(job.namespace)
+            await self._create_companions(job)
             created = await self.kube.create(path, manifest)
         except KubeError as e:
             if e.code in INVALID_CODES:
@@ -150,6 +166,21 @@ class Reconciler:
         self._tell(job, Reason.POD_CREATED, f"Created pod {name}")
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
 
+    async def _create_companions(self, job: Job) -> None:
+        """What a session needs beside its pod; what exists is this job's own by its name."""
+        for base, plural, manifest in session.companions(job, self.settings):
+            try:
+                await self.kube.create(collection(base, plural, job.namespace), manifest)
+            except KubeError as e:
+                if e.code != 409:
+                    raise
+
+    async def _remove_ways_in(self, job: Job) -> None:
+        """No load balancer keeps a target or a rule for a session that has ended."""
+        for base, plural, manifest in session.ways_in(job, self.settings):
+            path = collection(base, plural, job.namespace)
+            await self.kube.delete(path, manifest["metadata"]["name"])
+
     async def _inspect(self, v: View) -> None:
         assert v.pod is not None  # noqa: S101 decide inspects pods that are there
         path = collection(CORE, "events", v.job.namespace)
@@ -167,11 +198,16 @@ class Reconciler:
         status = jobstatus.progress_status(
             v.job, v.pod, action.phase, action.reason, action.message
         )
+        status |= self.followed.progress(v.job, v.pod, v.session, v.now)
         if action.reason is Reason.CONFIG_ERROR:
             # The likeliest thing to be missing is ours: the namespace may have been made anew.
             self.secrets.forget(v.job.namespace)
             await self.secrets.ensure(v.job.namespace)
         await self._write(v.job, status)
+        self.followed.wrote(v.job, v.now)
+        if v.session_due and v.job.status.get("reason") == action.reason:
+            self.queue.add(v.job.uid, action.seconds)
+            return  # the counts of a session that goes on are no transition
         bad = action.phase is Phase.PENDING and action.reason is not Reason.POD_CREATED
         self._tell(v.job, action.reason, action.message, bad=bad)
         self.queue.add(v.job.uid, action.seconds)
@@ -200,7 +236,9 @@ class Reconciler:
         job = v.job
         delivery = await self._publish_once(job, ended)
         status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
+        status = self.followed.final(job, v.session, ended, status, self.clock())
         await self._write(job, status)
+        self.followed.forget(job)
         self.delivered.pop(job.uid, None)
         self.store.drop_reports(job.uid)
         self._tell(job, ended.reason, ended.message, bad=not ended.succeeded)
@@ -210,6 +248,7 @@ class Reconciler:
             ended.result.exit_code, delivery.state, delivery.receivers,
         )  # fmt: skip
         await self._remove_stuck(v, ended)
+        await self._remove_ways_in(job)
         if delivery.state == "Pending":
             self._tell(job, Reason.REDIS_UNAVAILABLE, delivery.message, bad=True)
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)

@@ -1,5 +1,6 @@
 """Every tunable of the operator: its environment variable, default, meaning and unit, once."""
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -65,6 +66,26 @@ class Settings:
         "NANOGRID_TERMINATION_GRACE_SECONDS", 10.0, "between SIGTERM and SIGKILL at a timeout"
     )
 
+    session_key: str = _env(
+        "NANOGRID_SESSION_KEY",
+        "",
+        "secret that sessions' tokens are made from, shared with the router; empty: no sessions",
+    )
+    session_url: str = _env("NANOGRID_SESSION_URL", "", "where clients find the router")
+    session_expose: str = _env(
+        "NANOGRID_SESSION_EXPOSE", "", "comma-separated: Service, Ingress, TargetGroupBinding"
+    )
+    session_ingress_class: str = _env("NANOGRID_SESSION_INGRESS_CLASS", "alb", "of own Ingresses")
+    session_ingress_host: str = _env("NANOGRID_SESSION_INGRESS_HOST", "", "host of own Ingresses")
+    session_ingress_annotations: str = _env(
+        "NANOGRID_SESSION_INGRESS_ANNOTATIONS", "", "of own Ingresses, a JSON object of strings"
+    )
+    deregistration_seconds: int = _env(
+        "NANOGRID_DEREGISTRATION_SECONDS",
+        10,
+        "how long a pod with an own load balancer target waits before it stops",
+    )
+
     workers: int = _env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
     resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     kube_timeout_seconds: float = _env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
@@ -74,6 +95,17 @@ class Settings:
     def namespaces(self) -> list[str]:
         """The namespaces to watch; empty means all."""
         return [n.strip() for n in self.watch_namespaces.split(",") if n.strip()]
+
+    @property
+    def exposures(self) -> list[str]:
+        """The ways in, beside the router, that sessions may have of their own."""
+        return [e.strip() for e in self.session_expose.split(",") if e.strip()]
+
+    @property
+    def ingress_annotations(self) -> dict[str, str]:
+        """Annotations of the sessions' own Ingresses."""
+        found: dict[str, str] = json.loads(self.session_ingress_annotations or "{}")
+        return found
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -97,6 +129,7 @@ class Settings:
 
 
 QUANTITIES = ("memory_limit", "cpu_limit", "cpu_request", "workspace_size", "tmp_size")
+MAY_BE_ZERO = ("termination_grace_seconds", "deregistration_seconds")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -107,13 +140,27 @@ def _checked(name: str, env: str, value: Any) -> Any:
             quantity(value)
         except ValueError as e:
             raise SettingsError(f"{env}: {e}") from None
+    if name == "session_key" and len(value) < names.SESSION_KEY_BYTES:
+        raise SettingsError(f"{env} has {len(value)} characters: expected 16 or more random ones")
+    if name == "session_ingress_annotations":
+        _check_annotations(env, value)
     if name == "log_level" and value.upper() not in LOG_LEVELS:
         raise SettingsError(f"{env}={value!r}: expected one of {', '.join(LOG_LEVELS)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        least = 0 if name == "termination_grace_seconds" else 0.001
+        least = 0 if name in MAY_BE_ZERO else 0.001
         if not (least <= value < math.inf):
             raise SettingsError(f"{env}={value}: expected a number above 0")
     return value
+
+
+def _check_annotations(env: str, text: str) -> None:
+    try:
+        found = json.loads(text)
+    except ValueError as e:
+        raise SettingsError(f"{env}: no JSON: {e}") from None
+    strings = isinstance(found, dict) and all(isinstance(v, str) for v in found.values())
+    if not strings:
+        raise SettingsError(f"{env}: expected an object of strings")
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -11,6 +11,7 @@ from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_operator.facts import attempt_number
 from nanogrid_operator.pod import pod_name
+from nanogrid_operator.session import Seen
 
 Json = dict[str, Any]
 Attempt = tuple[str, int]  # the job's uid and the number of the attempt
@@ -63,6 +64,7 @@ class Store:
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
         self._inspections: dict[Attempt, Inspection] = {}
+        self._sessions: dict[Attempt, Seen] = {}
         self.primed = False  # whether a complete LIST was ever taken in
 
     def put_job(self, body: Json) -> str:
@@ -80,11 +82,12 @@ class Store:
         for pods in (self._pods, self._gone):
             for key in [k for k, pod in pods.items() if job_of(pod) == uid]:
                 del pods[key]
-        known = (*self._reports, *self._rejections, *self._inspections)
+        known = (*self._reports, *self._rejections, *self._inspections, *self._sessions)
         for attempt in [a for a in known if a[0] == uid]:
             self._reports.pop(attempt, None)
             self._rejections.pop(attempt, None)
             self._inspections.pop(attempt, None)
+            self._sessions.pop(attempt, None)
 
     def put_pod(self, body: Json) -> str:
         """Take in a sandbox pod; returns the uid of the job that it names."""
@@ -139,6 +142,15 @@ class Store:
     def inspection(self, uid: str, attempt: int) -> "Inspection | None":
         """What an attempt's pod's events said, if they were asked."""
         return self._inspections.get((uid, attempt))
+
+    def put_session(self, seen: Seen) -> None:
+        """Take in what a session's agent says of itself; the newest report counts."""
+        if seen.report.uid in self._jobs:
+            self._sessions[seen.report.uid, seen.report.attempt] = seen
+
+    def session(self, uid: str, attempt: int) -> Seen | None:
+        """The newest report of a session."""
+        return self._sessions.get((uid, attempt))
 
     def drop_reports(self, uid: str) -> None:
         """Forget the reports of a job whose attempt is over; the CR has them now."""

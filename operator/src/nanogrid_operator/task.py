@@ -54,7 +54,7 @@ def task_for(
         command=(spec.command or ["python3", names.ENTRYPOINT]) + (spec.args or []),
         env={e.name: e.value for e in spec.env},
         stdin=spec.stdin or "",
-        code_inline=spec.code.inline,
+        code_inline=spec.code.inline if spec.code else None,
         code_s3=_code_source(spec, settings),
         inputs=[
             wire.Input(
@@ -69,9 +69,10 @@ def task_for(
             for i in spec.inputs
         ],
         bucket=settings.s3_bucket,
-        outputs=_output_rules(spec.outputs or Outputs(), request_id, settings),
+        outputs=_output_rules(spec, request_id, settings),
         log_cap_bytes=logs.max_bytes if logs.archive else 0,
         memory_limit_bytes=int(_amount(limits["memory"])),
+        session=_session_rules(spec),
     )
     size = len(task_json(task).encode())
     if size > wire.TASK_CAP_BYTES:
@@ -87,14 +88,33 @@ def _grace(spec: Spec, settings: Settings) -> float:
     return settings.termination_grace_seconds if given is None else float(given)
 
 
-def _output_rules(outputs: Outputs, request_id: str, settings: Settings) -> wire.OutputRules:
+def _session_rules(spec: Spec) -> wire.SessionRules | None:
+    if not spec.is_session:
+        return None
+    rules = spec.session_rules
+    return wire.SessionRules(
+        idle_timeout_seconds=float(rules.idle_timeout_seconds),
+        max_lifetime_seconds=float(rules.max_lifetime_seconds),
+        execution_timeout_seconds=float(rules.execution_timeout_seconds),
+        max_executions=rules.max_executions or 0,
+        concurrency_policy=rules.concurrency_policy,
+    )
+
+
+def _output_rules(spec: Spec, request_id: str, settings: Settings) -> wire.OutputRules:
+    outputs = spec.outputs or Outputs()
     target = outputs.s3
-    prefix = (target and target.prefix) or names.outputs_prefix(request_id)
+    path, default = outputs.path, names.outputs_prefix(request_id)
+    if spec.is_session:
+        default = names.session_prefix(request_id) + names.SESSION_ARTIFACTS
+        if "path" not in outputs.model_fields_set:
+            path = names.SESSION_ARTIFACTS_DIR
+    prefix = (target and target.prefix) or default
     presigned = outputs.url_format == "Presigned"
     return wire.OutputRules(
         bucket=(target and target.bucket) or settings.s3_bucket,
         prefix=prefix if prefix.endswith("/") else prefix + "/",
-        path=outputs.path,
+        path=path,
         include=outputs.include or [],
         exclude=outputs.exclude or [],
         max_files=outputs.max_files,
@@ -116,7 +136,7 @@ def _source(s3: S3Location, settings: Settings) -> wire.S3Source:
 
 
 def _code_source(spec: Spec, settings: Settings) -> wire.S3Source | None:
-    s3 = spec.code.s3
+    s3 = spec.code.s3 if spec.code else None
     if s3 is None:
         return None
     return wire.S3Source(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid.spec_run import Timeouts
-from nanogrid_operator.facts import Job, Pod
+from nanogrid_operator.facts import Ended, Job, Pod
+from nanogrid_operator.session import Seen
 from nanogrid_operator.store import Inspection, Rejection
 
 IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no event comes
@@ -36,6 +37,9 @@ class View:
     reported_at: float | None
     rejection: Rejection | None
     inspection: Inspection | None = None
+    session: Seen | None = None
+    session_due: bool = False  # whether status.session should follow now
+    session_check: float = IDLE_CHECK_SECONDS  # and otherwise, after so many seconds
     now: float
 
     @property
@@ -108,13 +112,26 @@ def blocked(v: View) -> tuple[Reason, str] | None:
 def started(pod: Pod) -> bool:
     """Whether the sandbox container runs, or has run."""
     sandbox = pod.container(names.CONTAINER_SANDBOX)
-    return sandbox.running or sandbox.ended is not None
+    return sandbox.running or sandbox.ended is not None or sandbox.restarts > 0
 
 
 def syncing(pod: Pod) -> bool:
     """Inputs are being copied, or are in place; the sandbox follows within a second."""
     sync = pod.container(names.CONTAINER_SYNC)
     return sync.running or sync.ended is not None
+
+
+def is_session(v: View) -> bool:
+    """Whether the job stays and runs many executions."""
+    return v.job.model is not None and v.job.model.spec.is_session
+
+
+def agent_ended(v: View) -> Ended | None:
+    """How the agent ended for good; a session's that failed is started anew by the kubelet."""
+    assert v.pod is not None  # noqa: S101 `lost` answered otherwise
+    ended = v.pod.container(names.CONTAINER_AGENT).ended
+    again = is_session(v) and not v.pod.over and not v.pod.deleting
+    return None if ended is not None and ended.exit_code != 0 and again else ended
 
 
 def timeouts(v: View) -> Timeouts:

@@ -125,7 +125,7 @@ def crd() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": PRINTER_COLUMNS,
-                    "selectableFields": [{"jsonPath": ".status.phase"}],
+                    "selectableFields": [{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.mode"}],
                     "schema": {"openAPIV3Schema": schema},
                 }
             ],

@@ -8,6 +8,7 @@ from nanogrid import names
 from nanogrid.fields import Identifier, Model, Word, cel
 from nanogrid.spec_data import Code, EnvVar, Input, Logs, Outputs
 from nanogrid.spec_run import FailurePolicy, Resources, Runtime, Timeouts
+from nanogrid.spec_session import Session
 from nanogrid.status import Status
 
 _CHANGE = (
@@ -32,7 +33,8 @@ class Spec(Model):
             _immutable("mode"),
             _immutable("requestId"),
             _immutable("functionId"),
-            _immutable("code", required=True),
+            _immutable("code"),
+            _immutable("session"),
             _immutable("command"),
             _immutable("args"),
             _immutable("stdin"),
@@ -50,6 +52,21 @@ class Spec(Model):
             _immutable("serviceAccountName"),
             _immutable("priorityClassName"),
             (
+                "self.mode == 'Session' || has(self.code)",
+                "a batch job needs code: give code.inline or code.s3, or set mode: Session",
+            ),
+            (
+                "self.mode == 'Session' || !has(self.session)",
+                "session belongs to mode: Session",
+            ),
+            (
+                "self.mode == 'Batch' || !(has(self.command) || has(self.args) || has(self.stdin) "
+                "|| has(self.failurePolicy) || (has(self.backoffLimit) && self.backoffLimit > 0) "
+                "|| (has(self.suspend) && self.suspend))",
+                "command, args, stdin, backoffLimit, failurePolicy and suspend belong to mode: "
+                "Batch; a session takes its code from POST /execute and is not tried again",
+            ),
+            (
                 "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
                 "a cancelled job stays cancelled: create a new job",
             ),
@@ -63,7 +80,11 @@ class Spec(Model):
         )
     )
 
-    mode: Literal["Batch"] = Field("Batch", description="Batch runs the code once.")
+    mode: Literal["Batch", "Session"] = Field(
+        "Batch",
+        description="Batch runs the code once; Session keeps the sandbox and runs what its HTTP "
+        "API is given.",
+    )
     request_id: Identifier | None = Field(
         None,
         description="Identifies the result in S3 and Redis; default is the job's uid. "
@@ -72,7 +93,13 @@ class Spec(Model):
     function_id: Identifier | None = Field(
         None, description="Name of the function that runs; it is echoed in the result."
     )
-    code: Code = Field(description="The code to run.")
+    code: Code | None = Field(
+        None,
+        description="The code to run; of a session, files that are in /app from the beginning.",
+    )
+    session: Session | None = Field(
+        None, description="How a session lives and is reached; for mode: Session."
+    )
     command: Annotated[list[Word], Field(min_length=1, max_length=64)] | None = Field(
         None, description="Command to run in /app; default is python3 main.py."
     )
@@ -143,6 +170,16 @@ class Spec(Model):
     priority_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         None, description="PriorityClass of the pod."
     )
+
+    @property
+    def is_session(self) -> bool:
+        """Whether the job stays and runs many executions."""
+        return self.mode == names.MODE_SESSION
+
+    @property
+    def session_rules(self) -> Session:
+        """The session block in force; its defaults when the spec has none."""
+        return self.session or Session()
 
 
 class ExecutionJob(Model):

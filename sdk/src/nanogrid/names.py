@@ -118,9 +118,22 @@ def execution_object(request_id: str, number: int) -> str:
     return f"{session_prefix(request_id)}{SESSION_DEBUG}execution_{number}.json"
 
 
-def session_secret(job_name: str) -> str:
-    """The Secret with a session's bearer token under the key ``token``."""
-    return f"{job_name}-session"
+def short_digest(uid: str) -> str:
+    """Eight hex digits that make a name a job's own, for as long as anybody remembers it."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:8]
+
+
+def session_object(job_name: str, uid: str) -> str:
+    """The name of a session's Secret (key ``token``), and of its Service and Ingress if any."""
+    return f"{job_name[:45]}-s-{short_digest(uid)}"
+
+
+SESSION_KEY_BYTES: Final = 16  # a shorter key could be guessed
+
+
+def session_path(namespace: str, job_name: str) -> str:
+    """The path of a session at the router."""
+    return f"/sessions/{namespace}/{job_name}"
 
 
 def session_token(key: bytes, uid: str) -> str:

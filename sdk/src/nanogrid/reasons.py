@@ -64,10 +64,14 @@ class Reason(StrEnum):
     EXECUTION_RUNNING = "ExecutionRunning"
     EXECUTION_INTERRUPTED = "ExecutionInterrupted"
     EXECUTION_NOT_FOUND = "ExecutionNotFound"
+    EXECUTION_ENDED = "ExecutionEnded"
+    CONTEXT_NOT_FOUND = "ContextNotFound"
     FILE_NOT_FOUND = "FileNotFound"
     FILE_TOO_LARGE = "FileTooLarge"
     QUEUE_FULL = "QueueFull"
     BAD_REQUEST = "BadRequest"
+    IDEMPOTENCY_CONFLICT = "IdempotencyConflict"
+    INTERNAL_ERROR = "InternalError"
     UNAUTHORIZED = "Unauthorized"
     WRONG_SESSION = "WrongSession"
     PREFIX_NOT_ALLOWED = "PrefixNotAllowed"
@@ -242,6 +246,13 @@ HELP: dict[Reason, Help] = {
     R.EXECUTION_NOT_FOUND: Help(
         "The session has no execution of that number.", "List them with GET /executions."
     ),
+    R.EXECUTION_ENDED: Help(
+        "The execution is over and cannot be interrupted any more.",
+        "GET /executions/N shows how it ended.",
+    ),
+    R.CONTEXT_NOT_FOUND: Help(
+        "The session has no context of that name.", "List them with GET /contexts."
+    ),
     R.FILE_NOT_FOUND: Help(
         "The workspace has no such file.", "List the files with GET /files; paths begin at /app."
     ),
@@ -254,6 +265,13 @@ HELP: dict[Reason, Help] = {
     R.BAD_REQUEST: Help(
         "The request cannot be understood; the message names the field.",
         "Correct it; /openapi.json describes every request.",
+    ),
+    R.IDEMPOTENCY_CONFLICT: Help(
+        "The Idempotency-Key was sent before, with another request.", "Use a new key."
+    ),
+    R.INTERNAL_ERROR: Help(
+        "The API failed in a way that nobody foresaw.",
+        "kubectl logs POD -c agent shows the traceback; try again.",
     ),
     R.UNAUTHORIZED: Help(
         "The request has no valid token.",

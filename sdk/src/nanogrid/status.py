@@ -93,6 +93,33 @@ class Attempt(Model):
     )
 
 
+class SessionStatus(Model):
+    """How a session is reached and what it does."""
+
+    url: Annotated[str, Field(max_length=2048)] | None = Field(
+        None, description="Where its HTTP API is."
+    )
+    token_secret_name: Annotated[str, Field(max_length=253)] | None = Field(
+        None, description="Secret whose key token holds the bearer token."
+    )
+    service_name: Annotated[str, Field(max_length=253)] | None = Field(
+        None, description="Its own Service, unless it is reached through the router."
+    )
+    executions: int = Field(0, ge=0, description="Executions so far.")
+    running: int | None = Field(None, ge=0, description="Number of the running execution.")
+    restarts: int = Field(0, ge=0, description="How often its sandbox container was restarted.")
+    last_activity_time: Annotated[str, Field(max_length=64)] | None = Field(
+        None,
+        description="When it last did something.",
+        json_schema_extra={"format": "date-time"},
+    )
+    idle_deadline: Annotated[str, Field(max_length=64)] | None = Field(
+        None,
+        description="When it ends if nothing is asked of it.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
 class Status(Model):
     """What became of a job; written by the operator only."""
 
@@ -143,3 +170,6 @@ class Status(Model):
     )
     timings: Timings | None = Field(None, description="How long each phase took.")
     delivery: Delivery | None = Field(None, description="How the result reached Redis.")
+    session: SessionStatus | None = Field(
+        None, description="How a session is reached and what it does."
+    )

@@ -1,0 +1,320 @@
+"""What the operator makes of a session: pod, token, ways in, decisions, status."""
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nanogrid import names, wire
+from nanogrid.reasons import Reason
+from nanogrid_operator import session
+from nanogrid_operator.facts import job_facts, timestamp
+from nanogrid_operator.pod import build_pod
+from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid_operator.task import task_for
+from unit.builders import (
+    JOB_UID,
+    POD_NAME,
+    Json,
+    a_job_body,
+    a_pod_body,
+    a_report,
+    a_result,
+    ended,
+    running,
+    some_settings,
+)
+from unit.fakes import PODS, World
+from unit.pod_security import violations
+
+KEY = "0123456789abcdef0123456789abcdef"
+OWN = "sales-s-5351954b"
+SECRETS = "/api/v1/namespaces/team-a/secrets"
+SERVICES = "/api/v1/namespaces/team-a/services"
+INGRESSES = "/apis/networking.k8s.io/v1/namespaces/team-a/ingresses"
+BINDINGS = "/apis/elbv2.k8s.aws/v1beta1/namespaces/team-a/targetgroupbindings"
+ARN = "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:targetgroup/jobs/0123456789abcdef"
+
+
+def with_sessions(**changes: Any) -> Settings:
+    """Settings of an installation with sessions."""
+    given = {"session_key": KEY, "session_url": "http://router", "s3_secret": "", **changes}
+    return some_settings(**given)
+
+
+def a_session_body(**rules: Any) -> Json:
+    """A session job; keywords are fields of its ``session`` block."""
+    body = a_job_body(mode="Session", session=rules)
+    del body["spec"]["code"]
+    return body
+
+
+def manifest(**rules: Any) -> Json:
+    """The session's pod."""
+    job = job_facts(a_session_body(**rules)).model
+    assert job is not None
+    return build_pod(job, 0, with_sessions())
+
+
+def a_world(settings: Settings | None = None, **rules: Any) -> World:
+    """An operator with sessions that knows one."""
+    return World(settings or with_sessions(), a_session_body(**rules))
+
+
+def see(world: World, **state: Any) -> None:
+    """The watch brings the pod, newer than the answer to its creation."""
+    world.see_pod(version=1000, **state)
+
+
+def seen(executions: int, active: int | None = None, idle_millis: int = 0) -> wire.SessionReport:
+    """What the agent says of itself."""
+    return wire.SessionReport(
+        uid=JOB_UID,
+        attempt=0,
+        ready=True,
+        executions=executions,
+        running=active,
+        last_activity_millis=idle_millis,
+    )
+
+
+def test_the_pod_stays_serves_http_and_is_found_by_its_label() -> None:
+    pod = manifest()
+    agent, sandbox = pod["spec"]["containers"]
+
+    assert pod["metadata"]["labels"][names.LABEL_MODE] == "Session"
+    assert pod["spec"]["restartPolicy"] == "OnFailure"
+    assert agent["readinessProbe"]["httpGet"] == {"path": "/health", "port": names.SESSION_PORT}
+    assert agent["ports"] == [{"name": "http", "containerPort": names.SESSION_PORT}]
+    assert "lifecycle" not in agent
+    assert "readinessProbe" not in sandbox
+    assert violations(pod) == []
+
+
+def test_only_the_agent_has_the_token() -> None:
+    pod = manifest()
+    agent, sandbox = pod["spec"]["containers"]
+
+    assert {"name": "session", "secret": {"secretName": OWN}} in pod["spec"]["volumes"]
+    assert names.SESSION_TOKEN_DIR in [m["mountPath"] for m in agent["volumeMounts"]]
+    assert names.SESSION_TOKEN_DIR not in [m["mountPath"] for m in sandbox["volumeMounts"]]
+
+
+def test_an_unprotected_session_mounts_no_token() -> None:
+    assert "session" not in [v["name"] for v in manifest(auth="Unprotected")["spec"]["volumes"]]
+
+
+def test_the_kubelet_ends_a_session_that_its_agent_does_not_end() -> None:
+    short = manifest(maxLifetimeSeconds=100, idleTimeoutSeconds=10, executionTimeoutSeconds=20)
+    long = manifest(maxLifetimeSeconds=200, idleTimeoutSeconds=10, executionTimeoutSeconds=20)
+
+    deadlines = [pod["spec"]["activeDeadlineSeconds"] for pod in (short, long)]
+    assert deadlines[1] - deadlines[0] == 100
+    assert deadlines[0] > 100 + 20
+
+
+def test_a_target_of_its_own_is_deregistered_before_the_pod_stops() -> None:
+    pod = manifest(expose="Service")
+
+    for container in pod["spec"]["containers"]:
+        assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
+    before = manifest()["spec"]["terminationGracePeriodSeconds"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] == before + 10
+
+
+def test_the_task_tells_the_agent_the_rules_and_where_artifacts_go() -> None:
+    body = a_session_body(maxExecutions=3, concurrencyPolicy="Reject", executionTimeoutSeconds=7)
+    job = job_facts(body).model
+    assert job is not None
+    task = task_for(job, 0, with_sessions())
+
+    assert task.session == wire.SessionRules(
+        idle_timeout_seconds=900.0,
+        max_lifetime_seconds=28_800.0,
+        execution_timeout_seconds=7.0,
+        max_executions=3,
+        concurrency_policy="Reject",
+    )
+    assert task.outputs.path == "artifacts"
+    assert task.outputs.prefix == f"sessions/{JOB_UID}/artifacts/"
+
+
+def test_the_secret_comes_before_the_pod_and_holds_what_the_router_computes() -> None:
+    made = session.companions(job_facts(a_session_body()), with_sessions())
+
+    ((_, plural, secret),) = made
+    assert plural == "secrets"
+    token = base64.b64decode(secret["data"]["token"]).decode()
+    assert token == names.session_token(KEY.encode(), JOB_UID)
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == JOB_UID
+
+
+async def test_a_session_gets_secret_then_pod() -> None:
+    world = a_world()
+
+    await world.reconcile()
+
+    assert world.kube.writes == [f"POST {SECRETS}", f"POST {PODS}"]
+    assert f"{SECRETS}/{OWN}" in world.kube.objects
+
+
+async def test_what_a_killed_operator_made_is_taken_as_it_is() -> None:
+    world = a_world(settings=with_sessions(session_expose="Service"), expose="Service")
+    for base, plural, body in session.companions(
+        job_facts(a_session_body(expose="Service")), with_sessions()
+    ):
+        world.kube.put(f"{base}/namespaces/team-a/{plural}", body)
+
+    await world.reconcile()
+
+    assert world.kube.writes == [f"POST {SECRETS}", f"POST {SERVICES}", f"POST {PODS}"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "paths"),
+    [
+        ({"expose": "Service"}, [SERVICES]),
+        ({"expose": "Ingress"}, [SERVICES, INGRESSES]),
+        ({"expose": "TargetGroupBinding", "targetGroupARN": ARN}, [SERVICES, BINDINGS]),
+    ],
+)
+async def test_ways_in_come_with_the_session_and_go_at_its_end(
+    rules: Json, paths: list[str]
+) -> None:
+    settings = with_sessions(session_expose="Service,Ingress,TargetGroupBinding")
+    world = a_world(settings=settings, **rules)
+
+    await world.reconcile()
+    assert all(f"{path}/{OWN}" in world.kube.objects for path in paths)
+
+    idle = replace(a_result(), reason=Reason.IDLE_TIMEOUT.value)
+    world.push(a_report(idle))
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "IdleTimeout", "Delivered")
+    assert not any(f"{path}/{OWN}" in world.kube.objects for path in paths)
+
+
+async def test_a_way_in_that_is_not_allowed_is_refused_with_the_cure() -> None:
+    world = a_world(expose="Ingress")
+
+    await world.reconcile()
+
+    status = world.status
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidSpec")
+    assert "only Router" in status["message"]
+    assert "sessions.expose" in status["message"]
+
+
+async def test_an_installation_without_sessions_says_so() -> None:
+    world = a_world(settings=some_settings())
+
+    await world.reconcile()
+
+    assert "sessions.enabled" in world.status["message"]
+    assert not [w for w in world.kube.writes if PODS in w]
+
+
+async def test_readiness_is_written_at_once_and_counts_at_a_bounded_rate() -> None:
+    world = a_world()
+    await world.reconcile()
+    see(world, phase="Running", agent=running(), sandbox=running(), ready=True)
+    await world.reconcile()
+
+    assert condition(world, "Ready") == ("True", "SessionReady")
+    assert world.status["session"]["url"] == "http://router/sessions/team-a/sales"
+    assert world.status["session"]["tokenSecretName"] == OWN
+    before = len(world.kube.writes)
+
+    for number in range(1, 5):
+        world.store.put_session(session.Seen(seen(number), world.now))
+        await world.reconcile()
+    assert len(world.kube.writes) == before, "no write within five seconds"
+
+    world.now += 6
+    world.store.put_session(session.Seen(seen(4, active=4, idle_millis=1000), world.now))
+    await world.reconcile()
+
+    told = world.status["session"]
+    assert (told["executions"], told["running"]) == (4, 4)
+    assert told["lastActivityTime"] == session_time(world.now - 1)
+    assert len(world.kube.writes) == before + 1
+
+
+async def test_a_sandbox_that_is_started_anew_does_not_end_the_session() -> None:
+    world = a_world()
+    await world.reconcile()
+    see(world, phase="Running", agent=running(), sandbox=running(), ready=True)
+    await world.reconcile()
+
+    gone = restarting(a_pod_body(phase="Running", agent=running(), sandbox=ended(137, "OOMKilled")))
+    world.store.put_pod(gone)
+    world.now += 400  # far beyond the startup timeout
+    await world.reconcile()
+
+    assert world.status["phase"] == "Running"
+    assert condition(world, "Ready") == ("False", "SandboxRestarted")
+
+
+async def test_a_failed_sync_ends_the_session_and_its_pod() -> None:
+    world = a_world()
+    await world.reconcile()
+    told = wire.dumps(wire.SyncFailure(reason="InputNotFound", message="s3://b/k"))
+    see(world, phase="Pending", sync=ended(65, "Error", told))
+    await world.reconcile()
+
+    assert (world.status["phase"], world.status["reason"]) == ("Failed", "InputNotFound")
+    assert any(w.startswith(f"DELETE {PODS}/{POD_NAME}") for w in world.kube.writes)
+
+
+async def test_an_agent_that_failed_comes_back_and_one_that_ended_does_not() -> None:
+    world = a_world()
+    await world.reconcile()
+    see(world, phase="Running", agent=ended(1, "Error"), sandbox=running())
+    await world.reconcile()
+    assert world.status.get("phase") not in ("Failed", "Succeeded")
+
+    told = wire.dumps(a_report(replace(a_result(), reason=Reason.SESSION_ENDED.value)))
+    see(world, phase="Succeeded", agent=ended(0, "Completed", told), sandbox=ended(0))
+    await world.reconcile()
+    assert (world.status["phase"], world.status["reason"]) == ("Succeeded", "SessionEnded")
+    assert condition(world, "Ready") == ("False", "SessionEnded")
+    assert world.status["session"].get("running") is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"NANOGRID_SESSION_KEY": "short"}, "16 or more"),
+        ({"NANOGRID_SESSION_INGRESS_ANNOTATIONS": "{"}, "no JSON"),
+        ({"NANOGRID_SESSION_INGRESS_ANNOTATIONS": '{"a": 1}'}, "object of strings"),
+    ],
+)
+def test_settings_that_could_never_work_are_refused(environment: Json, said: str) -> None:
+    base = {"NANOGRID_EXECUTOR_IMAGE": "i", "NANOGRID_RESULTS_URL": "u"}
+    with pytest.raises(SettingsError, match=said):
+        Settings.from_env(base | environment)
+    assert Settings.from_env(base | {"NANOGRID_SESSION_KEY": KEY}).session_key == KEY
+
+
+def condition(world: World, kind: str) -> tuple[str, str]:
+    """Status and reason of one condition."""
+    (found,) = [c for c in world.status["conditions"] if c["type"] == kind]
+    return found["status"], found["reason"]
+
+
+def session_time(at: float) -> str:
+    """A time as the status writes it."""
+    return timestamp(at)
+
+
+def restarting(pod: Json) -> Json:
+    """The sandbox's end as the kubelet shows it while it starts the container anew."""
+    for container in pod["status"]["containerStatuses"]:
+        if container["name"] == names.CONTAINER_SANDBOX:
+            container["lastState"] = container["state"]
+            container["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+            container["restartCount"] = 1
+    pod["metadata"]["resourceVersion"] = "100000"
+    return pod
