@@ -1,8 +1,8 @@
 """The HTTP side of the router: which request is whose, the probes, the access log.
 
 Paths: ``/sessions/{namespace}/{name}/…`` names its session; with the session cookie the plain,
-older paths work too (``/execute``, ``/health`` …). ``/health`` without a cookie is the router's own,
-for the load balancer in front; ``/readyz``, ``/healthz`` and ``/metrics`` are for the cluster.
+older paths work too (``/execute``, ``/health`` …). ``/health`` without a cookie is the router's
+own, for the load balancer in front; ``/readyz``, ``/healthz`` and ``/metrics`` are the cluster's.
 """
 
 import json

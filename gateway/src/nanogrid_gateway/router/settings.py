@@ -118,7 +118,8 @@ class Settings:
         if len(settings.key) < names.SESSION_KEY_BYTES:
             raise SettingsError(
                 f"NANOGRID_SESSION_KEY has {len(settings.key)} bytes, at least "
-                f"{names.SESSION_KEY_BYTES} are needed; take the Secret that the chart makes for operator and router"
+                f"{names.SESSION_KEY_BYTES} are needed; take the Secret that the chart makes "
+                "for operator and router"
             )
         return settings
 
