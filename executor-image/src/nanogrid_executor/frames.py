@@ -23,6 +23,7 @@ STARTED: Final = b"S"
 STDOUT: Final = b"O"
 STDERR: Final = b"E"
 EXITED: Final = b"X"
+SESSION: Final = b"M"  # the first frame of a session: all that follows is in session_frames
 
 HEADER: Final = struct.Struct("!cI")
 MAX_PAYLOAD: Final = 1024 * 1024

@@ -25,6 +25,17 @@ MODULES: Final = (
     "measure",
     "signals",
     "spawn",
+    # Of sessions only, imported late.
+    "session_cell",
+    "session_frames",
+    "session_gauge",
+    "session_processes",
+    "session_run",
+    "session_serve",
+    "session_worker",
+    # Imported by the user's Python, not by the launcher.
+    "context_host",
+    "rich",
 )
 PYTHON: Final = (3, 11)
 UNSUITABLE: Final = 64  # launcher.EXIT_UNSUITABLE, for who cannot even import the launcher

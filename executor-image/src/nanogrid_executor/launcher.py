@@ -10,6 +10,9 @@ and enforces its timeout. As PID 1 it ends *every* process of the container when
 ended. It exits like the last execution did, so that the kubelet's exit code can be compared with
 the reported one. ``SIGTERM`` (the pod is being deleted) is the same as the agent's ``CANCEL``.
 
+Told so by the agent's first frame it serves a session instead, many executions and processes that
+live on between them: :mod:`nanogrid_executor.session_serve`.
+
 ``--check`` does nothing but tell whether an image is fit for all this: exit code 0, or 64 with the
 reason on stderr. It is 64, too, when the image's Python is older than 3.11.
 """
@@ -81,6 +84,10 @@ def serve(sock: socket.socket, signals: Signals) -> int:
         kind, payload = frame
         if kind == frames.RUN:
             exit_code = execute.Execution(sock, signals, payload).run()
+        elif kind == frames.SESSION:
+            from nanogrid_executor import session_serve  # late: a batch job does not pay for it
+
+            return session_serve.serve(sock, signals, payload)
         elif kind != frames.CANCEL:  # a CANCEL that comes after the end has nothing to cancel
             raise frames.ProtocolError(f"unexpected frame {kind!r}")
 

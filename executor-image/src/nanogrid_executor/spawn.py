@@ -49,8 +49,23 @@ def environment(given: dict[str, str], path: str | None) -> dict[str, str]:
     return {**defaults, **given}
 
 
-def spawn(argv: list[str], cwd: str, env: dict[str, str], *, with_stdin: bool) -> Process:
+def spawn(
+    argv: list[str],
+    cwd: str,
+    env: dict[str, str],
+    *,
+    with_stdin: bool,
+    first: Callable[[int], None] | None = None,
+) -> Process:
     """Start a process in a session of its own.
+
+    Args:
+        argv: the program and its arguments.
+        cwd: its working directory.
+        env: its whole environment.
+        with_stdin: whether there will be text for it to read.
+        first: called in the child before exec, with the fd whose closing tells of the exec; what
+            forks again there returns in the process that is to be the program.
 
     Raises:
         SpawnError: the program or the directory does not exist or may not be used.
@@ -71,7 +86,7 @@ def spawn(argv: list[str], cwd: str, env: dict[str, str], *, with_stdin: bool) -
         raise SpawnError(f"cannot start a process: {error.strerror}", 126) from error
     if pid == 0:
         streams = (child_stdin, child_stdout, child_stderr)
-        _become(tell, streams, lambda: _exec(argv, cwd, env))
+        _become(tell, streams, lambda: _start(tell, first, argv, cwd, env))
     _close([child_stdin, child_stdout, child_stderr, tell])
     complaint = os.read(told, 4096).decode(errors="replace")
     os.close(told)
@@ -101,6 +116,18 @@ def _become(tell: int, streams: tuple[int, int, int], run: Callable[[], None]) -
         os.write(tell, f"126 cannot start the process: {error}".encode()[:4000])
     finally:
         os._exit(127)
+
+
+def _start(
+    tell: int,
+    first: Callable[[int], None] | None,
+    argv: list[str],
+    cwd: str,
+    env: dict[str, str],
+) -> None:
+    if first is not None:
+        first(tell)
+    _exec(argv, cwd, env)
 
 
 def _exec(argv: list[str], cwd: str, env: dict[str, str]) -> None:

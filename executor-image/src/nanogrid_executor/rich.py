@@ -1,0 +1,130 @@
+"""Rich results: what an object shows of itself, by the protocol of notebooks.
+
+Runs in the user's process, imported at the first result. Standard library only; matplotlib is
+touched only when user code has imported it.
+
+A bundle is a JSON object of MIME type to text; of binary types, to base64. One that is too large
+is replaced by a text that says so.
+"""
+
+import base64
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+MAX_BUNDLE: Final = 4 * 1024 * 1024  # session_frames.MAX_BUNDLE, which this process cannot import
+TEXT: Final = "text/plain"
+PNG: Final = "image/png"
+METHODS: Final = (
+    ("_repr_html_", "text/html"),
+    ("_repr_markdown_", "text/markdown"),
+    ("_repr_latex_", "text/latex"),
+    ("_repr_svg_", "image/svg+xml"),
+    ("_repr_png_", PNG),
+    ("_repr_jpeg_", "image/jpeg"),
+    ("_repr_json_", "application/json"),
+)
+
+
+class Display:
+    """Turns objects into bundles."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+
+    def show(self, value: object) -> None:
+        """Show one object."""
+        bundle = {TEXT: _text(value)}
+        if not isinstance(value, type):
+            bundle.update(_figure(value) or _own(value))
+        self._put(bundle)
+
+    def show_figures(self) -> None:
+        """Show and close matplotlib's open figures, as the end of a notebook's cell does."""
+        pyplot = sys.modules["matplotlib.pyplot"]
+        for number in pyplot.get_fignums():
+            figure = pyplot.figure(number)
+            try:
+                self._put({TEXT: _text(figure), PNG: _render(figure)})
+            except Exception as error:  # the boundary: drawing runs any code of the user's
+                _complain(f"figure {number} cannot be drawn: {_describe(error)}")
+            finally:
+                pyplot.close(figure)
+
+    def _put(self, bundle: dict[str, str]) -> None:
+        data = json.dumps(bundle).encode()
+        if len(data) > MAX_BUNDLE:
+            kinds = ", ".join(f"{kind} {len(text)} bytes" for kind, text in bundle.items())
+            text = f"A result is left out, it is over {MAX_BUNDLE} bytes: {kinds}"
+            data = json.dumps({TEXT: text}).encode()
+        self._send(data)
+
+
+def _own(value: object) -> dict[str, str]:
+    """What the object's own methods give."""
+    found: dict[str, Any] = {}
+    for name, kind in METHODS:
+        given = _ask(value, name)
+        if given is not None:
+            found[kind] = given
+    given = _ask(value, "_repr_mimebundle_", include=None, exclude=None)
+    if isinstance(given, tuple):  # the second part is metadata
+        given = given[0] if given else None
+    if isinstance(given, dict):
+        found.update(given)
+    return {str(kind): _as_text(data) for kind, data in found.items() if data is not None}
+
+
+def _ask(value: object, name: str, **arguments: Any) -> Any:
+    try:
+        method = getattr(value, name, None)
+        return method(**arguments) if callable(method) else None
+    except Exception as error:  # the boundary: it is user code's
+        _complain(f"{type(value).__name__}.{name} failed: {_describe(error)}")
+        return None
+
+
+def _figure(value: object) -> dict[str, str] | None:
+    """A matplotlib figure that is shown by name need not be one of the open ones."""
+    module = sys.modules.get("matplotlib.figure")
+    if module is None or not isinstance(value, module.Figure):
+        return None
+    try:
+        return {PNG: _render(value)}
+    except Exception as error:  # the boundary: see above
+        _complain(f"the figure cannot be drawn: {_describe(error)}")
+        return None
+    finally:
+        if "matplotlib.pyplot" in sys.modules:  # it would be shown a second time at the end
+            sys.modules["matplotlib.pyplot"].close(value)
+
+
+def _render(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _as_text(data: Any) -> str:
+    if isinstance(data, str):
+        return data
+    if isinstance(data, (bytes, bytearray)):
+        return base64.b64encode(data).decode()
+    return json.dumps(data, default=repr)
+
+
+def _text(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # the boundary: see above
+        return f"<{type(value).__name__}, whose repr failed: {_describe(error)}>"
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _complain(text: str) -> None:
+    print(f"display: {text}", file=sys.stderr)
