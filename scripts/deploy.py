@@ -22,7 +22,7 @@ def values() -> dict[str, object]:
         sys.exit("deploy: build/images.json is missing; run `make images` first")
     images = json.loads(file.read_text())
     image: dict[str, object] = {}
-    for name in ("operator", "executor"):
+    for name in ("operator", "executor", "gateway"):
         repository, _, tag = images[name].rpartition(":")
         image[name] = {"repository": repository, "tag": tag}
     dev = {"redis": images["dev-redis"], "s3": images["dev-s3"]}

@@ -27,6 +27,7 @@ BUILD_SECONDS = 900
 BOOT_TESTS = {
     "executor": ["python3", "-m", "nanogrid_executor", "check"],
     "operator": ["python3", "-m", "nanogrid_operator", "--check"],
+    "gateway": ["python3", "-m", "nanogrid_gateway.router", "--check"],
     # As user code runs: without the image's environment.
     "python-data": ["env", "-i", "HOME=/tmp", "python3", "/opt/nanogrid/runtime-selftest.py"],
 }
@@ -111,7 +112,7 @@ def weed() -> Path:
 
 def python_image(name: str, package: str, folders: dict[str, Path]) -> tuple[Path, str]:
     """Context and content hash of one of our own images."""
-    home = ROOT / ("executor-image" if name == "executor" else "operator")
+    home = ROOT / ("executor-image" if name == "executor" else name)
     deps = dependencies(package)
     context = lay_out(name, {"Dockerfile": home / "Dockerfile", "deps": deps, **folders})
     return context, digest([home / "Dockerfile", *sources(*folders.values())], deps.name)
@@ -133,6 +134,15 @@ def operator() -> tuple[Path, str]:
         "src/nanogrid_operator": ROOT / "operator/src/nanogrid_operator",
     }
     return python_image("operator", "nanogrid-operator", folders)
+
+
+def gateway() -> tuple[Path, str]:
+    """The gateway image's context: the session router."""
+    folders = {
+        "src/nanogrid": ROOT / "sdk/src/nanogrid",
+        "src/nanogrid_gateway": ROOT / "gateway/src/nanogrid_gateway",
+    }
+    return python_image("gateway", "nanogrid-gateway", folders)
 
 
 def python_data() -> tuple[Path, str]:
@@ -162,6 +172,7 @@ def dev_s3() -> tuple[Path, str]:
 IMAGES: dict[str, Callable[[], tuple[Path, str]]] = {
     "operator": operator,
     "executor": executor,
+    "gateway": gateway,
     "python-data": python_data,
     "dev-redis": dev_redis,
     "dev-s3": dev_s3,

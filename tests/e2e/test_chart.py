@@ -63,9 +63,16 @@ JOBS = [
     ([""], ["pods"], ["get", "list", "watch", "create", "delete"], None),
     ([""], ["events"], ["create", "list"], None),
 ]
-SECRETS = [
-    ([""], ["secrets"], ["create"], None),
-    ([""], ["secrets"], ["get", "patch"], ["nanogrid-s3"]),
+SECRETS = [([""], ["secrets"], ["create"], None)]  # sessions' tokens, copies of the S3 keys
+REPLICA = [([""], ["secrets"], ["get", "patch"], ["nanogrid-s3"])]
+ROUTER = [
+    (["nanogrid.io"], ["executionjobs"], ["list", "watch"], None),
+    ([""], ["pods"], ["list", "watch"], None),
+]
+EXPOSE = [
+    ([""], ["services"], ["create", "delete"], None),
+    (["networking.k8s.io"], ["ingresses"], ["create", "delete"], None),
+    (["elbv2.k8s.aws"], ["targetgroupbindings"], ["create", "delete"], None),
 ]
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
 
@@ -79,20 +86,36 @@ def rules(role: Json) -> list[Any]:
 def test_rights_are_exactly_the_reviewed_ones() -> None:
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(REAL))}
 
-    assert roles == {"nanogrid": JOBS + SECRETS, "nanogrid-tokenreview": REVIEW}
+    assert roles == {
+        "nanogrid": JOBS + SECRETS + REPLICA,
+        "nanogrid-router": ROUTER,
+        "nanogrid-tokenreview": REVIEW,
+    }
 
 
-def test_with_a_role_for_s3_there_are_no_rights_on_secrets() -> None:
-    values = REAL | {"s3": {"bucket": "jobs"}}
+def test_ways_in_of_sessions_bring_their_rights_and_no_others() -> None:
+    values = REAL | {"sessions": {"expose": ["Service", "Ingress", "TargetGroupBinding"]}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
-    assert roles["nanogrid"] == JOBS
+    assert roles["nanogrid"] == JOBS + SECRETS + REPLICA + EXPOSE
+
+
+def test_with_a_role_for_s3_and_no_sessions_there_are_no_rights_on_secrets() -> None:
+    values = REAL | {"s3": {"bucket": "jobs"}, "sessions": {"enabled": False}}
+    roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
+
+    assert roles == {"nanogrid": JOBS, "nanogrid-tokenreview": REVIEW}
 
 
 def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_review() -> None:
     documents = render(REAL | {"watchNamespaces": ["a", "b"]})
 
-    assert [r["metadata"]["namespace"] for r in of_kind("Role", documents)] == ["a", "b"]
+    roles = [
+        (r["metadata"]["name"], r["metadata"]["namespace"]) for r in of_kind("Role", documents)
+    ]
+    assert sorted(roles) == [
+        (name, namespace) for name in ("nanogrid", "nanogrid-router") for namespace in ("a", "b")
+    ]
     assert [r["metadata"]["name"] for r in of_kind("ClusterRole", documents)] == [
         "nanogrid-tokenreview"
     ]

@@ -89,6 +89,14 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- if .Values.devServices.enabled }}password{{ else }}{{ .Values.redis.existingSecretKey }}{{ end }}
 {{- end }}
 
+{{- define "nanogrid.routerName" -}}
+{{ include "nanogrid.fullname" . }}-router
+{{- end }}
+
+{{- define "nanogrid.sessionKeySecret" -}}
+{{- default (printf "%s-session-key" (include "nanogrid.fullname" .)) .Values.sessions.existingKeySecret }}
+{{- end }}
+
 {{- define "nanogrid.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
