@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from nanogrid import names
 from nanogrid_executor.paths import Paths
 
 
@@ -17,6 +18,9 @@ def main() -> int:
     ):
         command = commands.add_parser(name, help=help_)
         command.add_argument("--root", default="", help="put this before every path of the pod")
+        command.add_argument(
+            "--session-port", type=int, default=names.SESSION_PORT, help="of a session's HTTP API"
+        )
     commands.add_parser("check", help="import everything: the image's boot test")
     install = commands.add_parser("install-launcher", help="copy the launcher to a directory")
     install.add_argument("directory", type=Path)
@@ -28,11 +32,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "agent":
         from nanogrid_executor import agent
 
-        agent.main(Paths(args.root))
+        agent.main(Paths(args.root), args.session_port)
     if args.command == "sync":
         from nanogrid_executor import sync
 
-        sync.main(Paths(args.root))
+        sync.main(Paths(args.root), args.session_port)
     if args.command == "install-launcher":
         from nanogrid_executor.install import install
 
@@ -47,9 +51,10 @@ def _check() -> int:
 
     import nanogrid_executor
 
-    modules = [m.name for m in pkgutil.iter_modules(nanogrid_executor.__path__)]
+    found = pkgutil.walk_packages(nanogrid_executor.__path__, "nanogrid_executor.")
+    modules = [module.name for module in found if not module.name.endswith(".__main__")]
     for name in modules:
-        importlib.import_module(f"nanogrid_executor.{name}")
+        importlib.import_module(name)
     importlib.import_module("obstore.store")
     sys.stdout.write(f"imported {len(modules)} modules\n")
     return 0

@@ -42,6 +42,42 @@ def listen(path: str) -> socket.socket:
     return listener
 
 
+def read_inputs(task: wire.Task, paths: Paths) -> tuple[wire.InputReport | None, str]:
+    """The proof of the sync, if the job has something to sync; and what is wrong, or nothing."""
+    if task.code_s3 is None and not task.inputs:
+        return None, ""
+    try:
+        with open(paths.manifest, encoding="utf-8") as file:
+            return wire.loads(wire.Manifest, file.read()).report, ""
+    except (OSError, ValueError) as error:
+        return None, f"There is no manifest: {error}"
+
+
+def fill_workspace(task: wire.Task, paths: Paths) -> str:
+    """Put inline code and the output directory in place; what is wrong, or nothing."""
+    try:
+        if task.code_inline is not None:
+            entrypoint = os.path.join(paths.workspace, names.ENTRYPOINT)
+            with open(entrypoint, "w", encoding="utf-8") as file:
+                file.write(task.code_inline)
+        # User code may write to output/ without making it first.
+        os.makedirs(os.path.join(paths.workspace, task.outputs.path), exist_ok=True)
+    except OSError as error:
+        return f"The workspace cannot be prepared: {error}"
+    return ""
+
+
+def hand_over(task: wire.Task, paths: Paths, report: wire.Report) -> None:
+    """Leave the report in the termination message, in S3, and with the operator."""
+    paths.write_termination(results.to_termination(report))
+    keeper.put_result(task.bucket, report.result)
+    url = os.environ.get(names.ENV_RESULTS_URL, "")
+    if url:
+        post_until_taken(url, paths.token, wire.dumps(report).encode())
+    else:
+        log("report-not-posted", why=f"{names.ENV_RESULTS_URL} is not set")
+
+
 class Agent:
     """One job's run; :meth:`run` is its whole life."""
 
@@ -77,29 +113,12 @@ class Agent:
         if self.sandbox is not None:
             self.sandbox.close()
         log("execution-end", status=report.result.status, reason=report.result.reason)
-        self._hand_over(report)
+        hand_over(self.task, self.paths, report)
 
     def _prepare(self) -> str:
         """Check the proof of the sync, put inline code in place; what is wrong, or nothing."""
-        if self.task.code_s3 is not None or self.task.inputs:
-            try:
-                with open(self.paths.manifest, encoding="utf-8") as file:
-                    self.inputs = wire.loads(wire.Manifest, file.read()).report
-            except (OSError, ValueError) as error:
-                return f"There is no manifest: {error}"
-        try:
-            self._fill_workspace()
-        except OSError as error:
-            return f"The workspace cannot be prepared: {error}"
-        return ""
-
-    def _fill_workspace(self) -> None:
-        if self.task.code_inline is not None:
-            entrypoint = os.path.join(self.paths.workspace, names.ENTRYPOINT)
-            with open(entrypoint, "w", encoding="utf-8") as file:
-                file.write(self.task.code_inline)
-        # User code may write to output/ without making it first.
-        os.makedirs(os.path.join(self.paths.workspace, self.task.outputs.path), exist_ok=True)
+        self.inputs, problem = read_inputs(self.task, self.paths)
+        return problem or fill_workspace(self.task, self.paths)
 
     def _accept(self, listener: socket.socket) -> Sandbox | None:
         """The one connection there will ever be; None when the pod is stopped before."""
@@ -157,26 +176,27 @@ class Agent:
         stopped = self.stopping
         return results.build(self.task, execution, stored, self.inputs, stopped=stopped)
 
-    def _hand_over(self, report: wire.Report) -> None:
-        self.paths.write_termination(results.to_termination(report))
-        keeper.put_result(self.task.bucket, report.result)
-        url = os.environ.get(names.ENV_RESULTS_URL, "")
-        if url:
-            post_until_taken(url, self.paths.token, wire.dumps(report).encode())
-        else:
-            log("report-not-posted", why=f"{names.ENV_RESULTS_URL} is not set")
-
     def _warm_up(self) -> None:
         modules = bool(self.task.bucket)
         threading.Thread(target=keeper.import_late_modules, args=(modules,), daemon=True).start()
 
 
-def main(paths: Paths) -> NoReturn:
+def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
     """Entry point of the agent container."""
-    listener = listen(paths.socket)
-    log("agent-listening")
-    agent = Agent(wire.loads(wire.Task, os.environ[names.ENV_TASK]), paths)
-    signal.signal(signal.SIGTERM, agent.stop)
-    agent.run(listener)
+    task = wire.loads(wire.Task, os.environ[names.ENV_TASK])
+    if task.session is not None:
+        from nanogrid_executor.session import agent as session_agent  # a batch job pays nothing
+
+        session_agent.run(task, paths, session_port)
+    else:
+        _run_batch(task, paths)
     sys.stdout.flush()
     os._exit(0)  # not held up by a request that outlived its deadline
+
+
+def _run_batch(task: wire.Task, paths: Paths) -> None:
+    listener = listen(paths.socket)
+    log("agent-listening")
+    agent = Agent(task, paths)
+    signal.signal(signal.SIGTERM, agent.stop)
+    agent.run(listener)

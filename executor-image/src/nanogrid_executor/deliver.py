@@ -28,7 +28,7 @@ def post_until_taken(
     tries = 0
     while True:
         tries += 1
-        answer = _post(url, token_file, body)
+        answer = post_once(url, token_file, body)
         if isinstance(answer, int) and 200 <= answer < 300:
             log("report-delivered", tries=tries)
             return True
@@ -44,7 +44,7 @@ def post_until_taken(
         delay = min(delay * 2, LONGEST_DELAY_SECONDS)
 
 
-def _post(url: str, token_file: str, body: bytes) -> int | str:
+def post_once(url: str, token_file: str, body: bytes) -> int | str:
     """One POST: the HTTP status, or why there is none."""
     import http.client  # late: see agent._warm_up
 

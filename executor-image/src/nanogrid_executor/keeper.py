@@ -32,18 +32,27 @@ def store(
     deadline: Deadline,
 ) -> Stored:
     """Store outputs and full streams until the deadline."""
+    stored, storage = store_outputs(task, workspace, deadline, succeeded=execution.succeeded)
+    if storage is None:
+        return stored
+    for name, recording in streams.items():
+        stored = _store_stream(task, name, recording, storage, stored)
+    return stored
+
+
+def store_outputs(
+    task: wire.Task, workspace: str, deadline: Deadline, *, succeeded: bool
+) -> tuple[Stored, "Storage | None"]:
+    """Store outputs until the deadline; the client that did so, unless it could not."""
     try:
         from nanogrid_executor import outputs
         from nanogrid_executor.s3 import Storage
 
         storage = Storage(deadline)
-        stored = outputs.store(task.outputs, workspace, storage, succeeded=execution.succeeded)
+        return outputs.store(task.outputs, workspace, storage, succeeded=succeeded), storage
     except Exception as error:  # the boundary: see above
         traceback.print_exc(file=sys.stdout)
-        return Stored(failed=[f"{type(error).__name__}: {error}"])
-    for name, recording in streams.items():
-        stored = _store_stream(task, name, recording, storage, stored)
-    return stored
+        return Stored(failed=[f"{type(error).__name__}: {error}"]), None
 
 
 def _store_stream(

@@ -51,7 +51,7 @@ def judge(exited: Exited, stored: Stored, timeout_seconds: float) -> Verdict:
     if exited.exit_code != 0:
         return Verdict(wire.STATUS_FAILED, Reason.NON_ZERO_EXIT, f"Exit code {exited.exit_code}")
     if stored.failed:
-        return Verdict(wire.STATUS_FAILED, Reason.OUTPUT_UPLOAD_FAILED, _listed(stored.failed))
+        return Verdict(wire.STATUS_FAILED, Reason.OUTPUT_UPLOAD_FAILED, listed(stored.failed))
     return Verdict(wire.STATUS_SUCCESS, Reason.COMPLETED)
 
 
@@ -93,7 +93,7 @@ def build(
         result = _with_usage(task, result, exited)
     final = exited is not None or stopped
     report = wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=final)
-    return _with_fewer_outputs(report)
+    return with_fewer_outputs(report)
 
 
 def _timings(execution: Execution, stored: Stored, inputs: wire.InputReport | None) -> wire.Timings:
@@ -105,7 +105,7 @@ def _timings(execution: Execution, stored: Stored, inputs: wire.InputReport | No
     )
 
 
-def _with_fewer_outputs(report: wire.Report) -> wire.Report:
+def with_fewer_outputs(report: wire.Report) -> wire.Report:
     """The report with as many outputs as its readers take; the message says that there are more.
 
     Thousands of presigned URLs are megabytes. The files are stored all the same.
@@ -199,14 +199,15 @@ def _message(verdict: Verdict, stored: Stored) -> str:
     if verdict.reason is not Reason.COMPLETED:
         parts.append(sentence(verdict.reason, verdict.detail))
     if stored.failed and verdict.reason is not Reason.OUTPUT_UPLOAD_FAILED:
-        parts.append(f"Outputs not stored: {_listed(stored.failed)}.")
+        parts.append(f"Outputs not stored: {listed(stored.failed)}.")
     if stored.skipped:
-        parts.append(f"Outputs left out: {_listed(stored.skipped)}.")
+        parts.append(f"Outputs left out: {listed(stored.skipped)}.")
     if stored.lost_streams:
-        parts.append(f"Full text not stored: {_listed(stored.lost_streams)}.")
+        parts.append(f"Full text not stored: {listed(stored.lost_streams)}.")
     return " ".join(parts)
 
 
-def _listed(items: list[str], most: int = 5) -> str:
+def listed(items: list[str], most: int = 5) -> str:
+    """The first of many, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return "; ".join(items[:most]) + more

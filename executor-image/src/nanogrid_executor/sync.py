@@ -232,12 +232,17 @@ def _millis(started: float) -> int:
 
 
 def run(
-    task: wire.Task, paths: Paths, make_storage: Callable[[Deadline], Storage] = Storage
+    task: wire.Task,
+    paths: Paths,
+    make_storage: Callable[[Deadline], Storage] = Storage,
+    on_begin: Callable[[Sync], None] = lambda sync: None,
 ) -> wire.InputReport | wire.SyncFailure:
     """Sync, and turn whatever goes wrong into a failure with a reason."""
     try:
         os.makedirs(paths.run_dir, exist_ok=True)
-        return Sync(task, paths, make_storage(Deadline(task.input_sync_timeout_seconds))).run()
+        sync = Sync(task, paths, make_storage(Deadline(task.input_sync_timeout_seconds)))
+        on_begin(sync)
+        return sync.run()
     except (SyncError, StorageError, ArchiveError) as error:
         reason, message = error.reason, str(error)
     except Exception as error:  # the boundary: a pod must never end without a reason
@@ -256,11 +261,17 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
     return failure
 
 
-def main(paths: Paths) -> NoReturn:
+def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
     """Entry point of the init container; exits with 0 only when there is a manifest."""
     task = wire.loads(wire.Task, os.environ[names.ENV_TASK])
     _give_up_after(task.input_sync_timeout_seconds, paths)
-    outcome = run(task, paths)
+    syncs: list[Sync] = []
+    if task.session is not None:
+        from nanogrid_executor.session.progress import ProgressServer
+
+        look = lambda: syncs[0].fetcher.progress if syncs else None  # noqa: E731
+        ProgressServer(task.request_id, look).start(session_port)
+    outcome = run(task, paths, on_begin=syncs.append)
     paths.write_termination(wire.dumps(outcome))
     sys.stdout.flush()
     os._exit(1 if isinstance(outcome, wire.SyncFailure) else 0)  # whatever requests still hang

@@ -1,0 +1,112 @@
+"""The numbers that were given out, on the volume that outlives a restart of the agent.
+
+One line per accepted execution, written before anything of it happens: a number is never given
+twice, and a client that repeats a request after a restart finds that it was accepted. User code
+can read the volume, so a key is kept as a hash only.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nanogrid_executor.log import log
+
+KEYS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a key stands for: an execution, and the hash of the request that asked for it."""
+
+    number: int
+    digest: str
+
+
+def digest(text: str | bytes) -> str:
+    """A short hash that two requests share only when they are the same."""
+    data = text.encode() if isinstance(text, str) else text
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+class Journal:
+    """The file; not safe for several threads at once, its caller has a lock."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.last = 0
+        self.started: float | None = None
+        self._keys: dict[str, Accepted] = {}
+        self._read()
+
+    @property
+    def exists(self) -> bool:
+        """Whether an agent has been here before."""
+        return self.started is not None
+
+    def begin(self, last: int, started: float) -> None:
+        """Start a new journal, atomically.
+
+        Args:
+            last: the number before the first to be given out.
+            started: when the session began, in seconds of this machine's monotonic clock.
+        """
+        self.last, self.started = last, started
+        self._rewrite()
+
+    def accept(self, key: str | None, request_digest: str) -> int:
+        """Give out the next number.
+
+        Raises:
+            OSError: it could not be written, so it is not given.
+        """
+        number = self.last + 1
+        line: dict[str, Any] = {"n": number}
+        if key is not None:
+            line |= {"k": digest(key), "d": request_digest}
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, (json.dumps(line) + "\n").encode())
+        finally:
+            os.close(descriptor)
+        self._take(line)
+        return number
+
+    def find(self, key: str) -> Accepted | None:
+        """What was accepted under a key, among the last thousand."""
+        return self._keys.get(digest(key))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.last = max(self.last, int(line["n"]))
+        if "s" in line:
+            self.started = float(line["s"])
+        if "k" in line:
+            self._keys[line["k"]] = Accepted(int(line["n"]), line["d"])
+            if len(self._keys) > KEYS:
+                del self._keys[next(iter(self._keys))]
+
+    def _read(self) -> None:
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                lines = file.read().split("\n")
+        except FileNotFoundError:
+            return
+        for number, text in enumerate(lines, 1):
+            if not text:
+                continue
+            try:
+                self._take(json.loads(text))
+            except (ValueError, KeyError) as error:  # cut off by the end of an agent
+                log("journal-line-broken", line=number, error=error)
+        self._rewrite()  # whole lines only, and no more of them than needed
+
+    def _rewrite(self) -> None:
+        lines: list[dict[str, Any]] = [{"n": self.last, "s": self.started}]
+        lines += [{"n": a.number, "k": key, "d": a.digest} for key, a in self._keys.items()]
+        temporary = f"{self.path}.new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, self.path)

@@ -1,0 +1,261 @@
+"""Files of the workspace, reached from outside while the user's code may change it.
+
+Every path is walked by file descriptors and no symbolic link is followed at any level, so that
+nothing outside of the workspace is read or written whatever the code puts there. A new file is
+written under another name and put in place when it is whole.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from nanogrid import names
+from nanogrid.reasons import Reason
+from nanogrid_executor.session.errors import ApiError
+from nanogrid_executor.walk import MAX_DEPTH, Inner, shown
+
+TEMPORARY_PREFIX: Final = ".nanogrid-upload-"
+LISTED: Final = 1000
+MAX_PATH_BYTES: Final = 4000
+# Looked at in one folder: names are sorted, so all are read before the first is shown.
+MAX_FOLDER: Final = 100_000
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_CONFLICTS: Final = {
+    errno.ELOOP: "is a symbolic link, or one is on the way to it; they are not followed",
+    errno.ENOTDIR: "has something on its way that is no folder (symbolic links are not followed)",
+    errno.EISDIR: "is a folder",
+    errno.ENOTEMPTY: "is a folder that is not empty; remove what is in it first",
+    errno.EEXIST: "exists and is something else",
+    errno.EACCES: "cannot be reached: the code took away the permission",
+    errno.EPERM: "cannot be changed: the code took away the permission",
+}
+
+
+def relative(path: str) -> str:
+    """A client's path, absolute or not, as one relative to the workspace; empty for itself.
+
+    Raises:
+        ApiError: 400, it leaves the workspace or is no path.
+    """
+    if path == names.WORKSPACE or path.startswith(f"{names.WORKSPACE}/"):
+        path = path[len(names.WORKSPACE) + 1 :]
+    parts = [part for part in path.split("/") if part != "."]
+    while parts and parts[-1] == "":
+        parts.pop()
+    if any(part in ("", "..") for part in parts) or not path.isprintable():
+        said = f"{path!a} does not lie in {names.WORKSPACE}, or has '..', '//' or control"
+        raise ApiError(400, Reason.UNSAFE_PATH, f"{said} characters. Give a path below it.")
+    if len(path.encode(errors="replace")) > MAX_PATH_BYTES:
+        said = f"The path has more than {MAX_PATH_BYTES} bytes. Give a shorter one."
+        raise ApiError(400, Reason.UNSAFE_PATH, said)
+    return "/".join(parts)
+
+
+def file_path(path: str) -> str:
+    """Like :func:`relative`, for a path that must name something in the workspace."""
+    found = relative(path)
+    if not found:
+        said = f"The path of a file is missing. Give one below {names.WORKSPACE}."
+        raise ApiError(400, Reason.UNSAFE_PATH, said)
+    return found
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turns the system's refusals into answers."""
+    where = f"{names.WORKSPACE}/{shown(path)}"
+    try:
+        yield
+    except FileNotFoundError as error:
+        said = f"{where} does not exist. GET /files lists what does."
+        raise ApiError(404, Reason.FILE_NOT_FOUND, said) from error
+    except OSError as error:
+        if error.errno in _CONFLICTS:
+            said = f"{where} {_CONFLICTS[error.errno]}."
+            raise ApiError(409, Reason.PATH_CONFLICT, said) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            said = f"{where}: no space is left in the workspace. Remove files first."
+            raise ApiError(507, Reason.FILE_TOO_LARGE, said) from error
+        if error.errno == errno.ENAMETOOLONG:
+            said = f"{where} has a name of more than 255 bytes. Give a shorter one."
+            raise ApiError(400, Reason.UNSAFE_PATH, said) from error
+        raise
+
+
+class NewFile:
+    """A file that is being written; in place only after :meth:`commit`."""
+
+    def __init__(self, folder: int, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._temporary = TEMPORARY_PREFIX + os.urandom(8).hex()
+        descriptor = os.open(self._temporary, _CREATE, 0o644, dir_fd=folder)
+        self.file: IO[bytes] = os.fdopen(descriptor, "r+b", buffering=0)
+        self._committed = False
+
+    @property
+    def reopenable(self) -> str:
+        """A path that opens this very file, whatever becomes of its name."""
+        return f"/proc/self/fd/{self.file.fileno()}"
+
+    def commit(self) -> None:
+        """Put it in place; what had the name is replaced, a folder is not."""
+        os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._committed = True
+
+    def close(self) -> None:
+        """Leave nothing behind that was not committed."""
+        self.file.close()
+        try:
+            if not self._committed:
+                os.unlink(self._temporary, dir_fd=self._folder)
+        except FileNotFoundError:
+            pass  # the code removed it, or moved it: it is the code's now
+        finally:
+            os.close(self._folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Some of what lies below a folder, in order of paths."""
+
+    path: str
+    files: list[dict[str, Any]]
+    truncated: bool
+
+
+class Workspace:
+    """One directory tree."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    @contextmanager
+    def create(self, path: str) -> Iterator[NewFile]:
+        """A new file at a relative path, with the folders above it.
+
+        Raises:
+            ApiError: 400, 409 or 507.
+        """
+        folder, name = os.path.split(path)
+        with explained(path):
+            new = self._new_file(folder, name)
+            try:
+                yield new
+            finally:
+                new.close()
+
+    def _new_file(self, folder: str, name: str) -> NewFile:
+        descriptor = self._folder(folder, create=True)
+        try:
+            return NewFile(descriptor, name)
+        except OSError:
+            os.close(descriptor)
+            raise
+
+    def open(self, path: str) -> tuple[IO[bytes], int]:
+        """A regular file, and its size in bytes.
+
+        Raises:
+            ApiError: 404 or 409.
+        """
+        folder, name = os.path.split(path)
+        with explained(path):
+            parent = self._folder(folder)
+            try:
+                descriptor = os.open(name, _READ, dir_fd=parent)
+            finally:
+                os.close(parent)
+            info = os.fstat(descriptor)
+            if stat.S_ISREG(info.st_mode):
+                return os.fdopen(descriptor, "rb"), info.st_size
+            os.close(descriptor)
+            if stat.S_ISDIR(info.st_mode):
+                raise OSError(errno.EISDIR, "folder")
+            raise OSError(errno.EEXIST, "special file")
+
+    def remove(self, path: str) -> None:
+        """Remove a file, a link or an empty folder.
+
+        Raises:
+            ApiError: 404 or 409.
+        """
+        folder, name = os.path.split(path)
+        with explained(path):
+            parent = self._folder(folder)
+            try:
+                info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    os.rmdir(name, dir_fd=parent)
+                else:
+                    os.unlink(name, dir_fd=parent)
+            finally:
+                os.close(parent)
+
+    def listing(self, path: str, limit: int = LISTED) -> Listing:
+        """What lies below a folder, at most ``limit`` entries; unreadable folders are skipped.
+
+        Raises:
+            ApiError: 404 or 409.
+        """
+        with explained(path):
+            top = self._folder(path)
+        found: list[dict[str, Any]] = []
+        try:
+            _list(top, f"{path}/" if path else "", 0, limit + 1, found)
+        finally:
+            os.close(top)
+        return Listing(path, found[:limit], len(found) > limit)
+
+    def _folder(self, path: str, *, create: bool = False) -> int:
+        current = os.open(self.root, _FOLDER)
+        for part in path.split("/") if path else ():
+            try:
+                if create:
+                    _make_folder(current, part)
+                current, parent = os.open(part, _FOLDER, dir_fd=current), current
+            except OSError:
+                os.close(current)
+                raise
+            os.close(parent)
+        return current
+
+
+def _make_folder(parent: int, name: str) -> None:
+    with suppress(FileExistsError):  # the open that follows sees what it is
+        os.mkdir(name, 0o755, dir_fd=parent)
+
+
+def _list(folder: int, prefix: str, depth: int, limit: int, found: list[dict[str, Any]]) -> None:
+    with os.scandir(folder) as entries:
+        entry_names = sorted(entry.name for _, entry in zip(range(MAX_FOLDER), entries))  # noqa: B905
+    for name in entry_names:
+        if len(found) >= limit:
+            return
+        try:
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # it went while we looked
+        found.append(_entry(prefix + name, info))
+        if stat.S_ISDIR(info.st_mode) and depth < MAX_DEPTH:
+            try:
+                with Inner(folder, name) as inner:
+                    _list(inner.fileno, f"{prefix}{name}/", depth + 1, limit, found)
+            except OSError as error:
+                found[-1]["unreadable"] = error.strerror
+
+
+def _entry(path: str, info: os.stat_result) -> dict[str, Any]:
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    kind = kinds.get(stat.S_IFMT(info.st_mode), "other")
+    # Names are bytes, any bytes: what is no text is shown with question marks.
+    text = path.encode(errors="surrogateescape").decode(errors="replace")
+    return {"path": text, "type": kind, "bytes": info.st_size, "modified": info.st_mtime}
