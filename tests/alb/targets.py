@@ -16,7 +16,7 @@ Modelled on the documentation of Application Load Balancers (User Guide, Elastic
 
 What the documentation leaves open: a group with ``initial`` and ``unhealthy`` targets and no
 healthy one fails open to the unhealthy ones only.
-"""  # noqa: E501 addresses
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

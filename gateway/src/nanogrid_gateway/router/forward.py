@@ -105,7 +105,8 @@ class Forwarder:
             except READ_ERRORS as e:
                 if left and not isinstance(e, aiohttp.SocketTimeoutError):
                     await asyncio.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 jitter
-                    continue
+                    if not session.closed:  # as it is when the pod is gone
+                        continue
                 raise Refused(self._failed(e, order, body)) from e
         raise AssertionError("the loop returns or raises")
 

@@ -1,0 +1,1 @@
+"""What stands around the router in tests: an API server, sessions' agents, router processes."""
