@@ -132,7 +132,7 @@ def dev_access(
     secret = _secret(f"{name}-dev", release, namespace)
     with ExitStack() as stack:
         forwards = [
-            stack.enter_context(_PortForward(namespace, f"svc/{name}-dev-{service}", port))
+            stack.enter_context(PortForward(namespace, f"svc/{name}-dev-{service}", port))
             for service, port in (("s3", S3_PORT), ("redis", REDIS_PORT))
         ]
         s3_port, redis_port = [forward.wait_ready() for forward in forwards]
@@ -170,7 +170,7 @@ def _secret(name: str, release: str, namespace: str) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
-class _PortForward:
+class PortForward:
     """One `kubectl port-forward` to a port of a Service; kubectl chooses the local port."""
 
     def __init__(self, namespace: str, target: str, port: int) -> None:
@@ -182,7 +182,7 @@ class _PortForward:
         self._ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=5)
 
-    def __enter__(self) -> "_PortForward":
+    def __enter__(self) -> "PortForward":
         self._start()
         return self
 

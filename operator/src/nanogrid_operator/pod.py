@@ -12,6 +12,7 @@ from nanogrid import names, wire
 from nanogrid.job import ExecutionJob, Spec
 from nanogrid.spec_run import Timeouts
 from nanogrid_operator.facts import owner_reference
+from nanogrid_operator.placement import place, trusted_resources
 from nanogrid_operator.sessionpod import adapt
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.task import resources, task_for, task_json
@@ -78,7 +79,9 @@ def build_pod(
         "metadata": _metadata(job, attempt),
         "spec": spec,
     }
-    return adapt(pod, job, settings) if job.spec.is_session else pod
+    if job.spec.is_session:
+        adapt(pod, job, settings)
+    return place(pod, settings)
 
 
 def _options(spec: Spec, settings: Settings) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def _runtime_checks(spec: Spec, settings: Settings) -> list[dict[str, Any]]:
         settings.executor_image,
         settings,
         command=[*module, "install-launcher", names.INSTALLED_LAUNCHER_DIR],
-        resources=_TRUSTED_RESOURCES,
+        resources=trusted_resources(settings),
         volumeMounts=[_mount("run", names.RUN_DIR)],
     )
     check = _container(
@@ -113,7 +116,7 @@ def _runtime_checks(spec: Spec, settings: Settings) -> list[dict[str, Any]]:
         image,
         settings,
         command=[*PYTHON, names.INSTALLED_LAUNCHER_DIR, "--check"],
-        resources=_TRUSTED_RESOURCES,
+        resources=trusted_resources(settings),
         terminationMessagePolicy="FallbackToLogsOnError",
         volumeMounts=[_mount("run", names.RUN_DIR, read_only=True)],
     )
@@ -201,12 +204,6 @@ def _trusted_env(task: wire.Task, settings: Settings) -> list[dict[str, Any]]:
     return env
 
 
-_TRUSTED_RESOURCES = {
-    "requests": {"cpu": "50m", "memory": "64Mi"},
-    "limits": {"cpu": "1", "memory": "256Mi"},
-}
-
-
 def _sync(task: wire.Task, settings: Settings) -> dict[str, Any]:
     return _container(
         names.CONTAINER_SYNC,
@@ -214,7 +211,7 @@ def _sync(task: wire.Task, settings: Settings) -> dict[str, Any]:
         settings,
         command=["python3", "-m", "nanogrid_executor", "sync"],
         env=_trusted_env(task, settings),
-        resources=_TRUSTED_RESOURCES,
+        resources=trusted_resources(settings),
         volumeMounts=[_mount("workspace", names.WORKSPACE), _mount("run", names.RUN_DIR)],
     )
 
@@ -229,7 +226,7 @@ def _agent(task: wire.Task, settings: Settings) -> dict[str, Any]:
             *_trusted_env(task, settings),
             {"name": names.ENV_RESULTS_URL, "value": settings.results_url},
         ],
-        resources=_TRUSTED_RESOURCES,
+        resources=trusted_resources(settings),
         volumeMounts=[
             _mount("workspace", names.WORKSPACE),
             _mount("run", names.RUN_DIR),

@@ -139,7 +139,7 @@ def _ingress(job: Job, settings: Settings) -> Json:
     rule: Json = {"http": {"paths": [path]}}
     if settings.session_ingress_host:
         rule["host"] = settings.session_ingress_host
-    metadata = _metadata(job) | {"annotations": settings.ingress_annotations}
+    metadata = _metadata(job) | {"annotations": settings.objects("session_ingress_annotations")}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

@@ -62,6 +62,19 @@ class Settings:
     cpu_request: str = _env("NANOGRID_DEFAULT_CPU_REQUEST", "100m", "request when a job names none")
     workspace_size: str = _env("NANOGRID_WORKSPACE_SIZE", "2Gi", "sizeLimit of /app")
     tmp_size: str = _env("NANOGRID_TMP_SIZE", "256Mi", "sizeLimit of /tmp")
+    agent_cpu: str = _env("NANOGRID_AGENT_CPU", "1", "limit of sync and agent")
+    agent_memory: str = _env("NANOGRID_AGENT_MEMORY", "256Mi", "limit of sync and agent")
+    guaranteed: bool = _env(
+        "NANOGRID_GUARANTEED", False, "requests of all containers equal their limits (Fargate)"
+    )
+    pod_labels: str = _env("NANOGRID_POD_LABELS", "", "of sandbox pods, a JSON object of strings")
+    pod_annotations: str = _env(
+        "NANOGRID_POD_ANNOTATIONS", "", "of sandbox pods, a JSON object of strings"
+    )
+    node_selector: str = _env(
+        "NANOGRID_NODE_SELECTOR", "", "of sandbox pods, a JSON object of strings"
+    )
+    tolerations: str = _env("NANOGRID_TOLERATIONS", "", "of sandbox pods, a JSON list of objects")
     termination_grace_seconds: float = _env(
         "NANOGRID_TERMINATION_GRACE_SECONDS", 10.0, "between SIGTERM and SIGKILL at a timeout"
     )
@@ -101,10 +114,14 @@ class Settings:
         """The ways in, beside the router, that sessions may have of their own."""
         return [e.strip() for e in self.session_expose.split(",") if e.strip()]
 
-    @property
-    def ingress_annotations(self) -> dict[str, str]:
-        """Annotations of the sessions' own Ingresses."""
-        found: dict[str, str] = json.loads(self.session_ingress_annotations or "{}")
+    def objects(self, name: str) -> dict[str, str]:
+        """A setting that is a JSON object of strings."""
+        found: dict[str, str] = json.loads(getattr(self, name) or "{}")
+        return found
+
+    def lists(self, name: str) -> list[dict[str, Any]]:
+        """A setting that is a JSON list of objects."""
+        found: list[dict[str, Any]] = json.loads(getattr(self, name) or "[]")
         return found
 
     @classmethod
@@ -128,7 +145,17 @@ class Settings:
         return settings
 
 
-QUANTITIES = ("memory_limit", "cpu_limit", "cpu_request", "workspace_size", "tmp_size")
+JSON_OBJECTS = ("session_ingress_annotations", "pod_labels", "pod_annotations", "node_selector")
+JSON_LISTS = ("tolerations",)
+QUANTITIES = (
+    "agent_cpu",
+    "agent_memory",
+    "memory_limit",
+    "cpu_limit",
+    "cpu_request",
+    "workspace_size",
+    "tmp_size",
+)
 MAY_BE_ZERO = ("termination_grace_seconds", "deregistration_seconds")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -142,8 +169,8 @@ def _checked(name: str, env: str, value: Any) -> Any:
             raise SettingsError(f"{env}: {e}") from None
     if name == "session_key" and len(value) < names.SESSION_KEY_BYTES:
         raise SettingsError(f"{env} has {len(value)} characters: expected 16 or more random ones")
-    if name == "session_ingress_annotations":
-        _check_annotations(env, value)
+    if name in JSON_OBJECTS or name in JSON_LISTS:
+        _check_json(env, value, name in JSON_LISTS)
     if name == "log_level" and value.upper() not in LOG_LEVELS:
         raise SettingsError(f"{env}={value!r}: expected one of {', '.join(LOG_LEVELS)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -153,13 +180,15 @@ def _checked(name: str, env: str, value: Any) -> Any:
     return value
 
 
-def _check_annotations(env: str, text: str) -> None:
+def _check_json(env: str, text: str, many: bool) -> None:
     try:
         found = json.loads(text)
     except ValueError as e:
         raise SettingsError(f"{env}: no JSON: {e}") from None
-    strings = isinstance(found, dict) and all(isinstance(v, str) for v in found.values())
-    if not strings:
+    if many:
+        if not (isinstance(found, list) and all(isinstance(v, dict) for v in found)):
+            raise SettingsError(f"{env}: expected a list of objects")
+    elif not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):
         raise SettingsError(f"{env}: expected an object of strings")
 
 
