@@ -24,6 +24,7 @@ from nanogrid_executor.session.requests import (
     body,
     execute_schema,
     number_of,
+    route,
 )
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -37,11 +38,11 @@ STREAM_HEADERS: Final = {**NO_STORE, "X-Accel-Buffering": "no"}
 def add_routes(app: Flask, session: Session) -> None:
     """Add this module's routes."""
     routes = _Routes(session)
-    app.post("/execute")(routes.execute)
-    app.get("/executions")(routes.listing)
-    app.get("/executions/<number>")(routes.record)
-    app.delete("/executions/<number>")(routes.interrupt)
-    app.get("/executions/<number>/stream")(routes.stream)
+    route(app, "POST", "/execute", routes.execute)
+    route(app, "GET", "/executions", routes.listing)
+    route(app, "GET", "/executions/<number>", routes.record)
+    route(app, "DELETE", "/executions/<number>", routes.interrupt)
+    route(app, "GET", "/executions/<number>/stream", routes.stream)
 
 
 class _Routes:
@@ -59,17 +60,18 @@ class _Routes:
         key = request.headers.get("Idempotency-Key")
         if key is not None and not re.fullmatch(KEY, key):
             raise bad_request("Idempotency-Key must be 1 to 200 visible ASCII characters.")
-        self.session.enter_gate()
+        as_events = asked.get("stream") or request.accept_mimetypes.best == EVENT_STREAM
+        session.enter_gate()
         try:
             number, replayed = self.executions.accept(wanted, key, digest(data))
-            if asked.get("stream") or request.accept_mimetypes.best == EVENT_STREAM:
-                response = self._streamed(number)
-            else:
-                response = answered(self._await(number))
+            response = self._streamed(number) if as_events else answered(self._await(number))
         except BaseException:
             session.leave_gate()
             raise
-        response.call_on_close(session.leave_gate)
+        if as_events:
+            response.call_on_close(session.leave_gate)  # whoever watches may do so for long
+        else:
+            session.leave_gate()
         if replayed:
             response.headers[REPLAYED] = "true"
         return response

@@ -13,7 +13,7 @@ from nanogrid_executor.session import uploads
 from nanogrid_executor.session.core import Session
 from nanogrid_executor.session.errors import bad_request, ending
 from nanogrid_executor.session.filesync import FileSync, Wanted, allow
-from nanogrid_executor.session.requests import FILE_SYNC_SCHEMA, NO_STORE, answered, body
+from nanogrid_executor.session.requests import FILE_SYNC_SCHEMA, NO_STORE, answered, body, route
 from nanogrid_executor.session.workspace import file_path, relative
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -22,12 +22,12 @@ CHUNK_BYTES: Final = 256 * 1024
 def add_routes(app: Flask, session: Session) -> None:
     """Add this module's routes."""
     routes = _Routes(session)
-    app.get("/debug/files")(routes.listing)
-    app.get("/files", endpoint="files")(routes.listing)
-    app.put("/files/<path:path>")(routes.put)
-    app.get("/files/<path:path>")(routes.get)
-    app.delete("/files/<path:path>")(routes.delete)
-    app.post("/file-sync")(routes.file_sync)
+    route(app, "GET", "/debug/files", routes.listing)
+    route(app, "GET", "/files", routes.listing)
+    route(app, "PUT", "/files/<path:path>", routes.put)
+    route(app, "GET", "/files/<path:path>", routes.get)
+    route(app, "DELETE", "/files/<path:path>", routes.delete)
+    route(app, "POST", "/file-sync", routes.file_sync)
 
 
 class _Routes:
@@ -48,7 +48,7 @@ class _Routes:
         )
 
     def put(self, path: str) -> Response:
-        request.max_content_length = None  # it has a limit of its own
+        request.max_content_length = 2 * uploads.MAX_BYTES  # it has a limit of its own
         length = request.content_length
         uploads.refuse_length(length)
         stream = request.stream

@@ -22,8 +22,8 @@ RESULTS_BYTES: Final = 4 * 1024 * 1024  # of all display data of one execution
 ANSWER_KEYS: Final = (
     "execution_num", "status", "success", "reason", "exit_code", "signal", "stdout", "stderr",
     "output", "error", "results", "resultsDropped", "context", "contextNew", "durationMillis",
-    "cpuMillis", "peakMemoryBytes", "memorySource", "stdoutTruncated", "stderrTruncated", "container_ip",
-    "timestamp", "sandboxRestarted",
+    "cpuMillis", "peakMemoryBytes", "memorySource", "stdoutTruncated", "stderrTruncated",
+    "container_ip", "timestamp", "sandboxRestarted",
 )  # fmt: skip
 
 

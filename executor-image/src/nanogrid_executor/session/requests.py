@@ -1,9 +1,10 @@
 """What requests may look like (the API's own document shows the same), and how they are read."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
-from flask import Response, request
+from flask import Flask, Response, request
 
 from nanogrid import names, wire
 from nanogrid_executor.session.errors import bad_request
@@ -11,6 +12,7 @@ from nanogrid_executor.session.schema import check
 
 BODY_BYTES: Final = 1024 * 1024
 MAX_PAGE: Final = 1000
+NO_STORE: Final = {"Cache-Control": "no-store"}
 NO_NUL: Final = "^[^\\u0000]*$"
 CONTEXT: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 KEY: Final = "^[!-~]{1,200}$"
@@ -129,4 +131,6 @@ def answered(value: Any, status: int = 200) -> Response:
     return Response(data, status, mimetype="application/json", headers=NO_STORE)
 
 
-NO_STORE: Final = {"Cache-Control": "no-store"}
+def route(app: Flask, method: str, path: str, view: Callable[..., Response]) -> None:
+    """Add a route; its endpoint is its path, so that views may share a name."""
+    app.add_url_rule(path, f"{method} {path}", view, methods=[method])
