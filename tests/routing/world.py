@@ -168,8 +168,8 @@ class World:
             "NANOGRID_SESSION_KEY": KEY,
             "NANOGRID_HOST": HOST,
             "NANOGRID_PORT": str(port),
-            "NANOGRID_DRAIN_START_SECONDS": "0.5",
-            "NANOGRID_DRAIN_SECONDS": "20",
+            "NANOGRID_DRAIN_START_SECONDS": "2",
+            "NANOGRID_DRAIN_SECONDS": "60",
         }
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
