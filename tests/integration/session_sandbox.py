@@ -57,16 +57,19 @@ class Seen:
 class Session:
     """The port, and the launchers of one pod."""
 
-    def __init__(self, paths: Paths, launcher_dir: str, wrap: list[str]) -> None:
+    def __init__(
+        self, paths: Paths, launcher_dir: str, wrap: list[str], python: str = sys.executable
+    ) -> None:
         self.paths, self.launcher_dir, self.wrap = paths, launcher_dir, wrap
+        self.python = python
         self.port = LauncherSandbox(paths.socket, paths.workspace)
         self.launchers: list[subprocess.Popen[bytes]] = []
         self._number = 0
 
     def launch(self) -> "subprocess.Popen[bytes]":
         """A (new) sandbox container."""
-        bin_dir = str(Path(sys.executable).parent)
-        command = [*self.wrap, sys.executable, "-I", "-S", self.launcher_dir, self.paths.socket]
+        bin_dir = str(Path(self.python).parent)
+        command = [*self.wrap, self.python, "-I", "-S", self.launcher_dir, self.paths.socket]
         env = {"PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}", "SECRET": "x"}
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
         self.launchers.append(process)

@@ -220,6 +220,9 @@ def test_a_context_that_will_not_stop_is_ended(session: Session) -> None:
     assert session.run("1", context="a").ended.context_new
 
 
+DEAF = "import os, time; print('last words'); os.closerange(3, 99); time.sleep(60)"
+
+
 @pytest.mark.parametrize(
     ("code", "expected", "name"),
     [

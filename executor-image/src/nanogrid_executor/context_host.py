@@ -14,15 +14,21 @@ breaks is its own. Imports are few and late, because every execution pays for th
                        X exit code (4 bytes), 1 if KeyboardInterrupt ended it (1 byte)
 """
 
+from __future__ import annotations
+
 import _thread
 import builtins
 import marshal
 import os
 import sys
 from _ast import Expr, Expression, Module, PyCF_ALLOW_TOP_LEVEL_AWAIT, PyCF_ONLY_AST
-from collections.abc import Callable
-from types import CodeType, FrameType, ModuleType, TracebackType
-from typing import Any
+from types import ModuleType
+
+TYPE_CHECKING = False  # typing's own would cost its import, a quarter of our time
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType, TracebackType
+    from typing import Any
 
 STARTED = b"S"
 DISPLAY = b"D"

@@ -90,6 +90,8 @@ class TreeGauge:
         """The peak of memory in bytes; ask when it is over."""
         if not self._fresh:
             own = session_processes.peak_private_bytes(self._cell.main) if self._reset else 0
+            if self._cell.gone and self.oom_killed():
+                own = self._cell.usage_rss - self._mapped  # of its whole life, which ended by it
             return max(self._most, own)
         # As in gauge.Gauge: before its exec the program was a copy of us.
         max_rss = self._cell.usage_rss

@@ -36,9 +36,9 @@ class Run:
         self._gauge: TreeGauge | None = None
         self._began: float | None = None
         self._ended: float | None = None
-        self._deadline = time.monotonic() + order["timeoutSeconds"]
+        self._timeout, self._grace = float(order["timeoutSeconds"]), float(order["graceSeconds"])
+        self._deadline = time.monotonic() + self._timeout
         self._again_at = self._kill_at = float("inf")
-        self._dropped = False
         self._logged = {1: 0, 2: 0}
         self._outcome: dict[str, Any] = {}
 
@@ -54,7 +54,7 @@ class Run:
         if self._began is not None:
             return False
         self._began = time.monotonic()
-        self._deadline = self._began + self.order["timeoutSeconds"]
+        self._deadline = self._began + self._timeout
         return True
 
     def started(self) -> bytes:
@@ -78,8 +78,7 @@ class Run:
         if self._kill_at == float("inf"):
             if self.stop_asked or now >= self._deadline:
                 self.interrupted, self.timed_out = self.stop_asked, not self.stop_asked
-                grace = self.order["graceSeconds"]
-                self._again_at, self._kill_at = now + grace * ASK_AGAIN, now + grace
+                self._again_at, self._kill_at = now + self._grace * ASK_AGAIN, now + self._grace
                 worker.ask_to_stop(self)
         elif now >= self._kill_at:
             worker.drop()

@@ -15,10 +15,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from nanogrid_executor import execute, frames, session_processes, spawn
-from nanogrid_executor import session_frames as wire
+from nanogrid_executor import execute, frames, session_frames, session_processes, spawn
 from nanogrid_executor.session_cell import PR_SET_CHILD_SUBREAPER, Cell, send_signal, set_option
 from nanogrid_executor.session_gauge import Sandbox, tree_bytes
 from nanogrid_executor.session_run import Run, refusal
@@ -62,10 +62,10 @@ def greet(sock: socket.socket) -> None:
     try:
         handle = os.pidfd_open(os.getpid())
     except OSError:
-        frames.send_json(sock, wire.READY, {"processFd": False})
+        frames.send_json(sock, session_frames.READY, {"processFd": False})
         return
     body = json.dumps({"processFd": True}).encode()
-    message = frames.HEADER.pack(wire.READY, len(body)) + body
+    message = frames.HEADER.pack(session_frames.READY, len(body)) + body
     sent = socket.send_fds(sock, [message], [handle])
     sock.sendall(message[sent:])
     os.close(handle)
@@ -80,13 +80,13 @@ class Server:
         self.workers: list[Worker] = []
         self.contexts: dict[str, Worker] = {}
         self.running: dict[int, Worker] = {}
-        self._receiver = wire.Receiver(sock)
+        self._receiver = session_frames.Receiver(sock)
         self._poll = select.poll()
-        self._served: dict[int, Callable[[], None]] = {}
+        self._served: dict[int, Callable[[], object]] = {}
         self._strays = self._closing = False
         self.watch(sock.fileno(), select.POLLIN, self._take)
         for fd in signals.fds:
-            self.watch(fd, select.POLLIN, lambda fd=fd: signals.take([fd]))
+            self.watch(fd, select.POLLIN, partial(signals.take, [fd]))
 
     def loop(self) -> int:
         """Serve until the agent closes, or the kubelet stops us."""
@@ -114,18 +114,18 @@ class Server:
         if message is None:
             raise frames.ProtocolError("the agent left without a word")
         kind, number, payload = message
-        if kind == wire.RUN:
+        if kind == session_frames.RUN:
             self._begin(number, json.loads(payload), time.monotonic())
-        elif kind == wire.INTERRUPT:
+        elif kind == session_frames.INTERRUPT:
             worker = self.running.get(number)
             if worker is not None and worker.run is not None:
                 worker.run.stop_asked = True
                 worker.tick()
-        elif kind == wire.DROP:
+        elif kind == session_frames.DROP:
             self._drop(json.loads(payload)["context"])
-        elif kind == wire.CLOSE:
+        elif kind == session_frames.CLOSE:
             self._closing = True
-        elif kind != wire.PART:
+        elif kind != session_frames.PART:
             raise frames.ProtocolError(f"unexpected frame {kind!r}")
 
     def _drop(self, name: str) -> None:
@@ -141,7 +141,7 @@ class Server:
             worker = self._worker(run)
         except spawn.SpawnError as error:
             report = refusal(error.exit_code, str(error))
-            wire.send_json(self.sock, wire.EXITED, number, report)
+            session_frames.send_json(self.sock, session_frames.EXITED, number, report)
             return
         run.settle(self.sandbox, worker.cell)
         self.running[number] = worker
@@ -157,7 +157,7 @@ class Server:
             }
         else:
             run.begin_now()
-            self.send(wire.STARTED, number, run.started())
+            self.send(session_frames.STARTED, number, run.started())
         worker.begin(run, request, order["stdin"].encode())
         if worker.name is not None:
             self.list_contexts()
@@ -207,7 +207,7 @@ class Server:
 
     # -- what a worker needs (session_worker.Room)
 
-    def watch(self, fd: int, events: int, served: Callable[[], None]) -> None:
+    def watch(self, fd: int, events: int, served: Callable[[], object]) -> None:
         """Call ``served`` when these events come."""
         self._poll.register(fd, events)
         self._served[fd] = served
@@ -219,14 +219,14 @@ class Server:
 
     def send(self, kind: bytes, number: int, payload: bytes = b"") -> None:
         """Tell the agent."""
-        wire.send(self.sock, kind, number, payload)
+        session_frames.send(self.sock, kind, number, payload)
 
     def finished(self, worker: Worker, run: Run) -> None:
         """An execution is over."""
         self.running.pop(run.number, None)
         if worker.name is not None:
             self.list_contexts()  # first: when the execution ends, the list is right
-        wire.send_json(self.sock, wire.EXITED, run.number, run.report())
+        session_frames.send_json(self.sock, session_frames.EXITED, run.number, run.report())
 
     def closed(self, worker: Worker) -> None:
         """A worker has nothing left."""
@@ -251,7 +251,7 @@ class Server:
             }
             for name, worker in self.contexts.items()
         ]
-        wire.send_json(self.sock, wire.CONTEXTS, 0, listed)
+        session_frames.send_json(self.sock, session_frames.CONTEXTS, 0, listed)
 
     # -- processes
 

@@ -13,10 +13,10 @@ import struct
 import termios
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
-from nanogrid_executor import execute, session_processes
-from nanogrid_executor import session_frames as wire
+from nanogrid_executor import execute, session_frames, session_processes
 from nanogrid_executor.session_cell import Cell, readable, send_signal
 from nanogrid_executor.session_run import Run
 
@@ -30,7 +30,7 @@ EOF_SECONDS: Final = execute.DRAIN_SECONDS
 class Room(Protocol):
     """What a worker needs of the server that it belongs to."""
 
-    def watch(self, fd: int, events: int, served: Callable[[], None]) -> None:
+    def watch(self, fd: int, events: int, served: Callable[[], object]) -> None:
         """Call ``served`` when these events come; replaces what was said of the fd before."""
 
     def forget(self, fd: int) -> None:
@@ -58,12 +58,12 @@ class Worker:
         self._inbox = bytearray()
         self._outbox = b""
         self._stdin = b""
-        self._open = {cell.stdout: wire.STDOUT, cell.stderr: wire.STDERR}
+        self._open = {cell.stdout: session_frames.STDOUT, cell.stderr: session_frames.STDERR}
         self._eof_at: float | None = None
         self._kill_next = 0.0
         for fd in self._open:
             os.set_blocking(fd, False)
-            room.watch(fd, select.POLLIN, lambda fd=fd: self._forward(fd, execute.READ_BYTES))
+            room.watch(fd, select.POLLIN, partial(self._forward, fd, execute.READ_BYTES))
         if cell.control is not None:
             room.watch(cell.control.fileno(), select.POLLIN, self._hear)
         room.watch(cell.told, select.POLLIN, self._told)
@@ -122,7 +122,7 @@ class Worker:
         self._inbox += data
         while len(self._inbox) >= HEADER.size:
             kind, length = HEADER.unpack_from(self._inbox)
-            if length > wire.MAX_BUNDLE:
+            if length > session_frames.MAX_BUNDLE:
                 self._hang_up()
                 return
             if len(self._inbox) < HEADER.size + length:
@@ -146,9 +146,9 @@ class Worker:
             return
         if kind == b"S":
             if run.begin_now():
-                self.room.send(wire.STARTED, run.number, run.started())
+                self.room.send(session_frames.STARTED, run.number, run.started())
         elif kind == b"D":
-            self.room.send(wire.DISPLAY, run.number, payload)
+            self.room.send(session_frames.DISPLAY, run.number, payload)
         elif kind == b"X" and self.name is not None and len(payload) == ENDED.size:
             code, interrupted = ENDED.unpack(payload)
             for fd in list(self._open):
@@ -175,7 +175,7 @@ class Worker:
             return count
         if self.run is not None:
             self.room.send(kind, self.run.number, data)
-            self.run.log(1 if kind == wire.STDOUT else 2, data)
+            self.run.log(1 if kind == session_frames.STDOUT else 2, data)
         return len(data)
 
     def _feed(self) -> None:

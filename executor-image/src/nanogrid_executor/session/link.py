@@ -85,8 +85,12 @@ class Link:
         self._lost = False
         self._contexts: list[ContextInfo] = []
         sock.settimeout(HELLO_SECONDS)
-        frames.send_json(sock, frames.SESSION, {"cwd": cwd, "lock": lock})
-        self._hear_hello()
+        try:
+            frames.send_json(sock, frames.SESSION, {"cwd": cwd, "lock": lock})
+            self._hear_hello()
+        except (OSError, frames.ProtocolError):
+            self.close()
+            raise
         sock.settimeout(None)
         timeval = struct.pack("ll", SEND_SECONDS, 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)

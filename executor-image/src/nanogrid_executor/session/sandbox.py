@@ -64,7 +64,12 @@ class LauncherSandbox:
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
 
     def start(self) -> None:
-        """Listen for launchers from now on."""
+        """Listen for launchers from now on.
+
+        Raises:
+            OSError: the socket's directory cannot be used.
+        """
+        self._lock = self._make_lock()
         self._thread.start()
 
     # -- the port
@@ -199,14 +204,13 @@ class LauncherSandbox:
     # -- launchers that come and go
 
     def _serve(self) -> None:
-        lock = self._make_lock()
         try:
-            while self._take_lock(lock):
-                link = self._accept(lock)
+            while self._take_lock():
+                link = self._accept()
                 if link is not None:
                     self._serve_one(link)
         finally:
-            os.close(lock)
+            os.close(self._lock)
 
     def _serve_one(self, link: Link) -> None:
         with self._changed:
@@ -241,27 +245,26 @@ class LauncherSandbox:
         os.fchmod(lock, 0o644)  # whatever the umask: the sandbox may run as another user
         return lock
 
-    def _take_lock(self, lock: int) -> bool:
+    def _take_lock(self) -> bool:
         """Wait for the end of a launcher that knew an earlier agent; False: the session ends."""
         while not self._closing.is_set():
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
                 self._closing.wait(LOOK_SECONDS)
         return False
 
-    def _accept(self, lock: int) -> Link | None:
+    def _accept(self) -> Link | None:
         """Wait for one launcher; None when the session ends, or when it was none."""
         sock = self._connection()
-        fcntl.flock(lock, fcntl.LOCK_UN)  # the launcher takes it before it runs anything
+        fcntl.flock(self._lock, fcntl.LOCK_UN)  # the launcher takes it before it runs anything
         if sock is None:
             return None
         try:
             return Link(sock, self._cwd, self._lock_path)
         except (OSError, frames.ProtocolError) as error:
             log("sandbox-not-ready", error=error)
-            sock.close()
             return None
 
     def _connection(self) -> socket.socket | None:
