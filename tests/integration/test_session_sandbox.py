@@ -34,6 +34,28 @@ def test_a_process_of_its_own_runs_like_a_script(session: Session) -> None:
     assert seen.err == ""
 
 
+POOL = """
+import multiprocessing, os
+def double(x):
+    return 2 * x
+if __name__ == "__main__":
+    assert os.path.exists(__file__)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(double, [1, 2]))
+"""
+
+
+def test_a_script_is_a_file_while_it_runs_so_that_processes_can_be_spawned(
+    session: Session,
+) -> None:
+    seen = session.run(POOL)
+    assert (seen.out, seen.err) == ("[2, 4]\n", "")
+    assert os.listdir(session.paths.workspace) == []
+    Path(session.paths.workspace, "execution_2.py").write_text("mine")
+    assert session.run("print(1)").out == "1\n"
+    assert Path(session.paths.workspace, "execution_2.py").read_text() == "mine"
+
+
 def test_variables_live_on_in_a_context_and_only_there(session: Session) -> None:
     assert session.run("x = 41", context="a").ended.context_new
     assert session.run("print(x + 1)", context="a").out == "42\n"

@@ -4,7 +4,9 @@ Standard library only.
 """
 
 import json
+import os
 import time
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from nanogrid_executor import execute, session_processes
@@ -31,6 +33,7 @@ class Run:
         self.number, self.order, self.received = number, order, received
         self.context: str | None = None if order["shell"] else order["context"]
         self.there_before: set[int] = set()
+        self._script: str | None = None
         self.context_new = False
         self.stop_asked = self.timed_out = self.interrupted = False
         self._gauge: TreeGauge | None = None
@@ -41,6 +44,25 @@ class Run:
         self._again_at = self._kill_at = float("inf")
         self._logged = {1: 0, 2: 0}
         self._outcome: dict[str, Any] = {}
+
+    def write_script(self, path: str) -> None:
+        """Put the code into a file while it runs, as processes that it starts may look for it.
+
+        Without a file (the disk is full, user code has one of that name) the code runs as well.
+        """
+        try:
+            with open(path, "x", encoding="utf-8", errors="surrogatepass") as file:
+                self._script = path
+                file.write(self.order["code"])
+        except OSError:
+            self.remove_script()  # half of the code would be worse than none
+
+    def remove_script(self) -> None:
+        """Remove that file, unless user code did so."""
+        if self._script is not None:
+            with suppress(OSError):
+                os.unlink(self._script)
+            self._script = None
 
     def settle(self, sandbox: Sandbox, cell: Cell) -> None:
         """Note how things are in its cell before it begins."""

@@ -148,10 +148,13 @@ class Server:
         request = None
         if not order["shell"]:
             context = run.context is not None
+            filename = f"{self.cwd.rstrip('/')}/execution_{number}.py"
+            if not context:
+                run.write_script(filename)
             request = {
                 "number": number,
                 "code": order["code"],
-                "filename": f"{self.cwd.rstrip('/')}/execution_{number}.py",
+                "filename": filename,
                 "env": order["env"] if context else {},
                 "stdin": order["stdin"].encode() if context and order["stdin"] else None,
             }
@@ -224,6 +227,7 @@ class Server:
     def finished(self, worker: Worker, run: Run) -> None:
         """An execution is over."""
         self.running.pop(run.number, None)
+        run.remove_script()
         if worker.name is not None:
             self.list_contexts()  # first: when the execution ends, the list is right
         session_frames.send_json(self.sock, session_frames.EXITED, run.number, run.report())

@@ -84,7 +84,7 @@ class Worker:
             self.room.watch(self.cell.stdin, select.POLLOUT, self._feed)
 
     def drain_idle(self) -> None:
-        """What came while nothing ran is no execution's: it goes to the log only."""
+        """What a thread or a child wrote while nothing ran is no execution's: it is dropped."""
         for fd in list(self._open):
             self._drain(fd)
 
