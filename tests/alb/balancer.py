@@ -167,6 +167,13 @@ class LoadBalancer:
         target.in_flight += 1
         try:
             return await self._exchange(request, target)
+        except asyncio.CancelledError:
+            if running is self._exchanges.get(target.endpoint):
+                raise  # the client went
+            # The deregistration delay is over; what has begun can only be cut.
+            if request.writer.output_size and request.transport is not None:
+                request.transport.abort()
+            return self._own(502)
         finally:
             target.in_flight -= 1
             target.served += 1
