@@ -32,6 +32,7 @@ lint: setup ## ruff, mypy, import contracts, generated files, chart
 	$(UV) run --frozen mypy
 	$(UV) run --frozen lint-imports
 	$(UV) run --frozen python -m nanogrid.crd --check .
+	$(UV) tool run --quiet 'cfn-lint>=1.40,<2' examples/eks/roles.cfn.yaml
 
 format: setup ## let ruff mend what it can
 	@$(UV) run --frozen ruff check --fix .

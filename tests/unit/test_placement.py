@@ -8,6 +8,7 @@ from nanogrid import names
 from nanogrid_operator.facts import job_facts
 from nanogrid_operator.pod import build_pod
 from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid_operator.task import task_for
 from unit.builders import Json, a_job_body, some_settings
 
 
@@ -52,6 +53,16 @@ def test_without_it_requests_stay_small() -> None:
     agent = built()["spec"]["containers"][0]
 
     assert agent["resources"]["requests"] == {"cpu": "50m", "memory": "64Mi"}
+
+
+def test_variables_of_the_installation_know_the_job_and_the_job_wins() -> None:
+    body = a_job_body(requestId="r-1", env=[{"name": "MODE", "value": "mine"}])
+    job = job_facts(body).model
+    assert job is not None
+    given = {"MODE": "theirs", "OTEL_RESOURCE_ATTRIBUTES": "job={namespace}/{job},id={requestId}"}
+    task = task_for(job, 2, some_settings(sandbox_env=json.dumps(given)))
+
+    assert task.env == {"MODE": "mine", "OTEL_RESOURCE_ATTRIBUTES": "job=team-a/sales,id=r-1"}
 
 
 @pytest.mark.parametrize(

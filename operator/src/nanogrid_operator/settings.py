@@ -67,6 +67,12 @@ class Settings:
     guaranteed: bool = _env(
         "NANOGRID_GUARANTEED", False, "requests of all containers equal their limits (Fargate)"
     )
+    sandbox_env: str = _env(
+        "NANOGRID_SANDBOX_ENV",
+        "",
+        "variables of user code under a job's own, a JSON object of strings; {namespace}, {job}, "
+        "{uid}, {requestId} and {attempt} in them are filled in",
+    )
     pod_labels: str = _env("NANOGRID_POD_LABELS", "", "of sandbox pods, a JSON object of strings")
     pod_annotations: str = _env(
         "NANOGRID_POD_ANNOTATIONS", "", "of sandbox pods, a JSON object of strings"
@@ -145,7 +151,13 @@ class Settings:
         return settings
 
 
-JSON_OBJECTS = ("session_ingress_annotations", "pod_labels", "pod_annotations", "node_selector")
+JSON_OBJECTS = (
+    "session_ingress_annotations",
+    "sandbox_env",
+    "pod_labels",
+    "pod_annotations",
+    "node_selector",
+)
 JSON_LISTS = ("tolerations",)
 QUANTITIES = (
     "agent_cpu",

@@ -52,7 +52,7 @@ def task_for(
         input_sync_timeout_seconds=float(timeouts.input_sync_seconds),
         upload_timeout_seconds=float(timeouts.upload_seconds),
         command=(spec.command or ["python3", names.ENTRYPOINT]) + (spec.args or []),
-        env={e.name: e.value for e in spec.env},
+        env=installed_env(job, attempt, settings) | {e.name: e.value for e in spec.env},
         stdin=spec.stdin or "",
         code_inline=spec.code.inline if spec.code else None,
         code_s3=_code_source(spec, settings),
@@ -86,6 +86,22 @@ def task_for(
 def _grace(spec: Spec, settings: Settings) -> float:
     given = spec.termination_grace_period_seconds
     return settings.termination_grace_seconds if given is None else float(given)
+
+
+def installed_env(job: ExecutionJob, attempt: int, settings: Settings) -> dict[str, str]:
+    """The installation's variables of user code, with this job's own names filled in."""
+    uid = job.metadata["uid"]
+    known = {
+        "namespace": job.metadata["namespace"],
+        "job": job.metadata["name"],
+        "uid": uid,
+        "requestId": job.spec.request_id or uid,
+        "attempt": str(attempt),
+    }
+    given = settings.objects("sandbox_env")
+    for name, value in known.items():
+        given = {k: v.replace(f"{{{name}}}", value) for k, v in given.items()}
+    return given
 
 
 def _session_rules(spec: Spec) -> wire.SessionRules | None:
