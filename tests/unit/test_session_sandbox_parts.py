@@ -146,6 +146,9 @@ class Image:
     def _repr_png_(self) -> bytes:
         return b"\x89PNG"
 
+    def _repr_jpeg_(self) -> bytes:
+        raise AssertionError("one image is enough")
+
 
 class Chart:
     """Shows itself like a chart of altair does."""

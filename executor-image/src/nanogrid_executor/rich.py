@@ -17,13 +17,14 @@ from typing import Any, Final
 MAX_BUNDLE: Final = 4 * 1024 * 1024  # session_frames.MAX_BUNDLE, which this process cannot import
 TEXT: Final = "text/plain"
 PNG: Final = "image/png"
+JPEG: Final = "image/jpeg"
 METHODS: Final = (
     ("_repr_html_", "text/html"),
     ("_repr_markdown_", "text/markdown"),
     ("_repr_latex_", "text/latex"),
     ("_repr_svg_", "image/svg+xml"),
     ("_repr_png_", PNG),
-    ("_repr_jpeg_", "image/jpeg"),
+    ("_repr_jpeg_", JPEG),
     ("_repr_json_", "application/json"),
 )
 
@@ -66,6 +67,8 @@ def _own(value: object) -> dict[str, str]:
     """What the object's own methods give."""
     found: dict[str, Any] = {}
     for name, kind in METHODS:
+        if kind == JPEG and PNG in found:
+            continue  # PIL would draw every image twice
         given = _ask(value, name)
         if given is not None:
             found[kind] = given
