@@ -19,8 +19,9 @@ import aiohttp
 from aiohttp import web
 
 from nanogrid import names
+from routing.agent import FakeAgent
 from routing.kube import JOBS, PODS
-from routing.world import NAMESPACE, FakeAgent, Router, Session, World, loopback_ip, until, world
+from routing.world import NAMESPACE, Router, Session, World, loopback_ip, until, world
 
 BODY = json.dumps({"code": "print('hello')"}).encode()
 ANSWER = json.dumps({"status": "SUCCESS", "stdout": "hello\n" * 20}).encode()

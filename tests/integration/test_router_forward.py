@@ -298,6 +298,27 @@ async def test_requests_that_run_end_when_their_pod_is_deleted(
     assert (status, body["error"]["reason"]) == (502, "SessionUnreachable")
 
 
+async def test_answer_to_a_client_that_went_is_never_the_next_ones(
+    around: World, router: Router
+) -> None:
+    session = await around.ready(router, "hasty")
+    agent = session.agent
+
+    async def leave() -> None:
+        async with around.client.get(f"{router.url}{session.path}/wait", headers=session.auth):
+            pass
+
+    leaving = [asyncio.create_task(leave()) for _ in range(10)]
+    await until(lambda: agent.seen["GET /wait"] == 10, "all wait at the agent")
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    agent.gate.set()
+    for number in range(30):
+        status, body = await get(around, router, f"{session.path}/n{number}", session.auth)
+        assert (status, body["path"]) == (200, f"/n{number}")
+
+
 async def test_redirects_lead_back_through_the_router(around: World, router: Router) -> None:
     session = await around.ready(router, "one")
     for path in ("/redirect", "/redirect?own"):

@@ -5,6 +5,7 @@ older paths work too (``/execute``, ``/health`` …). ``/health`` without a cook
 own, for the load balancer in front; ``/readyz``, ``/healthz`` and ``/metrics`` are the cluster's.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -92,7 +93,7 @@ class Router:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and log it once."""
-        began, status = time.monotonic(), CLIENT_GONE
+        began, status = time.monotonic(), 500
         self.in_flight += 1
         try:
             response = await self._answer(request)
@@ -100,6 +101,9 @@ class Router:
                 response.force_close()
             status = response.status
             return response
+        except (asyncio.CancelledError, ConnectionResetError):
+            status = CLIENT_GONE
+            raise
         finally:
             self.in_flight -= 1
             self._codes[status] += 1
