@@ -182,7 +182,7 @@ def test_an_oom_kill_is_told_and_ends_one_process_only(
 
 def test_a_launcher_that_is_killed(session: Session) -> None:
     session.run("x = 1", context="a")
-    sink = Seen(on_output=lambda out: session.launchers[0].kill())
+    sink = Seen(on_output=lambda out: session.launchers[0].kill() if out == b"1\n" else None)
     seen = session.run("print(1, flush=True); import time; time.sleep(60)", context="a", sink=sink)
     assert seen.ended.sandbox_lost
     assert seen.ended.exit_code is None
@@ -291,7 +291,7 @@ def test_sigterm_interrupts_what_runs_and_ends_the_launcher(session: Session) ->
     pid = session.launchers[0].pid
     if session.wrap:
         pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    sink = Seen(on_output=lambda out: os.kill(pid, signal.SIGTERM))
+    sink = Seen(on_output=lambda out: os.kill(pid, signal.SIGTERM) if out == b"1\n" else None)
     seen = session.run("print(1); import time; time.sleep(60)", context="a", sink=sink)
     assert seen.ended.interrupted
     assert seen.ended.exit_code == 130
