@@ -93,6 +93,21 @@ async def test_health_of_a_starting_session_does_not_wait_for_a_silent_address(
     assert time.monotonic() - began < 3
 
 
+async def test_health_of_a_starting_session_tells_nothing_of_another_one_at_its_address(
+    around: World, router: Router
+) -> None:
+    session = await around.session("moved", ready=False)
+    session.agent.health_body = {"session_id": "id-of-another", "executions": 7}
+    await around.reaches(router, f"{session.path}/execute", 503, session.auth)
+    _, body = await get(around, router, f"{session.path}/health", session.auth)
+    assert session.agent.seen["GET /health"]
+    assert body["session_id"] == session.agent.session_id
+    assert "executions" not in body
+    session.agent.health_body["session_id"] = session.agent.session_id
+    _, body = await get(around, router, f"{session.path}/health", session.auth)
+    assert body["executions"] == 7
+
+
 async def test_pod_of_the_right_name_and_labels_but_another_owner_gets_nothing(
     around: World, router: Router
 ) -> None:

@@ -81,7 +81,9 @@ class Router:
             idle=settings.idle_timeout_seconds,
             cookie_name=settings.cookie_name,
         )
-        self._probe = aiohttp.ClientSession(timeout=PROGRESS_TIMEOUT)
+        # A connection each: an address may be another pod's by the next time.
+        connector = aiohttp.TCPConnector(force_close=True)
+        self._probe = aiohttp.ClientSession(connector=connector, timeout=PROGRESS_TIMEOUT)
         self._own = {"/readyz": self._readyz, "/healthz": self._healthz, "/metrics": self._metrics}
         self._codes: Counter[int] = Counter()
         self.in_flight = 0
@@ -166,7 +168,7 @@ class Router:
             case Ended() as ended:
                 raise Refused(answers.ended(job, ended))
             case NotReady() as waiting if wanted.path == "/health":
-                raise Refused(answers.health(job, waiting, await self._progress(waiting)))
+                raise Refused(answers.health(job, waiting, await self._progress(job, waiting)))
             case NotReady() as waiting:
                 raise Refused(answers.not_ready(job, waiting))
             case Ready(pod):
@@ -182,7 +184,7 @@ class Router:
                 )
                 return await self._forwarder.forward(request, order)
 
-    async def _progress(self, route: NotReady) -> dict[str, Any]:
+    async def _progress(self, job: Job, route: NotReady) -> dict[str, Any]:
         """What a session that copies its inputs says of itself; nothing if it does not at once."""
         if not route.ip:
             return {}
@@ -192,7 +194,8 @@ class Router:
             found = json.loads(said)
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        own = isinstance(found, dict) and found.get("session_id") in (None, job.request_id)
+        return found if own else {}
 
     def _cookie_for(
         self, wanted: Target, job: Job, claim: Claim | None, scheme: str, now: float
