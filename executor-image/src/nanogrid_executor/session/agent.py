@@ -7,8 +7,9 @@ anything is stored, and the report is handed over as a batch job's is.
 
 import os
 import signal
+import sys
 import threading
-import time
+import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,8 @@ LOST_SECONDS: Final = 2.0  # after the sandbox was closed
 LONGEST_LOOK_SECONDS: Final = 1.0
 RECORDS_SECONDS: Final = 15.0
 READY_LOOK_SECONDS: Final = 0.5
+JOIN_SECONDS: Final = 60.0
+ANSWERS_SECONDS: Final = 3.0
 
 
 class SessionAgent:
@@ -68,12 +71,15 @@ class SessionAgent:
             hand_over(self.task, self.paths, report)
             return
         server = self._serve()
-        threading.Thread(target=self._become_ready, name="ready", daemon=True).start()
+        threading.Thread(target=self._prepare_numbers, name="ready", daemon=True).start()
         self.session.reporter.start()
         reason = self._live()
         report = self._end(reason)
         hand_over(self.task, self.paths, report)
-        server.stop()
+        # Answers that are on their way get there; a request that hangs does not hold us up.
+        stopping = threading.Thread(target=server.stop, name="http-stop", daemon=True)
+        stopping.start()
+        stopping.join(ANSWERS_SECONDS)
 
     def _prepare(self) -> str:
         """Inputs, code and folders; what is wrong, or nothing."""
@@ -100,6 +106,14 @@ class SessionAgent:
         log("session-listening", port=self.port, resumed=self.session.resumed)
         return server
 
+    def _prepare_numbers(self) -> None:
+        try:
+            self._become_ready()
+        except Exception:  # the boundary: the kubelet starts us anew, the pod's volume stays
+            traceback.print_exc(file=sys.stdout)
+            sys.stdout.flush()
+            os._exit(1)
+
     def _become_ready(self) -> None:
         """Find out which numbers were given before, and wait for the sandbox."""
         session = self.session
@@ -122,12 +136,12 @@ class SessionAgent:
     def _live(self) -> Reason:
         """Wait for a reason to end."""
         session, executions = self.session, self.session.executions
-        available = False
+        ready = False
         while not session.end_asked.is_set():
-            if self.sandbox.available != available:
-                available = not available
+            if session.ready != ready:
+                ready = not ready
                 session.reporter.changed()
-            if available or executions.count:
+            if ready or executions.count:
                 due = session.life.due(executions.count, busy=executions.busy)
             else:  # waiting for the sandbox is not idling; the operator has a timeout for it
                 due = None
@@ -184,11 +198,29 @@ class SessionAgent:
 
 
 def run(task: wire.Task, paths: Paths, port: int) -> None:
-    """Entry point of a session's agent container; returns when the report is handed over."""
+    """Entry point of a session's agent container; returns when the report is handed over.
+
+    The session lives in a thread of its own: a signal's handler may then take any lock, for the
+    main thread, which runs it, never holds one.
+
+    Raises:
+        BaseException: what ended the session's thread; the kubelet starts the container anew.
+    """
     sandbox = LauncherSandbox(paths.socket, paths.workspace)
     sandbox.start()
-    began = time.monotonic()
     agent = SessionAgent(task, paths, sandbox, port)
     signal.signal(signal.SIGTERM, agent.stop)
-    agent.run()
-    log("agent-end", seconds=f"{time.monotonic() - began:.1f}")
+    failures: list[BaseException] = []
+
+    def live() -> None:
+        try:
+            agent.run()
+        except BaseException as error:  # raised again where it ends the process
+            failures.append(error)
+
+    thread = threading.Thread(target=live, name="session", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(JOIN_SECONDS)
+    if failures:
+        raise failures[0]

@@ -19,6 +19,17 @@ JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
 EVENTS: Final = "text/event-stream"
 
+EVENT: Final[Json] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {
+            "type": "string",
+            "enum": ["started", "stdout", "stderr", "result", "gap", "end"],
+        },
+        "data": {"type": "string", "description": "JSON; that of `end` is the whole answer"},
+    },
+}
 ERRORS: Final = {
     400: "The request cannot be understood; the message names the field.",
     401: "There is no valid token.",
@@ -96,15 +107,15 @@ def _execution_paths(execute: Json) -> Json:
         errors,
         [_parameter("Idempotency-Key", "header", {"type": "string", "pattern": KEY})],
     )
-    run["responses"]["200"]["content"][EVENTS] = {"schema": {"type": "string"}}
+    run["responses"]["200"]["content"][EVENTS] = {"schema": EVENT}
     page = [
         _parameter("after", "query", {"type": "integer", "minimum": 0, "maximum": 10**15}),
         _parameter("limit", "query", {"type": "integer", "minimum": 0, "maximum": MAX_PAGE}),
     ]
     stream = _operation("All its events so far, then live.", {}, (*ALWAYS, 404, 429, 503), [number])
     stream["responses"]["200"] = {
-        "description": "Events started, stdout, stderr, result, gap, end.",
-        "content": {EVENTS: {"schema": {"type": "string"}}},
+        "description": "Everything from the beginning; gap: so many events were dropped.",
+        "content": {EVENTS: {"schema": EVENT}},
     }
     return {
         "/execute": {"post": _with_body(run, execute)},
