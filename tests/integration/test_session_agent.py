@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from integration.pod import operator
 from integration.session_pod import RULES, Client, session_pod, session_task, wait_until
-from integration.support import BUCKET, S3Server
+from integration.support import BUCKET, S3Server, free_port
 from nanogrid import names, wire
 from nanogrid_executor.paths import Paths
 
@@ -373,3 +375,28 @@ def test_output_is_streamed_through_the_real_server(
         replay = pod.client.open("GET", "/executions/1/stream").read().decode()
         assert "event: end" in replay
         assert "two" in replay
+
+
+def test_health_tells_of_the_sync_until_the_sync_ends(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # an S3 that never answers
+    monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{silent.getsockname()[1]}")
+    item = wire.Input(name="a", s3=wire.S3Source(bucket=BUCKET, prefix="x"), mount_path="/app/data")
+    task = session_task("sync2", inputs=[item], input_sync_timeout_seconds=3.0)
+    monkeypatch.setenv(names.ENV_TASK, wire.dumps(task))
+    port = free_port()
+    command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
+    process = subprocess.Popen([*command, "--session-port", str(port)], stdout=subprocess.DEVNULL)
+    try:
+        client = Client(port)
+        wait_until(lambda: client.health() == (503, "initializing"))
+        body = client.ask("GET", "/health")[1]
+        assert body["session_id"] == "sync2"
+        assert body["sync"]["totalFiles"] == 0
+        assert process.wait(60) == 1
+        socket.create_server(("127.0.0.1", port)).close()  # the agent can have the port now
+    finally:
+        process.kill()
+        process.wait()
+        silent.close()
