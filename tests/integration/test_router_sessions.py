@@ -262,7 +262,7 @@ async def test_open_session_is_open_only_if_the_installation_allows_it(
 ) -> None:
     session = await around.session("open")
     job = session.job()
-    job["spec"]["session"] = {"auth": "None"}
+    job["spec"]["session"] = {"auth": "Unprotected"}
     await around.kube.put(JOBS, job)
     allowing = await around.router(NANOGRID_ALLOW_OPEN_SESSIONS="true")
     await around.reaches(allowing, f"{session.path}/x", 200)

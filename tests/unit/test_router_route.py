@@ -141,7 +141,7 @@ def test_job_is_read_with_the_uid_as_the_last_resort_for_its_id() -> None:
     job = job_from(job_body(phase="Running", podName="s1-0", reason="SessionReady"))
     assert job == replace(JOB, request_id=UID)
     named = job_body()
-    named["spec"] |= {"requestId": "r-1", "session": {"auth": "None"}}
+    named["spec"] |= {"requestId": "r-1", "session": {"auth": "Unprotected"}}
     job = job_from(named)
     assert job is not None
     assert (job.request_id, job.open, job.phase) == ("r-1", True, "")

@@ -57,7 +57,7 @@ def job_from(body: Json) -> Job | None:
         reason=status.get("reason") or "",
         message=status.get("message") or "",
         pod_name=status.get("podName") or "",
-        open=(spec.get("session") or {}).get("auth") == "None",
+        open=(spec.get("session") or {}).get("auth") == "Unprotected",
         deleting="deletionTimestamp" in meta,
     )
 

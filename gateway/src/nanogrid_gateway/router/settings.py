@@ -50,7 +50,7 @@ class Settings:
     allow_open_sessions: bool = _env(
         "NANOGRID_ALLOW_OPEN_SESSIONS",
         False,
-        "whether sessions with spec.session.auth None are open to all who reach the router",
+        "whether sessions with spec.session.auth Unprotected are open to all who reach the router",
     )
     watch_namespaces: str = _env("NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty is all")
 
