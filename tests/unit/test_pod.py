@@ -293,6 +293,15 @@ def test_the_deadline_is_longer_than_all_phases_together() -> None:
     assert spec["terminationGracePeriodSeconds"] > 10
 
 
+def test_a_silent_node_has_as_long_as_the_settings_say() -> None:
+    tolerations = built(some_settings(node_lost_seconds=15))["spec"]["tolerations"]
+
+    assert {t["key"]: (t["effect"], t["tolerationSeconds"]) for t in tolerations} == {
+        "node.kubernetes.io/not-ready": ("NoExecute", 15),
+        "node.kubernetes.io/unreachable": ("NoExecute", 15),
+    }
+
+
 # Images that are not ours.
 
 

@@ -67,6 +67,7 @@ def build_pod(
         # One after another, about 0.1 s each: the launcher waits for the agent, so it is first.
         "containers": [_agent(task, settings), _sandbox(job.spec, settings, memory_limit)],
         "volumes": _volumes(settings),
+        "tolerations": _tolerations(settings),
     }
     spec |= _options(job.spec, settings)
     first = _runtime_checks(job.spec, settings) + ([_sync(task, settings)] if synced else [])
@@ -78,6 +79,19 @@ def build_pod(
         "metadata": _metadata(job, attempt),
         "spec": spec,
     }
+
+
+def _tolerations(settings: Settings) -> list[dict[str, Any]]:
+    """Give a silent node less time than the 300 s that the API server puts in by default."""
+    return [
+        {
+            "key": f"node.kubernetes.io/{taint}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": settings.node_lost_seconds,
+        }
+        for taint in ("not-ready", "unreachable")
+    ]
 
 
 def _options(spec: Spec, settings: Settings) -> dict[str, Any]:

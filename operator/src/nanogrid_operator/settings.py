@@ -64,6 +64,9 @@ class Settings:
     termination_grace_seconds: float = _env(
         "NANOGRID_TERMINATION_GRACE_SECONDS", 10.0, "between SIGTERM and SIGKILL at a timeout"
     )
+    node_lost_seconds: int = _env(
+        "NANOGRID_NODE_LOST_SECONDS", 60, "how long a pod stays on a node that does not answer"
+    )
 
     workers: int = _env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
     resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
