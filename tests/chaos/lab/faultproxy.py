@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade"})
 CHUNK_BYTES: Final = 64 * 1024
@@ -289,7 +290,7 @@ class FaultProxy:
         url = self._upstream + request.raw_path
         async with self._session.request(
             request.method,
-            aiohttp.client.URL(url, encoded=True),
+            URL(url, encoded=True),
             headers=headers,
             data=body,
             allow_redirects=False,

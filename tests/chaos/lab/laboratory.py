@@ -48,7 +48,7 @@ def bridge_address() -> str:
     )
     if done.returncode != 0:
         pytest.skip(f"needs a kind cluster on this machine: {done.stderr.strip()}")
-    gateways = [entry.get("Gateway", "") for entry in json.loads(done.stdout)]
+    gateways: list[str] = [entry.get("Gateway", "") for entry in json.loads(done.stdout)]
     return next(address for address in gateways if "." in address)
 
 
