@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nanogrid import wire
+from nanogrid.reasons import Reason
 from nanogrid_operator.events import Events
 from nanogrid_operator.jobstatus import timestamp
 from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError
@@ -149,20 +150,42 @@ class FakeKube(KubeApi):
 
 
 class FakePublisher(Publisher):
-    """A Redis that is up or down; ``told`` holds each result that it was asked to deliver."""
+    """A Redis that is up or down; ``told`` holds each result that it was asked to deliver.
+
+    ``kept`` and ``messages`` are what it has and what its subscribers got, as with SET NX.
+    """
 
     def __init__(self) -> None:
         self.told: list[wire.Result] = []
+        self.kept: dict[str, wire.Result] = {}
+        self.messages: list[wire.Result] = []
         self.up = True
+        self.answers = True  # False: it does what it is asked, and the answer is lost
+        self.trouble = Reason.REDIS_UNAVAILABLE
         self.taken = False  # by another job's result under the same requestId
 
     async def publish(self, result: wire.Result) -> Delivery:
         self.told.append(result)
         if not self.up:
-            return Delivery(state="Pending", message="ConnectionError: refused")
+            return self._pending("ConnectionError: refused")
         if self.taken:
             return Delivery(state="Conflict", message="the key holds another job's result")
-        return Delivery(state="Delivered", receivers=1, stream_id="1-0")
+        fresh = result.request_id not in self.kept
+        kept = self.kept.setdefault(result.request_id, result)
+        self.messages += [result] if fresh else []
+        if not self.answers:
+            return self._pending("TimeoutError: no answer")
+        if fresh:
+            return Delivery(state="Delivered", receivers=1, stream_id="1-0")
+        earlier = None if kept == result else kept
+        return Delivery(state="Delivered", message="delivered by an earlier try", told=earlier)
+
+    async def told_before(self, request_id: str, job_uid: str) -> wire.Result | None:
+        kept = self.kept.get(request_id) if self.up and self.answers else None
+        return kept if kept is not None and kept.job.uid == job_uid else None
+
+    def _pending(self, said: str) -> Delivery:
+        return Delivery(state="Pending", reason=self.trouble, message=said)
 
 
 class FakeResults(ResultStore):

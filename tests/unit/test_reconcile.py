@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nanogrid import wire
+from nanogrid.reasons import Reason
 from nanogrid_operator.facts import job_facts
 from nanogrid_operator.kube import KubeError
 from nanogrid_operator.s3 import S3Error
@@ -268,6 +269,108 @@ async def test_a_redis_that_stays_away_is_asked_less_and_less_often() -> None:
 
     assert world.queue.retries[0] < 1.0
     assert 4.0 <= world.queue.retries[-1] <= 5.0
+
+
+async def test_another_trouble_of_redis_is_written_once() -> None:
+    world = await a_job_that_ended_without_redis(functionId="f")
+    before = len(world.kube.writes)
+    world.redis.trouble = Reason.REDIS_OUT_OF_MEMORY
+
+    for _ in range(3):
+        await world.reconcile()
+
+    assert len(world.kube.writes) == before + 1
+    assert delivered_condition(world)["reason"] == "RedisOutOfMemory"
+    assert "RedisOutOfMemory" in world.events
+
+
+def delivered_condition(world: World) -> dict[str, str]:
+    (found,) = (c for c in world.status["conditions"] if c["type"] == "ResultDelivered")
+    return dict(found)
+
+
+# What was told is what the status says, whatever would be decided now.
+
+
+async def test_a_lost_answer_of_redis_is_found_to_be_ours() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+    world.redis.answers = False
+    await world.reconcile()
+    lost = world.end
+    world.redis.answers = True
+
+    await world.reconcile()
+
+    assert lost == ("Succeeded", "Completed", "Pending")
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.redis.messages == [a_result()]
+
+
+async def test_a_decision_that_changes_before_the_status_is_written_changes_nothing() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+    world.kube.refuse("PATCH", 500)
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    world.change_spec(suspend=True)
+    world.store.drop_reports(JOB_UID)
+
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.redis.messages == [a_result()]
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+async def test_a_restart_after_the_message_takes_what_was_told(retries: int) -> None:
+    """The first operator had the agent's word; the second sees neither pod nor report nor S3."""
+    world = World(backoffLimit=retries)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+    world.kube.refuse("PATCH", 500)
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    world.kube.objects[f"{JOBS}/sales"]["status"] = {"podName": POD_NAME}
+    del world.kube.objects[f"{PODS}/{POD_NAME}"]
+    world.start()
+    await world.workers.resync()
+
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.redis.messages == [a_result()]
+    assert world.s3.stored[JOB_UID] == a_result()
+    assert world.status["result"]["exitCode"] == 0
+
+
+async def test_a_terminal_status_stays_and_says_what_redis_was_told_instead() -> None:
+    world = World(status={"phase": "Running", "podName": POD_NAME})
+    world.redis.up = False
+    await world.reconcile()
+    ended_as = world.end
+    world.redis.up, world.redis.kept[JOB_UID] = True, a_result()
+
+    await world.reconcile()
+
+    assert ended_as == ("Failed", "PodLost", "Pending")
+    assert world.end == ("Failed", "PodLost", "Delivered")
+    assert "Redis was told SUCCESS Completed" in world.status["delivery"]["message"]
+
+
+async def test_a_job_that_goes_leaves_no_published_result_behind() -> None:
+    world = World()
+    world.push(a_report())
+    world.kube.refuse("PATCH", 500)
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    world.store.drop_job(JOB_UID)
+
+    await world.reconcile()
+
+    assert world.operator.published == {}
 
 
 # The status.

@@ -261,7 +261,14 @@ def delivery_fact(delivery: Delivery) -> tuple[str, bool, Reason, str]:
         return ("ResultDelivered", True, reason, delivery.message or text)
     if delivery.state == "Conflict":
         return ("ResultDelivered", False, Reason.REQUEST_ID_CONFLICT, delivery.message)
-    return ("ResultDelivered", False, Reason.REDIS_UNAVAILABLE, delivery.message)
+    reason = delivery.reason or Reason.REDIS_UNAVAILABLE
+    return ("ResultDelivered", False, reason, delivery.message)
+
+
+def delivery_reason(job: Job) -> str | None:
+    """The reason of the ResultDelivered condition, as it was last written."""
+    found = (c for c in job.status.get("conditions") or [] if c["type"] == "ResultDelivered")
+    return next((str(c["reason"]) for c in found), None)
 
 
 def condition(job: Job, kind: str, truth: bool, reason: Reason, text: str, now: float) -> Json:

@@ -4,11 +4,11 @@ The only caller of the Kubernetes API, Redis and S3 on a job's behalf, and the o
 status. Errors go up to the worker, whose queue tries the key again with back-off.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
@@ -37,6 +37,13 @@ DELIVERY_CAP_SECONDS = 5.0  # a Redis that is back has all results within ten se
 REFUSED_CODES = frozenset({403, 404})
 
 
+class Published(NamedTuple):
+    """What Redis was told, or refused for good, and the status does not say yet."""
+
+    outcome: Outcome
+    delivery: Delivery
+
+
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
     """Acts for one job at a time; everything it needs is handed in."""
@@ -50,14 +57,20 @@ class Reconciler:
     secrets: S3SecretReplica
     events: Events
     clock: Callable[[], float] = time.time
-    delivered: dict[str, Delivery] = field(default_factory=dict)  # not yet in the status
+    published: dict[str, Published] = field(default_factory=dict)  # by uid
 
     async def reconcile(self, uid: str) -> None:
         """Decide and act once for one job."""
         body = self.store.job(uid)
         if body is None:
+            self.published.pop(uid, None)
             return
         view = self._view(job_facts(body))
+        told = self.published.get(uid)
+        if told is not None and not view.job.finished and not view.job.deleting:
+            # The result is out: whatever would be decided now, the status has to say the same.
+            await self._finish(view, told.outcome)
+            return
         action = decide.decide(view)
         if isinstance(action, actions.Recover):
             stored = await self._stored(view.job, action.fallback)
@@ -187,6 +200,11 @@ class Reconciler:
         await self._progress(v, actions.Progress(phase, Reason.STOPPING, text, 5.0))
 
     async def _retry(self, v: View, action: actions.Retry) -> None:
+        told = await self.publisher.told_before(v.job.request_id, v.job.uid)
+        if told is not None:
+            # An operator before this one had decided otherwise, and could not write it any more.
+            await self._finish(v, outcome.adopted(action.outcome, told))
+            return
         status = jobstatus.retry_status(
             v.job, v.known_pod, action.outcome, action.counted, action.suspended, self.clock()
         )
@@ -198,10 +216,10 @@ class Reconciler:
 
     async def _finish(self, v: View, ended: Outcome) -> None:
         job = v.job
-        delivery = await self._publish_once(job, ended)
+        ended, delivery = await self._publish_once(job, ended)
         status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
         await self._write(job, status)
-        self.delivered.pop(job.uid, None)
+        self.published.pop(job.uid, None)
         self.store.drop_reports(job.uid)
         self._tell(job, ended.reason, ended.message, bad=not ended.succeeded)
         log.info(
@@ -211,22 +229,27 @@ class Reconciler:
         )  # fmt: skip
         await self._remove_stuck(v, ended)
         if delivery.state == "Pending":
-            self._tell(job, Reason.REDIS_UNAVAILABLE, delivery.message, bad=True)
+            reason = delivery.reason or Reason.REDIS_UNAVAILABLE
+            self._tell(job, reason, delivery.message, bad=True)
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
 
-    async def _publish_once(self, job: Job, ended: Outcome) -> Delivery:
-        """Publish; after a status write that failed, answer what Redis said the first time.
+    async def _publish_once(self, job: Job, ended: Outcome) -> Published:
+        """Publish; after a status write that failed, answer what was told the first time.
 
-        Asked again it only knows that it has the result, and no longer how many received it.
+        What an earlier try told stays told: an answer may have been lost, or a restart may have
+        come between, and status and S3 must say the same as Redis.
         """
-        known = self.delivered.get(job.uid)
+        known = self.published.get(job.uid)
         if known is not None:
             return known
-        delivery, _ = await asyncio.gather(
-            self.publisher.publish(ended.result), self._store_own(job, ended)
-        )
-        self.delivered[job.uid] = delivery
-        return delivery
+        delivery = await self.publisher.publish(ended.result)
+        if delivery.told is not None:
+            ended = outcome.adopted(ended, delivery.told)
+        await self._store_own(job, ended)
+        told = Published(ended, delivery)
+        if delivery.state != "Pending":
+            self.published[job.uid] = told
+        return told
 
     async def _store_own(self, job: Job, ended: Outcome) -> None:
         """Put a result into S3 that the agent did not put there, or not in these words."""
@@ -255,18 +278,31 @@ class Reconciler:
         self.events.post(job, reason, message, self.clock(), bad=bad)
 
     async def _deliver(self, job: Job) -> None:
-        delivery = await self.publisher.publish(await self._whole_result(job))
+        result = await self._whole_result(job)
+        delivery = await self.publisher.publish(result)
         if delivery.state == "Pending":
-            delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
-            log.warning(
-                "job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message
-            )
+            await self._still_pending(job, delivery)
             return
+        if delivery.told is not None and not outcome.same_end(delivery.told, result):
+            # Only after a restart that came between publishing and the status, with Redis away
+            # since: a terminal status does not change, so it says what Redis was told.
+            t = delivery.told
+            said = f"Redis was told {t.status} {t.reason} of attempt {t.attempt} before a restart"
+            delivery = replace(delivery, message=said)
+            log.error("job %s/%s uid=%s: %s", job.namespace, job.name, job.uid, said)
         await self._write(job, jobstatus.delivered_status(job, delivery, self.clock()))
         if delivery.state == "Delivered":
             self._tell(job, Reason.DELIVERED, "The result reached Redis late")
         else:
             self._tell(job, Reason.REQUEST_ID_CONFLICT, delivery.message, bad=True)
+
+    async def _still_pending(self, job: Job, delivery: Delivery) -> None:
+        """Try again soon; a write only when the cause, and so the cure, is another one."""
+        if delivery.reason is not None and jobstatus.delivery_reason(job) != delivery.reason:
+            await self._write(job, jobstatus.delivered_status(job, delivery, self.clock()))
+            self._tell(job, delivery.reason, delivery.message, bad=True)
+        delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
+        log.warning("job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message)
 
     async def _whole_result(self, job: Job) -> wire.Result:
         """The result as it was decided; from S3 where the CR keeps a shortened copy only."""

@@ -84,6 +84,10 @@ class Reason(StrEnum):
     DELIVERED = "Delivered"
     NO_SUBSCRIBER = "NoSubscriber"
     REDIS_UNAVAILABLE = "RedisUnavailable"
+    REDIS_ACCESS_DENIED = "RedisAccessDenied"
+    REDIS_READ_ONLY = "RedisReadOnly"
+    REDIS_OUT_OF_MEMORY = "RedisOutOfMemory"
+    REDIS_REFUSED = "RedisRefused"
     REQUEST_ID_CONFLICT = "RequestIdConflict"
 
 
@@ -241,7 +245,24 @@ HELP: dict[Reason, Help] = {
         "Redis has the result; nobody was subscribed.", "Read key result:ID or the stream."
     ),
     R.REDIS_UNAVAILABLE: Help(
-        "Redis did not take the result yet; delivery is retried.", "Check Redis and its secret."
+        "Redis does not answer, or is still starting; delivery is retried until it does.",
+        "Check that Redis runs, and redis.url.",
+    ),
+    R.REDIS_ACCESS_DENIED: Help(
+        "Redis refused the operator's user or password; delivery is retried.",
+        "Correct the Secret (then restart the operator), or the user's ACL: docs/operations.md "
+        "has the commands it needs.",
+    ),
+    R.REDIS_READ_ONLY: Help(
+        "Redis is a read-only replica; delivery is retried on a new connection each time.",
+        "Wait for the failover to end, or point redis.url at the primary.",
+    ),
+    R.REDIS_OUT_OF_MEMORY: Help(
+        "Redis has reached maxmemory and evicts nothing; delivery is retried.",
+        "Raise maxmemory, or lower redis.resultTTLSeconds and redis.streamMaxLength.",
+    ),
+    R.REDIS_REFUSED: Help(
+        "Redis answered with an error; delivery is retried.", "Mend what the message names."
     ),
     R.REQUEST_ID_CONFLICT: Help(
         "Another job's result is stored under this requestId.", "Use a fresh requestId per job."
