@@ -19,9 +19,8 @@ def _entry(config: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def api_server() -> Iterator[FaultProxy]:
-    """The API server of $KUBECONFIG, behind a proxy that presents this machine's credentials."""
+def credentials() -> tuple[str, ssl.SSLContext]:
+    """The URL of the API server of $KUBECONFIG, and what this machine proves itself with."""
     config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
     context = _entry(config, "context", config["current-context"])
     cluster, user = (_entry(config, kind, context[kind]) for kind in ("cluster", "user"))
@@ -32,7 +31,14 @@ def api_server() -> Iterator[FaultProxy]:
         for name in ("client-certificate", "client-key"):
             Path(directory, name).write_bytes(base64.b64decode(user[f"{name}-data"]))
         secure.load_cert_chain(f"{directory}/client-certificate", f"{directory}/client-key")
-    with FaultProxy(cluster["server"], ssl_context=secure) as proxy:
+    return cluster["server"], secure
+
+
+@contextmanager
+def api_server() -> Iterator[FaultProxy]:
+    """The API server of $KUBECONFIG, behind a proxy that presents this machine's credentials."""
+    server, secure = credentials()
+    with FaultProxy(server, ssl_context=secure) as proxy:
         yield proxy
 
 

@@ -35,6 +35,7 @@ class Call:
     method: str
     path: str
     query: Mapping[str, str]
+    remote: str  # the client's address
     at: float  # time.monotonic()
 
     @property
@@ -93,6 +94,20 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """The answer's body goes silent after so many bytes; the connection stays."""
+
+    after_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The request's body is another one when the server gets it."""
+
+    change: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Corrupt:
     """One bit of the answer's first byte is another one."""
 
@@ -111,7 +126,10 @@ class After:
     do: Callable[[], object]
 
 
-Effect = Answer | Refuse | LoseAnswer | Delay | Hang | Slow | Cut | Corrupt | Before | After
+Effect = (
+    Answer | Refuse | LoseAnswer | Delay | Hang | Slow | Cut | Stall | Rewrite | Corrupt
+    | Before | After
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -243,7 +261,8 @@ class FaultProxy:
     def _note(self, request: web.Request) -> tuple[Call, Effect | None]:
         with self._lock:
             number = len(self._calls) + 1
-            call = Call(number, request.method, request.path, dict(request.query), time.monotonic())
+            remote, now = request.remote or "", time.monotonic()
+            call = Call(number, request.method, request.path, dict(request.query), remote, now)
             self._calls.append(call)
             for fault in self._faults:
                 spent = fault.times is not None and fault.hits >= fault.times
@@ -285,7 +304,10 @@ class FaultProxy:
     async def _forward(self, request: web.Request, effect: Effect | None) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
         body: Any = request.content.iter_chunked(CHUNK_BYTES) if request.can_read_body else None
-        if body is not None and "Content-Length" not in headers:
+        if isinstance(effect, Rewrite):
+            body = effect.change(await request.read())
+            headers.pop("Content-Length", None)
+        elif body is not None and "Content-Length" not in headers:
             body = await request.read()
         url = self._upstream + request.raw_path
         async with self._session.request(
@@ -319,13 +341,19 @@ class FaultProxy:
 async def _shaped(answer: aiohttp.ClientResponse, effect: Effect | None) -> AsyncIterator[bytes]:
     """The answer's body, as the effect lets it through."""
     sent = 0
-    async for data, _ in answer.content.iter_chunks():
+    # Not iter_chunks: of a second answer without a body (HEAD) it never comes to an end.
+    async for data in answer.content.iter_any():
         piece = data
         if isinstance(effect, Corrupt) and sent == 0 and piece:
             piece = bytes([piece[0] ^ 1]) + piece[1:]
         if isinstance(effect, Cut):
             piece = piece[: max(0, effect.after_bytes - sent)]
             if not piece:
+                return
+        if isinstance(effect, Stall):
+            piece = piece[: max(0, effect.after_bytes - sent)]
+            if not piece:
+                await asyncio.sleep(3600)
                 return
         if isinstance(effect, Slow):
             for start in range(0, len(piece), effect.bytes_per_second):

@@ -72,6 +72,7 @@ class Laboratory:
     s3_server: S3Server
     redis: RedisProcess
     operators: list[OperatorProcess] = field(default_factory=list)
+    bucket: str = BUCKET
 
     def operator(self, api: FaultProxy | None = None, **settings: str) -> OperatorProcess:
         """An operator of this namespace, not yet started; ``settings`` are environment variables.
@@ -110,7 +111,9 @@ class Laboratory:
 
 
 @contextmanager
-def laboratory(namespace: str, directory: Path) -> Iterator[Laboratory]:
+def laboratory(
+    namespace: str, directory: Path, *, persistent_redis: bool = False
+) -> Iterator[Laboratory]:
     """Proxies, Redis and S3 server for operators of one namespace; ends all that it started."""
     assert os.environ.get("KUBECONFIG"), "run through `make chaos`"
     address = bridge_address()
@@ -118,7 +121,7 @@ def laboratory(namespace: str, directory: Path) -> Iterator[Laboratory]:
         api = stack.enter_context(api_server())
         server = stack.enter_context(running_server())
         s3 = stack.enter_context(FaultProxy(server.endpoint, host=address))
-        redis = RedisProcess(directory)
+        redis = RedisProcess(directory, persistent=persistent_redis)
         stack.callback(redis.stop)
         lab = Laboratory(namespace, directory, address, api, s3, server, redis.start())
         try:
