@@ -16,6 +16,7 @@ from nanogrid.reasons import Reason
 from nanogrid_operator.events import Events
 from nanogrid_operator.jobstatus import timestamp
 from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError
+from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.outcome import Delivery
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
@@ -35,6 +36,7 @@ from unit.builders import (
 )
 
 PODS = "/api/v1/namespaces/team-a/pods"
+EVENTS = "/api/v1/namespaces/team-a/events"
 JOBS = "/apis/nanogrid.io/v1alpha1/namespaces/team-a/executionjobs"
 CREATE_POD = f"POST {PODS}"
 WRITE_STATUS = f"PATCH {JOBS}/sales/status"
@@ -268,12 +270,14 @@ class World:
             events=Events(self.kube),
             clock=lambda: self.now,
         )
+        self.liveness = Liveness(self.queue, self.settings.resync_seconds, lambda: self.now)
         self.workers = Workers(
             settings=self.settings,
             store=self.store,
             queue=self.queue,
             kube=self.kube,
             reconciler=self.operator,
+            liveness=self.liveness,
         )
 
     async def reconcile(self) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from nanogrid_operator import handlers, health
 from nanogrid_operator.events import Events
 from nanogrid_operator.kube import KubeApi, KubeError
+from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.results_api import ResultsApi
@@ -43,8 +44,16 @@ async def run(settings: Settings) -> None:
         secrets=S3SecretReplica(kube, settings),
         events=Events(kube),
     )
-    workers = Workers(settings=settings, store=store, queue=queue, kube=kube, reconciler=reconciler)
-    probes = health.Health()
+    liveness = Liveness(queue, settings.resync_seconds)
+    workers = Workers(
+        settings=settings,
+        store=store,
+        queue=queue,
+        kube=kube,
+        reconciler=reconciler,
+        liveness=liveness,
+    )
+    probes = health.Health(liveness.trouble)
     api = ResultsApi(kube=kube, store=store, queue=queue, health=probes)
     runner = web.AppRunner(api.app(), access_log=None)
     await runner.setup()
@@ -60,7 +69,7 @@ async def run(settings: Settings) -> None:
             for number in range(settings.workers):
                 group.create_task(workers.work(), name=f"worker-{number}")
             group.create_task(workers.resync_forever(), name="resync")
-            await _watch(settings, store, queue)
+            await _watch(settings, store, queue, liveness)
             raise _Stopped
     except* _Stopped:
         log.info("stopped")
@@ -78,15 +87,16 @@ async def _first_resync(workers: Workers) -> None:
     while True:
         try:
             await workers.resync()
+            await workers.call_witnesses()
             return
         except KubeError as e:
             log.error("cannot list ExecutionJobs and pods, trying again in 2 s: %s", e)
             await asyncio.sleep(2)
 
 
-async def _watch(settings: Settings, store: Store, queue: WorkQueue) -> None:
+async def _watch(settings: Settings, store: Store, queue: WorkQueue, liveness: Liveness) -> None:
     registry = kopf.OperatorRegistry()
-    handlers.register(registry, store, queue)
+    handlers.register(registry, store, queue, liveness)
     options = kopf.OperatorSettings()
     handlers.configure(options)
     await kopf.operator(

@@ -69,18 +69,18 @@ def finished(v: View) -> Action | None:
 
 
 def invalid(v: View) -> Action | None:
-    """A spec that cannot be read fails at once; nothing ran."""
+    """A spec that cannot be read fails at once; a pod of it, from another version, is stopped."""
     if v.job.model is not None:
         return None
-    return Finish(outcome.failure(v.job, Reason.INVALID_SPEC, v.job.error))
+    remove = v.pod is not None
+    return Finish(outcome.failure(v.job, Reason.INVALID_SPEC, v.job.error, remove_pod=remove))
 
 
 def ended(v: View, result: Outcome) -> Action:
     """An attempt has ended: with the job, or followed by another attempt."""
     if result.reason == Reason.SUSPENDED:
         return Retry(result, counted=False, suspended=True)
-    pod = v.known_pod
-    again = retry.verdict(v.job, result.result, pod.memory_limit_bytes if pod else None)
+    again = retry.verdict(v.job, result.result, v.memory_limit)
     return Retry(result, again.counted) if again else Finish(result)
 
 

@@ -16,13 +16,19 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.task import resources, task_for, task_json
 
 USER_ID = 65532
+POD_NAME_MAX = 63
 PYTHON = ("python3", "-I", "-S")
 
 
 def pod_name(job_name: str, uid: str, attempt: int) -> str:
-    """The pod's name: fixed for a job and attempt, so that a second create is a conflict."""
+    """The pod's name: fixed for a job and attempt, so that a second create is a conflict.
+
+    It is the pod's host name as well, which has at most 63 characters; only the longest names of
+    jobs are cut for it, from attempt 10 on, and the digest still tells them apart.
+    """
     digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
-    return f"{job_name}-{digest}-{attempt}"
+    suffix = f"-{digest}-{attempt}"
+    return job_name[: POD_NAME_MAX - len(suffix)].rstrip("-.") + suffix
 
 
 def needs_sync(task: wire.Task) -> bool:

@@ -24,7 +24,7 @@ from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Inspection, Store
-from nanogrid_operator.task import base_memory_limit
+from nanogrid_operator.task import InvalidSpecError, base_memory_limit
 from nanogrid_operator.view import View
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -35,6 +35,7 @@ log = logging.getLogger("nanogrid.reconcile")
 INVALID_CODES = frozenset({400, 422})
 DELIVERY_CAP_SECONDS = 5.0  # a Redis that is back has all results within ten seconds
 REFUSED_CODES = frozenset({403, 404})
+UNREADABLE_SECONDS = 600.0  # for which a result that only S3 can have is asked for
 
 
 class Published(NamedTuple):
@@ -58,12 +59,16 @@ class Reconciler:
     events: Events
     clock: Callable[[], float] = time.time
     published: dict[str, Published] = field(default_factory=dict)  # by uid
+    # Since when S3 does not say whether it has an attempt's result, in epoch seconds.
+    unreadable: dict[tuple[str, int], float] = field(default_factory=dict)
 
     async def reconcile(self, uid: str) -> None:
         """Decide and act once for one job."""
         body = self.store.job(uid)
         if body is None:
             self.published.pop(uid, None)
+            for attempt in [a for a in self.unreadable if a[0] == uid]:
+                del self.unreadable[attempt]
             return
         view = self._view(job_facts(body))
         told = self.published.get(uid)
@@ -73,36 +78,56 @@ class Reconciler:
             return
         action = decide.decide(view)
         if isinstance(action, actions.Recover):
-            stored = await self._stored(view.job, action.fallback)
-            action = decide.recovered(view, stored, action.fallback)
+            action = await self._recover(view, action.fallback)
         await self._act(view, action)
 
-    async def _stored(self, job: Job, fallback: Outcome) -> wire.Result | None:
-        """The result in S3. When S3 is away, a fallback that knows the exit code will do."""
+    async def _recover(self, v: View, fallback: Outcome) -> actions.Action:
+        """Ask S3 for the result. Without it, a fallback that knows the exit code will do.
+
+        Otherwise S3 is asked again, but not for ever: then the job ends and says so.
+        """
+        uid = v.job.uid
         try:
-            return await self.results.load(job.request_id)
+            stored = await self.results.load(v.job.request_id)
         except S3Error as e:
-            if fallback.result.exit_code is None:
+            since = self.unreadable.setdefault((uid, v.job.attempt), self.clock())
+            if fallback.result.exit_code is not None:
+                log.warning("job uid=%s: taking the agent's short copy: %s", uid, e)
+            elif self.clock() < since + UNREADABLE_SECONDS:
                 raise
-            log.warning("job uid=%s: taking the agent's short copy: %s", job.uid, e)
-            return None
+            else:
+                said = f"{fallback.reason}; {e}"
+                fallback = outcome.failure(v.job, Reason.RESULT_UNREADABLE, said)
+            stored = None
+        self.unreadable.pop((uid, v.job.attempt), None)
+        return decide.recovered(v, stored, fallback)
 
     def _view(self, job: Job) -> View:
         uid, attempt = job.uid, job.attempt
         pod, gone = self.store.pod(uid, attempt), self.store.gone(uid, attempt)
         told = self.store.report(uid, attempt)
         named = job.status.get("podName") == pod_name(job.name, uid, attempt)
+        witnessed = self.store.witnessed(uid, attempt)
         return View(
             job=job,
             pod=pod_facts(pod) if pod else None,
             gone=pod_facts(gone) if gone else None,
-            had_pod=gone is not None or named,
+            had_pod=gone is not None or named or witnessed,
             report=told[0] if told else None,
             reported_at=told[1] if told else None,
             rejection=self.store.rejection(uid, attempt),
             inspection=self.store.inspection(uid, attempt),
+            memory_limit_bytes=self._memory_limit(job),
             now=self.clock(),
         )
+
+    def _memory_limit(self, job: Job) -> int | None:
+        if job.model is None or job.finished:
+            return None
+        try:
+            return retry.memory_limit(job, base_memory_limit(job.model.spec, self.settings))
+        except InvalidSpecError:
+            return None
 
     async def _act(self, v: View, action: actions.Action) -> None:
         match action:

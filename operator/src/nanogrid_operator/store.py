@@ -47,7 +47,8 @@ def _owned(pod: Json, job_uid: str) -> bool:
     return any(o.get("uid") == job_uid for o in owners)
 
 
-def _version(body: Json) -> int:
+def version_of(body: Json) -> int:
+    """An object's resourceVersion as a number that grows with each change."""
     # Opaque by contract, a growing integer in fact (etcd's revision), and from Kubernetes 1.35
     # on comparable by contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
     return int(body["metadata"]["resourceVersion"])
@@ -63,13 +64,14 @@ class Store:
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
         self._inspections: dict[Attempt, Inspection] = {}
+        self._witnessed: set[PodKey] = set()  # pods that vanished before this process began
         self.primed = False  # whether a complete LIST was ever taken in
 
     def put_job(self, body: Json) -> str:
         """Take in a job; returns its uid."""
         uid: str = body["metadata"]["uid"]
         known = self._jobs.get(uid)
-        if known is None or _version(body) >= _version(known):
+        if known is None or version_of(body) >= version_of(known):
             body["metadata"].pop("managedFields", None)
             self._jobs[uid] = body
         return uid
@@ -94,7 +96,7 @@ class Store:
         known, gone = self._pods.get(key), self._gone.get(key)
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
             return uid  # a late answer does not bring a deleted pod back
-        if known is None or _version(body) >= _version(known):
+        if known is None or version_of(body) >= version_of(known):
             body["metadata"].pop("managedFields", None)
             self._pods[key] = body
             self._rejections.pop((uid, attempt_number(body["metadata"]["labels"])), None)
@@ -157,6 +159,32 @@ class Store:
         """The last that was seen of an attempt's pod, if it vanished while this process watched."""
         return self._of_attempt(self._gone, uid, attempt)
 
+    def unstarted(self) -> dict[str, dict[str, str]]:
+        """Of jobs whose present attempt shows no pod: by namespace, the pod's name and the job."""
+        found: dict[str, dict[str, str]] = {}
+        for uid, body in self._jobs.items():
+            status = body.get("status") or {}
+            if status.get("completionTime"):
+                continue
+            namespace, name = _key(body)
+            attempts = status.get("attempts") or []
+            pod = pod_name(name, uid, attempts[-1]["number"] + 1 if attempts else 0)
+            if status.get("podName") != pod and (namespace, pod) not in self._pods:
+                found.setdefault(namespace, {})[pod] = uid
+        return found
+
+    def witness(self, namespace: str, pod: str) -> None:
+        """Remember that a pod of this name once started: its attempt gets no second one."""
+        self._witnessed.add((namespace, pod))
+
+    def witnessed(self, uid: str, attempt: int) -> bool:
+        """Whether an attempt had a pod that nobody who is here has seen."""
+        job = self._jobs.get(uid)
+        if job is None or not self._witnessed:
+            return False
+        namespace, name = _key(job)
+        return (namespace, pod_name(name, uid, attempt)) in self._witnessed
+
     def report(self, uid: str, attempt: int) -> tuple[wire.Report, float] | None:
         """An attempt's report and when it came, in seconds since the epoch."""
         return self._reports.get((uid, attempt))
@@ -169,6 +197,16 @@ class Store:
         """The uids of all jobs."""
         return list(self._jobs)
 
+    def news(self, bodies: list[Json], *, pods: bool = False) -> int:
+        """The newest version among objects that are newer than what is stored; 0 if none is."""
+        known: list[tuple[Json, Json | None]]
+        if pods:
+            known = [(b, self._pods.get(_key(b)) or self._gone.get(_key(b))) for b in bodies]
+        else:
+            known = [(b, self._jobs.get(b["metadata"]["uid"])) for b in bodies]
+        fresh = [b for b, old in known if old is None or version_of(b) > version_of(old)]
+        return max(map(version_of, fresh), default=0)
+
     def replace(self, jobs: list[Json], pods: list[Json], listed_at: int) -> list[str]:
         """Take in a complete LIST; returns the uids to look at again.
 
@@ -178,12 +216,12 @@ class Store:
         self.primed = True
         present = {self.put_job(j) for j in jobs}
         for uid, body in list(self._jobs.items()):
-            if uid not in present and _version(body) <= listed_at:
+            if uid not in present and version_of(body) <= listed_at:
                 self.drop_job(uid)
         alive = {_key(p) for p in pods}
         for body in pods:
             self.put_pod(body)
         for key, body in list(self._pods.items()):
-            if key not in alive and _version(body) <= listed_at:
+            if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
         return self.uids()

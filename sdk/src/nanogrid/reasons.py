@@ -67,6 +67,7 @@ class Reason(StrEnum):
     RUNTIME_INVALID = "RuntimeInvalid"
     AGENT_FAILED = "AgentFailed"
     RESULT_MISMATCH = "ResultMismatch"
+    RESULT_UNREADABLE = "ResultUnreadable"
 
     # Progress of a job that has not ended.
     POD_CREATED = "PodCreated"
@@ -229,6 +230,10 @@ HELP: dict[Reason, Help] = {
     R.RESULT_MISMATCH: Help(
         "The reported result contradicts what the kubelet saw; it is not trusted.",
         "Treat the output as tampered with.",
+    ),
+    R.RESULT_UNREADABLE: Help(
+        "The pod is gone, and storage, which may have its result, did not answer for 10 minutes.",
+        "Mend S3; see results/{requestId}/result.json there, or run the job again.",
     ),
     R.RETRYING: Help("An attempt failed and another one follows.", "Wait."),
     R.STOPPING: Help("The pod is being stopped; outputs are stored meanwhile.", "Wait."),
