@@ -38,13 +38,13 @@ class WorkQueue:
         When no worker takes any, one that waits, since the last that was taken. A long queue that
         moves is none.
         """
+        if not (self._active or self._queued):
+            return "", 0.0
         now = asyncio.get_running_loop().time()
         if self._active:
             key, since = min(self._active.items(), key=lambda pair: pair[1])
             return key, now - since
-        if self._queued:
-            return next(iter(self._queued)), now - max(self._moved, min(self._queued.values()))
-        return "", 0.0
+        return next(iter(self._queued)), now - max(self._moved, min(self._queued.values()))
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Hand out the key now, or after a delay in seconds."""
