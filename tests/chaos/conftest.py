@@ -4,6 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from chaos.labfixtures import (  # noqa: F401 fixtures
+    lab,
+    lab_cluster,
+    lab_starts,
+    ledger,
+)
 from chaos.nodes import Node, gateway, move_away, workers
 from chaos.proof import Starts
 from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
