@@ -3,10 +3,11 @@
 import json
 import socket
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from e2e.support import in_redis, in_stream
+from e2e.support import in_redis, in_stream, redis_of
 from nanogrid import names
 from scripts.devaccess import dev_access
 
@@ -80,6 +81,17 @@ def one_result(request_id: str) -> Json:
         assert in_redis(dev, request_id) == entries[0], "key and stream differ"
     result: Json = json.loads(entries[0])
     return result
+
+
+def delivered_once(request_ids: Iterable[str]) -> None:
+    """Each request has one entry in the stream, and the same in its key."""
+    with dev_access() as dev:
+        client = redis_of(dev)
+        entries = [fields for _, fields in client.xrevrange(names.REDIS_STREAM, count=2000)]
+        for request_id in request_ids:
+            found = [e["result"] for e in entries if e["requestId"] == request_id]
+            assert len(found) == 1, f"{request_id}: {len(found)} entries in the stream"
+            assert in_redis(dev, request_id) == found[0], f"{request_id}: key and stream differ"
 
 
 def stored_result(request_id: str) -> Json:

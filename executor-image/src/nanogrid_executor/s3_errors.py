@@ -13,6 +13,8 @@ _KEY: Final = re.compile(r'\bpath: "([^"]*)"', re.IGNORECASE)
 _CAUSE: Final = re.compile(r'\b(?:message|error): "([^"]+)"')
 # S3 answers these with 400, and they are about who asks, not about what is asked.
 _DENIED_CODES: Final = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "AccessDenied")
+# A 403 that no other key mends: the signature holds the time.
+_SKEWED_CODE: Final = "RequestTimeTooSkewed"
 _INSTANCE_METADATA: Final = "169.254.169.254"
 
 
@@ -37,6 +39,8 @@ def explain(error: Exception, uri: str) -> StorageError:
         return StorageError(Reason.UNSAFE_PATH, f"{uri}: {_bad_key(text)}")
     if isinstance(error, exceptions.PreconditionError):
         return StorageError(Reason.INPUT_INCOMPLETE, f"{uri} changed while it was being read")
+    if code == _SKEWED_CODE:
+        return StorageError(Reason.CLOCK_SKEW, said)
     denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
     if isinstance(error, denied) or status in ("401", "403") or code in _DENIED_CODES:
         return StorageError(Reason.INPUT_ACCESS_DENIED, said)

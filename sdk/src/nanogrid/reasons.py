@@ -35,6 +35,7 @@ class Reason(StrEnum):
     PATH_CONFLICT = "PathConflict"
     UNSAFE_PATH = "UnsafePath"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
+    CLOCK_SKEW = "ClockSkew"
     EMPTY_ARCHIVE = "EmptyArchive"
     CORRUPT_ARCHIVE = "CorruptArchive"
     UNSAFE_ARCHIVE = "UnsafeArchive"
@@ -145,6 +146,10 @@ HELP: dict[Reason, Help] = {
     R.STORAGE_UNAVAILABLE: Help(
         "S3 did not answer properly after 4 tries; the code did not run.",
         "Check the endpoint and the network; run the job again.",
+    ),
+    R.CLOCK_SKEW: Help(
+        "S3 refuses requests of a clock that is over 15 minutes off; the code did not run.",
+        "Mend time synchronization (NTP) on the node that the pod ran on; run the job again.",
     ),
     R.EMPTY_ARCHIVE: Help(
         "The code's ZIP holds no files; nothing ran.", "Zip the folder's content again; upload it."
