@@ -47,6 +47,7 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
         ({"s3": {"bucket": "jobs"}}, "redis.url is needed"),
         (REAL | {"s3": {"buckt": "jobs"}}, "buckt"),
         (REAL | {"redis": {"url": "redis.example:6379"}}, "url"),
+        (REAL | {"webhook": {"url": "hooks.example.com"}}, "url"),
         (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     ],
 )
@@ -96,6 +97,34 @@ def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_
     assert [r["metadata"]["name"] for r in of_kind("ClusterRole", documents)] == [
         "nanogrid-tokenreview"
     ]
+
+
+def operator_env(values: dict[str, Any]) -> dict[str, Any]:
+    (deployment,) = (
+        d
+        for d in of_kind("Deployment", render(values))
+        if d["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+    )
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
+
+
+def test_the_webhooks_key_comes_from_its_secret() -> None:
+    webhook = {
+        "url": "https://hooks.example.com/nanogrid",
+        "existingSecret": "webhook-key",
+        "allowedUrlPrefixes": ["https://a.example/x", "https://b.example"],
+    }
+    without, with_one = operator_env(REAL), operator_env(REAL | {"webhook": webhook})
+
+    assert (without["NANOGRID_WEBHOOK_URL"], "NANOGRID_WEBHOOK_KEY" in without) == ("", False)
+    assert with_one["NANOGRID_WEBHOOK_URL"] == webhook["url"]
+    assert with_one["NANOGRID_WEBHOOK_KEY"] == {
+        "secretKeyRef": {"name": "webhook-key", "key": "key"}
+    }
+    assert with_one["NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES"] == (
+        "https://a.example/x https://b.example"
+    )
 
 
 def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:

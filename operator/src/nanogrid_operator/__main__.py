@@ -23,6 +23,8 @@ from nanogrid_operator.s3 import ResultStore
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings, SettingsError
 from nanogrid_operator.store import Store
+from nanogrid_operator.webhook import WebhookClient
+from nanogrid_operator.webhooks import Webhooks
 from nanogrid_operator.workers import Workers
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -53,6 +55,9 @@ async def run(settings: Settings) -> None:
         reconciler=reconciler,
         liveness=liveness,
     )
+    client = WebhookClient(settings)
+    webhooks = Webhooks(settings=settings, store=store, client=client, reconciler=reconciler)
+    reconciler.webhook = webhooks.offer
     probes = health.Health(liveness.trouble)
     api = ResultsApi(kube=kube, store=store, queue=queue, health=probes)
     runner = web.AppRunner(api.app(), access_log=None)
@@ -68,6 +73,7 @@ async def run(settings: Settings) -> None:
             await _first_resync(workers)
             for number in range(settings.workers):
                 group.create_task(workers.work(), name=f"worker-{number}")
+            group.create_task(webhooks.run(), name="webhooks")
             group.create_task(workers.resync_forever(), name="resync")
             await _watch(settings, store, queue, liveness)
             raise _Stopped
@@ -75,6 +81,7 @@ async def run(settings: Settings) -> None:
         log.info("stopped")
     finally:
         await runner.cleanup()
+        await client.close()
         await publisher.close()
         await kube.close()
 

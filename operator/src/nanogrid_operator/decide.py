@@ -61,6 +61,8 @@ def finished(v: View) -> Action | None:
         return None
     if v.job.undelivered:
         return Deliver()
+    if v.job.webhook_pending:
+        return Nothing()  # webhooks have a queue of their own; the job is kept until they are told
     spec = v.job.model.spec if v.job.model else None
     if spec is None or spec.ttl_seconds_after_finished is None or v.job.completed is None:
         return Nothing()

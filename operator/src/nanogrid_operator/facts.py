@@ -132,6 +132,12 @@ class Job:
         return self.finished and (self.status.get("delivery") or {}).get("state") == "Pending"
 
     @property
+    def webhook_pending(self) -> bool:
+        """Whether the result still has to reach the webhook."""
+        webhook = (self.status.get("delivery") or {}).get("webhook") or {}
+        return self.finished and webhook.get("state") == "Pending"
+
+    @property
     def request_id(self) -> str:
         """The requestId in force."""
         return (self.model.spec.request_id if self.model else None) or self.uid

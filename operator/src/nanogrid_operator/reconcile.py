@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
-from nanogrid_operator import actions, decide, jobstatus, outcome, retry
+from nanogrid_operator import actions, decide, jobstatus, outcome, retry, webhook_rules
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, Json, job_facts, pod_facts, warning_of
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
@@ -26,6 +26,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Inspection, Store
 from nanogrid_operator.task import InvalidSpecError, base_memory_limit
 from nanogrid_operator.view import View
+from nanogrid_operator.webhook_rules import Record
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
@@ -59,6 +60,7 @@ class Reconciler:
     events: Events
     clock: Callable[[], float] = time.time
     published: dict[str, Published] = field(default_factory=dict)  # by uid
+    webhook: Callable[[str], None] = lambda uid: None  # tell the webhook of this job
     # Since when S3 does not say whether it has an attempt's result, in epoch seconds.
     unreadable: dict[tuple[str, int], float] = field(default_factory=dict)
 
@@ -71,6 +73,8 @@ class Reconciler:
                 del self.unreadable[attempt]
             return
         view = self._view(job_facts(body))
+        if view.job.webhook_pending:
+            self.webhook(uid)
         told = self.published.get(uid)
         if told is not None and not view.job.finished and not view.job.deleting:
             # The result is out: whatever would be decided now, the status has to say the same.
@@ -155,6 +159,7 @@ class Reconciler:
         try:
             base = base_memory_limit(job.model.spec, self.settings)
             memory = retry.memory_limit(job, base)
+            webhook_rules.target(job.model.spec, self.settings)  # before the code runs
             manifest = build_pod(
                 job.model, attempt, self.settings, memory if memory != base else None
             )
@@ -242,7 +247,9 @@ class Reconciler:
     async def _finish(self, v: View, ended: Outcome) -> None:
         job = v.job
         ended, delivery = await self._publish_once(job, ended)
-        status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
+        status = jobstatus.final_status(
+            job, v.known_pod, ended, delivery, self.clock(), webhook=self._has_webhook(job)
+        )
         await self._write(job, status)
         self.published.pop(job.uid, None)
         self.store.drop_reports(job.uid)
@@ -257,6 +264,29 @@ class Reconciler:
             reason = delivery.reason or Reason.REDIS_UNAVAILABLE
             self._tell(job, reason, delivery.message, bad=True)
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
+
+    def _has_webhook(self, job: Job) -> bool:
+        try:
+            spec = job.model.spec if job.model else None
+            return webhook_rules.target(spec, self.settings) is not None
+        except InvalidSpecError:
+            return False  # that is why the job failed
+
+    async def webhook_told(self, uid: str, record: Record) -> None:
+        """Write what a webhook answered.
+
+        Raises:
+            KubeError: the status could not be written.
+        """
+        body = self.store.job(uid)
+        if body is None:
+            return
+        job = job_facts(body)
+        await self._write(job, jobstatus.webhook_status(job, record, self.clock()))
+        if record.state != webhook_rules.PENDING:
+            bad = record.state != webhook_rules.DELIVERED
+            reason = webhook_rules.REASONS[record.state]
+            self._tell(job, reason, sentence(reason, record.message), bad=bad)
 
     async def _publish_once(self, job: Job, ended: Outcome) -> Published:
         """Publish; after a status write that failed, answer what was told the first time.
@@ -303,7 +333,7 @@ class Reconciler:
         self.events.post(job, reason, message, self.clock(), bad=bad)
 
     async def _deliver(self, job: Job) -> None:
-        result = await self._whole_result(job)
+        result = await self.result_of(job)
         delivery = await self.publisher.publish(result)
         if delivery.state == "Pending":
             await self._still_pending(job, delivery)
@@ -329,7 +359,7 @@ class Reconciler:
         delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
         log.warning("job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message)
 
-    async def _whole_result(self, job: Job) -> wire.Result:
+    async def result_of(self, job: Job) -> wire.Result:
         """The result as it was decided; from S3 where the CR keeps a shortened copy only."""
         kept = wire.from_dict(wire.Result, job.status["result"])
         if not jobstatus.shortened(kept):

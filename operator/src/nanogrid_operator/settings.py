@@ -54,6 +54,16 @@ class Settings:
     result_ttl_seconds: int = _env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
     stream_max_length: int = _env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
 
+    webhook_url: str = _env("NANOGRID_WEBHOOK_URL", "", "where results are POSTed; empty is none")
+    webhook_key: str = _env("NANOGRID_WEBHOOK_KEY", "", "signs requests; empty: not signed")
+    webhook_prefixes: str = _env(
+        "NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES", "", "of jobs' own URLs, by spaces; empty is none"
+    )
+    webhook_timeout_seconds: float = _env("NANOGRID_WEBHOOK_TIMEOUT_SECONDS", 10.0, "per request")
+    webhook_give_up_seconds: float = _env(
+        "NANOGRID_WEBHOOK_GIVE_UP_SECONDS", 86400.0, "after the job's end"
+    )
+
     service_account: str = _env("NANOGRID_SANDBOX_SERVICE_ACCOUNT", "default", "of sandbox pods")
     runtime_class: str = _env("NANOGRID_RUNTIME_CLASS", "", "runtimeClassName of sandbox pods")
     memory_limit: str = _env("NANOGRID_DEFAULT_MEMORY", "256Mi", "limit when a job names none")
@@ -110,6 +120,8 @@ def _checked(name: str, env: str, value: Any) -> Any:
             quantity(value)
         except ValueError as e:
             raise SettingsError(f"{env}: {e}") from None
+    if name == "webhook_url" and not value.startswith(("http://", "https://")):
+        raise SettingsError(f"{env}: expected an http:// or https:// URL")
     if name == "log_level" and value.upper() not in LOG_LEVELS:
         raise SettingsError(f"{env}={value!r}: expected one of {', '.join(LOG_LEVELS)}")
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -63,6 +63,11 @@ RESULTS_AUDIENCE: Final = "nanogrid-results"
 RESULTS_PATH: Final = "/v1/results"
 RESULTS_PORT: Final = 8080
 
+# What a webhook gets beside the result.
+HEADER_REQUEST_ID: Final = "X-NanoGrid-Request-Id"
+HEADER_TIMESTAMP: Final = "X-NanoGrid-Timestamp"
+HEADER_SIGNATURE: Final = "X-NanoGrid-Signature"
+
 # Redis: one key, one channel and one stream entry per result.
 REDIS_STREAM: Final = "results"
 

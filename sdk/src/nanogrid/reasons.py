@@ -91,6 +91,10 @@ class Reason(StrEnum):
     REDIS_OUT_OF_MEMORY = "RedisOutOfMemory"
     REDIS_REFUSED = "RedisRefused"
     REQUEST_ID_CONFLICT = "RequestIdConflict"
+    WEBHOOK_PENDING = "WebhookPending"
+    WEBHOOK_ACCEPTED = "WebhookAccepted"
+    WEBHOOK_REFUSED = "WebhookRefused"
+    WEBHOOK_GIVEN_UP = "WebhookGivenUp"
 
 
 R = Reason
@@ -276,6 +280,19 @@ HELP: dict[Reason, Help] = {
     ),
     R.REQUEST_ID_CONFLICT: Help(
         "Another job's result is stored under this requestId.", "Use a fresh requestId per job."
+    ),
+    R.WEBHOOK_PENDING: Help(
+        "The webhook has not taken the result yet; it is asked again for a day.",
+        "Check the endpoint with what the message says.",
+    ),
+    R.WEBHOOK_ACCEPTED: Help("The webhook took the result.", "Nothing to do."),
+    R.WEBHOOK_REFUSED: Help(
+        "The webhook refused the result for good; it is not asked again.",
+        "Mend the endpoint or its URL; read the result from the CR, S3 or Redis.",
+    ),
+    R.WEBHOOK_GIVEN_UP: Help(
+        "The webhook did not take the result for a day; it is not asked again.",
+        "Read the result from the CR, S3 or Redis.",
     ),
 }
 
