@@ -178,5 +178,6 @@ def main(paths: Paths) -> NoReturn:
     agent = Agent(wire.loads(wire.Task, os.environ[names.ENV_TASK]), paths)
     signal.signal(signal.SIGTERM, agent.stop)
     agent.run(listener)
+    keeper.settle(lambda: agent.stopping)
     sys.stdout.flush()
     os._exit(0)  # not held up by a request that outlived its deadline
