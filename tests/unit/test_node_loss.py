@@ -4,7 +4,7 @@ import pytest
 
 from nanogrid_operator.actions import Finish, Recover, Wait
 from nanogrid_operator.decide import KUBELET_GRACE_SECONDS, STRANDED_SECONDS, decide
-from unit.builders import a_report, a_running_pod, a_stopped_result, a_view, ended
+from unit.builders import a_job, a_report, a_running_pod, a_stopped_result, a_view, ended
 
 FULL = 'Usage of EmptyDir volume "tmp" exceeds the limit "256Mi".'
 UNKNOWN_END = ended(255, "Unknown")  # containerd after a restart of the machine: no task, no code
@@ -68,9 +68,10 @@ def test_an_agent_that_was_killed_is_no_lost_node() -> None:
 def test_a_stranded_deletion_is_looked_at_in_its_time() -> None:
     """No event announces it: the kubelet that would confirm the deletion is gone."""
     pod = a_running_pod(deleting=True, disrupted="DeletionByTaintManager")
+    job = a_job(status={"phase": "Running", "reason": "Executing"})
     left = 5.0
 
-    action = decide(a_view(pod=pod, age=STRANDED_SECONDS - left))
+    action = decide(a_view(job, pod, age=STRANDED_SECONDS - left))
 
     assert action == Wait(left)
 
