@@ -15,7 +15,7 @@ from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid_operator.events import Events
 from nanogrid_operator.jobstatus import timestamp
-from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError
+from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError, Trim
 from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.outcome import Delivery
 from nanogrid_operator.publish import Publisher
@@ -72,13 +72,14 @@ class FakeKube(KubeApi):
         self._store(f"{path}/{name}", self.objects[f"{path}/{name}"])
 
     async def list(
-        self, path: str, *, labels: str = "", fields: str = ""
+        self, path: str, *, labels: str = "", fields: str = "", trim: Trim | None = None
     ) -> tuple[list[Json], int]:
         self._maybe_refuse("LIST")
         found = [o for key, o in self.objects.items() if key.rpartition("/")[0] == path]
         if labels:
             found = [o for o in found if labels in o["metadata"].get("labels", {})]
-        return copy.deepcopy(found), self.version
+        found = copy.deepcopy(found)
+        return [trim(o) for o in found] if trim else found, self.version
 
     async def probe(self, path: str) -> None:
         self._maybe_refuse("LIST")
@@ -236,8 +237,8 @@ class EagerQueue(WorkQueue):
         self.delays.append(delay)
         super().add(key, delay)
 
-    def retry(self, key: str, cap: float = CAP_SECONDS) -> float:
-        delay = super().retry(key, cap)
+    def retry(self, key: str, cap: float = CAP_SECONDS, *, at_least: float = 0.0) -> float:
+        delay = super().retry(key, cap, at_least=at_least)
         self.retries.append(delay)
         if len(self.retries) < 10:
             super().add(key)

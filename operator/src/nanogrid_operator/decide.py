@@ -63,10 +63,9 @@ def finished(v: View) -> Action | None:
         return Deliver()
     if v.job.webhook_pending:
         return Nothing()  # webhooks have a queue of their own; the job is kept until they are told
-    spec = v.job.model.spec if v.job.model else None
-    if spec is None or spec.ttl_seconds_after_finished is None or v.job.completed is None:
+    if v.job.ttl_seconds is None or v.job.completed is None:
         return Nothing()
-    left = v.job.completed + spec.ttl_seconds_after_finished - v.now
+    left = v.job.completed + v.job.ttl_seconds - v.now
     return Wait(left) if left > 0 else DeleteJob()
 
 

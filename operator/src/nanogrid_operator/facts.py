@@ -11,6 +11,7 @@ from nanogrid.job import ExecutionJob
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
+from nanogrid_operator.slim import settled
 
 Json = dict[str, Any]
 
@@ -107,6 +108,7 @@ class Job:
     created: float
     model: ExecutionJob | None
     error: str = ""
+    ttl_seconds: int | None = None
     status: Json = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 
@@ -149,8 +151,13 @@ def job_facts(body: Json) -> Job:
     model: ExecutionJob | None = None
     error = ""
     try:
-        model = ExecutionJob.model_validate(
-            {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
+        # Of a settled job the store keeps no spec, and nothing asks for it.
+        model = (
+            None
+            if settled(body)
+            else ExecutionJob.model_validate(
+                {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
+            )
         )
     except ValidationError as e:
         error = "; ".join(
@@ -166,6 +173,7 @@ def job_facts(body: Json) -> Job:
         created=seconds(meta.get("creationTimestamp")) or 0.0,
         model=model,
         error=error,
+        ttl_seconds=(body.get("spec") or {}).get("ttlSecondsAfterFinished"),
         status=body.get("status") or {},
         attempts=tuple(_attempt(a) for a in (body.get("status") or {}).get("attempts") or []),
     )

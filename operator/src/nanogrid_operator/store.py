@@ -5,12 +5,14 @@ that was seen and is gone leaves a mark for as long as its job lives, so that it
 started a second time.
 """
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_operator.facts import attempt_number
 from nanogrid_operator.pod import pod_name
+from nanogrid_operator.slim import inert, slim_job, slim_pod
 
 Json = dict[str, Any]
 Attempt = tuple[str, int]  # the job's uid and the number of the attempt
@@ -60,6 +62,7 @@ class Store:
     def __init__(self) -> None:
         self._jobs: dict[str, Json] = {}
         self._pods: dict[PodKey, Json] = {}
+        self._pods_of: defaultdict[str, set[PodKey]] = defaultdict(set)  # by the job's uid
         self._gone: dict[PodKey, Json] = {}  # the last that was seen of pods that vanished
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
@@ -72,16 +75,15 @@ class Store:
         uid: str = body["metadata"]["uid"]
         known = self._jobs.get(uid)
         if known is None or version_of(body) >= version_of(known):
-            body["metadata"].pop("managedFields", None)
-            self._jobs[uid] = body
+            self._jobs[uid] = slim_job(body)
         return uid
 
     def drop_job(self, uid: str) -> None:
         """Forget a deleted job and all that belongs to it."""
         self._jobs.pop(uid, None)
-        for pods in (self._pods, self._gone):
-            for key in [k for k, pod in pods.items() if job_of(pod) == uid]:
-                del pods[key]
+        for key in self._pods_of.pop(uid, ()):
+            self._pods.pop(key, None)
+            self._gone.pop(key, None)
         known = (*self._reports, *self._rejections, *self._inspections)
         for attempt in [a for a in known if a[0] == uid]:
             self._reports.pop(attempt, None)
@@ -97,8 +99,8 @@ class Store:
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
             return uid  # a late answer does not bring a deleted pod back
         if known is None or version_of(body) >= version_of(known):
-            body["metadata"].pop("managedFields", None)
-            self._pods[key] = body
+            self._pods[key] = slim_pod(body)
+            self._pods_of[uid].add(key)
             self._rejections.pop((uid, attempt_number(body["metadata"]["labels"])), None)
         return uid
 
@@ -109,7 +111,8 @@ class Store:
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             del self._pods[key]
         if uid in self._jobs:
-            self._gone[key] = body
+            self._gone[key] = slim_pod(body)
+            self._pods_of[uid].add(key)
         return uid
 
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
@@ -125,7 +128,8 @@ class Store:
 
     def put_report(self, uid: str, report: wire.Report, now: float) -> None:
         """Take in what an agent pushed; the first report of an attempt stays."""
-        if uid in self._jobs:
+        job = self._jobs.get(uid)
+        if job is not None and not (job.get("status") or {}).get("completionTime"):
             self._reports.setdefault((uid, report.attempt), (report, now))
 
     def put_rejection(self, uid: str, attempt: int, message: str, now: float) -> None:
@@ -208,7 +212,7 @@ class Store:
         return max(map(version_of, fresh), default=0)
 
     def replace(self, jobs: list[Json], pods: list[Json], listed_at: int) -> list[str]:
-        """Take in a complete LIST; returns the uids to look at again.
+        """Take in a complete LIST; returns the uids of jobs about which there may be work.
 
         A relist after 410 Gone brings no DELETED for what vanished meanwhile, so this does: objects
         that are not in the list and not newer than it are dropped.
@@ -224,4 +228,4 @@ class Store:
         for key, body in list(self._pods.items()):
             if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
-        return self.uids()
+        return [uid for uid, body in self._jobs.items() if not inert(body)]

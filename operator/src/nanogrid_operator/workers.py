@@ -14,6 +14,7 @@ from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import S3Error
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.slim import slim_job, slim_pod
 from nanogrid_operator.store import Store
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -44,7 +45,7 @@ class Workers:
                     await self.reconciler.reconcile(uid)
                 self.queue.forget(uid)
             except KubeError as e:
-                delay = self.queue.retry(uid)
+                delay = self.queue.retry(uid, at_least=e.retry_after)
                 # A conflict means that a newer object is on its way; it is no news.
                 level = logging.INFO if e.code == 409 else logging.WARNING
                 log.log(level, "job uid=%s retry in %.1f s: %s", uid, delay, e)
@@ -63,10 +64,12 @@ class Workers:
         jobs: list[Json] = []
         pods: list[Json] = []
         for namespace in self.settings.namespaces or [""]:
-            some, at_jobs = await self.kube.list(collection(JOBS, names.PLURAL, namespace))
+            some, at_jobs = await self.kube.list(
+                collection(JOBS, names.PLURAL, namespace), trim=slim_job
+            )
             jobs += some
             some, at_pods = await self.kube.list(
-                collection(CORE, "pods", namespace), labels=names.LABEL_JOB_UID
+                collection(CORE, "pods", namespace), labels=names.LABEL_JOB_UID, trim=slim_pod
             )
             pods += some
             oldest = min(at_jobs, at_pods)

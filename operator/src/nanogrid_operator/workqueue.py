@@ -59,13 +59,18 @@ class WorkQueue:
         heapq.heappush(self._heap, (when, key))
         self._arm()
 
-    def retry(self, key: str, cap: float = CAP_SECONDS) -> float:
-        """Hand out the key again after a back-off, at most ``cap``; returns it in seconds."""
+    def retry(self, key: str, cap: float = CAP_SECONDS, *, at_least: float = 0.0) -> float:
+        """Hand out the key again after a back-off, at most ``cap``; returns it in seconds.
+
+        ``at_least``: what a server asked for, in seconds; it is not undercut, up to the cap.
+        """
         failures = self._failures[key]
         self._failures[key] = failures + 1
         self._retried.add(key)
         delay = min(cap, BASE_SECONDS * (1 << min(failures, 12)))
         delay *= random.uniform(0.8, 1.0)  # noqa: S311 jitter, not a secret
+        if at_least > delay:
+            delay = min(cap, at_least * random.uniform(1.0, 1.2))  # noqa: S311 jitter
         self.add(key, delay)
         return delay
 
