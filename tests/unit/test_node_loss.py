@@ -4,7 +4,18 @@ import pytest
 
 from nanogrid_operator.actions import Finish, Recover, Wait
 from nanogrid_operator.decide import KUBELET_GRACE_SECONDS, STRANDED_SECONDS, decide
-from unit.builders import a_job, a_report, a_running_pod, a_stopped_result, a_view, ended
+from nanogrid_operator.facts import Pod, pod_facts
+from unit.builders import (
+    a_job,
+    a_pod_body,
+    a_report,
+    a_running_pod,
+    a_stopped_result,
+    a_view,
+    ended,
+    running,
+    time_text,
+)
 
 FULL = 'Usage of EmptyDir volume "tmp" exceeds the limit "256Mi".'
 UNKNOWN_END = ended(255, "Unknown")  # containerd after a restart of the machine: no task, no code
@@ -74,6 +85,35 @@ def test_a_stranded_deletion_is_looked_at_in_its_time() -> None:
     action = decide(a_view(job, pod, age=STRANDED_SECONDS - left))
 
     assert action == Wait(left)
+
+
+def silent_pod(*, containers_ready: bool) -> Pod:
+    """A pod that the taint manager evicts; by ``containers_ready`` the node is silent, or not."""
+    body = a_pod_body(
+        phase="Running", agent=running(), sandbox=running(), disrupted="DeletionByTaintManager"
+    )
+    body["metadata"]["deletionTimestamp"] = time_text(140)
+    body["status"]["conditions"] += [
+        {"type": "Ready", "status": "False"},
+        {"type": "ContainersReady", "status": str(containers_ready)},
+    ]
+    return pod_facts(body)
+
+
+@pytest.mark.xfail(strict=True, reason="decide waits for the whole grace, which nobody keeps")
+def test_a_silent_node_is_lost_when_it_loses_its_pods() -> None:
+    """Only the node controller makes a pod unready whose containers the kubelet called ready."""
+    action = decide(a_view(pod=silent_pod(containers_ready=True), age=1))
+
+    assert isinstance(action, Recover)
+    assert action.fallback.reason == "NodeLost"
+
+
+def test_a_node_that_answers_has_its_grace() -> None:
+    """Somebody tainted it by hand; its kubelet is stopping the containers."""
+    action = decide(a_view(pod=silent_pod(containers_ready=False), age=60))
+
+    assert not isinstance(action, Recover)
 
 
 def test_a_stranded_deletion_is_a_lost_node() -> None:
