@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.nodes import Node, workers
-from chaos.proof import Starts, one_result
+from chaos.proof import Starts, one_result, stored_result
 from e2e.support import Namespace, eventually, inline, kubectl
 from nanogrid import names
 
@@ -142,6 +142,16 @@ def timeline(namespace: Namespace, node: Node, name: str, began: float) -> None:
     print(f"pod evicted {time.monotonic() - began:.0f} s after the fault")
 
 
+def end_of(namespace: Namespace, name: str) -> Json:
+    """The status of a job that its node took with it; one `kubectl wait` would not be enough."""
+
+    def over() -> bool:
+        return "completionTime" in namespace.status(name)
+
+    eventually("the job has ended", over, LOST_SECONDS)
+    return namespace.status(name)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_node_powered_off(
@@ -163,7 +173,7 @@ def test_node_powered_off(
         if other != worker:
             kubectl("uncordon", other.name)
     timeline(namespace, worker, "alone", began)
-    alone = namespace.finished("alone", LOST_SECONDS)
+    alone = end_of(namespace, "alone")
     print(f"{alone['reason']} {time.monotonic() - began:.0f} s after the fault: {alone['message']}")
     retried = namespace.finished("retried", 60)
     print(f"second attempt ended {time.monotonic() - began:.0f} s after the fault")
@@ -201,7 +211,7 @@ def test_node_frozen_until_its_jobs_are_lost_reports_late_in_vain(
     worker.pause()
     began = time.monotonic()
     timeline(namespace, worker, "late", began)
-    status = namespace.finished("late", LOST_SECONDS)
+    status = end_of(namespace, "late")
     print(f"{status['reason']} {time.monotonic() - began:.0f} s after the fault")
     assert (status["phase"], status["reason"]) == ("Failed", "NodeLost")
     before = namespace.get("late")["metadata"]["resourceVersion"]
@@ -210,4 +220,5 @@ def test_node_frozen_until_its_jobs_are_lost_reports_late_in_vain(
     eventually("the old pod is gone", lambda: not left_on(namespace, worker), 120)
     assert namespace.get("late")["metadata"]["resourceVersion"] == before
     assert one_result(request_id)["reason"] == "NodeLost"
+    assert stored_result(request_id)["reason"] == "NodeLost"
     assert starts.of("late") == 1

@@ -98,7 +98,7 @@ def test_upgrade_and_rollback_among_running_jobs(
     assert len({pod, upgraded, operator_pod()}) == 3, "each had an operator of its own"
 
     for n, name in enumerate(ids):
-        status = namespace.finished(name, 240)
+        status = namespace.finished(name, 100)
         assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", f"{n}\n"), name
         assert len(namespace.pods(name)) == 1, name
         assert starts.of(name) == 1, name
