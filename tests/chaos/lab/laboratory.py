@@ -79,12 +79,13 @@ class Laboratory:
 
         Args:
             api: another proxy than the laboratory's own, for a second operator.
-            settings: over the defaults; an empty value unsets one.
+            settings: over the defaults; an empty value unsets one. NANOGRID_PORT is for those who
+                must know before where it will listen.
         """
         number = len(self.operators)
         config = self.directory / f"kubeconfig-{number}"
         kubeconfig(api or self.api, config)
-        port = free_port()
+        port = int(settings.get("NANOGRID_PORT") or free_port())
         environment = {
             "KUBECONFIG": str(config),
             "NANOGRID_EXECUTOR_IMAGE": json.loads(IMAGES.read_text())["executor"],
