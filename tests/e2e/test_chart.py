@@ -47,6 +47,10 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
         ({"s3": {"bucket": "jobs"}}, "redis.url is needed"),
         (REAL | {"s3": {"buckt": "jobs"}}, "buckt"),
         (REAL | {"redis": {"url": "redis.example:6379"}}, "url"),
+        (
+            REAL | {"operator": {"replicas": 2}, "leaderElection": {"enabled": False}},
+            "needs leader",
+        ),
         (REAL | {"webhook": {"url": "hooks.example.com"}}, "url"),
         (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     ],
@@ -68,6 +72,10 @@ SECRETS = [
     ([""], ["secrets"], ["create"], None),
     ([""], ["secrets"], ["get", "patch"], ["nanogrid-s3"]),
 ]
+LEASE = [
+    (["coordination.k8s.io"], ["leases"], ["create"], None),
+    (["coordination.k8s.io"], ["leases"], ["get", "patch"], ["nanogrid"]),
+]
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
 
 
@@ -83,6 +91,15 @@ def test_rights_are_exactly_the_reviewed_ones() -> None:
     assert roles == {"nanogrid": JOBS + SECRETS, "nanogrid-tokenreview": REVIEW}
 
 
+def test_the_lease_is_the_only_right_in_the_releases_own_namespace() -> None:
+    (role,) = of_kind("Role", render(REAL))
+    off = render(REAL | {"leaderElection": {"enabled": False}})
+
+    assert (role["metadata"]["namespace"], rules(role)) == ("platform", LEASE)
+    assert of_kind("Role", off) == []
+    assert deployment_of(off)["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_with_a_role_for_s3_there_are_no_rights_on_secrets() -> None:
     values = REAL | {"s3": {"bucket": "jobs"}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
@@ -93,19 +110,25 @@ def test_with_a_role_for_s3_there_are_no_rights_on_secrets() -> None:
 def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_review() -> None:
     documents = render(REAL | {"watchNamespaces": ["a", "b"]})
 
-    assert [r["metadata"]["namespace"] for r in of_kind("Role", documents)] == ["a", "b"]
+    roles = [r for r in of_kind("Role", documents) if rules(r) != LEASE]
+    assert [r["metadata"]["namespace"] for r in roles] == ["a", "b"]
     assert [r["metadata"]["name"] for r in of_kind("ClusterRole", documents)] == [
         "nanogrid-tokenreview"
     ]
 
 
-def operator_env(values: dict[str, Any]) -> dict[str, Any]:
-    (deployment,) = (
+def deployment_of(documents: list[Json]) -> Json:
+    """The operator's own Deployment."""
+    (found,) = (
         d
-        for d in of_kind("Deployment", render(values))
+        for d in of_kind("Deployment", documents)
         if d["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
     )
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def operator_env(values: dict[str, Any]) -> dict[str, Any]:
+    (container,) = deployment_of(render(values))["spec"]["template"]["spec"]["containers"]
     return {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
 
 

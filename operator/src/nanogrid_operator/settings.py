@@ -78,6 +78,10 @@ class Settings:
         "NANOGRID_NODE_LOST_SECONDS", 60, "how long a pod stays on a node that does not answer"
     )
 
+    lease_name: str = _env("NANOGRID_LEASE_NAME", "", "Lease to hold while working; empty: none")
+    lease_namespace: str = _env("NANOGRID_LEASE_NAMESPACE", "", "namespace of the Lease")
+    identity: str = _env("NANOGRID_IDENTITY", "", "the holder's name in the Lease: the pod's")
+
     workers: int = _env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
     resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     kube_timeout_seconds: float = _env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
@@ -106,6 +110,10 @@ class Settings:
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
+        if settings.lease_name and not (settings.lease_namespace and settings.identity):
+            raise SettingsError(
+                "NANOGRID_LEASE_NAME needs NANOGRID_LEASE_NAMESPACE and NANOGRID_IDENTITY as well"
+            )
         return settings
 
 
