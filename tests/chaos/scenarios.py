@@ -66,7 +66,7 @@ RETRY = {"backoff": {"initialSeconds": 0}}
 SUCCESS = Scenario("success", "print('ok')", "Completed")
 WITH_INPUT = Scenario(
     "input",
-    "print(open('data/in/a.txt').read())",
+    "print(open('data/a.txt').read())",
     "Completed",
     spec=(("inputs", [{"name": "in", "s3": {"prefix": INPUT_PREFIX}}]),),
 )

@@ -56,7 +56,8 @@ def enumerate_points(
     api_before, s3_before = len(lane.api.calls), len(lab.s3.calls)
     lane.namespace.apply(scenario.manifest(job, starts))
     scenario.run(lane.namespace, lane.ledger, job)
-    lane.ledger.wait_finished([job], FINISH_SECONDS)
+    (record,) = lane.ledger.wait_finished([job], FINISH_SECONDS)
+    assert record.reason == scenario.reason, f"without a fault: {record}"
     quiet(lane.api)
     name = lane.namespace.name
     found = points("api", lane.api.calls[api_before:], job, name, changes)

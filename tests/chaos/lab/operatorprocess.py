@@ -22,7 +22,7 @@ class OperatorProcess:
 
     def __init__(self, environment: Mapping[str, str], port: int, log: Path) -> None:
         self._environment = {
-            **{k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ},
+            **{k: os.environ[k] for k in ("PATH", "HOME", "PYTHONPATH") if k in os.environ},
             "PYTHONUNBUFFERED": "1",
             **environment,
             "NANOGRID_PORT": str(port),
