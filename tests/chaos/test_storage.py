@@ -4,6 +4,7 @@ Every table runs at once: one job for each case, in one namespace, with one oper
 """
 
 import hashlib
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,11 +29,12 @@ from chaos.faultcases import (
     retried,
     s3_error,
 )
-from chaos.lab.faultproxy import Answer, Corrupt, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
+from chaos.lab.faultproxy import Answer, Corrupt, Cut, Effect, Fault, Hang, LoseAnswer, Refuse, Slow
 from chaos.lab.laboratory import Laboratory, laboratory
 from chaos.proof import Starts
 from e2e.support import Namespace, eventually, inline, kubectl, kubectl_json
 from integration.support import BUCKET
+from nanogrid import names
 
 Json = dict[str, Any]
 CONTENT = bytes(range(256)) * 256  # 64 KiB
@@ -121,9 +123,9 @@ SYNC = [
         tries=8,
     ),
     _below(
-        "page-2-fails-once",
+        "page-2-unwell",
         _page(INTERNAL, 2, 1),
-        _page(listing(after=input_key("page-2-fails-once", "0")), 1),
+        _page(listing(after=input_key("page-2-unwell", "0")), 1),
         tries=3,
     ),
     # A gateway's own page: the client takes any XML for a listing, here for an empty one.
@@ -219,6 +221,63 @@ def _backed_off(gaps: list[float]) -> bool:
     return len(gaps) == 3 and all(
         low - 0.1 <= gap <= 1.25 * low + 1 for low, gap in zip((1, 2, 4), gaps, strict=True)
     )
+
+
+def _stored(bench: Bench, name: str) -> Json:
+    """The result in S3; nothing if there is none."""
+    key = names.result_object(name)
+    found = bench.lab.s3_server.client.list_objects_v2(Bucket=BUCKET, Prefix=key)
+    result: Json = json.loads(bench.lab.s3_server.get(key)) if found.get("KeyCount") else {}
+    return result
+
+
+def _unstorable(bench: Bench, name: str, effect: Effect, times: int) -> Fault:
+    """A fault that keeps the result of one request out of S3 for so many tries."""
+    key = names.result_object(name)
+    return bench.lab.s3.fault(
+        lambda call: call.method == "PUT" and call.path.endswith(key), effect, times
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"), [("r-denied", DENIED), ("r-unwell", INTERNAL), ("r-hangs", Hang())]
+)
+def test_a_result_that_s3_does_not_take_still_reaches_its_readers(
+    bench: Bench, name: str, effect: Effect
+) -> None:
+    fault = _unstorable(bench, name, effect, 100)
+    began = time.monotonic()
+    status = bench.namespace.run(inline(name, "print('kept')", requestId=name))
+    print(f"\n{name}: Finished after {time.monotonic() - began:.1f} s, {fault.hits} tries")
+    fault.remove()
+    assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "kept\n")
+    kept = bench.lab.redis.client().get(names.result_key(name))
+    assert json.loads(kept)["stdout"] == "kept\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "effect", "spec"),
+    [
+        pytest.param("late-agent", DENIED, {}, id="that the agent could not store"),
+        # Three tries of the operator's client, for a result that no agent made.
+        pytest.param("late-operator", INTERNAL, one_input("late-operator"), id="of the operator"),
+    ],
+)
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the operator is not told that the agent could not store a result, and does not try "
+    "its own again; status and Redis have both",
+)
+def test_a_result_comes_to_s3_when_s3_is_well_again(
+    bench: Bench, name: str, effect: Effect, spec: Json
+) -> None:
+    fault = _unstorable(bench, name, effect, 1 if effect is DENIED else 3)
+    bench.namespace.run(inline(name, "print('kept')", requestId=name, **spec))
+    if not fault.hits:
+        pytest.fail("nobody tried to store the result")
+    eventually("the result is in S3", lambda: _stored(bench, name), 15)
 
 
 SMALL = "open('output/a.txt', 'w').write('a'); print('kept')\n"
