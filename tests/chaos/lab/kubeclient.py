@@ -16,7 +16,7 @@ from chaos.lab.apiserver import credentials
 from nanogrid import names
 
 Json = dict[str, Any]
-CALL_SECONDS = 30.0
+CALL_SECONDS = 60.0
 PAGE = 500
 
 
@@ -102,7 +102,7 @@ class Watch:
     """One watch of a collection, from a resourceVersion on; :meth:`close` ends it from outside."""
 
     def __init__(self, client: KubeClient, path: str, version: str) -> None:
-        self._connection = client.connect(CALL_SECONDS * 20)
+        self._connection = client.connect(CALL_SECONDS * 10)
         query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
         self._connection.request("GET", f"{path}?{urlencode(query)}")
         self._answer = self._connection.getresponse()
