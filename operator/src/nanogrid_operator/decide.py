@@ -249,7 +249,8 @@ def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:
         return ended(v, fallback)
     report = wire.Report(attempt=stored.attempt, result=stored, inputs=fallback.inputs)
     told = outcome.from_report(v.job, v.known_pod, report)
-    if told.reason is Reason.TERMINATED:
+    # That a pod is gone is no cause: the agent's word, that it was told to stop, says more.
+    if told.reason is Reason.TERMINATED and fallback.reason is not Reason.POD_LOST:
         told = outcome.because(told, fallback.reason, v.known_pod)
     return ended(v, told)
 
