@@ -173,10 +173,10 @@ class Agent:
 
 def main(paths: Paths) -> NoReturn:
     """Entry point of the agent container."""
-    listener = listen(paths.socket)
-    log("agent-listening")
     agent = Agent(wire.loads(wire.Task, os.environ[names.ENV_TASK]), paths)
     signal.signal(signal.SIGTERM, agent.stop)
+    listener = listen(paths.socket)
+    log("agent-listening")
     agent.run(listener)
     keeper.settle(lambda: agent.stopping)
     sys.stdout.flush()
