@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from chaos.lab.laboratory import Laboratory, bridge_address, laboratory
 from chaos.ledger import Ledger
 from chaos.proof import Starts
 from e2e.conftest import ARTIFACTS, FAILED, RELEASE, RELEASE_NAMESPACE
-from e2e.support import Namespace, kubectl, kubectl_json
+from e2e.support import Namespace, kubectl, kubectl_json, redis_of
+from scripts.devaccess import dev_access
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,15 @@ def lab_starts(lab: Laboratory) -> Iterator[Starts]:
     """Counts the starts of user code."""
     with Starts(bridge_address()) as counter:
         yield counter
+
+
+@contextmanager
+def kept(namespace: Namespace) -> Iterator[Ledger]:
+    """A ledger of jobs of the release's own operator; holds it to its promises in the end."""
+    with Ledger(namespace.name) as ledger:
+        yield ledger
+        with dev_access(RELEASE, RELEASE_NAMESPACE) as dev:
+            ledger.check(redis_of(dev), dev.s3, dev.bucket)
 
 
 def proven(ledger: Ledger, lab: Laboratory, starts: Starts | None = None) -> None:
