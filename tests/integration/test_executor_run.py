@@ -414,11 +414,11 @@ def until(what: str, check: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal."""
+def takes(pid: int, number: int) -> bool:
+    """Whether a process has blocked a signal, to read it from a descriptor."""
     status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(blocked.split()[1], 16) >> (number - 1) & 1)
 
 
 def test_sigterm_before_the_launcher_has_come(paths: Paths, launcher_dir: str) -> None:
@@ -438,7 +438,7 @@ def test_sigterm_before_the_launcher_has_come(paths: Paths, launcher_dir: str) -
 def test_sigterm_while_the_launcher_waits_for_an_agent(launcher_dir: str, paths: Paths) -> None:
     command = [sys.executable, "-I", "-S", launcher_dir, f"{paths.root}/none.sock"]
     process = subprocess.Popen(command)
-    until("it has its handler", lambda: catches(process.pid, signal.SIGTERM))
+    until("it waits for signals", lambda: takes(process.pid, signal.SIGTERM))
     process.terminate()
     assert process.wait(10) == 143
 
