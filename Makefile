@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup demo test test-unit test-integration test-e2e chaos lint format manifests \
+.PHONY: help setup demo test test-unit test-integration test-e2e chaos chaos-short lint format manifests \
         cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench clean
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ demo: deploy ## a cluster if there is none, the chart, a real job, its result
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python scripts/demo.py $(ARGS)
 
-test: lint test-unit test-integration test-e2e chaos ## everything that CI runs
+test: lint test-unit test-integration test-e2e chaos-short ## everything that CI runs
 
 setup: ## install Python packages and the programs that tests start
 	@$(PYTHON) scripts/uv.py --prepare
@@ -51,9 +51,13 @@ test-e2e: deploy ## the whole way of a job on a real cluster
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/e2e --durations=30 $(ARGS)
 
-chaos: deploy ## faults on a real cluster: Redis away, operator killed, pods torn
+chaos: deploy ## faults on a real cluster: Redis away, operator killed, nodes lost, disks full
 	@$(USE_CLUSTER)
-	$(PYTEST) tests/chaos --durations=10 -s $(ARGS)
+	$(PYTEST) tests/chaos --durations=20 -s $(ARGS)
+
+chaos-short: deploy ## the quicker ones of them
+	@$(USE_CLUSTER)
+	$(PYTEST) tests/chaos -m "not slow" --durations=20 -s $(ARGS)
 
 cluster-up: ## use $$KUBECONFIG, or make (or reuse) a kind cluster
 	@$(CLUSTER) up

@@ -4,6 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from chaos.labfixtures import (  # noqa: F401 fixtures
+    lab,
+    lab_cluster,
+    lab_starts,
+    ledger,
+)
+from chaos.nodes import Node, gateway, move_away, workers
+from chaos.proof import Starts
 from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
     RELEASE,
     RELEASE_NAMESPACE,
@@ -12,7 +20,7 @@ from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the 
     pytest_runtest_makereport,
     request_id,
 )
-from e2e.support import kubectl
+from e2e.support import kubectl, kubectl_json
 
 
 class Redis:
@@ -52,3 +60,37 @@ def operator_pods() -> list[str]:
 def kill_operator() -> None:
     """SIGKILL, as a lost node or the kernel would do it; the Deployment makes a new one."""
     kubectl("-n", RELEASE_NAMESPACE, "delete", *operator_pods(), "--force", "--grace-period=0")
+
+
+@pytest.fixture
+def kind_nodes(cluster: None) -> list[Node]:  # noqa: F811
+    """The workers, which must be containers of this machine."""
+    nodes = workers()
+    if not all(node.exists() for node in nodes):
+        pytest.skip("the nodes are not kind containers of this machine")
+    return nodes
+
+
+@pytest.fixture
+def starts(kind_nodes: list[Node]) -> Iterator[Starts]:
+    """Counts the starts of user code."""
+    with Starts(gateway()) as counter:
+        yield counter
+
+
+@pytest.fixture
+def worker(kind_nodes: list[Node]) -> Iterator[Node]:
+    """The one worker where new pods go, and that neither the release nor DNS needs."""
+    if len(kind_nodes) < 2:
+        pytest.skip("one worker only: the release would go down with the job")
+    words = ("-n", RELEASE_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=dev-s3")
+    kept = {pod["spec"]["nodeName"] for pod in kubectl_json(*words)["items"]}
+    node = next(n for n in kind_nodes if n.name not in kept)
+    move_away(node)
+    for other in kind_nodes:
+        if other != node:
+            kubectl("cordon", other.name)
+    yield node
+    node.resume()
+    for every in kind_nodes:
+        kubectl("uncordon", every.name)

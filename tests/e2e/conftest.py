@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from e2e.support import KubectlError, Namespace, kubectl
+from e2e.leftovers import leftovers
+from e2e.support import KubectlError, Namespace, eventually, kubectl
 from scripts.devaccess import DevAccess, dev_access
 
 RELEASE, RELEASE_NAMESPACE = "nanogrid", "nanogrid-system"
+LEFTOVER_SECONDS = 60
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))
 
 
@@ -47,6 +49,23 @@ def dev(cluster: None) -> Iterator[DevAccess]:
     """S3 and Redis of the chart's devServices."""
     with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
         yield access
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(cluster: None) -> Iterator[None]:
+    """No pod without a job, no half-done upload and no key for ever after the last test."""
+    yield
+    with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
+        last: list[str] = []
+
+        def clean() -> bool:
+            last[:] = leftovers(access)
+            return not last
+
+        try:
+            eventually("nothing is left", clean, LEFTOVER_SECONDS)
+        except AssertionError:
+            pytest.fail(f"left {LEFTOVER_SECONDS} s after the last test: {last[:20]}")
 
 
 @pytest.fixture

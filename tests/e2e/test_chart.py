@@ -47,6 +47,11 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
         ({"s3": {"bucket": "jobs"}}, "redis.url is needed"),
         (REAL | {"s3": {"buckt": "jobs"}}, "buckt"),
         (REAL | {"redis": {"url": "redis.example:6379"}}, "url"),
+        (
+            REAL | {"operator": {"replicas": 2}, "leaderElection": {"enabled": False}},
+            "needs leader",
+        ),
+        (REAL | {"webhook": {"url": "hooks.example.com"}}, "url"),
         (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     ],
 )
@@ -74,6 +79,10 @@ EXPOSE = [
     (["networking.k8s.io"], ["ingresses"], ["create", "delete"], None),
     (["elbv2.k8s.aws"], ["targetgroupbindings"], ["create", "delete"], None),
 ]
+LEASE = [
+    (["coordination.k8s.io"], ["leases"], ["create"], None),
+    (["coordination.k8s.io"], ["leases"], ["get", "patch"], ["nanogrid"]),
+]
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
 
 
@@ -100,6 +109,15 @@ def test_ways_in_of_sessions_bring_their_rights_and_no_others() -> None:
     assert roles["nanogrid"] == JOBS + SECRETS + REPLICA + EXPOSE
 
 
+def test_the_lease_is_the_only_right_in_the_releases_own_namespace() -> None:
+    (role,) = of_kind("Role", render(REAL))
+    off = render(REAL | {"leaderElection": {"enabled": False}})
+
+    assert (role["metadata"]["namespace"], rules(role)) == ("platform", LEASE)
+    assert of_kind("Role", off) == []
+    assert deployment_of(off)["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_with_a_role_for_s3_and_no_sessions_there_are_no_rights_on_secrets() -> None:
     values = REAL | {"s3": {"bucket": "jobs"}, "sessions": {"enabled": False}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
@@ -111,7 +129,9 @@ def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_
     documents = render(REAL | {"watchNamespaces": ["a", "b"]})
 
     roles = [
-        (r["metadata"]["name"], r["metadata"]["namespace"]) for r in of_kind("Role", documents)
+        (r["metadata"]["name"], r["metadata"]["namespace"])
+        for r in of_kind("Role", documents)
+        if rules(r) != LEASE
     ]
     assert sorted(roles) == [
         (name, namespace) for name in ("nanogrid", "nanogrid-router") for namespace in ("a", "b")
@@ -119,6 +139,39 @@ def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_
     assert [r["metadata"]["name"] for r in of_kind("ClusterRole", documents)] == [
         "nanogrid-tokenreview"
     ]
+
+
+def deployment_of(documents: list[Json]) -> Json:
+    """The operator's own Deployment."""
+    (found,) = (
+        d
+        for d in of_kind("Deployment", documents)
+        if d["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+    )
+    return found
+
+
+def operator_env(values: dict[str, Any]) -> dict[str, Any]:
+    (container,) = deployment_of(render(values))["spec"]["template"]["spec"]["containers"]
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
+
+
+def test_the_webhooks_key_comes_from_its_secret() -> None:
+    webhook = {
+        "url": "https://hooks.example.com/nanogrid",
+        "existingSecret": "webhook-key",
+        "allowedUrlPrefixes": ["https://a.example/x", "https://b.example"],
+    }
+    without, with_one = operator_env(REAL), operator_env(REAL | {"webhook": webhook})
+
+    assert (without["NANOGRID_WEBHOOK_URL"], "NANOGRID_WEBHOOK_KEY" in without) == ("", False)
+    assert with_one["NANOGRID_WEBHOOK_URL"] == webhook["url"]
+    assert with_one["NANOGRID_WEBHOOK_KEY"] == {
+        "secretKeyRef": {"name": "webhook-key", "key": "key"}
+    }
+    assert with_one["NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES"] == (
+        "https://a.example/x https://b.example"
+    )
 
 
 def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:

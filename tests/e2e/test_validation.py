@@ -199,6 +199,7 @@ def test_a_valid_job_of_every_field_is_taken(anywhere: Namespace) -> None:
         "env": [{"name": "A", "value": "1"}],
         "outputs": {"path": "out", "include": ["**/*.csv"], "urlFormat": "Presigned"},
         "logs": {"maxBytes": 1024},
+        "delivery": {"webhook": {"url": "https://hooks.example.com/a"}},
         "resources": {"limits": {"cpu": 1, "memory": "256Mi"}},
         "timeouts": {"executionSeconds": 30},
         "activeDeadlineSeconds": 60,
@@ -233,6 +234,7 @@ IMMUTABLE = {
     "serviceAccountName": "other",
     "activeDeadlineSeconds": 9999,
     "outputs": {"path": "elsewhere"},
+    "delivery": {"webhook": {"url": "https://hooks.example.com/b"}},
 }
 
 

@@ -29,6 +29,7 @@ class Behaviour:
     stored: dict[str, Content] = field(default_factory=dict)
     chunk_seconds: float = 0.0  # between two KiB of a body
     statuses: Callable[[str, str, int], int] = lambda method, path, number: 200
+    error_code: str = "Fault"  # of answers that are no success
     honours_if_match: bool = True
     requests: list[str] = field(default_factory=list)
     puts: dict[str, bytes] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         does.seen[self.command, key] += 1
         status = does.statuses(self.command, self.path, does.seen[self.command, key])
         if status != 200:
-            self._answer(status, b"<Error><Code>Fault</Code></Error>")
+            self._answer(status, f"<Error><Code>{does.error_code}</Code></Error>".encode())
         elif "list-type" in query:
             self._list(query["prefix"][0] if "prefix" in query else "")
         elif self.command in ("PUT", "POST", "DELETE"):

@@ -277,7 +277,22 @@ def test_a_multipart_upload_that_fails_is_aborted(server: FakeS3, top: Path) -> 
     assert "503" in result.failed[0] or "Fault" in result.failed[0]
     begun = [r for r in server.behaviour.requests if r.endswith("?uploads=")]
     aborted = [r for r in server.behaviour.requests if r.startswith("DELETE")]
-    assert len(begun) == len(aborted) == 4
+    assert len(begun) == len(aborted) == 2
+    parts = [r for r in server.behaviour.requests if "partNumber=2" in r]
+    assert len(parts) == 2 * 4, "a part that fails is sent again, not the whole file"
+
+
+def test_an_abort_that_fails_is_tried_again(server: FakeS3, top: Path) -> None:
+    fill(top, large=bytes(20_000_000))
+
+    def unwell(method: str, path: str, number: int) -> int:
+        if method == "DELETE":
+            return 500 if number < 3 else 200
+        return 403 if "partNumber=2" in path else 200
+
+    server.behaviour.statuses = unwell
+    assert store(top).failed == [f"large: s3://{BUCKET}/outputs/r-1/large: Fault"]
+    assert [r.split()[0] for r in server.behaviour.requests].count("DELETE") == 3
 
 
 def test_an_upload_that_has_no_time_left(server: FakeS3, top: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -405,12 +406,27 @@ def test_the_socket_is_gone_once_code_runs(run: Any, paths: Paths) -> None:
     assert json.loads(ended.result.stdout.replace("'", '"')) == []
 
 
+def until(what: str, check: Callable[[], bool]) -> None:
+    """Wait for a condition, a machine under load included."""
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline, f"not within 30 s: {what}"
+        time.sleep(0.01)
+
+
+def takes(pid: int, number: int) -> bool:
+    """Whether a process has blocked a signal, to read it from a descriptor."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(blocked.split()[1], 16) >> (number - 1) & 1)
+
+
 def test_sigterm_before_the_launcher_has_come(paths: Paths, launcher_dir: str) -> None:
     with running(make_task(code_inline="open('ran', 'w')"), paths, launcher_dir) as pod:
         pod.sandbox.send_signal(signal.SIGSTOP)
-        time.sleep(0.3)
+        until("the agent listens", lambda: os.path.exists(paths.socket))
         pod.agent.send_signal(signal.SIGTERM)
-        time.sleep(0.7)
+        until("it waits no longer", lambda: not os.path.exists(paths.socket))
         pod.sandbox.send_signal(signal.SIGCONT)
         pod.sandbox.send_signal(signal.SIGTERM)
         ended = pod.wait()
@@ -422,7 +438,7 @@ def test_sigterm_before_the_launcher_has_come(paths: Paths, launcher_dir: str) -
 def test_sigterm_while_the_launcher_waits_for_an_agent(launcher_dir: str, paths: Paths) -> None:
     command = [sys.executable, "-I", "-S", launcher_dir, f"{paths.root}/none.sock"]
     process = subprocess.Popen(command)
-    time.sleep(0.5)
+    until("it waits for signals", lambda: takes(process.pid, signal.SIGTERM))
     process.terminate()
     assert process.wait(10) == 143
 

@@ -150,6 +150,18 @@ def test_a_fault_that_stays(
     assert s3.seen["GET", "in/a"] == tries
 
 
+def test_a_wrong_clock_is_not_taken_for_wrong_credentials(s3: Behaviour, paths: Paths) -> None:
+    hold(s3, "in/a")
+    s3.error_code = "RequestTimeTooSkewed"
+    s3.statuses = lambda method, path, number: 403
+
+    failure = fail(paths, make_input(prefix="in/"))
+
+    assert failure.reason == Reason.CLOCK_SKEW.value
+    assert "RequestTimeTooSkewed" in failure.message
+    assert len(s3.requests) == 1, "no repetition mends a clock"
+
+
 def test_a_slow_sync_ends_at_its_timeout(s3: Behaviour, paths: Paths) -> None:
     hold(s3, "in/a", "in/b", body=bytes(100_000))
     s3.chunk_seconds = 0.05

@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,75 +12,12 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 
+from integration.redis_server import RESULT, Server, a_publisher, needs_redis, subscribed
 from nanogrid import wire
 from nanogrid_operator.outcome import Delivery
 from nanogrid_operator.publish import Publisher
-from nanogrid_operator.settings import Settings
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server on PATH"),
-]
-
-PASSWORD = "p@ss/wörd"
-RESULT = wire.Result(
-    request_id="order-1",
-    function_id=None,
-    status="SUCCESS",
-    exit_code=0,
-    stdout="합계 157,685,452원\n",
-    stderr="",
-    duration_millis=312,
-    peak_memory_bytes=None,
-    peak_memory_mb=None,
-    optimization_tip="",
-    output_files=[],
-    reason="Completed",
-    job=wire.JobRef(namespace="team-a", name="sales", uid="uid-1"),
-)
-
-
-class Server:
-    """A redis-server of our own: it can be stopped and started again on the same port."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--requirepass", PASSWORD, "--dir", str(self._directory), "--save", ""]
-        with open(self._directory / "log", "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise RuntimeError((self._directory / "log").read_text())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
-            self._process = None
-
-    def settings(self, **changes: Any) -> Settings:
-        base = Settings(
-            redis_url=f"redis://127.0.0.1:{self.port}/0",
-            redis_password=PASSWORD,
-            redis_timeout_seconds=0.5,
-        )
-        return replace(base, **changes)
-
-    def client(self) -> redis.asyncio.Redis:
-        return redis.asyncio.Redis(
-            host="127.0.0.1", port=self.port, password=PASSWORD, decode_responses=True
-        )
+pytestmark = [pytest.mark.integration, needs_redis]
 
 
 @pytest.fixture(scope="module")
@@ -104,29 +37,10 @@ async def store(running_server: Server) -> AsyncIterator[redis.asyncio.Redis]:
     await client.aclose()
 
 
-@asynccontextmanager
-async def a_publisher(settings: Settings) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings)
-    try:
-        yield publisher
-    finally:
-        await publisher.close()
-
-
 @pytest.fixture
 async def publisher(running_server: Server) -> AsyncIterator[Publisher]:
     async with a_publisher(running_server.settings()) as publisher:
         yield publisher
-
-
-@asynccontextmanager
-async def subscribed(
-    store: redis.asyncio.Redis, channel: str
-) -> AsyncIterator[redis.asyncio.client.PubSub]:
-    async with store.pubsub() as subscription:
-        await subscription.subscribe(channel)
-        assert await subscription.get_message(timeout=5)  # the confirmation
-        yield subscription
 
 
 async def test_key_stream_and_subscriber_get_the_same_bytes(
@@ -250,7 +164,7 @@ async def test_a_wrong_password_is_a_pending_delivery(running_server: Server) ->
             await publisher.check()
 
     assert delivery.state == "Pending"
-    assert delivery.message.startswith("AuthenticationError")
+    assert "AuthenticationError" in delivery.message
 
 
 async def test_a_password_that_is_missing_is_a_pending_delivery(running_server: Server) -> None:
@@ -258,7 +172,8 @@ async def test_a_password_that_is_missing_is_a_pending_delivery(running_server: 
         delivery = await publisher.publish(RESULT)
 
     assert delivery.state == "Pending"
-    assert "Authentication required" in delivery.message
+    assert "AuthenticationError" in delivery.message
+    assert "Correct the Secret" in delivery.message
 
 
 @pytest.mark.parametrize("url", ["redis://{}/0", "redis://:old@{}/0", "redis://default:old@{}/0"])

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nanogrid import wire
+from nanogrid.reasons import Reason
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import timestamp
-from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError
+from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError, Trim
+from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.outcome import Delivery
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
@@ -35,6 +37,7 @@ from unit.builders import (
 )
 
 PODS = "/api/v1/namespaces/team-a/pods"
+EVENTS = "/api/v1/namespaces/team-a/events"
 JOBS = "/apis/nanogrid.io/v1alpha1/namespaces/team-a/executionjobs"
 CREATE_POD = f"POST {PODS}"
 WRITE_STATUS = f"PATCH {JOBS}/sales/status"
@@ -70,13 +73,14 @@ class FakeKube(KubeApi):
         self._store(f"{path}/{name}", self.objects[f"{path}/{name}"])
 
     async def list(
-        self, path: str, *, labels: str = "", fields: str = ""
+        self, path: str, *, labels: str = "", fields: str = "", trim: Trim | None = None
     ) -> tuple[list[Json], int]:
         self._maybe_refuse("LIST")
         found = [o for key, o in self.objects.items() if key.rpartition("/")[0] == path]
         if labels:
             found = [o for o in found if labels in o["metadata"].get("labels", {})]
-        return copy.deepcopy(found), self.version
+        found = copy.deepcopy(found)
+        return [trim(o) for o in found] if trim else found, self.version
 
     async def probe(self, path: str) -> None:
         self._maybe_refuse("LIST")
@@ -150,20 +154,42 @@ class FakeKube(KubeApi):
 
 
 class FakePublisher(Publisher):
-    """A Redis that is up or down; ``told`` holds each result that it was asked to deliver."""
+    """A Redis that is up or down; ``told`` holds each result that it was asked to deliver.
+
+    ``kept`` and ``messages`` are what it has and what its subscribers got, as with SET NX.
+    """
 
     def __init__(self) -> None:
         self.told: list[wire.Result] = []
+        self.kept: dict[str, wire.Result] = {}
+        self.messages: list[wire.Result] = []
         self.up = True
+        self.answers = True  # False: it does what it is asked, and the answer is lost
+        self.trouble = Reason.REDIS_UNAVAILABLE
         self.taken = False  # by another job's result under the same requestId
 
     async def publish(self, result: wire.Result) -> Delivery:
         self.told.append(result)
         if not self.up:
-            return Delivery(state="Pending", message="ConnectionError: refused")
+            return self._pending("ConnectionError: refused")
         if self.taken:
             return Delivery(state="Conflict", message="the key holds another job's result")
-        return Delivery(state="Delivered", receivers=1, stream_id="1-0")
+        fresh = result.request_id not in self.kept
+        kept = self.kept.setdefault(result.request_id, result)
+        self.messages += [result] if fresh else []
+        if not self.answers:
+            return self._pending("TimeoutError: no answer")
+        if fresh:
+            return Delivery(state="Delivered", receivers=1, stream_id="1-0")
+        earlier = None if kept == result else kept
+        return Delivery(state="Delivered", message="delivered by an earlier try", told=earlier)
+
+    async def told_before(self, request_id: str, job_uid: str) -> wire.Result | None:
+        kept = self.kept.get(request_id) if self.up and self.answers else None
+        return kept if kept is not None and kept.job.uid == job_uid else None
+
+    def _pending(self, said: str) -> Delivery:
+        return Delivery(state="Pending", reason=self.trouble, message=said)
 
 
 class FakeResults(ResultStore):
@@ -212,8 +238,8 @@ class EagerQueue(WorkQueue):
         self.delays.append(delay)
         super().add(key, delay)
 
-    def retry(self, key: str, cap: float = CAP_SECONDS) -> float:
-        delay = super().retry(key, cap)
+    def retry(self, key: str, cap: float = CAP_SECONDS, *, at_least: float = 0.0) -> float:
+        delay = super().retry(key, cap, at_least=at_least)
         self.retries.append(delay)
         if len(self.retries) < 10:
             super().add(key)
@@ -249,12 +275,14 @@ class World:
             events=Events(self.kube),
             clock=lambda: self.now,
         )
+        self.liveness = Liveness(self.queue, self.settings.resync_seconds, lambda: self.now)
         self.workers = Workers(
             settings=self.settings,
             store=self.store,
             queue=self.queue,
             kube=self.kube,
             reconciler=self.operator,
+            liveness=self.liveness,
         )
 
     async def reconcile(self) -> None:

@@ -1024,8 +1024,7 @@ def test_terminal_is_absorbing(view: View, status: Json, ended_age: int | None) 
 
     action = decide(finished)
 
-    spec = view.job.model.spec if view.job.model else None
-    ttl = spec.ttl_seconds_after_finished if spec else None
+    ttl = view.job.ttl_seconds
     if ttl is None or ended_age is None or status == PENDING:
         assert isinstance(action, Nothing | Deliver)
     elif isinstance(action, DeleteJob):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanogrid_executor.clock import Deadline, DeadlineError, endless
-from nanogrid_executor.pool import each
+from nanogrid_executor.pool import each, settle
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 8))
@@ -70,3 +70,12 @@ def test_a_deadline() -> None:
     with pytest.raises(DeadlineError, match="after 60 s"):
         deadline.check()
     endless().check()
+
+
+def test_what_outlives_its_deadline_can_be_waited_for() -> None:
+    release = threading.Event()
+    each(lambda item: release.wait(10), [0], 1, Deadline(0), name="late")
+    assert not settle("late", 0.0, lambda: False), "its time is over"
+    assert not settle("late", 10.0, lambda: True), "told to stop"
+    release.set()
+    assert settle("late", 10.0, lambda: False)

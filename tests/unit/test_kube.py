@@ -37,6 +37,7 @@ class ApiServer:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.answers: list[tuple[int, Any]] = [(200, {})]
+        self.headers: dict[str, str] = {}
 
     async def handle(self, request: web.Request) -> web.Response:
         text = await request.text()
@@ -53,7 +54,7 @@ class ApiServer:
         if isinstance(body, float):
             await asyncio.sleep(body)
         text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(status=status, text=text)
+        return web.Response(status=status, text=text, headers=self.headers)
 
 
 @pytest.fixture
@@ -208,6 +209,73 @@ async def test_a_busy_server_is_asked_again(kube: KubeApi, server: ApiServer, co
 
     assert await kube.create(PODS, {}) == {"ok": 1}
     assert len(server.requests) == 3
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr(kube_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(random, "uniform", lambda low, high: low)
+    return found
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_server_that_names_its_time_is_not_asked_before(
+    kube: KubeApi, server: ApiServer, pauses: list[float], code: int
+) -> None:
+    server.answers, server.headers = [(code, {}), (200, {})], {"Retry-After": "4"}
+
+    await kube.get(PODS, "a")
+
+    assert len(pauses) == 1
+    assert 4.0 <= pauses[0] <= 4.0 * 1.4
+
+
+async def test_a_long_wait_is_the_queues_and_holds_no_worker(
+    kube: KubeApi, server: ApiServer, pauses: list[float]
+) -> None:
+    server.answers, server.headers = [(429, {})], {"Retry-After": "20"}
+
+    with pytest.raises(KubeError) as error:
+        await kube.get(PODS, "a")
+
+    assert (error.value.code, error.value.retry_after, pauses) == (429, 20.0, [])
+
+
+async def test_a_list_whose_pages_expire_starts_afresh(kube: KubeApi, server: ApiServer) -> None:
+    page: Json = {"items": [{"n": 1}], "metadata": {"resourceVersion": "7", "continue": "c"}}
+    whole: Json = {"items": [{"n": 1}, {"n": 2}], "metadata": {"resourceVersion": "9"}}
+    server.answers = [(200, page), (410, {"reason": "Expired"}), (200, whole)]
+
+    items, version = await kube.list(PODS)
+
+    assert (items, version) == ([{"n": 1}, {"n": 2}], 9)
+    assert [r.query.get("continue") for r in server.requests] == [None, "c", None]
+    assert {r.query["limit"] for r in server.requests} == {"500"}
+
+
+async def test_a_list_whose_pages_always_expire_is_an_error(
+    kube: KubeApi, server: ApiServer
+) -> None:
+    server.answers = [(410, {"reason": "Expired"})]
+
+    with pytest.raises(KubeError) as error:
+        await kube.list(PODS)
+
+    assert error.value.code == 410
+    assert len(server.requests) == 3
+
+
+async def test_what_is_listed_is_trimmed_page_by_page(kube: KubeApi, server: ApiServer) -> None:
+    server.answers = [(200, {"items": [{"n": 1}], "metadata": {"resourceVersion": "7"}})]
+
+    items, _ = await kube.list(PODS, trim=lambda item: {"trimmed": item["n"]})
+
+    assert items == [{"trimmed": 1}]
 
 
 async def test_a_server_that_stays_busy_is_an_error(kube: KubeApi, server: ApiServer) -> None:

@@ -84,6 +84,22 @@ few = settings(max_examples=10)  # what no field of the spec has a part in
 # Whole manifests.
 
 
+@pytest.mark.parametrize("letters", [1, 30, 51, 52])
+@pytest.mark.parametrize("attempt", [0, 9, 10, 29])
+def test_a_pods_name_is_a_host_name_whatever_the_job_is_called(letters: int, attempt: int) -> None:
+    name = pod_name("n" * letters, JOB_UID, attempt)
+
+    assert len(name) <= 63
+    assert name == pod_name("n" * letters, JOB_UID, attempt)
+    assert name.endswith(f"-5351954b-{attempt}")
+
+
+def test_only_what_does_not_fit_is_cut_from_a_pods_name() -> None:
+    assert pod_name("n" * 52, JOB_UID, 9) == "n" * 52 + "-5351954b-9"
+    assert pod_name("n" * 52, JOB_UID, 10) == "n" * 51 + "-5351954b-10"
+    assert pod_name("n" * 50 + ".x", JOB_UID, 10) == "n" * 50 + "-5351954b-10"
+
+
 def test_an_inline_job_needs_an_agent_and_a_sandbox() -> None:
     pod = built(code={"inline": "print('안녕')\n"})
 
@@ -291,6 +307,15 @@ def test_the_deadline_is_longer_than_all_phases_together() -> None:
 
     assert spec["activeDeadlineSeconds"] >= 60 + 120 + 10 + 30
     assert spec["terminationGracePeriodSeconds"] > 10
+
+
+def test_a_silent_node_has_as_long_as_the_settings_say() -> None:
+    tolerations = built(some_settings(node_lost_seconds=15))["spec"]["tolerations"]
+
+    assert {t["key"]: (t["effect"], t["tolerationSeconds"]) for t in tolerations} == {
+        "node.kubernetes.io/not-ready": ("NoExecute", 15),
+        "node.kubernetes.io/unreachable": ("NoExecute", 15),
+    }
 
 
 # Images that are not ours.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nanogrid import wire
+from nanogrid.reasons import Reason
 from nanogrid_operator.facts import job_facts
 from nanogrid_operator.kube import KubeError
 from nanogrid_operator.s3 import S3Error
@@ -29,7 +30,7 @@ from unit.builders import (
     running,
     waiting,
 )
-from unit.fakes import CREATE_POD, JOBS, PODS, WRITE_STATUS, World
+from unit.fakes import CREATE_POD, EVENTS, JOBS, PODS, WRITE_STATUS, World
 
 
 async def test_a_short_job_costs_two_writes_and_one_message() -> None:
@@ -270,6 +271,108 @@ async def test_a_redis_that_stays_away_is_asked_less_and_less_often() -> None:
     assert 4.0 <= world.queue.retries[-1] <= 5.0
 
 
+async def test_another_trouble_of_redis_is_written_once() -> None:
+    world = await a_job_that_ended_without_redis(functionId="f")
+    before = len(world.kube.writes)
+    world.redis.trouble = Reason.REDIS_OUT_OF_MEMORY
+
+    for _ in range(3):
+        await world.reconcile()
+
+    assert len(world.kube.writes) == before + 1
+    assert delivered_condition(world)["reason"] == "RedisOutOfMemory"
+    assert "RedisOutOfMemory" in world.events
+
+
+def delivered_condition(world: World) -> dict[str, str]:
+    (found,) = (c for c in world.status["conditions"] if c["type"] == "ResultDelivered")
+    return dict(found)
+
+
+# What was told is what the status says, whatever would be decided now.
+
+
+async def test_a_lost_answer_of_redis_is_found_to_be_ours() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+    world.redis.answers = False
+    await world.reconcile()
+    lost = world.end
+    world.redis.answers = True
+
+    await world.reconcile()
+
+    assert lost == ("Succeeded", "Completed", "Pending")
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.redis.messages == [a_result()]
+
+
+async def test_a_decision_that_changes_before_the_status_is_written_changes_nothing() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+    world.kube.refuse("PATCH", 500)
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    world.change_spec(suspend=True)
+    world.store.drop_reports(JOB_UID)
+
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.redis.messages == [a_result()]
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+async def test_a_restart_after_the_message_takes_what_was_told(retries: int) -> None:
+    """The first operator had the agent's word; the second sees neither pod nor report nor S3."""
+    world = World(backoffLimit=retries)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+    world.kube.refuse("PATCH", 500)
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    world.kube.objects[f"{JOBS}/sales"]["status"] = {"podName": POD_NAME}
+    del world.kube.objects[f"{PODS}/{POD_NAME}"]
+    world.start()
+    await world.workers.resync()
+
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.redis.messages == [a_result()]
+    assert world.s3.stored[JOB_UID] == a_result()
+    assert world.status["result"]["exitCode"] == 0
+
+
+async def test_a_terminal_status_stays_and_says_what_redis_was_told_instead() -> None:
+    world = World(status={"phase": "Running", "podName": POD_NAME})
+    world.redis.up = False
+    await world.reconcile()
+    ended_as = world.end
+    world.redis.up, world.redis.kept[JOB_UID] = True, a_result()
+
+    await world.reconcile()
+
+    assert ended_as == ("Failed", "PodLost", "Pending")
+    assert world.end == ("Failed", "PodLost", "Delivered")
+    assert "Redis was told SUCCESS Completed" in world.status["delivery"]["message"]
+
+
+async def test_a_job_that_goes_leaves_no_published_result_behind() -> None:
+    world = World()
+    world.push(a_report())
+    world.kube.refuse("PATCH", 500)
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    world.store.drop_job(JOB_UID)
+
+    await world.reconcile()
+
+    assert world.operator.published == {}
+
+
 # The status.
 
 
@@ -377,6 +480,114 @@ async def test_a_result_is_not_given_up_while_s3_is_away() -> None:
         await world.reconcile()
 
     assert world.kube.writes == []
+
+
+async def test_a_result_that_storage_does_not_give_ends_the_job_honestly_after_ten_minutes() -> (
+    None
+):
+    world = World(status={"phase": "Running", "podName": POD_NAME}, backoffLimit=2)
+    world.s3.up = False
+    for _ in range(11):
+        with pytest.raises(S3Error):
+            await world.reconcile()
+        world.now += 59
+
+    world.now += 59
+    await world.reconcile()
+
+    assert world.end == ("Failed", "ResultUnreadable", "Delivered")
+    assert "PodLost" in world.status["message"]
+    assert "no answer" in world.status["message"]
+    assert CREATE_POD not in world.kube.writes
+
+
+async def test_storage_that_answers_in_time_gives_the_result_and_starts_the_clock_anew() -> None:
+    world = World(status={"phase": "Running", "podName": POD_NAME})
+    world.s3.up = False
+    with pytest.raises(S3Error):
+        await world.reconcile()
+    world.now += 500
+    world.s3.up, world.s3.stored[JOB_UID] = True, a_result()
+
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.operator.unreadable == {}
+
+
+# A pod that came and went while no operator looked.
+
+
+def an_event_of(pod: str) -> dict[str, Any]:
+    about = {"kind": "Pod", "name": pod}
+    return {"metadata": {"name": f"{pod}.1"}, "reason": "Scheduled", "involvedObject": about}
+
+
+async def restarted(world: World) -> None:
+    world.start()
+    await world.workers.resync()
+    await world.workers.call_witnesses()
+    await world.reconcile()
+
+
+async def test_an_attempt_whose_pod_vanished_unseen_gets_no_second_one() -> None:
+    world = World()
+    world.kube.put(EVENTS, an_event_of(POD_NAME))
+
+    await restarted(world)
+
+    assert world.kube.writes == [WRITE_STATUS]
+    assert world.end == ("Failed", "PodLost", "Delivered")
+
+
+async def test_its_result_is_taken_from_s3() -> None:
+    world = World()
+    world.kube.put(EVENTS, an_event_of(POD_NAME))
+    world.s3.stored[JOB_UID] = a_result()
+
+    await restarted(world)
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+
+
+async def test_with_retries_the_next_attempt_starts() -> None:
+    world = World(backoffLimit=1)
+    world.kube.put(EVENTS, an_event_of(POD_NAME))
+
+    await restarted(world)
+    world.now += 60
+    await world.reconcile()
+
+    assert world.kube.writes == [WRITE_STATUS, CREATE_POD]
+    assert world.store.pod(JOB_UID, 1) is not None
+
+
+async def test_events_of_other_pods_keep_no_job_from_starting() -> None:
+    world = World()
+    world.kube.put(EVENTS, an_event_of("sales-5351954b-1"))
+
+    await restarted(world)
+
+    assert world.kube.writes == [CREATE_POD]
+
+
+async def test_a_pod_that_another_operator_just_made_is_not_lost() -> None:
+    world = World()
+    world.start()
+    await world.workers.resync()
+    world.kube.put(PODS, a_pod_body(phase="Running", agent=running(), sandbox=running()))
+    world.kube.put(EVENTS, an_event_of(POD_NAME))
+
+    await world.workers.call_witnesses()
+    await world.reconcile()
+
+    assert world.kube.writes == []
+
+
+async def test_no_events_are_asked_for_jobs_that_show_their_pod() -> None:
+    world = World(status={"phase": "Running", "podName": POD_NAME})
+
+    assert world.store.unstarted() == {}
 
 
 async def test_a_termination_message_will_do_while_s3_is_away() -> None:
@@ -508,6 +719,35 @@ async def test_the_second_attempt_has_the_memory_that_the_policy_gives_it() -> N
     assert pod is not None
     limits = [c["resources"]["limits"]["memory"] for c in pod["spec"]["containers"]]
     assert limits[1] == str(384 << 20)
+
+
+async def test_more_memory_is_given_although_nobody_is_left_to_ask_how_much_there_was() -> None:
+    """The operator restarted, the pod is gone, and S3 has the agent's word."""
+    rule = {
+        "onReasons": ["OOMKilled"],
+        "action": "RetryWithMoreMemory",
+        "memory": {"factor": "1.5", "max": "1Gi"},
+    }
+    world = World(failurePolicy={"rules": [rule]}, status={"podName": POD_NAME})
+    world.s3.stored[JOB_UID] = a_failed_result(137, reason="OOMKilled")
+
+    await world.reconcile()
+    world.now += 60
+    await world.reconcile()
+
+    pod = world.store.pod(JOB_UID, 1)
+    assert pod is not None
+    assert pod["spec"]["containers"][1]["resources"]["limits"]["memory"] == str(384 << 20)
+
+
+async def test_the_pod_of_a_spec_that_this_version_cannot_read_is_stopped() -> None:
+    world = World(unknown="field of another version")
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+
+    await world.reconcile()
+
+    assert world.end == ("Failed", "InvalidSpec", "Delivered")
+    assert world.kube.writes == [WRITE_STATUS, stopped(world)]
 
 
 async def test_a_pod_of_an_earlier_attempt_is_none_of_this_one() -> None:

@@ -30,7 +30,7 @@ from unit.builders import (
     running,
     some_settings,
 )
-from unit.fakes import CREATE_POD, JOBS, PODS, FakeKube, World
+from unit.fakes import CREATE_POD, EVENTS, JOBS, PODS, FakeKube, World
 
 # Workers.
 
@@ -130,7 +130,7 @@ def loop_is_closed() -> Iterator[None]:
 
 
 class Cluster(FakeKube):
-    """Pods that are deleted get their grace; each pod that was ever made is written down."""
+    """Pods that are deleted get their grace; each pod that was ever made has an event."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,6 +140,9 @@ class Cluster(FakeKube):
         answer = await super().create(path, body)
         if path == PODS:
             self.made.append(body["metadata"]["name"])
+            about = {"kind": "Pod", "name": self.made[-1]}
+            event = {"metadata": {"name": f"{self.made[-1]}.1"}, "involvedObject": about}
+            self.put(EVENTS, event)
         return answer
 
     async def delete(self, path: str, name: str, uid: str) -> None:
@@ -246,12 +249,10 @@ class Life(World):
             self._notice_gone()
 
     def restarts(self) -> None:
-        """The operator starts anew, unless only its memory knows of a pod that is gone."""
-        name = self.cluster.made[-1] if self.cluster.made else None
-        over = len(self.status.get("attempts", []))
-        if self.pod is not None or name is None or over >= len(self.cluster.made):
-            self.start()
-            LOOP.run_until_complete(self.workers.resync())
+        """The operator starts anew."""
+        self.start()
+        LOOP.run_until_complete(self.workers.resync())
+        LOOP.run_until_complete(self.workers.call_witnesses())
 
     def check(self) -> None:
         """What always holds."""

@@ -204,3 +204,10 @@ async def test_length_is_what_is_ready_or_in_work() -> None:
     await queue.get()
 
     assert len(queue) == 2
+
+
+async def test_what_a_server_asks_for_is_not_undercut_and_bounded_by_the_cap() -> None:
+    queue = WorkQueue()
+
+    assert 7.0 <= queue.retry("a", at_least=7.0) <= 7.0 * 1.2
+    assert queue.retry("b", at_least=500.0) == 30.0

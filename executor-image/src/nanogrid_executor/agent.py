@@ -195,8 +195,9 @@ def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
 
 
 def _run_batch(task: wire.Task, paths: Paths) -> None:
-    listener = listen(paths.socket)
-    log("agent-listening")
     agent = Agent(task, paths)
     signal.signal(signal.SIGTERM, agent.stop)
+    listener = listen(paths.socket)
+    log("agent-listening")
     agent.run(listener)
+    keeper.settle(lambda: agent.stopping)

@@ -7,6 +7,7 @@ Imports are late, because the agent must listen before it has time for them.
 
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 RESULT_DELAYS: Final = (0.5,)  # S3 is one of three ways: it must not hold up the other two
 RESULT_SECONDS: Final = 3.0
+SETTLE_SECONDS: Final = 40.0  # a request that hangs ends after 30
 
 
 def store(
@@ -86,6 +88,17 @@ def put_result(bucket: str, result: wire.Result) -> None:
         storage.put_bytes(bucket, key, body, "application/json")
     except (StorageError, DeadlineError) as error:
         log("result-not-stored", key=key, message=error)
+
+
+def settle(stop: Callable[[], bool]) -> None:
+    """Wait for an upload that is past its deadline: ended half way, its parts would stay in S3.
+
+    Called when the result has reached its readers; ``stop`` says that the pod has to go.
+    """
+    from nanogrid_executor import outputs, pool
+
+    if not pool.settle(outputs.IN_PARTS, SETTLE_SECONDS, stop):
+        log("upload-not-aborted", why="the pod is stopped" if stop() else "a request hangs")
 
 
 def import_late_modules(with_storage: bool) -> None:

@@ -17,6 +17,7 @@ from nanogrid_executor.walk import Found, open_file, shown, walk
 SMALL_BYTES: Final = 2 * 1024 * 1024  # up to here a file is one request, from memory
 CHUNK_BYTES: Final = 1024 * 1024
 WORKERS: Final = 8
+IN_PARTS: Final = "upload-in-parts"  # the thread that must be waited for, to abort what it began
 ALWAYS: Final = "Always"
 NEVER: Final = "Never"
 
@@ -117,7 +118,8 @@ class _Uploader:
         small = [file for file in found.files if file[1] <= SMALL_BYTES]
         large = [file for file in found.files if file[1] > SMALL_BYTES]
         deadline = self.storage.deadline
-        results = each(self._try, small, WORKERS, deadline) + each(self._try, large, 1, deadline)
+        results = each(self._try, small, WORKERS, deadline)
+        results += each(self._try, large, 1, deadline, name=IN_PARTS)
         files = []
         late = []
         for (path, _), result in zip(small + large, results, strict=True):

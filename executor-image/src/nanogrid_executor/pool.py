@@ -5,6 +5,7 @@ holds. These threads are daemons, and what they did not finish is simply not in 
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -13,6 +14,7 @@ from nanogrid_executor.clock import Deadline
 T = TypeVar("T")
 R = TypeVar("R")
 
+LOOK_SECONDS: Final = 0.1
 LATE_SECONDS: Final = 1.0  # for work that looks at the deadline itself to say what it was doing
 
 
@@ -46,9 +48,15 @@ class _Run:
 
 
 def each(
-    work: Callable[[T], R], items: Sequence[T], workers: int, deadline: Deadline
+    work: Callable[[T], R],
+    items: Sequence[T],
+    workers: int,
+    deadline: Deadline,
+    name: str | None = None,
 ) -> list[R | None]:
     """Call ``work`` with every item, several at once; None for what the deadline cut off.
+
+    Threads of a ``name`` can be waited for: see :func:`settle`.
 
     Raises:
         Exception: the first that ``work`` raised; items not begun by then are left.
@@ -69,10 +77,20 @@ def each(
         run.leave(error)
 
     for _ in range(workers):
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=serve, name=name, daemon=True).start()
     seconds = deadline.remaining()
     run.done.wait(None if seconds == float("inf") else seconds + LATE_SECONDS)
     run.done.set()
     if run.error is not None:
         raise run.error
     return list(results)
+
+
+def settle(name: str, seconds: float, stop: Callable[[], bool]) -> bool:
+    """Wait for threads that outlived their deadline; whether all of that name have ended."""
+    deadline = Deadline(seconds)
+    while any(thread.name == name for thread in threading.enumerate()):
+        if stop() or not deadline.remaining():
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True

@@ -2,7 +2,8 @@
 
 obstore's retries are off: four tries with 1, 2 and 4 seconds (and jitter) between them are what
 the product promises and what its log shows. A refusal (403) or an absence (404) is not retried,
-and nothing is tried past the deadline of the phase.
+and nothing is tried past the deadline of the phase. Only within an upload in parts obstore retries
+each request in the same rhythm: one part is sent again and not all, and the abort is not lost.
 """
 
 import os
@@ -31,9 +32,11 @@ CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 30.0  # of one read: a stalled connection, not a large object
 REQUEST_SECONDS: Final = 3600.0
 SHORTEST_SECONDS: Final = 0.1
+RETRY_SECONDS: Final = 30.0  # of one request of an upload in parts
 CHUNK_BYTES: Final = 1024 * 1024
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 4
+UPLOAD_TRIES: Final = 2  # of a whole upload in parts, whose requests have retries of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Storage:
         self._delays = delays
         self._pause = pause
         self._lock = threading.Lock()
-        self._stores: dict[str, S3Store] = {}
+        self._stores: dict[tuple[str, bool], S3Store] = {}
 
     def listing(self, bucket: str, prefix: str) -> list[Object]:
         """All objects below a prefix, which is a folder: ``data`` does not match ``data2/x``."""
@@ -169,7 +172,9 @@ class Storage:
     ) -> None:
         """Store a large object in parts; ``chunks`` gives it anew for each try.
 
-        Whatever fails, obstore aborts the multipart upload, so that no parts are left behind.
+        Whatever fails, obstore aborts the multipart upload, so that no parts are left behind. Only
+        of an upload that S3 began without our hearing of it nobody knows the name: a lifecycle rule
+        of the bucket ends such uploads.
         """
         import obstore
 
@@ -188,7 +193,7 @@ class Storage:
                 max_concurrency=PARTS_AT_ONCE,
             )
 
-        self._attempt("put", bucket, key, call)
+        self._attempt("put", bucket, key, call, in_parts=True)
 
     def presign(self, bucket: str, key: str, seconds: int) -> str:
         """A URL that anybody may GET the object with for so long; no request is made."""
@@ -201,13 +206,23 @@ class Storage:
 
         return self._attempt("sign", bucket, key, call)
 
-    def _store(self, bucket: str) -> "S3Store":
+    def _store(self, bucket: str, in_parts: bool) -> "S3Store":
+        delays = self._delays if in_parts else ()
         with self._lock:
-            if bucket not in self._stores:
-                self._stores[bucket] = _connect(bucket, self.deadline.remaining())
-            return self._stores[bucket]
+            known = (bucket, in_parts)
+            if known not in self._stores:
+                self._stores[known] = _connect(bucket, self.deadline.remaining(), delays)
+            return self._stores[known]
 
-    def _attempt(self, action: str, bucket: str, key: str, call: Callable[["S3Store"], T]) -> T:
+    def _attempt(
+        self,
+        action: str,
+        bucket: str,
+        key: str,
+        call: Callable[["S3Store"], T],
+        *,
+        in_parts: bool = False,
+    ) -> T:
         """Call, and call again while S3 is unwell.
 
         Raises:
@@ -217,15 +232,16 @@ class Storage:
         import obstore.exceptions
 
         uri = f"s3://{bucket}/{key}"
-        for number in range(len(self._delays) + 1):
+        delays = self._delays[: UPLOAD_TRIES - 1] if in_parts else self._delays
+        for number in range(len(delays) + 1):
             self.deadline.check()
             try:
-                return call(self._store(bucket))
+                return call(self._store(bucket, in_parts))
             except (obstore.exceptions.BaseError, FileNotFoundError, ValueError) as error:
                 failure = explain(error, uri)
-                if not failure.retryable or number == len(self._delays):
+                if not failure.retryable or number == len(delays):
                     raise failure from error
-            wait = self._delays[number] * random.uniform(1.0, 1.25)  # noqa: S311 jitter
+            wait = delays[number] * random.uniform(1.0, 1.25)  # noqa: S311 jitter
             if wait >= self.deadline.remaining():
                 said = f"no time for another try: {failure}"
                 raise DeadlineError(said) from failure
@@ -249,7 +265,7 @@ def _incomplete(bucket: str, known: Object, said: str) -> StorageError:
     return StorageError(Reason.INPUT_INCOMPLETE, f"s3://{bucket}/{known.key} {said}")
 
 
-def _connect(bucket: str, seconds: float) -> "S3Store":
+def _connect(bucket: str, seconds: float, delays: tuple[float, ...]) -> "S3Store":
     from datetime import timedelta
 
     from obstore.store import S3Store
@@ -275,7 +291,11 @@ def _connect(bucket: str, seconds: float) -> "S3Store":
             "read_timeout": at_most(READ_SECONDS),
             "timeout": at_most(REQUEST_SECONDS),
         },
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=30)},
+        retry_config={
+            "max_retries": len(delays),
+            "backoff": {"init_backoff": timedelta(seconds=min(delays, default=1)), "base": 2},
+            "retry_timeout": at_most(RETRY_SECONDS),
+        },
     )
 
 

@@ -13,7 +13,20 @@ _KEY: Final = re.compile(r'\bpath: "([^"]*)"', re.IGNORECASE)
 _CAUSE: Final = re.compile(r'\b(?:message|error): "([^"]+)"')
 # S3 answers these with 400, and they are about who asks, not about what is asked.
 _DENIED_CODES: Final = ("ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "AccessDenied")
+# A 403 that no other key mends: the signature holds the time.
+_SKEWED_CODE: Final = "RequestTimeTooSkewed"
 _INSTANCE_METADATA: Final = "169.254.169.254"
+# Another region, or another endpoint: no repetition mends a wrong address.
+_ELSEWHERE: Final = ("PermanentRedirect", "AuthorizationHeaderMalformed")
+_BARE_REDIRECT: Final = "redirect without LOCATION"
+# What the client's debug text calls an answer that does not come, in words for people.
+_NO_ANSWER: Final = {
+    "kind: Timeout": "it timed out",
+    "TimedOut": "it timed out",
+    "IncompleteMessage": "the connection was closed",
+    "ConnectionReset": "the connection was reset",
+    "error sending request": "the connection failed",
+}
 
 
 class StorageError(Exception):
@@ -37,14 +50,19 @@ def explain(error: Exception, uri: str) -> StorageError:
         return StorageError(Reason.UNSAFE_PATH, f"{uri}: {_bad_key(text)}")
     if isinstance(error, exceptions.PreconditionError):
         return StorageError(Reason.INPUT_INCOMPLETE, f"{uri} changed while it was being read")
+    if code == _SKEWED_CODE:
+        return StorageError(Reason.CLOCK_SKEW, said)
     denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
     if isinstance(error, denied) or status in ("401", "403") or code in _DENIED_CODES:
         return StorageError(Reason.INPUT_ACCESS_DENIED, said)
+    if code == "NoSuchUpload":  # completed by a try whose answer was lost, or forgotten by S3
+        return StorageError(Reason.STORAGE_UNAVAILABLE, said, retryable=True)
     if isinstance(error, FileNotFoundError) or status == "404":
         return StorageError(Reason.INPUT_NOT_FOUND, said)
     if _INSTANCE_METADATA in text:
         return StorageError(Reason.INPUT_ACCESS_DENIED, f"{uri}: there are no credentials")
-    return StorageError(Reason.STORAGE_UNAVAILABLE, said, retryable=True)
+    elsewhere = code in _ELSEWHERE or _BARE_REDIRECT in text
+    return StorageError(Reason.STORAGE_UNAVAILABLE, said, retryable=not elsewhere)
 
 
 def _bad_key(text: str) -> str:
@@ -66,7 +84,13 @@ def _said(text: str, status: str, code: str) -> str:
         return f"{code}: {message}" if message else code
     if status:
         return f"HTTP status {status}"
-    cause = _first(_CAUSE, text)
-    if cause:  # the operating system's word: refused, unknown name, ...
-        return f"no answer from {_first(_SERVER, text)}: {cause}"
+    # The operating system's word: refused, unknown name, ...; or ours.
+    cause = _first(_CAUSE, text) or next((v for k, v in _NO_ANSWER.items() if k in text), "")
+    server = _first(_SERVER, text)
+    if _BARE_REDIRECT in text:
+        return f"{server} redirects elsewhere: is the region, or the endpoint, another one?"
+    if cause and server:
+        return f"no answer from {server}: {cause}"
+    if "body error" in text:
+        return "its content ended too early"
     return text.splitlines()[0][:300]

@@ -64,18 +64,20 @@ def finished(v: View) -> Action | None:
         return None
     if v.job.undelivered:
         return Deliver()
-    spec = v.job.model.spec if v.job.model else None
-    if spec is None or spec.ttl_seconds_after_finished is None or v.job.completed is None:
+    if v.job.webhook_pending:
+        return Nothing()  # webhooks have a queue of their own; the job is kept until they are told
+    if v.job.ttl_seconds is None or v.job.completed is None:
         return Nothing()
-    left = v.job.completed + spec.ttl_seconds_after_finished - v.now
+    left = v.job.completed + v.job.ttl_seconds - v.now
     return Wait(left) if left > 0 else DeleteJob()
 
 
 def invalid(v: View) -> Action | None:
-    """A spec that cannot be read fails at once; nothing ran."""
+    """A spec that cannot be read fails at once; a pod of it, from another version, is stopped."""
     if v.job.model is not None:
         return None
-    return Finish(outcome.failure(v.job, Reason.INVALID_SPEC, v.job.error))
+    remove = v.pod is not None
+    return Finish(outcome.failure(v.job, Reason.INVALID_SPEC, v.job.error, remove_pod=remove))
 
 
 def ended(v: View, result: Outcome) -> Action:
@@ -85,8 +87,7 @@ def ended(v: View, result: Outcome) -> Action:
     if is_session(v):
         # Its containers are restarted by the kubelet, so the pod does not end by itself.
         return Finish(replace(result, remove_pod=result.remove_pod or not result.succeeded))
-    pod = v.known_pod
-    again = retry.verdict(v.job, result.result, pod.memory_limit_bytes if pod else None)
+    again = retry.verdict(v.job, result.result, v.memory_limit)
     return Retry(result, again.counted) if again else Finish(result)
 
 
@@ -264,7 +265,8 @@ def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:
         return ended(v, fallback)
     report = wire.Report(attempt=stored.attempt, result=stored, inputs=fallback.inputs)
     told = outcome.from_report(v.job, v.known_pod, report)
-    if told.reason is Reason.TERMINATED:
+    # That a pod is gone is no cause: the agent's word, that it was told to stop, says more.
+    if told.reason is Reason.TERMINATED and fallback.reason is not Reason.POD_LOST:
         told = outcome.because(told, fallback.reason, v.known_pod)
     return ended(v, told)
 

@@ -11,6 +11,7 @@ from nanogrid.job import ExecutionJob
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
+from nanogrid_operator.slim import settled
 
 Json = dict[str, Any]
 
@@ -133,6 +134,7 @@ class Job:
     created: float
     model: ExecutionJob | None
     error: str = ""
+    ttl_seconds: int | None = None
     status: Json = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 
@@ -158,6 +160,12 @@ class Job:
         return self.finished and (self.status.get("delivery") or {}).get("state") == "Pending"
 
     @property
+    def webhook_pending(self) -> bool:
+        """Whether the result still has to reach the webhook."""
+        webhook = (self.status.get("delivery") or {}).get("webhook") or {}
+        return self.finished and webhook.get("state") == "Pending"
+
+    @property
     def request_id(self) -> str:
         """The requestId in force."""
         return (self.model.spec.request_id if self.model else None) or self.uid
@@ -169,8 +177,13 @@ def job_facts(body: Json) -> Job:
     model: ExecutionJob | None = None
     error = ""
     try:
-        model = ExecutionJob.model_validate(
-            {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
+        # Of a settled job the store keeps no spec, and nothing asks for it.
+        model = (
+            None
+            if settled(body)
+            else ExecutionJob.model_validate(
+                {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
+            )
         )
     except ValidationError as e:
         error = "; ".join(
@@ -186,6 +199,7 @@ def job_facts(body: Json) -> Job:
         created=seconds(meta.get("creationTimestamp")) or 0.0,
         model=model,
         error=error,
+        ttl_seconds=(body.get("spec") or {}).get("ttlSecondsAfterFinished"),
         status=body.get("status") or {},
         attempts=tuple(_attempt(a) for a in (body.get("status") or {}).get("attempts") or []),
     )

@@ -20,7 +20,9 @@ CHECK_TIMEOUT_SECONDS = 10.0
 class Health:
     """What the probes answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, vitals: Callable[[], str] = str) -> None:
+        """``vitals`` says what else must live, or why it does not: :mod:`.liveness`."""
+        self._vitals = vitals
         self._missing: dict[str, str] = {"start": "the first checks have not ended"}
         self._beat = time.monotonic()
 
@@ -33,7 +35,7 @@ class Health:
         silent = time.monotonic() - self._beat
         if silent > 4 * (CHECK_SECONDS + CHECK_TIMEOUT_SECONDS):
             return f"the checks have not run for {silent:.0f} s"
-        return ""
+        return self._vitals()
 
     async def watch(self, checks: dict[str, Callable[[], Awaitable[object]]]) -> None:
         """Run the checks for ever, logging each change once."""

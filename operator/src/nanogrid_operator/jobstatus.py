@@ -9,8 +9,10 @@ import json
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
+from nanogrid_operator import webhook_rules
 from nanogrid_operator.facts import Job, Json, Pod, timestamp
 from nanogrid_operator.outcome import Delivery, Outcome
+from nanogrid_operator.webhook_rules import Record
 
 STREAM_CAP_BYTES = 12 * 1024  # of stdout and of stderr each
 OUTPUTS_CAP_BYTES = 12 * 1024  # of outputs and of outputFiles each
@@ -121,9 +123,15 @@ def retry_status(
 
 
 def final_status(
-    job: Job, pod: Pod | None, outcome: Outcome, delivery: Delivery, now: float
+    job: Job,
+    pod: Pod | None,
+    outcome: Outcome,
+    delivery: Delivery,
+    now: float,
+    *,
+    webhook: bool = False,
 ) -> Json:
-    """The whole terminal status."""
+    """The whole terminal status; ``webhook`` when one is to be told the result."""
     result = outcome.result
     phase = Phase.SUCCEEDED if outcome.succeeded else Phase.FAILED
     status: Json = {
@@ -145,6 +153,10 @@ def final_status(
         peak = human_bytes(result.peak_memory_bytes)
         limit = pod.memory_limit_bytes if pod else None
         status["peakMemory"] = f"{peak}/{human_bytes(limit)}" if limit else peak
+    if webhook:
+        waiting = Record()
+        status["conditions"].append(condition(job, *webhook_fact(waiting), now))
+        status["delivery"]["webhook"] = {"state": waiting.state, "attempts": 0}
     if outcome.inputs is not None:
         inputs = wire.to_dict(outcome.inputs)
         status["inputs"] = {k: v for k, v in inputs.items() if v is not None}
@@ -203,6 +215,7 @@ _SYNC_REASONS = {
     Reason.PATH_CONFLICT,
     Reason.UNSAFE_PATH,
     Reason.STORAGE_UNAVAILABLE,
+    Reason.CLOCK_SKEW,
     Reason.EMPTY_ARCHIVE,
     Reason.CORRUPT_ARCHIVE,
     Reason.UNSAFE_ARCHIVE,
@@ -255,7 +268,37 @@ def delivery_fact(delivery: Delivery) -> tuple[str, bool, Reason, str]:
         return ("ResultDelivered", True, reason, delivery.message or text)
     if delivery.state == "Conflict":
         return ("ResultDelivered", False, Reason.REQUEST_ID_CONFLICT, delivery.message)
-    return ("ResultDelivered", False, Reason.REDIS_UNAVAILABLE, delivery.message)
+    reason = delivery.reason or Reason.REDIS_UNAVAILABLE
+    return ("ResultDelivered", False, reason, delivery.message)
+
+
+def webhook_fact(record: Record) -> tuple[str, bool, Reason, str]:
+    """The WebhookDelivered condition's type, truth, reason and message."""
+    told = record.state == webhook_rules.DELIVERED
+    return ("WebhookDelivered", told, webhook_rules.REASONS[record.state], record.message)
+
+
+def webhook_status(job: Job, record: Record, now: float) -> Json:
+    """Patch body for a job whose webhook was asked."""
+    fresh = condition(job, *webhook_fact(record), now)
+    others = [c for c in job.status.get("conditions") or [] if c["type"] != fresh["type"]]
+    return {
+        "conditions": [*others, fresh],
+        "delivery": {
+            "webhook": {
+                "state": record.state,
+                "attempts": record.attempts,
+                "lastStatus": record.last_status,  # a merge patch removes null
+                "message": head(record.message, MESSAGE_CAP_BYTES),
+            }
+        },
+    }
+
+
+def delivery_reason(job: Job) -> str | None:
+    """The reason of the ResultDelivered condition, as it was last written."""
+    found = (c for c in job.status.get("conditions") or [] if c["type"] == "ResultDelivered")
+    return next((str(c["reason"]) for c in found), None)
 
 
 def condition(job: Job, kind: str, truth: bool, reason: Reason, text: str, now: float) -> Json:

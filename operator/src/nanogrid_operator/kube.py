@@ -2,12 +2,14 @@
 
 ``kubernetes.aio`` brings credentials, TLS and the connection pool; bodies stay dicts, because its
 model classes cost five times the request. Every call has a timeout. 429 and 503 are retried a few
-times as the server asks (Retry-After); everything else is the caller's decision.
+times, as soon as the server asks for (Retry-After) if that is soon; everything else, and a longer
+wait, is the caller's decision.
 """
 
 import asyncio
 import json
 import random
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,19 +20,24 @@ from kubernetes.aio.client.exceptions import ApiException
 from nanogrid import names
 
 Json = dict[str, Any]
+Page = list[Json]
+Trim = Callable[[Json], Json]
 JOBS = f"/apis/{names.GROUP}/{names.VERSION}"
 CORE = "/api/v1"
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 a path
 RETRY_CODES = frozenset({429, 503})
 TRIES = 4
 PAGE = 500
+FRESH_LISTS = 3  # tries at a LIST whose pages expire while it is read
+PATIENCE_SECONDS = 5.0  # a longer Retry-After goes to the caller, whose queue waits better
 
 
 class KubeError(Exception):
     """An answer of the API server that is no success; ``code`` 0 means there was no answer."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{code} {reason}: {message}")
+        self.retry_after = retry_after  # seconds that the server asks to be left alone
         self.code = code
         self.reason = reason
         self.message = message
@@ -71,10 +78,24 @@ class KubeApi:
         await self._call("GET", f"{path}?limit=1")
 
     async def list(
-        self, path: str, *, labels: str = "", fields: str = ""
-    ) -> tuple[list[Json], int]:
-        """All objects of a collection, and the list's resourceVersion."""
-        items: list[Json] = []
+        self, path: str, *, labels: str = "", fields: str = "", trim: Trim | None = None
+    ) -> tuple[Page, int]:
+        """All objects of a collection, each trimmed as it comes, and the list's resourceVersion.
+
+        The pages of one LIST expire with etcd's compaction (410): then it starts afresh.
+        """
+        for _ in range(FRESH_LISTS - 1):
+            try:
+                return await self._pages(path, labels, fields, trim)
+            except KubeError as e:
+                if e.code != 410:
+                    raise
+        return await self._pages(path, labels, fields, trim)
+
+    async def _pages(
+        self, path: str, labels: str, fields: str, trim: Trim | None
+    ) -> tuple[Page, int]:
+        items: Page = []
         query: Json = {"limit": PAGE}
         if fields:
             query["fieldSelector"] = fields
@@ -82,7 +103,7 @@ class KubeApi:
             query["labelSelector"] = labels
         while True:
             page = await self._call("GET", f"{path}?{urlencode(query)}")
-            items += page["items"]
+            items += map(trim, page["items"]) if trim else page["items"]
             more = page["metadata"].get("continue")
             if not more:
                 return items, int(page["metadata"]["resourceVersion"])
@@ -126,8 +147,10 @@ class KubeApi:
             except KubeError as e:
                 if e.code not in RETRY_CODES or attempt == TRIES - 1:
                     raise
-                pause = 0.5 * 2**attempt * random.uniform(0.8, 1.2)  # noqa: S311 jitter
-                await asyncio.sleep(pause)
+                if e.retry_after > PATIENCE_SECONDS:
+                    raise
+                pause = max(e.retry_after, 0.5 * 2**attempt * 0.8)
+                await asyncio.sleep(pause * random.uniform(1.0, 1.4))  # noqa: S311 jitter
         raise AssertionError("the loop returns or raises")
 
     async def _once(self, method: str, path: str, body: Json | None) -> Json:
@@ -142,18 +165,25 @@ class KubeApi:
             )
             text = await answer.read()
         except ApiException as e:
-            raise KubeError(e.status or 0, e.reason or "", str(e.body or "")) from e
+            after = _retry_after(e.headers or {})
+            raise KubeError(e.status or 0, e.reason or "", str(e.body or ""), after) from e
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
             raise KubeError(0, type(e).__name__, str(e)) from e
         if answer.status >= 300:
-            raise _error(answer.status, text)
+            raise _error(answer.status, text, _retry_after(answer.headers))
         result: Json = json.loads(text)
         return result
 
 
-def _error(code: int, text: bytes) -> KubeError:
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """The API server gives whole seconds; anything else counts as none."""
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else 0.0
+
+
+def _error(code: int, text: bytes, retry_after: float) -> KubeError:
     try:
         status = json.loads(text)
-        return KubeError(code, status.get("reason", ""), status.get("message", ""))
+        return KubeError(code, status.get("reason", ""), status.get("message", ""), retry_after)
     except (ValueError, AttributeError):
-        return KubeError(code, "", text[:500].decode(errors="replace"))
+        return KubeError(code, "", text[:500].decode(errors="replace"), retry_after)

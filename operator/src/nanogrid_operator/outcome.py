@@ -32,9 +32,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What Redis said; ``state`` as in status.delivery."""
+    """What Redis said; ``state`` as in status.delivery.
+
+    ``reason`` says why there is no delivery. ``told`` is what an earlier try of this job told,
+    where that differs from what this one wanted to tell.
+    """
 
     state: str
+    reason: Reason | None = None
+    told: wire.Result | None = None
     receivers: int | None = None
     stream_id: str | None = None
     message: str = ""
@@ -98,6 +104,20 @@ def _outcome(report: wire.Report, result: wire.Result) -> Outcome:
         inputs=report.inputs,
         ours=result is not report.result,
     )
+
+
+def adopted(ended: Outcome, told: wire.Result) -> Outcome:
+    """What Redis was told before, in place of what would be told now: it cannot be taken back."""
+    reason = known_reason(told)
+    message = (told.message or sentence(reason))[:MESSAGE_CAP]
+    return replace(ended, reason=reason, message=message, result=told, ours=True)
+
+
+def same_end(one: wire.Result, other: wire.Result) -> bool:
+    """Whether two results say the same, whichever of them is a shortened copy."""
+    return (one.status, one.reason, one.exit_code, one.attempt) == (
+        other.status, other.reason, other.exit_code, other.attempt,
+    )  # fmt: skip
 
 
 def known_reason(result: wire.Result) -> Reason:

@@ -18,12 +18,18 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.task import resources, task_for, task_json
 
 USER_ID = 65532
+POD_NAME_MAX = 63
 PYTHON = ("python3", "-I", "-S")
 
 
 def pod_name(job_name: str, uid: str, attempt: int) -> str:
-    """The pod's name: fixed for a job and attempt, so that a second create is a conflict."""
-    return f"{job_name}-{names.short_digest(uid)}-{attempt}"
+    """The pod's name: fixed for a job and attempt, so that a second create is a conflict.
+
+    It is the pod's host name as well, which has at most 63 characters; only the longest names of
+    jobs are cut for it, from attempt 10 on, and the digest still tells them apart.
+    """
+    suffix = f"-{names.short_digest(uid)}-{attempt}"
+    return job_name[: POD_NAME_MAX - len(suffix)].rstrip("-.") + suffix
 
 
 def needs_sync(task: wire.Task) -> bool:
@@ -68,6 +74,7 @@ def build_pod(
         # One after another, about 0.1 s each: the launcher waits for the agent, so it is first.
         "containers": [_agent(task, settings), _sandbox(job.spec, settings, memory_limit)],
         "volumes": _volumes(settings),
+        "tolerations": _tolerations(settings),
     }
     spec |= _options(job.spec, settings)
     first = _runtime_checks(job.spec, settings) + ([_sync(task, settings)] if synced else [])
@@ -82,6 +89,19 @@ def build_pod(
     if job.spec.is_session:
         adapt(pod, job, settings)
     return place(pod, settings)
+
+
+def _tolerations(settings: Settings) -> list[dict[str, Any]]:
+    """Give a silent node less time than the 300 s that the API server puts in by default."""
+    return [
+        {
+            "key": f"node.kubernetes.io/{taint}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": settings.node_lost_seconds,
+        }
+        for taint in ("not-ready", "unreachable")
+    ]
 
 
 def _options(spec: Spec, settings: Settings) -> dict[str, Any]:

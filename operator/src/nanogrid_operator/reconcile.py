@@ -4,16 +4,16 @@ The only caller of the Kubernetes API, Redis and S3 on a job's behalf, and the o
 status. Errors go up to the worker, whose queue tries the key again with back-off.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
-from nanogrid_operator import actions, decide, jobstatus, outcome, retry, session
+from nanogrid_operator import actions, decide, jobstatus, outcome, retry, session, webhook_rules
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, Json, job_facts, pod_facts, warning_of
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
@@ -25,8 +25,9 @@ from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.sessionstatus import Followed
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Inspection, Store
-from nanogrid_operator.task import base_memory_limit
+from nanogrid_operator.task import InvalidSpecError, base_memory_limit
 from nanogrid_operator.view import View
+from nanogrid_operator.webhook_rules import Record
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
@@ -36,6 +37,14 @@ log = logging.getLogger("nanogrid.reconcile")
 INVALID_CODES = frozenset({400, 422})
 DELIVERY_CAP_SECONDS = 5.0  # a Redis that is back has all results within ten seconds
 REFUSED_CODES = frozenset({403, 404})
+UNREADABLE_SECONDS = 600.0  # for which a result that only S3 can have is asked for
+
+
+class Published(NamedTuple):
+    """What Redis was told, or refused for good, and the status does not say yet."""
+
+    outcome: Outcome
+    delivery: Delivery
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +61,10 @@ class Reconciler:
     events: Events
     followed: "Followed" = field(init=False)
     clock: Callable[[], float] = time.time
-    delivered: dict[str, Delivery] = field(default_factory=dict)  # not yet in the status
+    published: dict[str, Published] = field(default_factory=dict)  # by uid
+    webhook: Callable[[str], None] = lambda uid: None  # tell the webhook of this job
+    # Since when S3 does not say whether it has an attempt's result, in epoch seconds.
+    unreadable: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """The memory of what sessions' statuses say."""
@@ -62,23 +74,43 @@ class Reconciler:
         """Decide and act once for one job."""
         body = self.store.job(uid)
         if body is None:
+            self.published.pop(uid, None)
+            for attempt in [a for a in self.unreadable if a[0] == uid]:
+                del self.unreadable[attempt]
             return
         view = self._view(job_facts(body))
+        if view.job.webhook_pending:
+            self.webhook(uid)
+        told = self.published.get(uid)
+        if told is not None and not view.job.finished and not view.job.deleting:
+            # The result is out: whatever would be decided now, the status has to say the same.
+            await self._finish(view, told.outcome)
+            return
         action = decide.decide(view)
         if isinstance(action, actions.Recover):
-            stored = await self._stored(view.job, action.fallback)
-            action = decide.recovered(view, stored, action.fallback)
+            action = await self._recover(view, action.fallback)
         await self._act(view, action)
 
-    async def _stored(self, job: Job, fallback: Outcome) -> wire.Result | None:
-        """The result in S3. When S3 is away, a fallback that knows the exit code will do."""
+    async def _recover(self, v: View, fallback: Outcome) -> actions.Action:
+        """Ask S3 for the result. Without it, a fallback that knows the exit code will do.
+
+        Otherwise S3 is asked again, but not for ever: then the job ends and says so.
+        """
+        uid = v.job.uid
         try:
-            return await self.results.load(job.request_id)
+            stored = await self.results.load(v.job.request_id)
         except S3Error as e:
-            if fallback.result.exit_code is None:
+            since = self.unreadable.setdefault((uid, v.job.attempt), self.clock())
+            if fallback.result.exit_code is not None:
+                log.warning("job uid=%s: taking the agent's short copy: %s", uid, e)
+            elif self.clock() < since + UNREADABLE_SECONDS:
                 raise
-            log.warning("job uid=%s: taking the agent's short copy: %s", job.uid, e)
-            return None
+            else:
+                said = f"{fallback.reason}; {e}"
+                fallback = outcome.failure(v.job, Reason.RESULT_UNREADABLE, said)
+            stored = None
+        self.unreadable.pop((uid, v.job.attempt), None)
+        return decide.recovered(v, stored, fallback)
 
     def _view(self, job: Job) -> View:
         uid, attempt = job.uid, job.attempt
@@ -87,20 +119,30 @@ class Reconciler:
         named = job.status.get("podName") == pod_name(job.name, uid, attempt)
         seen, now = self.store.session(uid, attempt), self.clock()
         facts = pod_facts(pod) if pod else None
+        witnessed = self.store.witnessed(uid, attempt)
         return View(
             job=job,
             pod=facts,
             gone=pod_facts(gone) if gone else None,
-            had_pod=gone is not None or named,
+            had_pod=gone is not None or named or witnessed,
             report=told[0] if told else None,
             reported_at=told[1] if told else None,
             rejection=self.store.rejection(uid, attempt),
             inspection=self.store.inspection(uid, attempt),
+            memory_limit_bytes=self._memory_limit(job),
             session=seen,
             session_due=self.followed.due(job, facts, seen, now),
             session_check=self.followed.check(job, now),
             now=now,
         )
+
+    def _memory_limit(self, job: Job) -> int | None:
+        if job.model is None or job.finished:
+            return None
+        try:
+            return retry.memory_limit(job, base_memory_limit(job.model.spec, self.settings))
+        except InvalidSpecError:
+            return None
 
     async def _act(self, v: View, action: actions.Action) -> None:
         match action:
@@ -128,6 +170,7 @@ class Reconciler:
         try:
             base = base_memory_limit(job.model.spec, self.settings)
             memory = retry.memory_limit(job, base)
+            webhook_rules.target(job.model.spec, self.settings)  # before the code runs
             manifest = build_pod(
                 job.model, attempt, self.settings, memory if memory != base else None
             )
@@ -179,7 +222,13 @@ class Reconciler:
         """No load balancer keeps a target or a rule for a session that has ended."""
         for base, plural, manifest in session.ways_in(job, self.settings):
             path = collection(base, plural, job.namespace)
-            await self.kube.delete(path, manifest["metadata"]["name"])
+            try:
+                await self.kube.delete(path, manifest["metadata"]["name"])
+            except KubeError as e:
+                if e.code != 403:
+                    raise
+                # The way in is no longer allowed by the chart's values; it goes with the job.
+                log.warning("job uid=%s: %s is left: %s", job.uid, plural, e)
 
     async def _inspect(self, v: View) -> None:
         assert v.pod is not None  # noqa: S101 decide inspects pods that are there
@@ -223,6 +272,11 @@ class Reconciler:
         await self._progress(v, actions.Progress(phase, Reason.STOPPING, text, 5.0))
 
     async def _retry(self, v: View, action: actions.Retry) -> None:
+        told = await self.publisher.told_before(v.job.request_id, v.job.uid)
+        if told is not None:
+            # An operator before this one had decided otherwise, and could not write it any more.
+            await self._finish(v, outcome.adopted(action.outcome, told))
+            return
         status = jobstatus.retry_status(
             v.job, v.known_pod, action.outcome, action.counted, action.suspended, self.clock()
         )
@@ -234,12 +288,16 @@ class Reconciler:
 
     async def _finish(self, v: View, ended: Outcome) -> None:
         job = v.job
-        delivery = await self._publish_once(job, ended)
-        status = jobstatus.final_status(job, v.known_pod, ended, delivery, self.clock())
+        ended, delivery = await self._publish_once(job, ended)
+        status = jobstatus.final_status(
+            job, v.known_pod, ended, delivery, self.clock(), webhook=self._has_webhook(job)
+        )
         status = self.followed.final(job, v.session, ended, status, self.clock())
+        # Before the write: what is terminal is not looked at again.
+        await self._remove_ways_in(job)
         await self._write(job, status)
         self.followed.forget(job)
-        self.delivered.pop(job.uid, None)
+        self.published.pop(job.uid, None)
         self.store.drop_reports(job.uid)
         self._tell(job, ended.reason, ended.message, bad=not ended.succeeded)
         log.info(
@@ -248,24 +306,51 @@ class Reconciler:
             ended.result.exit_code, delivery.state, delivery.receivers,
         )  # fmt: skip
         await self._remove_stuck(v, ended)
-        await self._remove_ways_in(job)
         if delivery.state == "Pending":
-            self._tell(job, Reason.REDIS_UNAVAILABLE, delivery.message, bad=True)
+            reason = delivery.reason or Reason.REDIS_UNAVAILABLE
+            self._tell(job, reason, delivery.message, bad=True)
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
 
-    async def _publish_once(self, job: Job, ended: Outcome) -> Delivery:
-        """Publish; after a status write that failed, answer what Redis said the first time.
+    def _has_webhook(self, job: Job) -> bool:
+        try:
+            spec = job.model.spec if job.model else None
+            return webhook_rules.target(spec, self.settings) is not None
+        except InvalidSpecError:
+            return False  # that is why the job failed
 
-        Asked again it only knows that it has the result, and no longer how many received it.
+    async def webhook_told(self, uid: str, record: Record) -> None:
+        """Write what a webhook answered.
+
+        Raises:
+            KubeError: the status could not be written.
         """
-        known = self.delivered.get(job.uid)
+        body = self.store.job(uid)
+        if body is None:
+            return
+        job = job_facts(body)
+        await self._write(job, jobstatus.webhook_status(job, record, self.clock()))
+        if record.state != webhook_rules.PENDING:
+            bad = record.state != webhook_rules.DELIVERED
+            reason = webhook_rules.REASONS[record.state]
+            self._tell(job, reason, sentence(reason, record.message), bad=bad)
+
+    async def _publish_once(self, job: Job, ended: Outcome) -> Published:
+        """Publish; after a status write that failed, answer what was told the first time.
+
+        What an earlier try told stays told: an answer may have been lost, or a restart may have
+        come between, and status and S3 must say the same as Redis.
+        """
+        known = self.published.get(job.uid)
         if known is not None:
             return known
-        delivery, _ = await asyncio.gather(
-            self.publisher.publish(ended.result), self._store_own(job, ended)
-        )
-        self.delivered[job.uid] = delivery
-        return delivery
+        delivery = await self.publisher.publish(ended.result)
+        if delivery.told is not None:
+            ended = outcome.adopted(ended, delivery.told)
+        await self._store_own(job, ended)
+        told = Published(ended, delivery)
+        if delivery.state != "Pending":
+            self.published[job.uid] = told
+        return told
 
     async def _store_own(self, job: Job, ended: Outcome) -> None:
         """Put a result into S3 that the agent did not put there, or not in these words."""
@@ -294,20 +379,33 @@ class Reconciler:
         self.events.post(job, reason, message, self.clock(), bad=bad)
 
     async def _deliver(self, job: Job) -> None:
-        delivery = await self.publisher.publish(await self._whole_result(job))
+        result = await self.result_of(job)
+        delivery = await self.publisher.publish(result)
         if delivery.state == "Pending":
-            delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
-            log.warning(
-                "job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message
-            )
+            await self._still_pending(job, delivery)
             return
+        if delivery.told is not None and not outcome.same_end(delivery.told, result):
+            # Only after a restart that came between publishing and the status, with Redis away
+            # since: a terminal status does not change, so it says what Redis was told.
+            t = delivery.told
+            said = f"Redis was told {t.status} {t.reason} of attempt {t.attempt} before a restart"
+            delivery = replace(delivery, message=said)
+            log.error("job %s/%s uid=%s: %s", job.namespace, job.name, job.uid, said)
         await self._write(job, jobstatus.delivered_status(job, delivery, self.clock()))
         if delivery.state == "Delivered":
             self._tell(job, Reason.DELIVERED, "The result reached Redis late")
         else:
             self._tell(job, Reason.REQUEST_ID_CONFLICT, delivery.message, bad=True)
 
-    async def _whole_result(self, job: Job) -> wire.Result:
+    async def _still_pending(self, job: Job, delivery: Delivery) -> None:
+        """Try again soon; a write only when the cause, and so the cure, is another one."""
+        if delivery.reason is not None and jobstatus.delivery_reason(job) != delivery.reason:
+            await self._write(job, jobstatus.delivered_status(job, delivery, self.clock()))
+            self._tell(job, delivery.reason, delivery.message, bad=True)
+        delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
+        log.warning("job uid=%s: delivery retry in %.1f s: %s", job.uid, delay, delivery.message)
+
+    async def result_of(self, job: Job) -> wire.Result:
         """The result as it was decided; from S3 where the CR keeps a shortened copy only."""
         kept = wire.from_dict(wire.Result, job.status["result"])
         if not jobstatus.shortened(kept):

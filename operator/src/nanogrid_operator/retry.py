@@ -29,6 +29,7 @@ HOPELESS = frozenset(
         Reason.CANCELLED,
         Reason.DEADLINE_EXCEEDED,
         Reason.RESULT_MISMATCH,
+        Reason.RESULT_UNREADABLE,  # the code may well have run to its end
         Reason.RUNTIME_INVALID,
         Reason.ENTRYPOINT_NOT_FOUND,
         Reason.INPUT_NOT_FOUND,

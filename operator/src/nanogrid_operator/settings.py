@@ -55,6 +55,16 @@ class Settings:
     result_ttl_seconds: int = _env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
     stream_max_length: int = _env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
 
+    webhook_url: str = _env("NANOGRID_WEBHOOK_URL", "", "where results are POSTed; empty is none")
+    webhook_key: str = _env("NANOGRID_WEBHOOK_KEY", "", "signs requests; empty: not signed")
+    webhook_prefixes: str = _env(
+        "NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES", "", "of jobs' own URLs, by spaces; empty is none"
+    )
+    webhook_timeout_seconds: float = _env("NANOGRID_WEBHOOK_TIMEOUT_SECONDS", 10.0, "per request")
+    webhook_give_up_seconds: float = _env(
+        "NANOGRID_WEBHOOK_GIVE_UP_SECONDS", 86400.0, "after the job's end"
+    )
+
     service_account: str = _env("NANOGRID_SANDBOX_SERVICE_ACCOUNT", "default", "of sandbox pods")
     runtime_class: str = _env("NANOGRID_RUNTIME_CLASS", "", "runtimeClassName of sandbox pods")
     memory_limit: str = _env("NANOGRID_DEFAULT_MEMORY", "256Mi", "limit when a job names none")
@@ -84,6 +94,13 @@ class Settings:
     termination_grace_seconds: float = _env(
         "NANOGRID_TERMINATION_GRACE_SECONDS", 10.0, "between SIGTERM and SIGKILL at a timeout"
     )
+    node_lost_seconds: int = _env(
+        "NANOGRID_NODE_LOST_SECONDS", 60, "how long a pod stays on a node that does not answer"
+    )
+
+    lease_name: str = _env("NANOGRID_LEASE_NAME", "", "Lease to hold while working; empty: none")
+    lease_namespace: str = _env("NANOGRID_LEASE_NAMESPACE", "", "namespace of the Lease")
+    identity: str = _env("NANOGRID_IDENTITY", "", "the holder's name in the Lease: the pod's")
 
     session_key: str = _env(
         "NANOGRID_SESSION_KEY",
@@ -148,6 +165,10 @@ class Settings:
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
+        if settings.lease_name and not (settings.lease_namespace and settings.identity):
+            raise SettingsError(
+                "NANOGRID_LEASE_NAME needs NANOGRID_LEASE_NAMESPACE and NANOGRID_IDENTITY as well"
+            )
         return settings
 
 
@@ -183,6 +204,8 @@ def _checked(name: str, env: str, value: Any) -> Any:
         raise SettingsError(f"{env} has {len(value)} characters: expected 16 or more random ones")
     if name in JSON_OBJECTS or name in JSON_LISTS:
         _check_json(env, value, name in JSON_LISTS)
+    if name == "webhook_url" and not value.startswith(("http://", "https://")):
+        raise SettingsError(f"{env}: expected an http:// or https:// URL")
     if name == "log_level" and value.upper() not in LOG_LEVELS:
         raise SettingsError(f"{env}={value!r}: expected one of {', '.join(LOG_LEVELS)}")
     if isinstance(value, int | float) and not isinstance(value, bool):

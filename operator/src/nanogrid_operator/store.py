@@ -5,6 +5,7 @@ that was seen and is gone leaves a mark for as long as its job lives, so that it
 started a second time.
 """
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from nanogrid import names, wire
@@ -12,6 +13,7 @@ from nanogrid.reasons import Reason
 from nanogrid_operator.facts import attempt_number
 from nanogrid_operator.pod import pod_name
 from nanogrid_operator.session import Seen
+from nanogrid_operator.slim import inert, slim_job, slim_pod
 
 Json = dict[str, Any]
 Attempt = tuple[str, int]  # the job's uid and the number of the attempt
@@ -48,7 +50,8 @@ def _owned(pod: Json, job_uid: str) -> bool:
     return any(o.get("uid") == job_uid for o in owners)
 
 
-def _version(body: Json) -> int:
+def version_of(body: Json) -> int:
+    """An object's resourceVersion as a number that grows with each change."""
     # Opaque by contract, a growing integer in fact (etcd's revision), and from Kubernetes 1.35
     # on comparable by contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
     return int(body["metadata"]["resourceVersion"])
@@ -60,28 +63,29 @@ class Store:
     def __init__(self) -> None:
         self._jobs: dict[str, Json] = {}
         self._pods: dict[PodKey, Json] = {}
+        self._pods_of: defaultdict[str, set[PodKey]] = defaultdict(set)  # by the job's uid
         self._gone: dict[PodKey, Json] = {}  # the last that was seen of pods that vanished
         self._reports: dict[Attempt, tuple[wire.Report, float]] = {}
         self._rejections: dict[Attempt, Rejection] = {}
         self._inspections: dict[Attempt, Inspection] = {}
         self._sessions: dict[Attempt, Seen] = {}
+        self._witnessed: set[PodKey] = set()  # pods that vanished before this process began
         self.primed = False  # whether a complete LIST was ever taken in
 
     def put_job(self, body: Json) -> str:
         """Take in a job; returns its uid."""
         uid: str = body["metadata"]["uid"]
         known = self._jobs.get(uid)
-        if known is None or _version(body) >= _version(known):
-            body["metadata"].pop("managedFields", None)
-            self._jobs[uid] = body
+        if known is None or version_of(body) >= version_of(known):
+            self._jobs[uid] = slim_job(body)
         return uid
 
     def drop_job(self, uid: str) -> None:
         """Forget a deleted job and all that belongs to it."""
         self._jobs.pop(uid, None)
-        for pods in (self._pods, self._gone):
-            for key in [k for k, pod in pods.items() if job_of(pod) == uid]:
-                del pods[key]
+        for key in self._pods_of.pop(uid, ()):
+            self._pods.pop(key, None)
+            self._gone.pop(key, None)
         known = (*self._reports, *self._rejections, *self._inspections, *self._sessions)
         for attempt in [a for a in known if a[0] == uid]:
             self._reports.pop(attempt, None)
@@ -97,9 +101,9 @@ class Store:
         known, gone = self._pods.get(key), self._gone.get(key)
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
             return uid  # a late answer does not bring a deleted pod back
-        if known is None or _version(body) >= _version(known):
-            body["metadata"].pop("managedFields", None)
-            self._pods[key] = body
+        if known is None or version_of(body) >= version_of(known):
+            self._pods[key] = slim_pod(body)
+            self._pods_of[uid].add(key)
             self._rejections.pop((uid, attempt_number(body["metadata"]["labels"])), None)
         return uid
 
@@ -110,7 +114,8 @@ class Store:
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             del self._pods[key]
         if uid in self._jobs:
-            self._gone[key] = body
+            self._gone[key] = slim_pod(body)
+            self._pods_of[uid].add(key)
         return uid
 
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
@@ -126,7 +131,8 @@ class Store:
 
     def put_report(self, uid: str, report: wire.Report, now: float) -> None:
         """Take in what an agent pushed; the first report of an attempt stays."""
-        if uid in self._jobs:
+        job = self._jobs.get(uid)
+        if job is not None and not (job.get("status") or {}).get("completionTime"):
             self._reports.setdefault((uid, report.attempt), (report, now))
 
     def put_rejection(self, uid: str, attempt: int, message: str, now: float) -> None:
@@ -169,6 +175,32 @@ class Store:
         """The last that was seen of an attempt's pod, if it vanished while this process watched."""
         return self._of_attempt(self._gone, uid, attempt)
 
+    def unstarted(self) -> dict[str, dict[str, str]]:
+        """Of jobs whose present attempt shows no pod: by namespace, the pod's name and the job."""
+        found: dict[str, dict[str, str]] = {}
+        for uid, body in self._jobs.items():
+            status = body.get("status") or {}
+            if status.get("completionTime"):
+                continue
+            namespace, name = _key(body)
+            attempts = status.get("attempts") or []
+            pod = pod_name(name, uid, attempts[-1]["number"] + 1 if attempts else 0)
+            if status.get("podName") != pod and (namespace, pod) not in self._pods:
+                found.setdefault(namespace, {})[pod] = uid
+        return found
+
+    def witness(self, namespace: str, pod: str) -> None:
+        """Remember that a pod of this name once started: its attempt gets no second one."""
+        self._witnessed.add((namespace, pod))
+
+    def witnessed(self, uid: str, attempt: int) -> bool:
+        """Whether an attempt had a pod that nobody who is here has seen."""
+        job = self._jobs.get(uid)
+        if job is None or not self._witnessed:
+            return False
+        namespace, name = _key(job)
+        return (namespace, pod_name(name, uid, attempt)) in self._witnessed
+
     def report(self, uid: str, attempt: int) -> tuple[wire.Report, float] | None:
         """An attempt's report and when it came, in seconds since the epoch."""
         return self._reports.get((uid, attempt))
@@ -181,8 +213,18 @@ class Store:
         """The uids of all jobs."""
         return list(self._jobs)
 
+    def news(self, bodies: list[Json], *, pods: bool = False) -> int:
+        """The newest version among objects that are newer than what is stored; 0 if none is."""
+        known: list[tuple[Json, Json | None]]
+        if pods:
+            known = [(b, self._pods.get(_key(b)) or self._gone.get(_key(b))) for b in bodies]
+        else:
+            known = [(b, self._jobs.get(b["metadata"]["uid"])) for b in bodies]
+        fresh = [b for b, old in known if old is None or version_of(b) > version_of(old)]
+        return max(map(version_of, fresh), default=0)
+
     def replace(self, jobs: list[Json], pods: list[Json], listed_at: int) -> list[str]:
-        """Take in a complete LIST; returns the uids to look at again.
+        """Take in a complete LIST; returns the uids of jobs about which there may be work.
 
         A relist after 410 Gone brings no DELETED for what vanished meanwhile, so this does: objects
         that are not in the list and not newer than it are dropped.
@@ -190,12 +232,12 @@ class Store:
         self.primed = True
         present = {self.put_job(j) for j in jobs}
         for uid, body in list(self._jobs.items()):
-            if uid not in present and _version(body) <= listed_at:
+            if uid not in present and version_of(body) <= listed_at:
                 self.drop_job(uid)
         alive = {_key(p) for p in pods}
         for body in pods:
             self.put_pod(body)
         for key, body in list(self._pods.items()):
-            if key not in alive and _version(body) <= listed_at:
+            if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
-        return self.uids()
+        return [uid for uid, body in self._jobs.items() if not inert(body)]

@@ -26,7 +26,8 @@ class View:
     """All that a decision may depend on. Pod, report and rejection are the present attempt's.
 
     ``had_pod``: the attempt had a pod, whether or not it still does; ``gone`` is the last that was
-    seen of one that vanished.
+    seen of one that vanished. ``memory_limit_bytes`` is what spec and earlier attempts give the
+    attempt's pod, for when no pod can be asked any more; None for a spec that cannot be run.
     """
 
     job: Job
@@ -37,6 +38,7 @@ class View:
     reported_at: float | None
     rejection: Rejection | None
     inspection: Inspection | None = None
+    memory_limit_bytes: int | None = None
     session: Seen | None = None
     session_due: bool = False  # whether status.session should follow now
     session_check: float = IDLE_CHECK_SECONDS  # and otherwise, after so many seconds
@@ -46,6 +48,12 @@ class View:
     def known_pod(self) -> Pod | None:
         """The attempt's pod as it is, or as it was last seen."""
         return self.pod or self.gone
+
+    @property
+    def memory_limit(self) -> int | None:
+        """The attempt's memory limit in bytes, if it is known."""
+        pod = self.known_pod
+        return (pod.memory_limit_bytes if pod else None) or self.memory_limit_bytes
 
 
 def active_since(v: View) -> float | None:

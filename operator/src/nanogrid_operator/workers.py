@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from nanogrid import names
 from nanogrid_operator.facts import Json
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
+from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import S3Error
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.slim import slim_job, slim_pod
 from nanogrid_operator.store import Store
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.workers")
+
+RECONCILE_SECONDS = 180.0  # more than all timeouts of its calls together
+# What the scheduler writes before, and the kubelet when, a pod's containers start.
+WITNESSES = ("Scheduled", "Started")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,16 +34,18 @@ class Workers:
     queue: WorkQueue
     kube: KubeApi
     reconciler: Reconciler
+    liveness: Liveness
 
     async def work(self) -> None:
         """One worker: takes keys for ever."""
         while True:
             uid = await self.queue.get()
             try:
-                await self.reconciler.reconcile(uid)
+                async with asyncio.timeout(RECONCILE_SECONDS):
+                    await self.reconciler.reconcile(uid)
                 self.queue.forget(uid)
             except KubeError as e:
-                delay = self.queue.retry(uid)
+                delay = self.queue.retry(uid, at_least=e.retry_after)
                 # A conflict means that a newer object is on its way; it is no news.
                 level = logging.INFO if e.code == 409 else logging.WARNING
                 log.log(level, "job uid=%s retry in %.1f s: %s", uid, delay, e)
@@ -56,17 +64,51 @@ class Workers:
         jobs: list[Json] = []
         pods: list[Json] = []
         for namespace in self.settings.namespaces or [""]:
-            some, at_jobs = await self.kube.list(collection(JOBS, names.PLURAL, namespace))
+            some, at_jobs = await self.kube.list(
+                collection(JOBS, names.PLURAL, namespace), trim=slim_job
+            )
             jobs += some
             some, at_pods = await self.kube.list(
-                collection(CORE, "pods", namespace), labels=names.LABEL_JOB_UID
+                collection(CORE, "pods", namespace), labels=names.LABEL_JOB_UID, trim=slim_pod
             )
             pods += some
             oldest = min(at_jobs, at_pods)
             listed_at = min(listed_at, oldest) if listed_at else oldest
+        if self.store.primed:
+            for kind, bodies in ((names.PLURAL, jobs), ("pods", pods)):
+                if version := self.store.news(bodies, pods=kind == "pods"):
+                    self.liveness.expect(kind, version)
+        self.liveness.resynced()
         for uid in self.store.replace(jobs, pods, listed_at):
             self.queue.add(uid)
         log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
+
+    async def call_witnesses(self) -> None:
+        """Ask events for pods that came and went before this process looked.
+
+        A job that shows no pod may have had one: its operator died before it could write the name,
+        and the pod vanished meanwhile. Scheduler and kubelet have written events about it, which
+        stay for an hour. One LIST per namespace and kind of event, at the start only.
+        """
+        for namespace, pods in self.store.unstarted().items():
+            for reason in WITNESSES:
+                events = await self.kube.list(
+                    collection(CORE, "events", namespace),
+                    fields=f"involvedObject.kind=Pod,reason={reason}",
+                )
+                told = {event["involvedObject"].get("name", "") for event in events[0]}
+                for name in told & pods.keys():
+                    await self._witnessed(namespace, name, pods[name])
+
+    async def _witnessed(self, namespace: str, name: str, uid: str) -> None:
+        try:
+            # Another operator may have created it since the LIST.
+            self.store.put_pod(await self.kube.get(collection(CORE, "pods", namespace), name))
+        except KubeError as e:
+            if e.code != 404:
+                raise
+            log.warning("job uid=%s: pod %s/%s came and went unseen", uid, namespace, name)
+            self.store.witness(namespace, name)
 
     async def resync_forever(self) -> None:
         """Resync at the interval of the settings; a failure is tried again sooner."""

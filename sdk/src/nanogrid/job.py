@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from nanogrid import names
 from nanogrid.fields import Identifier, Model, Word, cel
-from nanogrid.spec_data import Code, EnvVar, Input, Logs, Outputs
+from nanogrid.spec_data import Code, DeliveryRules, EnvVar, Input, Logs, Outputs
 from nanogrid.spec_run import FailurePolicy, Resources, Runtime, Timeouts
 from nanogrid.spec_session import Session
 from nanogrid.status import Status
@@ -42,6 +42,7 @@ class Spec(Model):
             _immutable("inputs"),
             _immutable("outputs"),
             _immutable("logs"),
+            _immutable("delivery"),
             _immutable("runtime"),
             _immutable("resources"),
             _immutable("timeouts"),
@@ -131,6 +132,9 @@ class Spec(Model):
     ] = Field(default_factory=list, description="Files from S3, in place before the code starts.")
     outputs: Outputs | None = Field(None, description="Files that are stored afterwards.")
     logs: Logs | None = Field(None, description="How much of stdout and stderr is kept.")
+    delivery: DeliveryRules | None = Field(
+        None, description="Who is told the result besides Redis."
+    )
     runtime: Runtime | None = Field(None, description="The image that the code runs in.")
     resources: Resources | None = Field(None, description="Memory and cpu of the code.")
     timeouts: Timeouts | None = Field(None, description="How long each phase may take.")

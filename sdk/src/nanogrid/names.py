@@ -74,6 +74,10 @@ RESULTS_PORT: Final = 8080
 
 # A session's HTTP API, served by its agent; a port that user code is unlikely to want.
 SESSION_PORT: Final = 9080
+# What a webhook gets beside the result.
+HEADER_REQUEST_ID: Final = "X-NanoGrid-Request-Id"
+HEADER_TIMESTAMP: Final = "X-NanoGrid-Timestamp"
+HEADER_SIGNATURE: Final = "X-NanoGrid-Signature"
 
 # Redis: one key, one channel and one stream entry per result.
 REDIS_STREAM: Final = "results"

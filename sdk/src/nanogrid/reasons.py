@@ -35,6 +35,7 @@ class Reason(StrEnum):
     PATH_CONFLICT = "PathConflict"
     UNSAFE_PATH = "UnsafePath"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
+    CLOCK_SKEW = "ClockSkew"
     EMPTY_ARCHIVE = "EmptyArchive"
     CORRUPT_ARCHIVE = "CorruptArchive"
     UNSAFE_ARCHIVE = "UnsafeArchive"
@@ -93,6 +94,7 @@ class Reason(StrEnum):
     RUNTIME_INVALID = "RuntimeInvalid"
     AGENT_FAILED = "AgentFailed"
     RESULT_MISMATCH = "ResultMismatch"
+    RESULT_UNREADABLE = "ResultUnreadable"
 
     # Progress of a job that has not ended.
     POD_CREATED = "PodCreated"
@@ -110,7 +112,15 @@ class Reason(StrEnum):
     DELIVERED = "Delivered"
     NO_SUBSCRIBER = "NoSubscriber"
     REDIS_UNAVAILABLE = "RedisUnavailable"
+    REDIS_ACCESS_DENIED = "RedisAccessDenied"
+    REDIS_READ_ONLY = "RedisReadOnly"
+    REDIS_OUT_OF_MEMORY = "RedisOutOfMemory"
+    REDIS_REFUSED = "RedisRefused"
     REQUEST_ID_CONFLICT = "RequestIdConflict"
+    WEBHOOK_PENDING = "WebhookPending"
+    WEBHOOK_ACCEPTED = "WebhookAccepted"
+    WEBHOOK_REFUSED = "WebhookRefused"
+    WEBHOOK_GIVEN_UP = "WebhookGivenUp"
 
 
 R = Reason
@@ -166,6 +176,10 @@ HELP: dict[Reason, Help] = {
     R.STORAGE_UNAVAILABLE: Help(
         "S3 did not answer properly after 4 tries; the code did not run.",
         "Check the endpoint and the network; run the job again.",
+    ),
+    R.CLOCK_SKEW: Help(
+        "S3 refuses requests of a clock that is over 15 minutes off; the code did not run.",
+        "Mend time synchronization (NTP) on the node that the pod ran on; run the job again.",
     ),
     R.EMPTY_ARCHIVE: Help(
         "The code's ZIP holds no files; nothing ran.", "Zip the folder's content again; upload it."
@@ -339,6 +353,10 @@ HELP: dict[Reason, Help] = {
         "The reported result contradicts what the kubelet saw; it is not trusted.",
         "Treat the output as tampered with.",
     ),
+    R.RESULT_UNREADABLE: Help(
+        "The pod is gone, and storage, which may have its result, did not answer for 10 minutes.",
+        "Mend S3; see results/{requestId}/result.json there, or run the job again.",
+    ),
     R.RETRYING: Help("An attempt failed and another one follows.", "Wait."),
     R.STOPPING: Help("The pod is being stopped; outputs are stored meanwhile.", "Wait."),
     R.POD_CREATED: Help("The pod is created and has not started.", "Wait."),
@@ -354,10 +372,40 @@ HELP: dict[Reason, Help] = {
         "Redis has the result; nobody was subscribed.", "Read key result:ID or the stream."
     ),
     R.REDIS_UNAVAILABLE: Help(
-        "Redis did not take the result yet; delivery is retried.", "Check Redis and its secret."
+        "Redis does not answer, or is still starting; delivery is retried until it does.",
+        "Check that Redis runs, and redis.url.",
+    ),
+    R.REDIS_ACCESS_DENIED: Help(
+        "Redis refused the operator's user or password; delivery is retried.",
+        "Correct the Secret (then restart the operator), or the user's ACL: docs/operations.md "
+        "has the commands it needs.",
+    ),
+    R.REDIS_READ_ONLY: Help(
+        "Redis is a read-only replica; delivery is retried on a new connection each time.",
+        "Wait for the failover to end, or point redis.url at the primary.",
+    ),
+    R.REDIS_OUT_OF_MEMORY: Help(
+        "Redis has reached maxmemory and evicts nothing; delivery is retried.",
+        "Raise maxmemory, or lower redis.resultTTLSeconds and redis.streamMaxLength.",
+    ),
+    R.REDIS_REFUSED: Help(
+        "Redis answered with an error; delivery is retried.", "Mend what the message names."
     ),
     R.REQUEST_ID_CONFLICT: Help(
         "Another job's result is stored under this requestId.", "Use a fresh requestId per job."
+    ),
+    R.WEBHOOK_PENDING: Help(
+        "The webhook has not taken the result yet; it is asked again for a day.",
+        "Check the endpoint with what the message says.",
+    ),
+    R.WEBHOOK_ACCEPTED: Help("The webhook took the result.", "Nothing to do."),
+    R.WEBHOOK_REFUSED: Help(
+        "The webhook refused the result for good; it is not asked again.",
+        "Mend the endpoint or its URL; read the result from the CR, S3 or Redis.",
+    ),
+    R.WEBHOOK_GIVEN_UP: Help(
+        "The webhook did not take the result for a day; it is not asked again.",
+        "Read the result from the CR, S3 or Redis.",
     ),
 }
 

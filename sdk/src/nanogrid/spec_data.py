@@ -204,3 +204,22 @@ class Logs(Model):
     archive: bool = Field(
         True, description="Whether the full text of a stream that the result shortens goes to S3."
     )
+
+
+class Webhook(Model):
+    """An HTTP endpoint that gets the result."""
+
+    url: Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^https?://[^\s@#\\]+$")] = (
+        Field(
+            description="Where the result is POSTed; it must lie below one of the operator's "
+            "webhook.allowedUrlPrefixes. See docs/webhook.md."
+        )
+    )
+
+
+class DeliveryRules(Model):
+    """Who is told the result besides Redis."""
+
+    webhook: Webhook | None = Field(
+        None, description="Endpoint of this job's result; default is the operator's webhook.url."
+    )

@@ -49,8 +49,21 @@ class InputStatus(Model):
     )
 
 
+class WebhookDelivery(Model):
+    """How the result reached the webhook."""
+
+    state: Literal["Pending", "Delivered", "Refused", "GivenUp"] = Field(
+        description="Whether the endpoint took the result; Refused and GivenUp are for good."
+    )
+    attempts: int = Field(0, ge=0, description="Requests so far, about.")
+    last_status: int | None = Field(
+        None, ge=0, le=999, description="HTTP status of the last answer, if there was one."
+    )
+    message: Text = Field("", description="What went wrong, if anything.")
+
+
 class Delivery(Model):
-    """How the result reached Redis."""
+    """How the result reached Redis, and the webhook if there is one."""
 
     state: Literal["Delivered", "Pending", "Conflict"] = Field(
         description="Whether Redis has the result."
@@ -60,6 +73,7 @@ class Delivery(Model):
         None, description="Entry in the results stream."
     )
     message: Text = Field("", description="What went wrong, if anything.")
+    webhook: WebhookDelivery | None = Field(None, description="The webhook, if there is one.")
 
 
 class Timings(Model):

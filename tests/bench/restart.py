@@ -1,0 +1,160 @@
+"""How an operator starts among thousands of finished jobs: memory, and when a new job is seen to.
+
+``python -m tests.bench.restart [--jobs 10000]``: an HTTP server in a process of its own gives the
+LISTs, page by page; the measured process takes them in as the operator does. MiB and seconds.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from aiohttp import web
+from kubernetes.aio import client
+
+from nanogrid_operator.facts import job_facts
+from nanogrid_operator.kube import KubeApi, collection
+from nanogrid_operator.liveness import Liveness
+from nanogrid_operator.settings import Settings
+from nanogrid_operator.store import Store
+from nanogrid_operator.workers import Workers
+from nanogrid_operator.workqueue import WorkQueue
+
+NAMESPACE = "bench"
+Json = dict[str, Any]
+
+
+def a_job(number: int, *, finished: bool = True) -> Json:
+    """A job of 4 KB code that printed 12 KB."""
+    meta = {
+        "name": f"job-{number}", "namespace": NAMESPACE, "uid": f"uid-{number}",
+        "generation": 1, "resourceVersion": str(number + 1),
+        "creationTimestamp": "2025-10-09T08:53:20Z",
+        "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:code": {}}}}],
+    }  # fmt: skip
+    status: Json = {}
+    if finished:
+        status = {
+            "phase": "Succeeded", "completionTime": "2025-10-09T08:54:20Z",
+            "delivery": {"state": "Delivered"}, "result": {"stdout": "x" * 12_000},
+            "conditions": [{"type": f"C{n}", "message": "m" * 80} for n in range(8)],
+        }  # fmt: skip
+    return {"metadata": meta, "spec": {"code": {"inline": "y" * 4_000}}, "status": status}
+
+
+def a_pod(number: int) -> Json:
+    """Its pod, with the environment and the volumes that pods have."""
+    uid, name = f"uid-{number}", f"job-{number}-0"
+    containers = [
+        {"name": n, "env": [{"name": "NANOGRID_TASK", "value": "t" * 5_000}],
+         "resources": {"limits": {"memory": "256Mi"}},
+         "volumeMounts": [{"name": f"v{m}", "mountPath": f"/v{m}"} for m in range(4)]}
+        for n in ("agent", "sandbox")
+    ]  # fmt: skip
+    states = [
+        {"name": n, "image": "i" * 60, "state": {"terminated": {"exitCode": 0, "reason": "Done"}}}
+        for n in ("agent", "sandbox")
+    ]
+    meta = {
+        "name": name, "namespace": NAMESPACE, "uid": f"pod-{number}",
+        "resourceVersion": str(number + 1), "creationTimestamp": "2025-10-09T08:53:20Z",
+        "labels": {"nanogrid.io/job-uid": uid, "nanogrid.io/attempt": "0"},
+        "ownerReferences": [{"uid": uid}],
+    }  # fmt: skip
+    status = {"phase": "Succeeded", "containerStatuses": states}
+    return {"metadata": meta, "spec": {"containers": containers}, "status": status}
+
+
+def serve(count: int, pipe: Connection) -> None:
+    """The API server: LISTs of so many jobs and pods, and one job more that is new."""
+
+    def page(make: Callable[[int], Json], extra: list[Json]) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            start = int(request.query.get("continue", 0))
+            stop = min(count, start + int(request.query["limit"]))
+            meta: Json = {"resourceVersion": str(count + 10)}
+            items = [make(n) for n in range(start, stop)]
+            if stop < count:
+                meta["continue"] = str(stop)
+            else:
+                items += extra
+            return web.json_response({"items": items, "metadata": meta})
+
+        return handle
+
+    async def main() -> None:
+        app = web.Application()
+        jobs = collection("/apis/nanogrid.io/v1alpha1", "executionjobs", NAMESPACE)
+        app.router.add_get(jobs, page(a_job, [a_job(count, finished=False)]))
+        app.router.add_get(collection("/api/v1", "pods", NAMESPACE), page(a_pod, []))
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        pipe.send(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+def rss() -> float:
+    """Resident memory of this process now, in MiB."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / (1 << 20)
+
+
+async def measure(port: int) -> Json:
+    """Take in the LISTs, then wait until a worker has the new job."""
+    configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
+    configuration.retries = None
+    kube = KubeApi(client.ApiClient(configuration), 60.0)
+    store, queue = Store(), WorkQueue()
+    settings = Settings(executor_image="e", results_url="r", watch_namespaces=NAMESPACE)
+    workers = Workers(
+        settings=settings, store=store, queue=queue, kube=kube,
+        reconciler=None,  # type: ignore[arg-type]  # the queue is read here instead
+        liveness=Liveness(queue, 300),
+    )  # fmt: skip
+    before, began = rss(), time.monotonic()
+    await workers.resync()
+    listed = time.monotonic() - began
+    turns = 0
+    while True:
+        body = store.job(await queue.get())
+        turns += 1
+        if body is not None and not job_facts(body).finished:
+            break
+    seconds = time.monotonic() - began
+    after = rss()
+    await workers.resync()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    await kube.close()
+    return {
+        "rssBeforeMiB": round(before, 1), "rssAfterMiB": round(after, 1),
+        "rssPeakMiB": round(peak, 1), "rssAfterSecondListMiB": round(rss(), 1),
+        "listSeconds": round(listed, 2), "newJobSeconds": round(seconds, 2), "turns": turns,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure once and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=10_000, help="finished jobs")
+    count = parser.parse_args().jobs
+    near, far = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(count, far))
+    server.start()
+    try:
+        print(json.dumps(asyncio.run(measure(near.recv())), indent=2))
+    finally:
+        server.terminate()
+        server.join()
+
+
+if __name__ == "__main__":
+    main()

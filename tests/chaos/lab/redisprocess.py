@@ -1,0 +1,75 @@
+"""A real redis-server of a test's own, on loopback: it can be stopped and started again."""
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+PASSWORD = "lab-password"
+START_SECONDS = 10.0
+
+
+class RedisProcess:
+    """Keeps its port over restarts, and with ``persistent`` (an append-only file) its data."""
+
+    def __init__(self, directory: Path, *, persistent: bool = False) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._directory = directory
+        self._persistent = persistent
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """For NANOGRID_REDIS_URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> "RedisProcess":
+        """Start it, empty unless it is persistent; returns when it answers."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--requirepass", PASSWORD, "--dir", str(self._directory), "--save", ""]
+        if self._persistent:
+            command += ["--appendonly", "yes", "--appendfsync", "always"]
+        with open(self._directory / "redis.log", "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.client().ping()
+                return self
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """SIGKILL; connections are refused from here on, and what it held in memory is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Answer nothing, and keep connections and data: a host that stalls."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on where it was paused."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def client(self) -> Any:
+        """A synchronous client that decodes answers."""
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            password=PASSWORD,
+            decode_responses=True,
+            socket_timeout=5,
+        )

@@ -1,0 +1,91 @@
+"""Lanes: several operators side by side, each with a namespace, an API proxy and a ledger.
+
+They share one laboratory's Redis and S3 server, and so cost a second each. A lane serves one case
+after the other; :func:`spread` gives each lane the next case when it is free.
+"""
+
+import queue
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from chaos.lab.apiserver import api_server
+from chaos.lab.faultproxy import FaultProxy
+from chaos.lab.laboratory import Laboratory
+from chaos.lab.operatorprocess import OperatorProcess
+from chaos.ledger import Ledger
+from e2e.support import Namespace, kubectl
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One operator and what belongs to it alone."""
+
+    namespace: Namespace
+    api: FaultProxy
+    operator: OperatorProcess
+    ledger: Ledger
+
+
+@contextmanager
+def fresh_namespace() -> Iterator[Namespace]:
+    """A namespace that admits only pods of the restricted standard."""
+    namespace = Namespace(f"lane-{uuid.uuid4().hex[:8]}")
+    kubectl("create", "namespace", namespace.name)
+    kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
+    try:
+        yield namespace
+    finally:
+        kubectl("delete", "namespace", namespace.name, "--wait=false")
+
+
+@contextmanager
+def lanes(lab: Laboratory, count: int, **settings: str) -> Iterator[list[Lane]]:
+    """So many lanes, their operators started and ready."""
+    with ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            namespace = stack.enter_context(fresh_namespace())
+            api = stack.enter_context(api_server())
+            watched = {"NANOGRID_WATCH_NAMESPACES": namespace.name, **settings}
+            operator = lab.operator(api, **watched)
+            stack.callback(operator.kill)
+            ledger = stack.enter_context(Ledger(namespace.name))
+            made.append(Lane(namespace, api, operator.start(), ledger))
+        for lane in made:
+            lane.operator.wait_ready()
+        yield made
+
+
+def spread(lanes: Sequence[Lane], cases: Sequence[C], run: Callable[[Lane, C], R]) -> list[R]:
+    """Run every case in some lane, one at a time in each; the results in the cases' order.
+
+    Raises:
+        ExceptionGroup: what went wrong in any case, after all of them were run.
+    """
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def next_free(case: C) -> R:
+        lane = free.get()
+        try:
+            return run(lane, case)
+        except Exception as error:
+            error.add_note(f"case: {case}")
+            raise
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        futures = [pool.submit(next_free, case) for case in cases]
+    errors = [e for f in futures if (e := f.exception()) is not None]
+    if errors:
+        raise BaseExceptionGroup(f"{len(errors)} of {len(cases)} cases", errors)
+    return [f.result() for f in futures]

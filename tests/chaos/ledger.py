@@ -1,0 +1,319 @@
+"""The ledger: what became of every job of a namespace, from start to end, seen from outside.
+
+It watches jobs and pods at the API server itself, past every proxy, while a test does harm. At the
+end :meth:`Ledger.check` holds the operator to its promises, job by job:
+
+- one terminal transition, and a result that never changed after it;
+- one entry in the stream, and one key with an expiry, of the same bytes;
+- the result in S3 equal to those, and to the status;
+- one pod per attempt at most, and one start of the user's code per pod at most.
+
+:meth:`Ledger.sweep` deletes the jobs and finds what they left behind.
+"""
+
+import http.client
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from chaos.lab.kubeclient import KubeCallError, KubeClient, Watch, core_path, jobs_path
+from nanogrid import names, wire
+from nanogrid_operator.jobstatus import for_status
+
+Json = dict[str, Any]
+TERMINAL = ("Succeeded", "Failed")
+ORPHAN_SECONDS = 60.0
+# What one result says in all places, even where one of them keeps a shortened copy.
+CORE = ("requestId", "status", "reason", "exitCode", "attempt", "job", "stdoutBytes", "stderrBytes")
+
+
+def _fixed(status: Json) -> str:
+    """What a terminal status says for ever: all but its delivery, which may come later."""
+    kept = ("phase", "reason", "message", "result", "completionTime", "attempts", "podName")
+    return json.dumps({k: status.get(k) for k in kept}, sort_keys=True)
+
+
+@dataclass
+class JobRecord:
+    """One job as it was seen over time."""
+
+    name: str
+    uid: str
+    request_id: str
+    seen: float = 0.0  # time.monotonic()
+    phases: list[tuple[float, str, str]] = field(default_factory=list)  # at, phase, reason
+    status: Json = field(default_factory=dict)
+    terminal: str = ""
+    finished_at: float = 0.0  # time.monotonic()
+    violations: list[str] = field(default_factory=list)
+    deleted: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether a terminal status was seen."""
+        return bool(self.terminal)
+
+    @property
+    def reason(self) -> str:
+        """The last reason seen."""
+        return str(self.status.get("reason", ""))
+
+    def note(self, body: Json) -> None:
+        """Take in the job as it is now."""
+        self.status = status = body.get("status") or {}
+        phase, reason = status.get("phase", ""), status.get("reason", "")
+        if not self.phases or self.phases[-1][1:] != (phase, reason):
+            self.phases.append((time.monotonic(), phase, reason))
+        if self.terminal:
+            if _fixed(status) != self.terminal:
+                self.violations.append(f"changed after its end: {self.terminal} → {status}")
+        elif phase in TERMINAL:
+            self.terminal, self.finished_at = _fixed(status), time.monotonic()
+
+
+class Ledger:
+    """See the module's docstring. A context manager; its threads end with it."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.client = KubeClient()
+        self.jobs: dict[str, JobRecord] = {}
+        self.pods: dict[str, dict[str, Json]] = {}  # name of the pod → its uids → as last seen
+        self._changed = threading.Condition()
+        self._over = threading.Event()
+        self._watches: dict[str, Watch] = {}
+        self._threads = [
+            threading.Thread(target=self._follow, args=args, name="ledger", daemon=True)
+            for args in (
+                (jobs_path(namespace), self._note_job),
+                (core_path(namespace, "pods"), self._note_pod),
+            )
+        ]
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "Ledger":
+        for thread in self._threads:
+            thread.start()
+        self.wait("the ledger's first look", lambda: len(self._watches) == 2, 20)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        for watch in list(self._watches.values()):
+            with suppress(OSError):  # it has ended by itself
+                watch.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _follow(self, path: str, note: Callable[[str, Json], None]) -> None:
+        while not self._over.is_set():
+            try:
+                items, version = self.client.list(path)
+                for item in items:
+                    note("ADDED", item)
+                self._watch(path, version, note)
+            except (OSError, http.client.HTTPException, KubeCallError, ValueError):
+                # An end of the watch, ours or the server's; a new LIST brings what was missed.
+                self._over.wait(0.5)
+            except BaseException as error:
+                self._error = error
+                raise
+
+    def _watch(self, path: str, version: str, note: Callable[[str, Json], None]) -> None:
+        watch = Watch(self.client, path, version)
+        with self._changed:
+            self._watches[path] = watch
+            self._changed.notify_all()
+        for event in watch:
+            if event["type"] == "ERROR":
+                return
+            if event["type"] != "BOOKMARK":
+                note(event["type"], event["object"])
+
+    def _note_job(self, kind: str, body: Json) -> None:
+        uid = body["metadata"]["uid"]
+        with self._changed:
+            if uid not in self.jobs:
+                request = body["spec"].get("requestId") or uid
+                record = JobRecord(body["metadata"]["name"], uid, request, time.monotonic())
+                self.jobs[uid] = record
+            if kind == "DELETED":
+                self.jobs[uid].deleted = True
+            else:
+                self.jobs[uid].note(body)
+            self._changed.notify_all()
+
+    def _note_pod(self, kind: str, body: Json) -> None:
+        with self._changed:
+            uids = self.pods.setdefault(body["metadata"]["name"], {})
+            uids[body["metadata"]["uid"]] = body
+            self._changed.notify_all()
+
+    def wait(self, what: str, check: Callable[[], Any], seconds: float) -> Any:
+        """Wait for something about what was seen; look whenever anything changes."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not (found := check()):
+                if self._error is not None:
+                    raise AssertionError("the ledger failed") from self._error
+                left = deadline - time.monotonic()
+                assert left > 0, f"not within {seconds:g} s: {what}\n{self.unfinished()}"
+                self._changed.wait(min(left, 1.0))
+        return found
+
+    def unfinished(self) -> str:
+        """The jobs that have not ended, with their last phase."""
+        open_jobs = [j for j in self.jobs.values() if not j.finished and not j.deleted]
+        listed = [f"{j.name}: {j.phases[-1][1:]}" for j in open_jobs[:20]]
+        return f"{len(open_jobs)} of {len(self.jobs)} jobs have not ended: {', '.join(listed)}"
+
+    def named(self, name: str) -> JobRecord | None:
+        """The newest job of a name."""
+        found = [j for j in self.jobs.values() if j.name == name]
+        return found[-1] if found else None
+
+    def wait_finished(self, jobs: Iterable[str], seconds: float) -> list[JobRecord]:
+        """Wait for the end of these jobs, by name."""
+        wanted = list(jobs)
+
+        def ended() -> list[JobRecord] | None:
+            known = {j.name: j for j in self.jobs.values()}
+            found = [known[n] for n in wanted if n in known and known[n].finished]
+            return found if len(found) == len(wanted) else None
+
+        found: list[JobRecord] = self.wait(f"the end of {len(wanted)} jobs", ended, seconds)
+        return found
+
+    def wait_running(self, job: str, attempt: int, seconds: float = 60) -> None:
+        """Wait until the sandbox container of a job's attempt runs."""
+
+        def running() -> bool:
+            return any(
+                state["name"] == names.CONTAINER_SANDBOX and "running" in state["state"]
+                for pod in self.pods_of(job)
+                if pod["metadata"]["labels"][names.LABEL_ATTEMPT] == str(attempt)
+                for state in pod["status"].get("containerStatuses", [])
+            )
+
+        self.wait(f"attempt {attempt} of {job} runs", running, seconds)
+
+    def pods_of(self, job: str) -> list[Json]:
+        """All pods ever seen of a job, by its name."""
+        return [
+            pod
+            for uids in self.pods.values()
+            for pod in uids.values()
+            if pod["metadata"].get("labels", {}).get(names.LABEL_JOB) == job
+        ]
+
+    def check(
+        self,
+        redis: Any,
+        s3: Any,
+        bucket: str,
+        starts: Iterable[str] = (),
+        *,
+        stored: bool = True,
+    ) -> None:
+        """Hold all jobs seen to the promises of the module's docstring.
+
+        Args:
+            redis: a client that decodes answers.
+            s3: a boto3 client.
+            bucket: where results are.
+            starts: the pod's name of every start of user code.
+            stored: False when nothing puts results into S3 (a simulated kubelet).
+        """
+        with self._changed:
+            jobs = [j for j in self.jobs.values() if not j.deleted]
+            duplicates = {name: list(uids) for name, uids in self.pods.items() if len(uids) > 1}
+        wrong = [f"pod {n} was created {len(uids)} times" for n, uids in duplicates.items()]
+        counted = Counter(starts)
+        wrong += [f"the code of pod {p} was started {n} times" for p, n in counted.items() if n > 1]
+        entries: dict[str, list[str]] = {}
+        for _, entry in redis.xrange(names.REDIS_STREAM):
+            entries.setdefault(entry["requestId"], []).append(entry["result"])
+        for job in jobs:
+            wrong += [f"{job.name}: {v}" for v in job.violations]
+            wrong += [f"{job.name}: {v}" for v in _of_redis(job, redis, entries)]
+            if stored:
+                wrong += [f"{job.name}: {v}" for v in _of_s3(job, s3, bucket, entries)]
+        assert not wrong, f"{len(wrong)} broken promises:\n" + "\n".join(wrong[:40])
+
+    def sweep(self, redis: Any, s3: Any, bucket: str, seconds: float = ORPHAN_SECONDS) -> float:
+        """Delete all jobs, and wait until nothing of them is left; the seconds it took."""
+        began = time.monotonic()
+        self.client.delete_all(jobs_path(self.namespace))
+        while left := self._orphans(redis, s3, bucket):
+            if time.monotonic() - began > seconds:
+                raise AssertionError(f"{seconds:g} s after the jobs: {'; '.join(left[:20])}")
+            time.sleep(0.5)
+        return time.monotonic() - began
+
+    def _orphans(self, redis: Any, s3: Any, bucket: str) -> list[str]:
+        jobs, _ = self.client.list(jobs_path(self.namespace))
+        pods, _ = self.client.list(core_path(self.namespace, "pods"), names.LABEL_JOB_UID)
+        secrets, _ = self.client.list(core_path(self.namespace, "secrets"))
+        found = [f"job {j['metadata']['name']}" for j in jobs]
+        found += [f"pod {p['metadata']['name']}" for p in pods]
+        # The copy of the S3 keys belongs to the namespace; a job's own would name it as owner.
+        found += [
+            f"secret {s['metadata']['name']}"
+            for s in secrets
+            if s["metadata"].get("ownerReferences")
+        ]
+        uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        found += [f"multipart upload {u['Key']}" for u in uploads]
+        keys = [k for k in redis.scan_iter(count=1000) if k != names.REDIS_STREAM]
+        return found + [f"key {key} without expiry" for key in keys if redis.ttl(key) == -1]
+
+
+def _of_redis(job: JobRecord, redis: Any, entries: dict[str, list[str]]) -> list[str]:
+    if not job.finished:
+        return ["has not ended"]
+    told = entries.get(job.request_id, [])
+    if len(told) != 1:
+        return [f"{len(told)} entries in the stream (delivery: {job.status.get('delivery')})"]
+    key = names.result_key(job.request_id)
+    wrong = []
+    if redis.get(key) != told[0]:
+        wrong.append("key and stream differ")
+    if redis.ttl(key) <= 0:
+        wrong.append("the key does not expire")
+    return wrong + _compared("status", job.status["result"], "Redis", json.loads(told[0]))
+
+
+def _of_s3(job: JobRecord, s3: Any, bucket: str, entries: dict[str, list[str]]) -> list[str]:
+    if job.request_id not in entries:
+        return []
+    try:
+        found = s3.get_object(Bucket=bucket, Key=names.result_object(job.request_id))
+    except s3.exceptions.NoSuchKey:
+        return [f"no result in S3 ({job.reason}; {job.status.get('message')})"]
+    stored: Json = json.loads(found["Body"].read())
+    return _compared("status", job.status.get("result", {}), "S3", stored)
+
+
+def _compared(one: str, kept: Json, other: str, whole: Json) -> list[str]:
+    """Whether a status's copy of a result is that of the whole one."""
+    result = wire.loads(wire.Result, json.dumps(whole))
+    expected = {k: v for k, v in for_status(result).items() if v is not None}
+    full = not (result.stdout_truncated or result.stderr_truncated)
+    # The API server drops nulls, also those inside.
+    known = wire.from_dict(wire.Result, kept)
+    copy = {k: v for k, v in wire.to_dict(known).items() if v is not None}
+    differing = [k for k in expected if (full or k in CORE) and copy.get(k) != expected[k]]
+    return [
+        f"{one} and {other} differ in {k}: {copy.get(k)!r} / {expected[k]!r}" for k in differing
+    ]

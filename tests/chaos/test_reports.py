@@ -1,0 +1,194 @@
+"""The agent's report: an operator that does not take it, and reports that nobody may believe."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from chaos.lab.faultproxy import Answer, Call, Delay, Effect, FaultProxy, Refuse
+from chaos.lab.laboratory import Laboratory, free_port, laboratory
+from e2e.support import Namespace, eventually, inline, kubectl
+from nanogrid import names, wire
+
+Json = dict[str, Any]
+READ_TOKEN = f"print(open({names.TOKEN_FILE!r}).read())"
+
+
+@dataclass
+class Bench:
+    """A laboratory whose agents reach the operator through a proxy of its own."""
+
+    lab: Laboratory
+    namespace: Namespace
+    posts: FaultProxy
+
+    def token(self, job: str) -> str:
+        """The token of a job's agent, as the agent itself reads it."""
+        (pod,) = self.namespace.pods(job)
+        words = ("exec", pod["metadata"]["name"], "-c", names.CONTAINER_AGENT)
+        return self.namespace.kubectl(*words, "--", "python3", "-c", READ_TOKEN).strip()
+
+    def post(self, report: wire.Report, token: str) -> int:
+        """POST a report straight to the operator; the HTTP status."""
+        url = f"http://127.0.0.1:{self.lab.operators[0].port}{names.RESULTS_PATH}"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(url, wire.dumps(report).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                status: int = answer.status
+                return status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    def report(self, job: str, exit_code: int, stdout: str) -> wire.Report:
+        """A report that looks like one of the job's own."""
+        found = self.namespace.get(job)
+        uid = found["metadata"]["uid"]
+        success = exit_code == 0
+        result = wire.blank_result(
+            request_id=job,
+            function_id=None,
+            status=wire.STATUS_SUCCESS if success else wire.STATUS_FAILED,
+            reason="Completed" if success else "NonZeroExit",
+            job=wire.JobRef(namespace=self.namespace.name, name=job, uid=uid),
+            attempt=0,
+            message="",
+        )
+        return wire.Report(attempt=0, result=replace(result, exit_code=exit_code, stdout=stdout))
+
+    def entries(self, name: str) -> list[Json]:
+        """The results of a request in Redis' stream."""
+        found = self.lab.redis.client().xrange(names.REDIS_STREAM)
+        return [json.loads(f["result"]) for _, f in found if f["requestId"] == name]
+
+
+@pytest.fixture(scope="module")
+def bench(lab_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    name = f"lab-reports-{uuid.uuid4().hex[:6]}"
+    kubectl("create", "namespace", name)
+    try:
+        with laboratory(name, tmp_path_factory.mktemp("reports")) as lab:
+            port = free_port()
+            with FaultProxy(f"http://127.0.0.1:{port}", host=lab.address) as posts:
+                url = f"{posts.url}{names.RESULTS_PATH}"
+                operator = lab.operator(NANOGRID_PORT=str(port), NANOGRID_RESULTS_URL=url)
+                operator.start().wait_ready()
+                yield Bench(lab, Namespace(name), posts)
+                operator.kill()
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+def every(call: Call) -> bool:
+    return call.method == "POST"
+
+
+@pytest.mark.parametrize(
+    ("effect", "times", "name"),
+    [
+        (Answer(503), 3, "unavailable"),
+        (Refuse(), 3, "refusing"),
+        (Delay(7), 1, "slow"),
+        (Answer(429), 2, "too-many"),
+        (Answer(401), 1, "unauthorized"),
+        (Answer(403), None, "forbidden"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_operator_that_does_not_take_the_report(
+    bench: Bench, effect: Effect, times: int | None, name: str
+) -> None:
+    fault = bench.posts.fault(every, effect, times)
+    began = time.monotonic()
+    status = bench.namespace.run(inline(name, "print('kept')", requestId=name))
+    print(f"\n{name}: {fault.hits} posts met it, Finished after {time.monotonic() - began:.1f} s")
+    fault.remove()
+    assert fault.hits == (1 if times is None else times)
+    assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "kept\n")
+    assert len(bench.entries(name)) == 1
+
+
+def test_neither_operator_nor_s3_is_there_when_the_code_ends(bench: Bench) -> None:
+    operator, fault = bench.lab.operators[0], bench.posts.fault(every, Answer(403))
+    bench.namespace.apply(inline("alone", "import time; time.sleep(2); print('kept')",
+                                 requestId="alone"))  # fmt: skip
+    eventually("it runs", lambda: bench.namespace.sandbox("alone").get("running"))
+    operator.kill()
+    bench.lab.s3.down()
+    try:
+        eventually("the agent gave up", lambda: _ended(bench, "alone"), 30)
+        operator.start()
+        status = bench.namespace.finished("alone", 60)
+    finally:
+        bench.lab.s3.up()
+        fault.remove()
+    assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "kept\n")
+    assert status["result"]["exitCode"] == 0
+    assert len(bench.entries("alone")) == 1
+
+
+def _ended(bench: Bench, job: str) -> bool:
+    (pod,) = bench.namespace.pods(job)
+    return bool(pod["status"]["phase"] == "Succeeded")
+
+
+@pytest.mark.slow
+def test_the_operator_is_away_for_half_a_minute(bench: Bench) -> None:
+    operator = bench.lab.operators[0]
+    bench.namespace.apply(inline("away", "import time; time.sleep(1); print('kept')",
+                                 requestId="away"))  # fmt: skip
+    eventually("it runs", lambda: bench.namespace.sandbox("away").get("running"))
+    operator.kill()
+    before, killed = len(bench.posts.calls), time.monotonic()
+    eventually("half a minute", lambda: time.monotonic() - killed > 30, 40)
+    operator.start().wait_ready()
+    back = time.monotonic()
+    status = bench.namespace.finished("away")
+    tries = len(bench.posts.calls) - before
+    print(f"\n{tries} tries, Finished {time.monotonic() - back:.1f} s after it was ready")
+    assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "kept\n")
+    assert tries < 20
+    assert len(bench.entries("away")) == 1
+
+
+def test_reports_after_the_first_change_nothing(bench: Bench) -> None:
+    bench.namespace.apply(inline("forged", "import time; time.sleep(600)", requestId="forged"))
+    eventually("it runs", lambda: bench.namespace.sandbox("forged").get("running"))
+    token = bench.token("forged")
+    first = bench.report("forged", 0, "first\n")
+    other = bench.report("forged", 1, "other\n")
+
+    assert bench.post(first, "not-a-token") == 401
+    foreign = replace(first, result=replace(first.result, job=replace(first.result.job, uid="x")))
+    assert bench.post(foreign, token) in (403, 503)
+    assert "completionTime" not in bench.namespace.status("forged"), "a refused report is no end"
+    assert bench.post(first, token) == 202
+    status = bench.namespace.finished("forged")
+    assert bench.post(first, token) in (202, 409)
+    assert bench.post(other, token) in (202, 409)
+
+    again = bench.namespace.run(inline("after", "print(1)", requestId="after"))
+    assert again["phase"] == "Succeeded"
+    assert bench.namespace.status("forged") == status
+    assert [entry["stdout"] for entry in bench.entries("forged")] == ["first\n"]
+
+
+def test_a_report_that_the_kubelet_contradicts_is_a_failure(bench: Bench) -> None:
+    fault = bench.posts.fault(every, Answer(503))
+    bench.namespace.apply(inline("lied", "raise SystemExit(3)", requestId="lied"))
+    eventually("it ended", lambda: bench.namespace.sandbox("lied").get("terminated"))
+    assert bench.post(bench.report("lied", 0, "all is well\n"), bench.token("lied")) == 202
+    status = bench.namespace.finished("lied")
+    fault.remove()
+    assert (status["phase"], status["reason"]) == ("Failed", "ResultMismatch")
+    assert "3" in status["message"]
+    assert [entry["reason"] for entry in bench.entries("lied")] == ["ResultMismatch"]
+    stored = json.loads(bench.lab.s3_server.get(names.result_object("lied")))
+    assert stored["reason"] == "ResultMismatch"
