@@ -387,10 +387,11 @@ def test_health_tells_of_the_sync_until_the_sync_ends(
     monkeypatch.setenv(names.ENV_TASK, wire.dumps(task))
     port = free_port()
     command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
-    process = subprocess.Popen([*command, "--session-port", str(port)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--session-port", str(port)])
     try:
         client = Client(port)
-        wait_until(lambda: client.health() == (503, "initializing"))
+        wait_until(lambda: process.poll() is not None or client.health()[0])
+        assert client.health() == (503, "initializing")
         body = client.ask("GET", "/health")[1]
         assert body["session_id"] == "sync2"
         assert body["sync"]["totalFiles"] == 0
