@@ -383,18 +383,20 @@ def test_health_tells_of_the_sync_until_the_sync_ends(
     silent = socket.create_server(("127.0.0.1", 0))  # an S3 that never answers
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{silent.getsockname()[1]}")
     item = wire.Input(name="a", s3=wire.S3Source(bucket=BUCKET, prefix="x"), mount_path="/app/data")
-    task = session_task("sync2", inputs=[item], input_sync_timeout_seconds=3.0)
+    task = session_task("sync2", inputs=[item], input_sync_timeout_seconds=120.0)
     monkeypatch.setenv(names.ENV_TASK, wire.dumps(task))
     port = free_port()
     command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
-    process = subprocess.Popen([*command, "--session-port", str(port)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--session-port", str(port)])
     try:
         client = Client(port)
-        wait_until(lambda: client.health() == (503, "initializing"))
+        wait_until(lambda: process.poll() is not None or client.health()[0])
+        assert client.health() == (503, "initializing")
         body = client.ask("GET", "/health")[1]
         assert body["session_id"] == "sync2"
         assert body["sync"]["totalFiles"] == 0
-        assert process.wait(60) == 1
+        process.terminate()
+        process.wait(60)
         socket.create_server(("127.0.0.1", port)).close()  # the agent can have the port now
     finally:
         process.kill()

@@ -126,6 +126,21 @@ def test_a_long_output_is_cut_in_the_answer_and_less_in_the_record(client: Flask
     assert len(client.get("/executions/1").json["stdout"]) == 300_001
 
 
+def test_a_display_that_is_no_text_costs_nothing_but_itself(client: FlaskClient) -> None:
+    answer = run(client, r"display({'text/plain': 'a\ud800b'})", context="c")
+    assert answer["results"] == [{"text/plain": "a?b"}]
+
+
+def test_a_fault_of_ours_ends_the_execution_and_not_the_session(
+    client: FlaskClient, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(session.history.records, "store", lambda record: 1 // 0)
+        answer = run(client, "print(1)")
+        assert (answer["status"], answer["reason"]) == ("FAILED", "InternalError")
+    assert run(client, "print(2)")["success"]
+
+
 # Turns
 
 

@@ -220,6 +220,20 @@ class Executions:
 
     def _live(self, run: Run) -> None:
         """The whole life of one execution; always ends with an answer."""
+        try:
+            self._live_through(run)
+        except Exception as error:  # the boundary: who waits must not wait for ever
+            traceback.print_exc(file=sys.stdout)
+            verdict = Verdict(wire.STATUS_FAILED, Reason.INTERNAL_ERROR, type(error).__name__)
+            run.ended = True
+            run.observed.clear()
+            record = self._record(run, ExecutionEnd(exit_code=None), verdict)
+            run.finish(rec.answer(record, recorded=False))
+            self.turns.leave(run.ticket)
+        self._forget_old()
+        self.on_change()
+
+    def _live_through(self, run: Run) -> None:
         with self.life.activity():
             log("execution-accepted", execution=run.number, waiting=self.turns.waiting)
             self.history.note_accepted(run.observed)
@@ -243,8 +257,6 @@ class Executions:
                 recorded=answer["recorded"],
             )
             run.finish(answer)
-        self._forget_old()
-        self.on_change()
 
     def _forget_old(self) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Final
 
 from nanogrid_executor.fetch import Progress
@@ -15,6 +16,16 @@ from nanogrid_executor.log import log
 
 UNAVAILABLE: Final = 503
 SOCKET_SECONDS: Final = 10.0
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind, without asking DNS for our own name as ``HTTPServer`` does: that can take long."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "", self.server_address[1]
+
 
 Look = Callable[[], Progress | None]
 
@@ -36,7 +47,7 @@ class ProgressServer:
     def start(self, port: int) -> None:
         """Serve in the background; a port that cannot be had is logged, for inputs matter more."""
         try:
-            self._server = ThreadingHTTPServer(("", port), self._handler())
+            self._server = _Server(("", port), self._handler())
         except OSError as error:
             log("progress-not-served", port=port, error=error)
             return

@@ -145,7 +145,7 @@ class Records:
 
     def _put(self, record: Record, storage: "Storage") -> bool:
         number = record["execution_num"]
-        body = json.dumps(record, ensure_ascii=False).encode()
+        body = json.dumps(record, ensure_ascii=False).encode(errors="replace")
         try:
             storage.put_bytes(self.bucket, self._key(number), body, "application/json")
         except (StorageError, DeadlineError) as error:

@@ -59,7 +59,8 @@ class Run:
             self.events.append(stream, {"text": text})
 
     def display(self, bundle: dict[str, str]) -> None:
-        """A rich result."""
+        """A rich result; half of a surrogate pair, which JSON can hold, becomes a question mark."""
+        bundle = {_text(kind): _text(data) for kind, data in bundle.items()}
         if self.observed.display(bundle):
             self.events.append("result", bundle)
         elif self.observed.results_dropped == 1:
@@ -81,3 +82,7 @@ class Run:
         """The answer, when it is there in time."""
         self._done.wait(seconds)
         return self.answer
+
+
+def _text(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()

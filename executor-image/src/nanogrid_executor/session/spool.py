@@ -124,7 +124,7 @@ class Spool:
             return loaded
 
     def _write(self, number: int, record: Record) -> None:
-        text = json.dumps(record, ensure_ascii=False).encode()
+        text = json.dumps(record, ensure_ascii=False).encode(errors="replace")
         path = self._path(number, stored=False)
         with open(f"{path}.writing", "wb") as file:
             file.write(text)
