@@ -275,12 +275,14 @@ async def test_an_agent_that_failed_comes_back_and_one_that_ended_does_not() -> 
     await world.reconcile()
     assert world.status.get("phase") not in ("Failed", "Succeeded")
 
-    told = wire.dumps(a_report(replace(a_result(), reason=Reason.SESSION_ENDED.value)))
+    over = replace(a_result(), reason=Reason.SESSION_ENDED.value, executions=7)
+    told = wire.dumps(a_report(over))
     see(world, phase="Succeeded", agent=ended(0, "Completed", told), sandbox=ended(0))
     await world.reconcile()
     assert (world.status["phase"], world.status["reason"]) == ("Succeeded", "SessionEnded")
     assert condition(world, "Ready") == ("False", "SessionEnded")
     assert world.status["session"].get("running") is None
+    assert world.status["session"]["executions"] == 7
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,13 @@ def run(client: FlaskClient, code: str, **more: Any) -> dict[str, Any]:
     return answer
 
 
+def test_the_routers_path_may_stay_on(client: FlaskClient, session: Session) -> None:
+    own = names.session_path(session.task.namespace, session.task.job)
+
+    assert client.get(f"{own}/health").get_json() == client.get("/health").get_json()
+    assert client.get("/sessions/other/one/health").status_code == 404
+
+
 def aside(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     """Run something beside the test; its result is in the list afterwards."""
     results: list[Any] = []

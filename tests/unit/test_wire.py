@@ -18,7 +18,7 @@ OLDER_SYSTEM_KEYS = [
 ]  # fmt: skip
 ADDED_KEYS = {
     "schemaVersion", "reason", "job", "message", "signal", "stdoutBytes", "stderrBytes",
-    "stdoutTruncated", "stderrTruncated", "cpuMillis", "memorySource", "outputs", "timings",
+    "stdoutTruncated", "stderrTruncated", "cpuMillis", "memorySource", "outputs", "executions", "timings",
     "attempt", "stdoutUrl", "stderrUrl",
 }  # fmt: skip
 

@@ -110,6 +110,8 @@ class Followed:
             return whole
         over = condition(job, READY, False, ended.reason, "", now)
         told = status(job, self._settings, None, seen) | {"running": None}
+        if ended.result.executions is not None:
+            told["executions"] = ended.result.executions  # the last report may be older
         return whole | {"session": told, "conditions": [*whole["conditions"], over]}
 
     def wrote(self, job: Job, now: float) -> None:

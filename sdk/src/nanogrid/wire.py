@@ -224,6 +224,7 @@ class Result:
     stderr_url: str | None = None
     outputs: list[OutputFile] = field(default_factory=list)
     timings: Timings = field(default_factory=Timings)
+    executions: int | None = None  # of a session
     schema_version: int = SCHEMA_VERSION
 
 

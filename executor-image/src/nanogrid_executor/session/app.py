@@ -2,11 +2,13 @@
 
 import sys
 import traceback
-from typing import Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from nanogrid import names
 from nanogrid.reasons import Reason
 from nanogrid_executor.log import log
 from nanogrid_executor.session import api_execute, api_files, api_session
@@ -14,6 +16,9 @@ from nanogrid_executor.session.auth import Auth
 from nanogrid_executor.session.core import Session
 from nanogrid_executor.session.errors import ApiError
 from nanogrid_executor.session.requests import BODY_BYTES, answered
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HEALTH: Final = "/health"
 
@@ -44,7 +49,24 @@ def create_app(session: Session, auth: Auth) -> Flask:
     app.register_error_handler(Exception, _unforeseen)
     for module in (api_session, api_execute, api_files):
         module.add_routes(app, session)
+    own = names.session_path(session.task.namespace, session.task.job)
+    app.wsgi_app = Unprefixed(app.wsgi_app, own)  # type: ignore[method-assign]
     return app
+
+
+class Unprefixed:
+    """Takes the session's path at the router off: an own load balancer rule leaves it on."""
+
+    def __init__(self, app: "WSGIApplication", prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        """Serve one request."""
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(f"{self._prefix}/"):
+            environ["PATH_INFO"] = path[len(self._prefix) :]
+        return self._app(environ, start)
 
 
 def _refused(error: ApiError) -> Response:

@@ -75,6 +75,7 @@ def build(
         peak_memory_bytes=peak,
         peak_memory_mb=None if peak is None else -(-peak // (1024 * 1024)),
         memory_source=memory_source,
+        executions=executions,
         optimization_tip=_tip(task, peak),
         output_files=[file.url for file in stored.files],
         outputs=stored.files,
