@@ -18,8 +18,8 @@ OLDER_SYSTEM_KEYS = [
 ]  # fmt: skip
 ADDED_KEYS = {
     "schemaVersion", "reason", "job", "message", "signal", "stdoutBytes", "stderrBytes",
-    "stdoutTruncated", "stderrTruncated", "cpuMillis", "memorySource", "outputs", "executions", "timings",
-    "attempt", "stdoutUrl", "stderrUrl",
+    "stdoutTruncated", "stderrTruncated", "cpuMillis", "memorySource", "outputs", "timings",
+    "attempt", "executions", "stdoutUrl", "stderrUrl",
 }  # fmt: skip
 
 FULL_RESULT = a_result(

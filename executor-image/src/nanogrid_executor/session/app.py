@@ -50,7 +50,7 @@ def create_app(session: Session, auth: Auth) -> Flask:
     for module in (api_session, api_execute, api_files):
         module.add_routes(app, session)
     own = names.session_path(session.task.namespace, session.task.job)
-    app.wsgi_app = Unprefixed(app.wsgi_app, own)  # type: ignore[method-assign]
+    app.wsgi_app = Unprefixed(app.wsgi_app, own)  # type: ignore[assignment,method-assign]
     return app
 
 
