@@ -83,9 +83,10 @@ undeploy: ## uninstall the chart; the CRD and its jobs are kept
 	@$(USE_CLUSTER)
 	helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
-bench: deploy ## latency of an inline job beside a bare pod, interleaved
+bench: deploy ## latency of an inline job beside a bare pod, and of a session's executions
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python -m tests.bench.latency $(ARGS)
+	PYTHONPATH=tests $(UV) run --frozen python -m bench.session
 
 clean: ## remove what builds left in the checkout; the cluster's cache stays
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -26,7 +26,11 @@ def values() -> dict[str, object]:
         repository, _, tag = images[name].rpartition(":")
         image[name] = {"repository": repository, "tag": tag}
     dev = {"redis": images["dev-redis"], "s3": images["dev-s3"]}
-    return {"image": image, "devServices": {"enabled": True, "images": dev}}
+    return {
+        "image": image,
+        "devServices": {"enabled": True, "images": dev},
+        "sessions": {"expose": ["Service", "Ingress"], "deregistrationSeconds": 3},
+    }
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from e2e.support import (
 from examples.sales.generate import FILE_NAME, csv_bytes
 from examples.session.steps import STEPS
 from nanogrid import names
-from scripts.devaccess import DevAccess, zip_folder
+from scripts.devaccess import DevAccess, PortForward, zip_folder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = {"limits": {"cpu": "1", "memory": "192Mi"}, "requests": {"cpu": "50m", "memory": "96Mi"}}
@@ -262,6 +262,32 @@ def test_cancel_keeps_artifacts_and_records(
         ".partial/half.txt"
     }
     assert "execution_1.json" in records(dev, request_id)
+
+
+def test_a_way_in_of_its_own_comes_and_goes_with_the_session(
+    namespace: Namespace, base: str
+) -> None:
+    caller, path, status = start(
+        namespace, base, session("own", {"expose": "Ingress"}, resources=SMALL)
+    )
+    own = status["session"]["serviceName"]
+    ingress = kubectl_json("--namespace", namespace.name, "get", "ingress", own)
+    assert ingress["metadata"]["ownerReferences"][0]["name"] == "own"
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["http"]["paths"][0]["path"] == path
+
+    # What a load balancer sends to its target: the pod's own port, the path as it came.
+    (pod,) = namespace.pods("own")
+    with PortForward(namespace.name, f"pod/{pod['metadata']['name']}", names.SESSION_PORT) as port:
+        direct = Caller(f"http://127.0.0.1:{port.wait_ready()}", caller.token)
+        assert direct.execute(path, "print('direct')")["stdout"] == "direct\n"
+
+    began = time.monotonic()
+    namespace.kubectl("patch", "ej", "own", "--type=merge", "-p", '{"spec":{"cancel":true}}')
+    namespace.finished("own", 60)
+    # The kubelet lets the load balancer deregister the target first.
+    assert time.monotonic() - began >= 3
+    assert not namespace.kubectl("get", "services,ingresses", "-o", "name").split()
 
 
 def test_two_sessions_never_answer_for_each_other(namespace: Namespace, base: str) -> None:

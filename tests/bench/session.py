@@ -1,0 +1,75 @@
+"""What a session costs: the first execution after apply, and each one over the code itself.
+
+Runs on the cluster with the chart. Through the router, over a port-forward, so the figures hold
+what a client outside the cluster sees; the same calls straight to the agent's port are measured
+beside them, interleaved.
+"""
+
+import argparse
+import statistics
+import time
+import uuid
+
+from e2e.sessions import Caller, path_of, ready, router, session, token_of
+from e2e.support import Namespace, kubectl
+from nanogrid import names
+from scripts.devaccess import PortForward
+
+
+def percentiles(values: list[float]) -> str:
+    """p50 and p99 in milliseconds."""
+    ordered = sorted(values)
+    last = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"p50 {statistics.median(ordered):6.1f}  p99 {last:6.1f} ms"
+
+
+def overhead(caller: Caller, path: str, context: str | None) -> float:
+    """One execution's time over that of its own code, in milliseconds."""
+    more = {"context": context} if context else {}
+    began = time.perf_counter()
+    told = caller.execute(path, "pass", **more)
+    return (time.perf_counter() - began) * 1000 - float(told["durationMillis"])
+
+
+def measure(namespace: Namespace, count: int) -> None:
+    """Create a session, ask it, print."""
+    began = time.monotonic()
+    namespace.apply(session("bench"))
+    status = ready(namespace, "bench")
+    path = path_of(namespace, "bench")
+    token = token_of(namespace, status)
+    (pod,) = namespace.pods("bench")
+    target = f"pod/{pod['metadata']['name']}"
+    with router() as url, PortForward(namespace.name, target, names.SESSION_PORT) as direct:
+        routed, straight = (
+            Caller(url, token),
+            Caller(f"http://127.0.0.1:{direct.wait_ready()}", token),
+        )
+        routed.execute(path, "print(1)")
+        print(
+            f"apply to first result: {time.monotonic() - began:.2f} s (two port-forwards included)"
+        )
+        found: dict[tuple[str, str], list[float]] = {}
+        for _ in range(count):
+            for way, caller in (("router", routed), ("direct", straight)):
+                for kind, context in (("process", None), ("context", "c")):
+                    found.setdefault((way, kind), []).append(overhead(caller, path, context))
+    for (way, kind), values in found.items():
+        print(f"{way:7} {kind:8} {percentiles(values)}   ({len(values)} executions)")
+
+
+def main() -> None:
+    """Measure in a namespace of its own."""
+    parser = argparse.ArgumentParser(description="Latency of a session's executions.")
+    parser.add_argument("--count", type=int, default=200)
+    count = parser.parse_args().count
+    namespace = Namespace(f"bench-{uuid.uuid4().hex[:8]}")
+    kubectl("create", "namespace", namespace.name)
+    try:
+        measure(namespace, count)
+    finally:
+        kubectl("delete", "namespace", namespace.name, "--wait=false")
+
+
+if __name__ == "__main__":
+    main()
