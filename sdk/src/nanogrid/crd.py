@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of ExecutionJob, generated from :mod:`nanogrid.job`.
+"""The CustomResourceDefinitions, generated from :mod:`nanogrid.job` and :mod:`nanogrid.function`.
 
 pydantic speaks JSON Schema; the API server wants a *structural* schema
 (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
@@ -17,8 +17,10 @@ from pydantic.json_schema import models_json_schema
 
 from nanogrid import names
 from nanogrid.fielddocs import fields_markdown
+from nanogrid.function import FunctionStatus
 from nanogrid.job import Spec
 from nanogrid.reasons import reasons_markdown
+from nanogrid.spec_function import FunctionSpec
 from nanogrid.status import Status
 
 PRINTER_COLUMNS: list[dict[str, Any]] = [
@@ -31,6 +33,20 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "POD", "type": "string", "jsonPath": ".status.podName", "priority": 1},
     {"name": "FILES", "type": "integer", "jsonPath": ".status.inputs.files", "priority": 1},
     {"name": "REQUEST", "type": "string", "jsonPath": ".status.requestId", "priority": 1},
+]
+
+FUNCTION_COLUMNS: list[dict[str, Any]] = [
+    {"name": "RUNTIME", "type": "string", "jsonPath": ".spec.runtime.image"},
+    {"name": "VERSION", "type": "integer", "jsonPath": ".spec.versions[-1:].version"},
+    {"name": "RUNS", "type": "integer", "jsonPath": ".status.runs"},
+    {"name": "LAST RUN", "type": "date", "jsonPath": ".status.lastRun.time"},
+    {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    {
+        "name": "RECOMMENDED",
+        "type": "string",
+        "jsonPath": ".status.recommendation.memory",
+        "priority": 1,
+    },
 ]
 
 
@@ -80,60 +96,106 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def crd() -> dict[str, Any]:
-    """The whole CustomResourceDefinition."""
-    spec = schema_of(Spec)
-    status = schema_of(Status)
+    """The CustomResourceDefinition of ExecutionJob."""
+    return _definition(
+        kind=names.KIND,
+        plural=names.PLURAL,
+        singular=names.SINGULAR,
+        short_name=names.SHORT_NAME,
+        description="A job: code and inputs that run once, in one sandbox pod, and give one "
+        "result on its status, in S3 and in Redis.",
+        spec=Spec,
+        status=Status,
+        columns=PRINTER_COLUMNS,
+        selectable=[".status.phase", ".spec.mode"],
+        name_rule={
+            "rule": "size(self.metadata.name) <= 52",
+            "message": "the name has more than 52 characters: the pod's name needs room "
+            "for a suffix",
+        },
+    )
+
+
+def function_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of Function."""
+    return _definition(
+        kind=names.FUNCTION_KIND,
+        plural=names.FUNCTION_PLURAL,
+        singular=names.FUNCTION_SINGULAR,
+        short_name=names.FUNCTION_SHORT_NAME,
+        description="A function: code that was uploaded, in all its versions, to be run again and "
+        "again, each time as a job of its own with other input.",
+        spec=FunctionSpec,
+        status=FunctionStatus,
+        columns=FUNCTION_COLUMNS,
+        selectable=[],
+        name_rule={
+            "rule": "size(self.metadata.name) <= 63 && "
+            "self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            "message": "the name is the functionId, which is also a label: at most 63 lower case "
+            "letters, digits and '-'",
+        },
+    )
+
+
+def _definition(
+    *,
+    kind: str,
+    plural: str,
+    singular: str,
+    short_name: str,
+    description: str,
+    spec: type[BaseModel],
+    status: type[BaseModel],
+    columns: list[dict[str, Any]],
+    selectable: list[str],
+    name_rule: dict[str, str],
+) -> dict[str, Any]:
+    """A CustomResourceDefinition with one version, a spec and a status."""
     schema = {
         "type": "object",
-        "description": "A job: code and inputs that run once, in one sandbox pod, and give one "
-        "result on its status, in S3 and in Redis.",
+        "description": description,
         "required": ["spec"],
-        "x-kubernetes-validations": [
-            {
-                "rule": "size(self.metadata.name) <= 52",
-                "message": "the name has more than 52 characters: the pod's name needs room "
-                "for a suffix",
-            }
-        ],
+        "x-kubernetes-validations": [name_rule],
         "properties": {
             "apiVersion": {"type": "string", "description": f"{names.API_VERSION}."},
-            "kind": {"type": "string", "description": f"{names.KIND}."},
+            "kind": {"type": "string", "description": f"{kind}."},
             "metadata": {"type": "object"},
-            "spec": spec,
-            "status": status,
+            "spec": schema_of(spec),
+            "status": schema_of(status),
         },
     }
+    version: dict[str, Any] = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+    }
+    if selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in selectable]
+    version["schema"] = {"openAPIV3Schema": schema}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "metadata": {"name": f"{plural}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
             "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": names.PLURAL,
-                "singular": names.SINGULAR,
-                "shortNames": [names.SHORT_NAME],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": singular,
+                "shortNames": [short_name],
                 "categories": [names.CATEGORY],
             },
             "scope": "Namespaced",
-            "versions": [
-                {
-                    "name": names.VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": PRINTER_COLUMNS,
-                    "selectableFields": [{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.mode"}],
-                    "schema": {"openAPIV3Schema": schema},
-                }
-            ],
+            "versions": [version],
         },
     }
 
 
-HEADER = "# Generated by `make manifests` from sdk/src/nanogrid/job.py; do not edit.\n"
+HEADER = "# Generated by `make manifests` from sdk/src/nanogrid/{}.py; do not edit.\n"
 
 
 def _yaml(value: Any) -> str:
@@ -143,14 +205,17 @@ def _yaml(value: Any) -> str:
 
 def generated_files() -> dict[str, str]:
     """Each generated file's path, relative to the repository, and its text."""
-    plain = _yaml(crd())
-    # Helm needs the same CRD as a template, so that `helm upgrade` upgrades it too.
-    kept = crd()
-    kept["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
-    chart = "{{- if .Values.crds.install }}\n" + HEADER + _yaml(kept) + "{{- end }}\n"
-    return {
-        f"crds/{names.PLURAL}.yaml": HEADER + plain,
-        f"helm/nanogrid-operator/templates/crds/{names.PLURAL}.yaml": chart,
+    files = {}
+    sources = {"job": (names.PLURAL, crd), "function": (names.FUNCTION_PLURAL, function_crd)}
+    for module, (plural, make) in sources.items():
+        header = HEADER.format(module)
+        # Helm needs the same CRD as a template, so that `helm upgrade` upgrades it too.
+        kept = make()
+        kept["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+        chart = "{{- if .Values.crds.install }}\n" + header + _yaml(kept) + "{{- end }}\n"
+        files[f"crds/{plural}.yaml"] = header + _yaml(make())
+        files[f"helm/nanogrid-operator/templates/crds/{plural}.yaml"] = chart
+    return files | {
         "docs/executionjob.md": fields_markdown(crd()),
         "docs/reasons.md": reasons_markdown(),
     }

@@ -18,6 +18,16 @@ PLURAL: Final = "executionjobs"
 SINGULAR: Final = "executionjob"
 SHORT_NAME: Final = "ej"
 CATEGORY: Final = "nanogrid"
+FUNCTION_KIND: Final = "Function"
+FUNCTION_PLURAL: Final = "functions"
+FUNCTION_SINGULAR: Final = "function"
+FUNCTION_SHORT_NAME: Final = "fn"
+
+# Of a job that runs a function: what it is found by, and what its request asked for.
+LABEL_FUNCTION: Final = f"{GROUP}/function"
+ANNOTATION_REQUEST_DIGEST: Final = f"{GROUP}/request-digest"
+ANNOTATION_RUNTIME: Final = f"{GROUP}/runtime"
+ANNOTATION_FUNCTION_VERSION: Final = f"{GROUP}/function-version"
 
 # Labels and annotations of a sandbox pod. `LABEL_JOB_UID` is what the operator watches by.
 LABEL_JOB: Final = f"{GROUP}/job"
@@ -54,6 +64,12 @@ SESSION_TOKEN_DIR: Final = "/var/run/secrets/nanogrid-session"  # noqa: S105 a p
 SESSION_TOKEN_FILE: Final = f"{SESSION_TOKEN_DIR}/token"
 TERMINATION_FILE: Final = "/dev/termination-log"
 ENTRYPOINT: Final = "main.py"
+
+# How a function finds its inputData: the variable holds a path that can be opened.
+ENV_FUNCTION_INPUT: Final = "FUNCTION_INPUT"
+FUNCTION_INPUT_FILE: Final = "input.json"
+FUNCTION_INPUT_DIR: Final = f"{WORKSPACE}/input"
+FUNCTION_INPUT_STDIN: Final = "/dev/stdin"
 
 # Environment of the pod's trusted containers.
 ENV_TASK: Final = "NANOGRID_TASK"
@@ -97,6 +113,25 @@ def result_object(request_id: str) -> str:
 def manifest_object(request_id: str) -> str:
     """The key of the manifest that proves one request's inputs."""
     return f"results/{request_id}/manifest.json"
+
+
+def function_prefix(function_id: str) -> str:
+    """The prefix, ending in a slash, below which a function keeps its code and large inputs."""
+    return f"functions/{function_id}/"
+
+
+def function_object(function_id: str, version: int) -> str:
+    """The key of one version's ZIP."""
+    return f"{function_prefix(function_id)}v{version}.zip"
+
+
+def function_input_object(function_id: str, request_id: str, sha256: str) -> str:
+    """The key of one request's inputData, when it is too large for standard input.
+
+    The content's hex digest is in it, so that no other request can change it under a run.
+    """
+    folder = f"{function_prefix(function_id)}inputs/{request_id}/{sha256[:16]}"
+    return f"{folder}/{FUNCTION_INPUT_FILE}"
 
 
 def stream_object(request_id: str, stream: str) -> str:

@@ -79,6 +79,19 @@ class Reason(StrEnum):
     SESSION_NOT_FOUND = "SessionNotFound"
     SESSION_UNREACHABLE = "SessionUnreachable"
 
+    # What the functions' API answers.
+    FUNCTION_NOT_FOUND = "FunctionNotFound"
+    VERSION_NOT_FOUND = "VersionNotFound"
+    VERSION_LIMIT = "VersionLimit"
+    FUNCTION_IN_USE = "FunctionInUse"
+    RUN_NOT_FOUND = "RunNotFound"
+    RUN_ENDED = "RunEnded"
+    OUTPUT_NOT_FOUND = "OutputNotFound"
+    REQUEST_TOO_LARGE = "RequestTooLarge"
+    RATE_LIMITED = "RateLimited"
+    FORBIDDEN = "Forbidden"
+    CLUSTER_UNAVAILABLE = "ClusterUnavailable"
+
     # The pod.
     INVALID_SPEC = "InvalidSpec"
     NAME_CONFLICT = "NameConflict"
@@ -307,6 +320,44 @@ HELP: dict[Reason, Help] = {
     R.SESSION_UNREACHABLE: Help(
         "The session's pod does not answer.",
         "Try again after the seconds in Retry-After; see the job's status for its pod.",
+    ),
+    R.FUNCTION_NOT_FOUND: Help(
+        "There is no function of that functionId.", "List them with GET /functions."
+    ),
+    R.VERSION_NOT_FOUND: Help(
+        "The function has no version of that number.",
+        "List them with GET /functions/ID/versions.",
+    ),
+    R.VERSION_LIMIT: Help(
+        "The function has as many versions as a function can have.",
+        "Upload the code as a new function.",
+    ),
+    R.FUNCTION_IN_USE: Help(
+        "Runs of the function have not ended.", "Wait for them, or cancel them; then try again."
+    ),
+    R.RUN_NOT_FOUND: Help(
+        "There is no run of that requestId, or it was deleted.", "List them with GET /runs."
+    ),
+    R.RUN_ENDED: Help("The run is over.", "GET /runs/ID has its result."),
+    R.OUTPUT_NOT_FOUND: Help(
+        "The run left no output file of that name.",
+        "The result's outputs name all files; a run that has not ended has none.",
+    ),
+    R.REQUEST_TOO_LARGE: Help(
+        "The request's body is larger than the gateway takes.",
+        "Put large data into S3, and only its name into the request.",
+    ),
+    R.RATE_LIMITED: Help(
+        "The caller sends too many requests, or has too many under way.",
+        "Try again after the seconds in Retry-After.",
+    ),
+    R.FORBIDDEN: Help(
+        "The caller is known, and may not do this.",
+        "Ask for the right that the message names, in the gateway's namespace.",
+    ),
+    R.CLUSTER_UNAVAILABLE: Help(
+        "The Kubernetes API server did not answer properly.",
+        "Try again; a repeated request with the same requestId does no harm.",
     ),
     R.INVALID_SPEC: Help("The job's spec cannot be run as it is.", "Mend what the message names."),
     R.NAME_CONFLICT: Help(
