@@ -68,6 +68,7 @@ class Pod:
     message: str = ""
     deleting: bool = False
     gone_by: float | None = None  # when a deletion's grace is over, in seconds since the epoch
+    silent: bool = False  # its node has stopped answering
     unschedulable: str = ""
     disruption: Reason | None = None
     memory_limit_bytes: int | None = None
@@ -230,6 +231,7 @@ def pod_facts(body: Json) -> Pod:
         message=status.get("message", ""),
         deleting=bool(meta.get("deletionTimestamp")),
         gone_by=seconds(meta.get("deletionTimestamp")),
+        silent=_silent(conditions),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         disruption=DISRUPTIONS.get(disrupted.get("reason", ""), Reason.EVICTED)
         if disrupted.get("status") == "True"
@@ -237,6 +239,15 @@ def pod_facts(body: Json) -> Pod:
         memory_limit_bytes=_memory_limit(body),
         containers={c["name"]: _container(c.get("state") or {}) for c in reported},
     )
+
+
+def _silent(conditions: dict[str, Json]) -> bool:
+    """Whether the node controller has marked the pod, whose containers the kubelet called ready.
+
+    The kubelet itself says both or neither: sandbox pods have no readiness gates.
+    """
+    states = {kind: found.get("status") for kind, found in conditions.items()}
+    return states.get("Ready") == "False" and states.get("ContainersReady") == "True"
 
 
 def _memory_limit(body: Json) -> int | None:

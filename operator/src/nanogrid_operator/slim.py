@@ -15,6 +15,7 @@ _METADATA = (
     "deletionTimestamp",
 )  # fmt: skip
 _CONTAINERS = ("initContainerStatuses", "containerStatuses")
+_CONDITIONS = frozenset({"PodScheduled", "DisruptionTarget", "Ready", "ContainersReady"})
 _ENDED = frozenset({Phase.SUCCEEDED.value, Phase.FAILED.value})
 
 
@@ -53,9 +54,7 @@ def slim_pod(pod: Json) -> Json:
         if name in status:
             kept[name] = [_some(c, "name", "state") for c in status[name]]
     if "conditions" in kept:
-        kept["conditions"] = [
-            c for c in kept["conditions"] if c["type"] in ("PodScheduled", "DisruptionTarget")
-        ]
+        kept["conditions"] = [c for c in kept["conditions"] if c["type"] in _CONDITIONS]
     containers = [_some(c, "name", "resources") for c in spec.get("containers", [])]
     return {
         **_some(pod, "apiVersion", "kind"),
