@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -159,7 +160,9 @@ class Agent:
 
     def _hand_over(self, report: wire.Report) -> None:
         self.paths.write_termination(results.to_termination(report))
-        keeper.put_result(self.task.bucket, report.result)
+        if not keeper.put_result(self.task.bucket, report.result):
+            report = replace(report, stored=False)
+            self.paths.write_termination(results.to_termination(report))
         url = os.environ.get(names.ENV_RESULTS_URL, "")
         if url:
             post_until_taken(url, self.paths.token, wire.dumps(report).encode())
