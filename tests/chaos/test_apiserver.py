@@ -29,7 +29,7 @@ from nanogrid import names
 CONVERGE_SECONDS = 30.0
 FINISH_SECONDS = 120.0
 RETRY_AFTER_SECONDS = 4
-PROBE_SECONDS = 120.0  # a resync, the lag that a watch may have, and a round of checks
+END_SECONDS = 30.0
 
 
 def status_answer(code: int, reason: str, *, retry_after: int | None = None) -> Answer:
@@ -272,32 +272,22 @@ def test_watch_is_told_that_its_version_is_gone(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_watch_that_died_is_told_to_the_liveness_probe(
+@pytest.mark.timeout(240)
+def test_refused_watch_ends_the_process_and_the_next_one_goes_on(
     lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace
 ) -> None:
-    """Kopf gives up a watch whose request is refused; only a new process watches again."""
+    """Kopf gives up a watch whose request is refused: better no operator than a deaf one."""
     operator = lab.operator().start()
     operator.wait_ready()
     eventually("the watches stand", lambda: sum(c.watch for c in lab.api.calls) >= 2)
-    assert operator.healthy()
     fault = lab.api.fault(VERBS["watch"], EXPIRED, times=2)
     lab.api.reset_connections()
     began = time.monotonic()
-    # The resync brings the jobs; that the watch did not bring them too is the evidence.
-    run_all(namespace, ledger, lab_starts, mixed(3, lab_starts, "deaf"))
-    ended = time.monotonic() - began
-    eventually("the probe fails", lambda: not operator.healthy(), PROBE_SECONDS)
-    print(
-        f"{fault.hits} watches dead: 3 jobs in {ended:.1f} s by resync, "
-        f"the probe failed after {time.monotonic() - began:.1f} s"
-    )
-    assert fault.hits == 2
-    operator.kill()  # as the kubelet does
-    operator.start()
-    operator.wait_ready()
+    eventually("the process ends", lambda: not operator.running, END_SECONDS)
+    print(f"{fault.hits} watches refused: the process ended in {time.monotonic() - began:.1f} s")
+    fault.remove()
+    operator.start()  # as the kubelet does
     run_all(namespace, ledger, lab_starts, mixed(3, lab_starts, "hearing"))
-    assert operator.healthy()
     proven(ledger, lab, lab_starts)
 
 

@@ -86,14 +86,6 @@ class OperatorProcess:
                 time.sleep(0.05)
         raise AssertionError(f"the operator was not ready within {seconds:g} s:\n{self.tail()}")
 
-    def healthy(self) -> bool:
-        """Whether /healthz says 200, as the kubelet asks it."""
-        try:
-            with urllib.request.urlopen(self._url("/healthz"), timeout=5):
-                return True
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
     def memory_bytes(self) -> int:
         """Its resident set."""
         status = Path(f"/proc/{self.pid}/status").read_text()
