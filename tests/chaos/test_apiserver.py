@@ -109,6 +109,12 @@ def alternating(effects: list[Effect], proxy: FaultProxy, every: int) -> Callabl
     return lambda: sum(fault.hits for fault in faults)
 
 
+def ended(ledger: Ledger, name: str) -> bool:
+    """Whether the job's terminal status was seen."""
+    job = ledger.named(name)
+    return job is not None and job.finished
+
+
 @pytest.mark.parametrize(
     ("seconds", "count"),
     [
@@ -127,7 +133,7 @@ def test_api_server_away_while_jobs_run(
     operator = lab.operator().start()
     operator.wait_ready()
     jobs = [f"away-{number}" for number in range(count)]
-    lasting = seconds // 3
+    lasting = seconds // 2
     # Half of the jobs end while the API server is away, half after its return.
     namespace.apply(
         *(
@@ -145,7 +151,9 @@ def test_api_server_away_while_jobs_run(
 
     lab.api.down()
     went = time.monotonic()
-    early = jobs[::2]
+    # On a busy machine some have ended before the last one has started.
+    early = [name for name in jobs[::2] if not ended(ledger, name)]
+    assert len(early) >= count // 6, "the API server went too late"
     s3 = lab.s3_server.client
 
     def stored() -> bool:
@@ -155,7 +163,7 @@ def test_api_server_away_while_jobs_run(
 
     eventually("results reach S3 without the API server", stored, seconds + 20)
     in_s3 = time.monotonic() - went
-    assert not any(ledger.named(name).finished for name in early), "the API server was not away"  # type: ignore[union-attr]
+    assert not any(ended(ledger, name) for name in early), "the API server was not away"
     time.sleep(max(0.0, went + seconds - time.monotonic()))
     lab.api.up()
     back = time.monotonic()
