@@ -6,6 +6,7 @@ for its delivery and its time to live; an attempt that had a pod never gets a se
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
@@ -49,6 +50,7 @@ PENDING_AFTER_SECONDS = 4.0  # a pod that starts as pods do needs no write to sa
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
 # The container runtime's words for a container that was gone when its node came back.
 UNKNOWN_ENDS = frozenset({"Unknown", "ContainerStatusUnknown"})
+UNSTORED_SECONDS = 86_400.0  # for which a job outlives its time to live until S3 has its result
 RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
 
 
@@ -67,7 +69,8 @@ def finished(v: View) -> Action | None:
         return Nothing()  # webhooks have a queue of their own; the job is kept until they are told
     if v.job.ttl_seconds is None or v.job.completed is None:
         return Nothing()
-    left = v.job.completed + v.job.ttl_seconds - v.now
+    kept = max(v.job.ttl_seconds, UNSTORED_SECONDS if v.job.unstored else 0.0)
+    left = v.job.completed + kept - v.now
     return Wait(left) if left > 0 else DeleteJob()
 
 
@@ -269,7 +272,7 @@ def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:
     """The attempt's end when its pod could not tell: what S3 has of it, or the fallback."""
     ours = (v.job.uid, v.job.attempt)
     if stored is None or (stored.job.uid, stored.attempt) != ours:
-        return ended(v, fallback)
+        return ended(v, replace(fallback, unstored=fallback.unstored or not fallback.ours))
     report = wire.Report(attempt=stored.attempt, result=stored, inputs=fallback.inputs)
     told = outcome.from_report(v.job, v.known_pod, report)
     # That a pod is gone is no cause: the agent's word, that it was told to stop, says more.

@@ -11,7 +11,7 @@ from nanogrid.job import ExecutionJob
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
-from nanogrid_operator.slim import settled
+from nanogrid_operator.slim import settled, unstored
 
 Json = dict[str, Any]
 
@@ -133,6 +133,11 @@ class Job:
     def undelivered(self) -> bool:
         """Whether the result still has to reach Redis."""
         return self.finished and (self.status.get("delivery") or {}).get("state") == "Pending"
+
+    @property
+    def unstored(self) -> bool:
+        """Whether the result still has to reach S3."""
+        return self.finished and unstored(self.status)
 
     @property
     def webhook_pending(self) -> bool:
