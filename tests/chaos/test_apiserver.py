@@ -29,6 +29,7 @@ from nanogrid import names
 CONVERGE_SECONDS = 30.0
 FINISH_SECONDS = 120.0
 RETRY_AFTER_SECONDS = 4
+END_SECONDS = 30.0
 
 
 def status_answer(code: int, reason: str, *, retry_after: int | None = None) -> Answer:
@@ -108,6 +109,12 @@ def alternating(effects: list[Effect], proxy: FaultProxy, every: int) -> Callabl
     return lambda: sum(fault.hits for fault in faults)
 
 
+def ended(ledger: Ledger, name: str) -> bool:
+    """Whether the job's terminal status was seen."""
+    job = ledger.named(name)
+    return job is not None and job.finished
+
+
 @pytest.mark.parametrize(
     ("seconds", "count"),
     [
@@ -126,7 +133,7 @@ def test_api_server_away_while_jobs_run(
     operator = lab.operator().start()
     operator.wait_ready()
     jobs = [f"away-{number}" for number in range(count)]
-    lasting = seconds // 3
+    lasting = seconds // 2
     # Half of the jobs end while the API server is away, half after its return.
     namespace.apply(
         *(
@@ -144,7 +151,9 @@ def test_api_server_away_while_jobs_run(
 
     lab.api.down()
     went = time.monotonic()
-    early = jobs[::2]
+    # On a busy machine some have ended before the last one has started.
+    early = [name for name in jobs[::2] if not ended(ledger, name)]
+    assert len(early) >= count // 6, "the API server went too late"
     s3 = lab.s3_server.client
 
     def stored() -> bool:
@@ -154,7 +163,7 @@ def test_api_server_away_while_jobs_run(
 
     eventually("results reach S3 without the API server", stored, seconds + 20)
     in_s3 = time.monotonic() - went
-    assert not any(ledger.named(name).finished for name in early), "the API server was not away"  # type: ignore[union-attr]
+    assert not any(ended(ledger, name) for name in early), "the API server was not away"
     time.sleep(max(0.0, went + seconds - time.monotonic()))
     lab.api.up()
     back = time.monotonic()
@@ -255,19 +264,38 @@ def test_retry_after_is_honoured(
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("answer", [EXPIRED, GONE_EVENT], ids=["answer", "event"])
 def test_watch_is_told_that_its_version_is_gone(
-    lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace, answer: Answer
+    lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace
 ) -> None:
     # No resync within the test: what is seen, the watch has seen.
     lab.operator(NANOGRID_RESYNC_SECONDS="600").start().wait_ready()
     eventually("the watches stand", lambda: sum(c.watch for c in lab.api.calls) >= 2)
-    fault = lab.api.fault(VERBS["watch"], answer, times=4)
+    fault = lab.api.fault(VERBS["watch"], GONE_EVENT, times=4)
     lab.api.reset_connections()
     began = time.monotonic()
     run_all(namespace, ledger, lab_starts, mixed(3, lab_starts, "gone"))
     print(f"410 on a watch, {fault.hits} times: 3 jobs in {time.monotonic() - began:.1f} s")
     assert fault.hits >= 2
+    proven(ledger, lab, lab_starts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_refused_watch_ends_the_process_and_the_next_one_goes_on(
+    lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace
+) -> None:
+    """Kopf gives up a watch whose request is refused: better no operator than a deaf one."""
+    operator = lab.operator().start()
+    operator.wait_ready()
+    eventually("the watches stand", lambda: sum(c.watch for c in lab.api.calls) >= 2)
+    fault = lab.api.fault(VERBS["watch"], EXPIRED, times=2)
+    lab.api.reset_connections()
+    began = time.monotonic()
+    eventually("the process ends", lambda: not operator.running, END_SECONDS)
+    print(f"{fault.hits} watches refused: the process ended in {time.monotonic() - began:.1f} s")
+    fault.remove()
+    operator.start()  # as the kubelet does
+    run_all(namespace, ledger, lab_starts, mixed(3, lab_starts, "hearing"))
     proven(ledger, lab, lab_starts)
 
 

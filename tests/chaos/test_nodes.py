@@ -110,7 +110,6 @@ def test_node_frozen_for_a_moment_is_not_noticed(
     assert starts.of("stalled") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="says AgentFailed, and the attempt counts")
 @pytest.mark.slow
 def test_node_rebooted_at_once(
     namespace: Namespace, starts: Starts, worker: Node, request_id: str

@@ -390,9 +390,6 @@ def test_pod_forced_away_while_the_operator_restarts(
 # Disks.
 
 
-@pytest.mark.xfail(
-    strict=True, reason="says Terminated: the agent reports before the kubelet tells why"
-)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "mebi"),

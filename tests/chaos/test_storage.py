@@ -264,12 +264,6 @@ def test_a_result_that_s3_does_not_take_still_reaches_its_readers(
         pytest.param("late-operator", INTERNAL, one_input("late-operator"), id="of the operator"),
     ],
 )
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the operator is not told that the agent could not store a result, and does not try "
-    "its own again; status and Redis have both",
-)
 def test_a_result_comes_to_s3_when_s3_is_well_again(
     bench: Bench, name: str, effect: Effect, spec: Json
 ) -> None:

@@ -200,10 +200,6 @@ def delivered(ledger: Ledger, seconds: float) -> None:
     ledger.wait("all results are delivered", all_told, seconds)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the agent gives up after two tries, and the operator stores only results of its own",
-)
 def test_result_reaches_s3_though_its_first_tries_are_refused(
     lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace
 ) -> None:

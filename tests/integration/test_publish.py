@@ -207,7 +207,10 @@ async def test_a_redis_that_is_down_does_not_hold_a_job_back(tmp_path: Path) -> 
 async def test_a_redis_that_does_not_answer_is_a_pending_delivery_in_good_time(
     running_server: Server,
 ) -> None:
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    connections: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(
+        lambda reader, writer: connections.append(writer), "127.0.0.1", 0
+    )
     port = silent.sockets[0].getsockname()[1]
     settings = running_server.settings(
         redis_url=f"redis://127.0.0.1:{port}/0", redis_timeout_seconds=0.2
@@ -221,6 +224,7 @@ async def test_a_redis_that_does_not_answer_is_a_pending_delivery_in_good_time(
     assert delivery.state == "Pending"
     assert "Timeout" in delivery.message
     assert time.monotonic() - started < 1.0
+    assert len(connections) == 1, "a silence is not waited for twice"
 
 
 async def test_a_redis_that_comes_back_is_used_again(tmp_path: Path) -> None:

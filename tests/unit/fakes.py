@@ -17,11 +17,13 @@ from nanogrid_operator.events import Events
 from nanogrid_operator.facts import timestamp
 from nanogrid_operator.kube import TOKEN_REVIEWS, KubeApi, KubeError, Trim
 from nanogrid_operator.liveness import Liveness
-from nanogrid_operator.outcome import Delivery
+from nanogrid_operator.outbox import Outbox
+from nanogrid_operator.outcome import Delivery, Storage, same_end
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid_operator.servertime import ServerTime
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Store
 from nanogrid_operator.workers import Workers
@@ -59,6 +61,7 @@ class FakeKube(KubeApi):
         self.refusals: dict[str, list[KubeError]] = {}
         self.version = 100
         self.clock: Callable[[], float] = lambda: CREATED
+        self.server_time = ServerTime()
 
     def refuse(self, verb: str, code: int, reason: str = "", message: str = "") -> None:
         """The next request of this verb gets this error."""
@@ -206,11 +209,16 @@ class FakeResults(ResultStore):
             raise S3Error("no answer")
         return self.stored.get(request_id)
 
-    async def save(self, result: wire.Result) -> None:
+    async def save(self, result: wire.Result) -> Storage:
         if not self.up:
             raise S3Error("no answer")
         self.saved.append(result)
-        self.stored[result.request_id] = result
+        there = self.stored.get(result.request_id)
+        if there is not None and there.job.uid != result.job.uid:
+            return Storage(reason=Reason.REQUEST_ID_CONFLICT, message="another job's")
+        if there is None or not same_end(there, result):
+            self.stored[result.request_id] = result
+        return Storage()
 
 
 def reviewed(pod_uid: str, *, audience: str = "nanogrid-results", **changes: Any) -> Json:
@@ -273,8 +281,10 @@ class World:
             results=self.s3,
             secrets=S3SecretReplica(self.kube, self.settings),
             events=Events(self.kube),
-            clock=lambda: self.now,
+            clock=lambda: self.now + self.kube.server_time.offset,
         )
+        self.outbox = Outbox(self.operator)
+        self.operator.outbox = self.outbox.offer
         self.liveness = Liveness(self.queue, self.settings.resync_seconds, lambda: self.now)
         self.workers = Workers(
             settings=self.settings,
@@ -299,6 +309,14 @@ class World:
         with contextlib.suppress(asyncio.CancelledError):
             await worker
 
+    async def store_late(self, seconds: float = 0.05) -> None:
+        """Let the outbox run for a while."""
+        task = asyncio.create_task(self.outbox.run())
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
     def see_pod(self, **state: Any) -> None:
         """The watch brings the pod."""
         self.kube.put(PODS, a_pod_body(**state))
@@ -306,7 +324,7 @@ class World:
 
     def push(self, report: wire.Report) -> None:
         """The agent POSTs a report."""
-        self.store.put_report(JOB_UID, report, self.now)
+        self.store.put_report(JOB_UID, report, self.operator.clock())
 
     def change_spec(self, **spec: Any) -> None:
         """The user changes the job, and the watch brings it."""

@@ -467,7 +467,7 @@ ROWS = [
             a_running_pod(deleting=True),
             age=20,
         ),
-        want="wait 60 s",
+        want="wait 40 s",
     ),
     Row(
         reason="A pod on a dead node is under deletion for ever; a day later nobody waits for it.",
@@ -551,7 +551,7 @@ ROWS += [
     Row(
         reason="It is told once; then its agent stores what there is.",
         view=a_view(a_job(cancel=True), a_running_pod(deleting=True)),
-        want="wait 60 s",
+        want="wait 59 s",
     ),
     Row(
         reason="The agent says that it was stopped, and the operator why.",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from integration.support import make_task
 from nanogrid import wire
-from nanogrid.reasons import Reason
+from nanogrid.reasons import CHILD_OOM_KILLED, Reason
 from nanogrid_executor import result
 from nanogrid_executor.capture import Capture
 from nanogrid_executor.execution import Execution, Exited, Started
@@ -67,6 +67,13 @@ def test_verdict(
 ) -> None:
     verdict = result.judge(ended(**changes), stored, 30.0)
     assert (verdict.status, verdict.reason) == (status, reason)
+
+
+@pytest.mark.parametrize("oom_killed", [False, True])
+def test_an_exit_after_a_childs_death_for_memory_says_so(oom_killed: bool) -> None:
+    verdict = result.judge(ended(exit_code=1, oom_killed=oom_killed), result.Stored(), 30.0)
+
+    assert (CHILD_OOM_KILLED in verdict.detail) is oom_killed
 
 
 def test_a_complete_report() -> None:

@@ -1,10 +1,13 @@
 """The thin client against an HTTP server: paths, bodies, paging, retries and errors."""
 
 import asyncio
+import contextlib
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +152,19 @@ async def test_get_reads_one_object(kube: KubeApi, server: ApiServer) -> None:
 
     assert await kube.get(PODS, "p") == {"metadata": {"name": "p"}}
     assert (server.requests[0].method, server.requests[0].path) == ("GET", f"{PODS}/p")
+
+
+@pytest.mark.parametrize(("status", "ahead"), [(200, 600.0), (404, 0.0)], ids=["success", "error"])
+async def test_the_clock_is_the_servers_by_its_successful_answers(
+    kube: KubeApi, server: ApiServer, status: int, ahead: float
+) -> None:
+    server.answers = [(status, {})]
+    server.headers = {"Date": formatdate(time.time() + 600, usegmt=True)}
+
+    with contextlib.suppress(KubeError):
+        await kube.get(PODS, "p")
+
+    assert kube.now() - time.time() == pytest.approx(ahead, abs=2)
 
 
 async def test_a_probe_reads_one_object_at_most(kube: KubeApi, server: ApiServer) -> None:

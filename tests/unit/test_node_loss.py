@@ -2,11 +2,14 @@
 
 import pytest
 
-from nanogrid_operator.actions import Finish, Recover, Wait
-from nanogrid_operator.decide import KUBELET_GRACE_SECONDS, STRANDED_SECONDS, decide
+from nanogrid_operator.actions import Finish, Recover, Retry, Wait
+from nanogrid_operator.decide import KUBELET_GRACE_SECONDS, decide
 from nanogrid_operator.facts import Pod, pod_facts
+from nanogrid_operator.slim import slim_pod
+from nanogrid_operator.view import STRANDED_SECONDS
 from unit.builders import (
     a_job,
+    a_pod,
     a_pod_body,
     a_report,
     a_running_pod,
@@ -21,9 +24,6 @@ FULL = 'Usage of EmptyDir volume "tmp" exceeds the limit "256Mi".'
 UNKNOWN_END = ended(255, "Unknown")  # containerd after a restart of the machine: no task, no code
 
 
-@pytest.mark.xfail(
-    strict=True, reason="decide takes the agent's Terminated at its word, although nobody deleted"
-)
 def test_a_stop_that_nobody_asked_for_waits_for_the_kubelets_word() -> None:
     """The kubelet tells its reason after the containers have ended; the agent reports before."""
     stopped = a_report(a_stopped_result())
@@ -56,7 +56,6 @@ def test_a_stop_that_nobody_explains_is_terminated() -> None:
     assert action.outcome.reason == "Terminated"
 
 
-@pytest.mark.xfail(strict=True, reason="pod_failed blames the agent, and the attempt counts")
 def test_containers_that_went_with_their_machine_are_a_lost_node() -> None:
     pod = a_running_pod(phase="Failed", agent=UNKNOWN_END, sandbox=UNKNOWN_END)
 
@@ -64,6 +63,16 @@ def test_containers_that_went_with_their_machine_are_a_lost_node() -> None:
 
     assert isinstance(action, Recover)
     assert action.fallback.reason == "NodeLost"
+
+
+@pytest.mark.parametrize("container", ["check", "sync"])
+def test_an_init_container_that_went_with_its_machine_is_a_lost_node(container: str) -> None:
+    gone = {container: UNKNOWN_END}
+
+    action = decide(a_view(a_job(backoffLimit=1), a_pod(phase="Failed", **gone), age=60))
+
+    assert isinstance(action, Retry)
+    assert (action.outcome.reason, action.counted) == ("NodeLost", False)
 
 
 def test_an_agent_that_was_killed_is_no_lost_node() -> None:
@@ -75,7 +84,6 @@ def test_an_agent_that_was_killed_is_no_lost_node() -> None:
     assert action.fallback.reason == "AgentFailed"
 
 
-@pytest.mark.xfail(strict=True, reason="view.next_check does not know when a deletion is stranded")
 def test_a_stranded_deletion_is_looked_at_in_its_time() -> None:
     """No event announces it: the kubelet that would confirm the deletion is gone."""
     pod = a_running_pod(deleting=True, disrupted="DeletionByTaintManager")
@@ -97,10 +105,9 @@ def silent_pod(*, containers_ready: bool) -> Pod:
         {"type": "Ready", "status": "False"},
         {"type": "ContainersReady", "status": str(containers_ready)},
     ]
-    return pod_facts(body)
+    return pod_facts(slim_pod(body))  # as the store keeps it
 
 
-@pytest.mark.xfail(strict=True, reason="decide waits for the whole grace, which nobody keeps")
 def test_a_silent_node_is_lost_when_it_loses_its_pods() -> None:
     """Only the node controller makes a pod unready whose containers the kubelet called ready."""
     action = decide(a_view(pod=silent_pod(containers_ready=True), age=1))

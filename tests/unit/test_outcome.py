@@ -3,7 +3,7 @@
 import pytest
 
 from nanogrid import wire
-from nanogrid.reasons import Reason
+from nanogrid.reasons import CHILD_OOM_KILLED, Reason
 from nanogrid_operator.facts import Ended, Pod
 from nanogrid_operator.outcome import (
     Outcome,
@@ -51,6 +51,10 @@ def told(pod: Pod | None, result: wire.Result) -> tuple[str, str, int | None]:
             ended(137, "OOMKilled"),
             ("FAILED", "OOMKilled", 137),
         ),
+        # A child was killed, and the code made of it what it would; a shell passes 137 on.
+        (a_failed_result(1), ended(1, "OOMKilled"), ("FAILED", "NonZeroExit", 1)),
+        (a_failed_result(137), ended(137, "OOMKilled"), ("FAILED", "OOMKilled", 137)),
+        (a_failed_result(1), ended(137, "OOMKilled"), ("FAILED", "OOMKilled", 1)),
         (
             a_result(status="TIMEOUT", exit_code=143, reason="ExecutionTimeout"),
             ended(143),
@@ -70,6 +74,17 @@ def test_a_mismatch_gives_both_numbers() -> None:
     end = from_report(a_job(), a_running_pod(sandbox=ended(9)), a_report())
 
     assert "reported exit code 0, the kubelet saw 9 (Error)" in end.message
+
+
+def test_a_child_that_was_killed_for_memory_is_named_once() -> None:
+    pod = a_running_pod(sandbox=ended(1, "OOMKilled"))
+
+    once = from_report(a_job(), pod, a_report(a_failed_result(1)))
+    twice = from_report(a_job(), pod, a_report(once.result))
+
+    assert CHILD_OOM_KILLED in once.message
+    assert once.ours, "S3 has other words"
+    assert (twice.result, twice.ours) == (once.result, False)
 
 
 def test_a_success_without_a_pod_is_believed() -> None:

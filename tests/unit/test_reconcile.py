@@ -239,10 +239,24 @@ async def test_an_earlier_attempts_result_is_not_delivered_for_the_last_one() ->
     assert world.redis.told[-1].attempt == 1
 
 
+async def test_a_whole_result_is_delivered_late_from_memory() -> None:
+    whole = a_result(function_id="f", stdout="x" * 60_000)
+    world = await a_job_that_ended_without_redis(whole, functionId="f")
+    world.redis.up, world.s3.up = True, False
+
+    await world.reconcile()
+
+    assert world.redis.told[-1] == whole
+    await world.reconcile()
+    assert world.operator.held.get(JOB_UID) is None, "nobody needs it any more"
+
+
 async def test_a_shortened_result_is_better_than_none_while_s3_is_down() -> None:
     whole = a_result(function_id="f", stdout="x" * 60_000)
     world = await a_job_that_ended_without_redis(whole, functionId="f")
     world.redis.up, world.s3.up = True, False
+    world.start()
+    await world.workers.resync()
 
     await world.reconcile()
 

@@ -27,6 +27,12 @@ def test_a_job_that_goes_on_or_is_to_be_told_is_kept_whole() -> None:
         {"phase": "Running"},
         {**ENDED, "delivery": {"state": "Pending"}},
         {**ENDED, "delivery": {"state": "Delivered", "webhook": {"state": "Pending"}}},
+        {
+            **ENDED,
+            "conditions": [
+                {"type": "ResultStored", "status": "False", "reason": "StorageUnavailable"}
+            ],
+        },
     ]
     for status in waiting:
         body = a_job_body(status=status)

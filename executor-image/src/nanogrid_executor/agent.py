@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -70,7 +71,9 @@ def fill_workspace(task: wire.Task, paths: Paths) -> str:
 def hand_over(task: wire.Task, paths: Paths, report: wire.Report) -> None:
     """Leave the report in the termination message, in S3, and with the operator."""
     paths.write_termination(results.to_termination(report))
-    keeper.put_result(task.bucket, report.result)
+    if not keeper.put_result(task.bucket, report.result):
+        report = replace(report, stored=False)
+        paths.write_termination(results.to_termination(report))
     url = os.environ.get(names.ENV_RESULTS_URL, "")
     if url:
         post_until_taken(url, paths.token, wire.dumps(report).encode())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RESULT_DELAYS: Final = (0.5,)  # S3 is one of three ways: it must not hold up the other two
 RESULT_SECONDS: Final = 3.0
+RESULT_WRITERS: Final = 3  # this agent, an earlier attempt's and the operator
 SETTLE_SECONDS: Final = 40.0  # a request that hangs ends after 30
 
 
@@ -73,21 +74,49 @@ def _store_stream(
     return replace(stored, stream_urls={**stored.stream_urls, name: url})
 
 
-def put_result(bucket: str, result: wire.Result) -> None:
-    """Store the result's JSON; a failure is logged, for there are other ways to the operator."""
+def put_result(bucket: str, result: wire.Result) -> bool:
+    """Store the result's JSON, unless S3 has a word on this attempt, or on a later one, already.
+
+    An agent may come so late, from a node that was frozen, that its attempt has been decided.
+
+    Returns:
+        Whether nothing is left to be done; False when the operator has to store it. Why is logged.
+    """
     if not bucket:
-        return
+        return True
     from nanogrid_executor.clock import DeadlineError
     from nanogrid_executor.s3 import Storage
     from nanogrid_executor.s3_errors import StorageError
 
     key = names.result_object(result.request_id)
-    body = wire.dumps(result).encode()
     storage = Storage(Deadline(RESULT_SECONDS), RESULT_DELAYS)
     try:
-        storage.put_bytes(bucket, key, body, "application/json")
+        return _put_unless_decided(storage, bucket, key, result)
     except (StorageError, DeadlineError) as error:
         log("result-not-stored", key=key, message=error)
+        return False
+
+
+def _put_unless_decided(storage: "Storage", bucket: str, key: str, result: wire.Result) -> bool:
+    body = wire.dumps(result).encode()
+    etag = None
+    for _ in range(RESULT_WRITERS):
+        if storage.put_if(bucket, key, body, "application/json", etag):
+            return True
+        text, etag = storage.get_bytes(bucket, key, wire.REPORT_CAP_BYTES)
+        try:
+            there = wire.loads(wire.Result, text)
+        except ValueError as error:
+            log("result-replaced", key=key, why=f"it is no result: {error}")
+            continue
+        if there.job.uid != result.job.uid:
+            log("result-not-stored", key=key, message=f"it is of job uid {there.job.uid}")
+            return False
+        if there.attempt >= result.attempt:
+            log("result-kept", key=key, attempt=there.attempt, reason=there.reason)
+            return True
+    log("result-not-stored", key=key, message="others write it all the time")
+    return False
 
 
 def settle(stop: Callable[[], bool]) -> None:

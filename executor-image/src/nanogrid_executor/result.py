@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from nanogrid import wire
-from nanogrid.reasons import Reason, sentence
+from nanogrid.reasons import CHILD_OOM_KILLED, Reason, sentence
 from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.execution import Execution, Exited
 from nanogrid_executor.tip import optimization_tip
@@ -49,7 +49,10 @@ def judge(exited: Exited, stored: Stored, timeout_seconds: float) -> Verdict:
     if exited.signal is not None:
         return Verdict(wire.STATUS_FAILED, Reason.SIGNALED, exited.signal)
     if exited.exit_code != 0:
-        return Verdict(wire.STATUS_FAILED, Reason.NON_ZERO_EXIT, f"Exit code {exited.exit_code}")
+        detail = f"Exit code {exited.exit_code}"
+        if exited.oom_killed:
+            detail = f"{detail}. {CHILD_OOM_KILLED}"
+        return Verdict(wire.STATUS_FAILED, Reason.NON_ZERO_EXIT, detail)
     if stored.failed:
         return Verdict(wire.STATUS_FAILED, Reason.OUTPUT_UPLOAD_FAILED, listed(stored.failed))
     return Verdict(wire.STATUS_SUCCESS, Reason.COMPLETED)

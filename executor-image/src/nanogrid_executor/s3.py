@@ -22,7 +22,7 @@ from nanogrid_executor.s3_errors import StorageError, explain
 from nanogrid_executor.target import Received, Target
 
 if TYPE_CHECKING:
-    from obstore import Bytes, GetOptions, GetResult
+    from obstore import Bytes, GetOptions, GetResult, PutMode
     from obstore.store import S3Config, S3Store
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ RETRY_SECONDS: Final = 30.0  # of one request of an upload in parts
 CHUNK_BYTES: Final = 1024 * 1024
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 4
+_NOT_IMPLEMENTED: Final = "<Code>NotImplemented</Code>"
 UPLOAD_TRIES: Final = 2  # of a whole upload in parts, whose requests have retries of their own
 
 
@@ -166,6 +167,46 @@ class Storage:
             obstore.put(store, key, body, attributes=attributes, use_multipart=False)
 
         self._attempt("put", bucket, key, call)
+
+    def put_if(
+        self, bucket: str, key: str, body: bytes, content_type: str, etag: str | None
+    ) -> bool:
+        """Store a small object if there is none yet, or, with ``etag``, in place of that one.
+
+        A server that knows no conditions stores it in any case.
+
+        Returns:
+            Whether it was stored; False when there is another object.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        attributes = {"Content-Type": content_type}
+
+        def call(store: "S3Store") -> bool:
+            mode: PutMode = "create" if etag is None else {"e_tag": etag}
+            try:
+                obstore.put(store, key, body, attributes=attributes, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except BaseError as error:
+                if _NOT_IMPLEMENTED not in str(error):
+                    raise
+                obstore.put(store, key, body, attributes=attributes, use_multipart=False)
+            return True
+
+        return self._attempt("put", bucket, key, call)
+
+    def get_bytes(self, bucket: str, key: str, most: int) -> tuple[bytes, str | None]:
+        """A small object and its ETag; no bytes of one that has more than ``most``."""
+        import obstore
+
+        def call(store: "S3Store") -> tuple[bytes, str | None]:
+            answer = obstore.get(store, key)
+            body = bytes(answer.bytes()) if answer.meta["size"] <= most else b""
+            return body, answer.meta["e_tag"]
+
+        return self._attempt("get", bucket, key, call)
 
     def put_stream(
         self, bucket: str, key: str, chunks: Callable[[], Iterator[bytes]], content_type: str

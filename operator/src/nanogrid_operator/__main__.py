@@ -18,6 +18,7 @@ from nanogrid_operator.events import Events
 from nanogrid_operator.kube import KubeApi, KubeError
 from nanogrid_operator.lease import Lease, LeaseLost
 from nanogrid_operator.liveness import Liveness
+from nanogrid_operator.outbox import Outbox
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.results_api import ResultsApi
@@ -47,6 +48,7 @@ async def run(settings: Settings) -> None:
         results=results,
         secrets=S3SecretReplica(kube, settings),
         events=Events(kube),
+        clock=kube.now,
     )
     liveness = Liveness(queue, settings.resync_seconds)
     workers = Workers(
@@ -61,10 +63,14 @@ async def run(settings: Settings) -> None:
     if settings.lease_name:
         lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)
     client = WebhookClient(settings)
-    webhooks = Webhooks(settings=settings, store=store, client=client, reconciler=reconciler)
+    webhooks = Webhooks(
+        settings=settings, store=store, client=client, reconciler=reconciler, clock=kube.now
+    )
     reconciler.webhook = webhooks.offer
+    outbox = Outbox(reconciler)
+    reconciler.outbox = outbox.offer
     probes = health.Health(liveness.trouble)
-    api = ResultsApi(kube=kube, store=store, queue=queue, health=probes)
+    api = ResultsApi(kube=kube, store=store, queue=queue, health=probes, clock=kube.now)
     runner = web.AppRunner(api.app(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", settings.port).start()  # noqa: S104 a pod's own address
@@ -83,6 +89,7 @@ async def run(settings: Settings) -> None:
             for number in range(settings.workers):
                 group.create_task(workers.work(), name=f"worker-{number}")
             group.create_task(webhooks.run(), name="webhooks")
+            group.create_task(outbox.run(), name="outbox")
             group.create_task(workers.resync_forever(), name="resync")
             await _watch(settings, store, queue, liveness)
             raise _Stopped

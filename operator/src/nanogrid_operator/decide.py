@@ -41,6 +41,7 @@ from nanogrid_operator.view import (
     started,
     startup_left,
     stop_wanted,
+    stranded_left,
     syncing,
     timeouts,
     why_stopped,
@@ -49,7 +50,9 @@ from nanogrid_operator.view import (
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; short jobs save a write
 PENDING_AFTER_SECONDS = 4.0  # a pod that starts as pods do needs no write to say so
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
-STRANDED_SECONDS = 60.0  # after a deletion's grace, for the kubelet to confirm it
+# The container runtime's words for a container that was gone when its node came back.
+UNKNOWN_ENDS = frozenset({"Unknown", "ContainerStatusUnknown"})
+UNSTORED_SECONDS = 86_400.0  # for which a job outlives its time to live until S3 has its result
 RECREATE_SECONDS = 2.0  # between tries at a pod that the API server refuses
 
 
@@ -68,7 +71,8 @@ def finished(v: View) -> Action | None:
         return Nothing()  # webhooks have a queue of their own; the job is kept until they are told
     if v.job.ttl_seconds is None or v.job.completed is None:
         return Nothing()
-    left = v.job.completed + v.job.ttl_seconds - v.now
+    kept = max(v.job.ttl_seconds, UNSTORED_SECONDS if v.job.unstored else 0.0)
+    left = v.job.completed + kept - v.now
     return Wait(left) if left > 0 else DeleteJob()
 
 
@@ -100,8 +104,20 @@ def reported(v: View) -> Action | None:
     if not report.final:
         return _incomplete(v, report)
     told = _told(v, report)
+    if told.reason is Reason.TERMINATED and v.report and (seconds := _unexplained(v)) > 0:
+        return Wait(seconds)
     # A termination message is a shortened copy; the agent stored the whole before it ended.
     return ended(v, told) if v.report else Recover(told)
+
+
+def _unexplained(v: View) -> float:
+    """Seconds to wait for the kubelet's word, when nobody has deleted the pod that was stopped.
+
+    It tells its reason (disk full, pressure) only after the containers have ended.
+    """
+    if v.pod is None or v.pod.deleting or v.pod.over or v.reported_at is None:
+        return 0.0
+    return v.reported_at + KUBELET_GRACE_SECONDS - v.now
 
 
 def _told(v: View, report: wire.Report) -> Outcome:
@@ -133,7 +149,8 @@ def stopping(v: View) -> Action | None:
         if not over:
             if not v.pod.deleting:
                 return Stop(wanted)
-            return _stranded(v, wanted) or Wait(IDLE_CHECK_SECONDS)
+            left = stranded_left(v) or IDLE_CHECK_SECONDS
+            return _stranded(v, wanted) or Wait(min(left, IDLE_CHECK_SECONDS))
     if v.had_pod or v.pod is not None:
         return Recover(outcome.failure(v.job, wanted))
     if wanted is not Reason.SUSPENDED:
@@ -174,9 +191,11 @@ def stranded(v: View) -> Action | None:
 
 
 def _stranded(v: View, reason: Reason) -> Action | None:
-    if v.pod is None or v.pod.gone_by is None or v.now < v.pod.gone_by + STRANDED_SECONDS:
+    left = stranded_left(v)
+    if v.pod is None or left is None:
         return None
-    return Recover(outcome.failure(v.job, reason))
+    silent = v.pod.silent and v.pod.disruption is Reason.NODE_LOST  # nobody keeps the grace
+    return Recover(outcome.failure(v.job, reason)) if silent or left <= 0 else None
 
 
 def init_failed(v: View) -> Action | None:
@@ -185,11 +204,15 @@ def init_failed(v: View) -> Action | None:
     for name in names.RUNTIME_CONTAINERS:
         checked = v.pod.container(name).failed
         if checked is not None:
+            if checked.reason in UNKNOWN_ENDS:
+                return ended(v, outcome.failure(v.job, Reason.NODE_LOST, checked.message))
             said = f"{checked.reason} (exit code {checked.exit_code}): {checked.message}"
             return ended(v, outcome.failure(v.job, Reason.RUNTIME_INVALID, said))
     synced = v.pod.container(names.CONTAINER_SYNC).failed
     if synced is None:
         return None
+    if synced.reason in UNKNOWN_ENDS:
+        return ended(v, outcome.failure(v.job, Reason.NODE_LOST))
     return ended(v, outcome.sync_failure(v.job, synced))
 
 
@@ -201,6 +224,8 @@ def pod_failed(v: View) -> Action | None:
         return None
     known = {"Evicted": Reason.EVICTED, "DeadlineExceeded": Reason.DEADLINE_EXCEEDED}
     reason = known.get(v.pod.reason) or v.pod.disruption
+    if reason is None and agent and agent.reason in UNKNOWN_ENDS:
+        reason = Reason.NODE_LOST
     reason = reason or (Reason.AGENT_FAILED if agent else Reason.POD_LOST)
     said = [v.pod.reason, v.pod.message]
     if agent:
@@ -262,7 +287,7 @@ def recovered(v: View, stored: wire.Result | None, fallback: Outcome) -> Action:
     """The attempt's end when its pod could not tell: what S3 has of it, or the fallback."""
     ours = (v.job.uid, v.job.attempt)
     if stored is None or (stored.job.uid, stored.attempt) != ours:
-        return ended(v, fallback)
+        return ended(v, replace(fallback, unstored=fallback.unstored or not fallback.ours))
     report = wire.Report(attempt=stored.attempt, result=stored, inputs=fallback.inputs)
     told = outcome.from_report(v.job, v.known_pod, report)
     # That a pod is gone is no cause: the agent's word, that it was told to stop, says more.

@@ -11,7 +11,7 @@ from nanogrid.job import ExecutionJob
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
 from nanogrid_operator.quantity import quantity
-from nanogrid_operator.slim import settled
+from nanogrid_operator.slim import settled, unstored
 
 Json = dict[str, Any]
 
@@ -94,6 +94,7 @@ class Pod:
     deleting: bool = False
     ready: bool = False
     gone_by: float | None = None  # when a deletion's grace is over, in seconds since the epoch
+    silent: bool = False  # its node has stopped answering
     unschedulable: str = ""
     disruption: Reason | None = None
     memory_limit_bytes: int | None = None
@@ -158,6 +159,11 @@ class Job:
     def undelivered(self) -> bool:
         """Whether the result still has to reach Redis."""
         return self.finished and (self.status.get("delivery") or {}).get("state") == "Pending"
+
+    @property
+    def unstored(self) -> bool:
+        """Whether the result still has to reach S3."""
+        return self.finished and unstored(self.status)
 
     @property
     def webhook_pending(self) -> bool:
@@ -257,6 +263,7 @@ def pod_facts(body: Json) -> Pod:
         deleting=bool(meta.get("deletionTimestamp")),
         ready=conditions.get("Ready", {}).get("status") == "True",
         gone_by=seconds(meta.get("deletionTimestamp")),
+        silent=_silent(conditions),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
         disruption=DISRUPTIONS.get(disrupted.get("reason", ""), Reason.EVICTED)
         if disrupted.get("status") == "True"
@@ -264,6 +271,15 @@ def pod_facts(body: Json) -> Pod:
         memory_limit_bytes=_memory_limit(body),
         containers={c["name"]: _container(c) for c in reported},
     )
+
+
+def _silent(conditions: dict[str, Json]) -> bool:
+    """Whether the node controller has marked the pod, whose containers the kubelet called ready.
+
+    The kubelet itself says both or neither: sandbox pods have no readiness gates.
+    """
+    states = {kind: found.get("status") for kind, found in conditions.items()}
+    return states.get("Ready") == "False" and states.get("ContainersReady") == "True"
 
 
 def _memory_limit(body: Json) -> int | None:

@@ -8,10 +8,10 @@ import json
 
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
-from nanogrid.status import Phase
+from nanogrid.status import RESULT_STORED, Phase
 from nanogrid_operator import webhook_rules
 from nanogrid_operator.facts import Job, Json, Pod, timestamp
-from nanogrid_operator.outcome import Delivery, Outcome
+from nanogrid_operator.outcome import Delivery, Outcome, Storage
 from nanogrid_operator.webhook_rules import Record
 
 STREAM_CAP_BYTES = 12 * 1024  # of stdout and of stderr each
@@ -129,9 +129,13 @@ def final_status(
     delivery: Delivery,
     now: float,
     *,
+    storage: Storage | None = None,
     webhook: bool = False,
 ) -> Json:
-    """The whole terminal status; ``webhook`` when one is to be told the result."""
+    """The whole terminal status.
+
+    ``storage`` is None where there is no bucket; ``webhook`` when one is to be told the result.
+    """
     result = outcome.result
     phase = Phase.SUCCEEDED if outcome.succeeded else Phase.FAILED
     status: Json = {
@@ -153,6 +157,8 @@ def final_status(
         peak = human_bytes(result.peak_memory_bytes)
         limit = pod.memory_limit_bytes if pod else None
         status["peakMemory"] = f"{peak}/{human_bytes(limit)}" if limit else peak
+    if storage is not None:
+        status["conditions"].append(condition(job, *storage_fact(storage), now))
     if webhook:
         waiting = Record()
         status["conditions"].append(condition(job, *webhook_fact(waiting), now))
@@ -270,6 +276,21 @@ def delivery_fact(delivery: Delivery) -> tuple[str, bool, Reason, str]:
         return ("ResultDelivered", False, Reason.REQUEST_ID_CONFLICT, delivery.message)
     reason = delivery.reason or Reason.REDIS_UNAVAILABLE
     return ("ResultDelivered", False, reason, delivery.message)
+
+
+def storage_fact(storage: Storage) -> tuple[str, bool, Reason, str]:
+    """The ResultStored condition's type, truth, reason and message."""
+    return (RESULT_STORED, storage.reason is Reason.STORED, storage.reason, storage.message)
+
+
+def storage_status(job: Job, storage: Storage, now: float) -> Json | None:
+    """Patch body for a finished job that S3 was asked about; None when it would say the same."""
+    fresh = condition(job, *storage_fact(storage), now)
+    old = [c for c in job.status.get("conditions") or [] if c["type"] == RESULT_STORED]
+    if old and all(old[0].get(key) == fresh[key] for key in ("status", "reason", "message")):
+        return None
+    others = [c for c in job.status.get("conditions") or [] if c["type"] != RESULT_STORED]
+    return {"conditions": [*others, fresh]}
 
 
 def webhook_fact(record: Record) -> tuple[str, bool, Reason, str]:

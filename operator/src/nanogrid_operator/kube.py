@@ -9,6 +9,7 @@ wait, is the caller's decision.
 import asyncio
 import json
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +19,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from nanogrid import names
+from nanogrid_operator.servertime import ServerTime
 
 Json = dict[str, Any]
 Page = list[Json]
@@ -55,6 +57,11 @@ class KubeApi:
     def __init__(self, api: client.ApiClient, timeout_seconds: float) -> None:
         self._api = api
         self._timeout = timeout_seconds
+        self.server_time = ServerTime()
+
+    def now(self) -> float:
+        """Seconds since the epoch by the API server's clock, as far as its answers tell."""
+        return time.time() + self.server_time.offset
 
     @classmethod
     async def connect(cls, timeout_seconds: float) -> "KubeApi":
@@ -159,10 +166,12 @@ class KubeApi:
         headers["Content-Type"] = kind
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         url = self._api.configuration.host + path
+        sent = time.time()
         try:
             answer = await self._api.call_api(
                 method, url, headers, body, _request_timeout=self._timeout
             )
+            received = time.time()
             text = await answer.read()
         except ApiException as e:
             after = _retry_after(e.headers or {})
@@ -171,6 +180,8 @@ class KubeApi:
             raise KubeError(0, type(e).__name__, str(e)) from e
         if answer.status >= 300:
             raise _error(answer.status, text, _retry_after(answer.headers))
+        date = answer.headers.get("Date", "")
+        self.server_time.heard(date, sent, received, time.monotonic())
         result: Json = json.loads(text)
         return result
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from nanogrid import names, wire
-from nanogrid.reasons import Reason, sentence
+from nanogrid.reasons import CHILD_OOM_KILLED, Reason, sentence
 from nanogrid_operator.facts import Ended, Job, Pod
 
 MESSAGE_CAP = 1024
+KILLED_EXIT_CODE = 137  # 128 + SIGKILL: of the code, or passed on by a shell around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +15,8 @@ class Outcome:
     """How an attempt ended.
 
     ``ours`` when the result is not, or not in these words, the one that the agent stored in S3;
-    ``remove_pod`` when its pod would otherwise wait for ever.
+    ``unstored`` when the agent has not stored it, or may not have; ``remove_pod`` when its pod
+    would otherwise wait for ever.
     """
 
     reason: Reason
@@ -22,6 +24,7 @@ class Outcome:
     result: wire.Result
     inputs: wire.InputReport | None = None
     ours: bool = True
+    unstored: bool = False
     remove_pod: bool = False
 
     @property
@@ -44,6 +47,24 @@ class Delivery:
     receivers: int | None = None
     stream_id: str | None = None
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Whether S3 has the result; ``reason`` and ``message`` say why not."""
+
+    reason: Reason = Reason.STORED
+    message: str = ""
+
+    @classmethod
+    def failed(cls, message: str) -> "Storage":
+        """S3 did not take it, and is asked again."""
+        return cls(reason=Reason.STORAGE_UNAVAILABLE, message=message)
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is still to be stored."""
+        return self.reason is Reason.STORAGE_UNAVAILABLE
 
 
 def failure(job: Job, reason: Reason, detail: str = "", *, remove_pod: bool = False) -> Outcome:
@@ -103,6 +124,7 @@ def _outcome(report: wire.Report, result: wire.Result) -> Outcome:
         result=result,
         inputs=report.inputs,
         ours=result is not report.result,
+        unstored=not report.stored,
     )
 
 
@@ -149,6 +171,8 @@ def _checked(result: wire.Result, ended: Ended | None) -> wire.Result:
         return _as_failure(result, Reason.RESULT_MISMATCH, said)
     if ended is None:
         return result
+    if ended.reason == "OOMKilled" and _ended_by_itself(result, ended):
+        return _with_oom_hint(result)
     if ended.reason == "OOMKilled" and not success:
         return _as_failure(result, Reason.OOM_KILLED, result.message)
     if result.exit_code is not None and result.exit_code != ended.exit_code:
@@ -158,6 +182,19 @@ def _checked(result: wire.Result, ended: Ended | None) -> wire.Result:
         )
         return _as_failure(result, Reason.RESULT_MISMATCH, said)
     return result
+
+
+def _ended_by_itself(result: wire.Result, ended: Ended) -> bool:
+    """Whether it was a child that was killed: the code's own exit code decides what it means."""
+    by_itself = result.reason == Reason.NON_ZERO_EXIT and result.exit_code != KILLED_EXIT_CODE
+    return by_itself and result.exit_code == ended.exit_code
+
+
+def _with_oom_hint(result: wire.Result) -> wire.Result:
+    if CHILD_OOM_KILLED in result.message:
+        return result
+    room = MESSAGE_CAP - len(CHILD_OOM_KILLED) - 2
+    return replace(result, message=f"{result.message[:room]} {CHILD_OOM_KILLED}.".strip())
 
 
 def _as_failure(result: wire.Result, reason: Reason, detail: str) -> wire.Result:

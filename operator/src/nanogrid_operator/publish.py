@@ -89,7 +89,8 @@ class Publisher:
             decode_responses=True,
             # Once, at once, for a pooled connection that its server has closed meanwhile. The rest
             # is the work queue's; the library's own default would sleep up to ten seconds more.
-            retry=Retry(NoBackoff(), 1),
+            # A server that is silent is not asked twice: each time costs the whole timeout.
+            retry=Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
         )
         self._silent: tuple[float, Delivery] | None = None
 

@@ -16,14 +16,16 @@ from nanogrid.status import Phase
 from nanogrid_operator import actions, decide, jobstatus, outcome, retry, session, webhook_rules
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, Json, job_facts, pod_facts, warning_of
+from nanogrid_operator.held import Held
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
-from nanogrid_operator.outcome import Delivery, Outcome
+from nanogrid_operator.outcome import Delivery, Outcome, Storage
 from nanogrid_operator.pod import build_pod, pod_name
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.s3 import ResultStore, S3Error
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.sessionstatus import Followed
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.slim import settled
 from nanogrid_operator.store import Inspection, Store
 from nanogrid_operator.task import InvalidSpecError, base_memory_limit
 from nanogrid_operator.view import View
@@ -45,6 +47,7 @@ class Published(NamedTuple):
 
     outcome: Outcome
     delivery: Delivery
+    storage: Storage | None  # None without a bucket
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +66,8 @@ class Reconciler:
     clock: Callable[[], float] = time.time
     published: dict[str, Published] = field(default_factory=dict)  # by uid
     webhook: Callable[[str], None] = lambda uid: None  # tell the webhook of this job
+    outbox: Callable[[str], None] = lambda uid: None  # bring the result of this job to S3
+    held: Held = field(default_factory=Held)
     # Since when S3 does not say whether it has an attempt's result, in epoch seconds.
     unreadable: dict[tuple[str, int], float] = field(default_factory=dict)
 
@@ -75,12 +80,17 @@ class Reconciler:
         body = self.store.job(uid)
         if body is None:
             self.published.pop(uid, None)
+            self.held.drop(uid)
             for attempt in [a for a in self.unreadable if a[0] == uid]:
                 del self.unreadable[attempt]
             return
         view = self._view(job_facts(body))
         if view.job.webhook_pending:
             self.webhook(uid)
+        if view.job.unstored:
+            self.outbox(uid)
+        if settled(body):
+            self.held.drop(uid)
         told = self.published.get(uid)
         if told is not None and not view.job.finished and not view.job.deleting:
             # The result is out: whatever would be decided now, the status has to say the same.
@@ -288,13 +298,16 @@ class Reconciler:
 
     async def _finish(self, v: View, ended: Outcome) -> None:
         job = v.job
-        ended, delivery = await self._publish_once(job, ended)
+        ended, delivery, storage = await self._publish_once(job, ended)
+        webhook = self._has_webhook(job)
         status = jobstatus.final_status(
-            job, v.known_pod, ended, delivery, self.clock(), webhook=self._has_webhook(job)
+            job, v.known_pod, ended, delivery, self.clock(), storage=storage, webhook=webhook
         )
         status = self.followed.final(job, v.session, ended, status, self.clock())
         # Before the write: what is terminal is not looked at again.
         await self._remove_ways_in(job)
+        if delivery.state == "Pending" or (storage is not None and storage.pending):
+            self.held.put(job.uid, ended.result)
         await self._write(job, status)
         self.followed.forget(job)
         self.published.pop(job.uid, None)
@@ -306,6 +319,9 @@ class Reconciler:
             ended.result.exit_code, delivery.state, delivery.receivers,
         )  # fmt: skip
         await self._remove_stuck(v, ended)
+        if storage is not None and storage.pending:
+            self._tell(job, storage.reason, storage.message, bad=True)
+            self.outbox(job.uid)
         if delivery.state == "Pending":
             reason = delivery.reason or Reason.REDIS_UNAVAILABLE
             self._tell(job, reason, delivery.message, bad=True)
@@ -346,21 +362,43 @@ class Reconciler:
         delivery = await self.publisher.publish(ended.result)
         if delivery.told is not None:
             ended = outcome.adopted(ended, delivery.told)
-        await self._store_own(job, ended)
-        told = Published(ended, delivery)
+        told = Published(ended, delivery, await self._store_own(job, ended))
         if delivery.state != "Pending":
             self.published[job.uid] = told
         return told
 
-    async def _store_own(self, job: Job, ended: Outcome) -> None:
-        """Put a result into S3 that the agent did not put there, or not in these words."""
+    async def _store_own(self, job: Job, ended: Outcome) -> Storage | None:
+        """Put a result into S3 that the agent did not put there, or not in these words.
+
+        S3 being away must not keep a job from ending, for the CR and Redis have the result. What
+        the agent has just been refused is left to the outbox at once.
+        """
+        if not self.results.bucket:
+            return None
+        if ended.unstored:
+            return Storage.failed("the agent could not store it")
         if not ended.ours:
-            return
+            return Storage()
         try:
-            await self.results.save(ended.result)
+            return await self.results.save(ended.result)
         except S3Error as e:
-            # The CR and Redis have it; S3 being away must not keep a job from ending.
             log.warning("job uid=%s: the result is not in S3: %s", job.uid, e)
+            return Storage.failed(str(e))
+
+    async def result_stored(self, job: Job, storage: Storage) -> None:
+        """Write what S3 said to a result that it did not take before.
+
+        Raises:
+            KubeError: the status could not be written.
+        """
+        status = jobstatus.storage_status(job, storage, self.clock())
+        if status is None:
+            return
+        await self._write(job, status)
+        if storage.reason is Reason.STORED:
+            self._tell(job, Reason.STORED, "The result reached S3 late")
+        else:
+            self._tell(job, storage.reason, storage.message, bad=True)
 
     async def _remove_stuck(self, v: View, ended: Outcome) -> None:
         if ended.remove_pod and v.pod is not None:
@@ -407,6 +445,9 @@ class Reconciler:
 
     async def result_of(self, job: Job) -> wire.Result:
         """The result as it was decided; from S3 where the CR keeps a shortened copy only."""
+        held = self.held.get(job.uid)
+        if held is not None:
+            return held
         kept = wire.from_dict(wire.Result, job.status["result"])
         if not jobstatus.shortened(kept):
             return kept

@@ -6,7 +6,8 @@ but, perhaps, deleting them, so code, output and most of a pod's manifest need n
 
 from typing import Any
 
-from nanogrid.status import Phase
+from nanogrid.reasons import Reason
+from nanogrid.status import RESULT_STORED, Phase
 
 Json = dict[str, Any]
 
@@ -14,9 +15,16 @@ _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
     "deletionTimestamp",
 )  # fmt: skip
-_CONDITIONS = ("PodScheduled", "DisruptionTarget", "Ready")
 _CONTAINERS = ("initContainerStatuses", "containerStatuses")
+_CONDITIONS = frozenset({"PodScheduled", "DisruptionTarget", "Ready", "ContainersReady"})
 _ENDED = frozenset({Phase.SUCCEEDED.value, Phase.FAILED.value})
+
+
+def unstored(status: Json) -> bool:
+    """Whether the result still has to reach S3."""
+    mark = (RESULT_STORED, "False", Reason.STORAGE_UNAVAILABLE)
+    conditions = status.get("conditions") or []
+    return any((c.get("type"), c.get("status"), c.get("reason")) == mark for c in conditions)
 
 
 def settled(job: Json) -> bool:
@@ -24,7 +32,8 @@ def settled(job: Json) -> bool:
     status = job.get("status") or {}
     delivery = status.get("delivery") or {}
     waiting = (delivery, delivery.get("webhook") or {})
-    return status.get("phase") in _ENDED and all(d.get("state") != "Pending" for d in waiting)
+    told = all(d.get("state") != "Pending" for d in waiting)
+    return status.get("phase") in _ENDED and told and not unstored(status)
 
 
 def inert(job: Json) -> bool:

@@ -10,6 +10,7 @@ from nanogrid_operator.session import Seen
 from nanogrid_operator.store import Inspection, Rejection
 
 IDLE_CHECK_SECONDS = 60.0  # every live job is looked at this often even if no event comes
+STRANDED_SECONDS = 60.0  # after a deletion's grace, for the kubelet to confirm it
 INSPECT_SECONDS = 10.0  # between looks at the events of a pod that does not start
 
 BLOCKING = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR})
@@ -169,6 +170,13 @@ def last_blocked(job: Job) -> tuple[Reason, str]:
     return Reason.STARTUP_TIMEOUT, "the pod waited for its containers"
 
 
+def stranded_left(v: View) -> float | None:
+    """Seconds until nobody waits any more for a kubelet to confirm the pod's deletion."""
+    if v.pod is None or v.pod.gone_by is None:
+        return None
+    return v.pod.gone_by + STRANDED_SECONDS - v.now
+
+
 def next_check(v: View) -> float:
     """When something may be due that no event announces."""
     assert v.pod is not None  # noqa: S101 `lost` answered otherwise
@@ -177,5 +185,6 @@ def next_check(v: View) -> float:
         INSPECT_SECONDS if waiting else IDLE_CHECK_SECONDS,
         startup_left(v),
         deadline_left(v),
+        stranded_left(v),
     ]
     return max(0.1, min(seconds for seconds in due if seconds is not None))

@@ -124,6 +124,7 @@ class Reason(StrEnum):
     NOT_EXECUTED = "NotExecuted"
     DELIVERED = "Delivered"
     NO_SUBSCRIBER = "NoSubscriber"
+    STORED = "Stored"
     REDIS_UNAVAILABLE = "RedisUnavailable"
     REDIS_ACCESS_DENIED = "RedisAccessDenied"
     REDIS_READ_ONLY = "RedisReadOnly"
@@ -135,6 +136,9 @@ class Reason(StrEnum):
     WEBHOOK_REFUSED = "WebhookRefused"
     WEBHOOK_GIVEN_UP = "WebhookGivenUp"
 
+
+# The hint for code that ended by itself after the kernel had killed a child of it.
+CHILD_OOM_KILLED = "The kernel killed a process of the sandbox that reached the memory limit"
 
 R = Reason
 HELP: dict[Reason, Help] = {
@@ -187,8 +191,8 @@ HELP: dict[Reason, Help] = {
         "Rename keys that begin or end with '/', or hold '..', '//' or control characters.",
     ),
     R.STORAGE_UNAVAILABLE: Help(
-        "S3 did not answer properly after 4 tries; the code did not run.",
-        "Check the endpoint and the network; run the job again.",
+        "S3 did not answer properly, also when it was asked again.",
+        "Check the endpoint and the network; run the job again if its code did not run.",
     ),
     R.CLOCK_SKEW: Help(
         "S3 refuses requests of a clock that is over 15 minutes off; the code did not run.",
@@ -385,7 +389,11 @@ HELP: dict[Reason, Help] = {
         "The pod outlived all of its timeouts together and was stopped.",
         "See the pod's events; the agent may have been starved.",
     ),
-    R.EVICTED: Help("The node evicted the pod.", "Ask for the memory and disk that the job needs."),
+    R.EVICTED: Help(
+        "The pod had to leave its node, which was drained or short of memory or disk.",
+        "If the message names memory or a volume, ask for as much as the job needs; "
+        "else run again, or allow retries.",
+    ),
     R.POD_LOST: Help(
         "The pod vanished before it had a result.", "Somebody deleted it, or its node; run again."
     ),
@@ -422,6 +430,7 @@ HELP: dict[Reason, Help] = {
     R.NO_SUBSCRIBER: Help(
         "Redis has the result; nobody was subscribed.", "Read key result:ID or the stream."
     ),
+    R.STORED: Help("S3 has the result.", "Nothing to do."),
     R.REDIS_UNAVAILABLE: Help(
         "Redis does not answer, or is still starting; delivery is retried until it does.",
         "Check that Redis runs, and redis.url.",

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from nanogrid.fields import Millis, Model, Text
 
+RESULT_STORED = "ResultStored"  # the condition that says whether S3 has the result
+
 
 class Phase(StrEnum):
     """A summary for people; conditions are the truth."""

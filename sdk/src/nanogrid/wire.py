@@ -263,13 +263,15 @@ class Report:
     """What the agent POSTs: the result, and what the operator needs beside it.
 
     ``final`` is False when the agent saw the sandbox go without a report: only the kubelet knows
-    why, and the operator completes the result with the kubelet's word.
+    why, and the operator completes the result with the kubelet's word. ``stored`` is False when S3
+    did not take the result from the agent: the operator stores it then.
     """
 
     attempt: int
     result: Result
     inputs: InputReport | None = None
     final: bool = True
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
