@@ -103,10 +103,13 @@ def test_all_descendants_are_found() -> None:
 
 
 def test_a_real_process() -> None:
-    code = "x = bytearray(64 << 20); del x\nwhile input(): pass"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    code = "x = bytearray(64 << 20); del x; print(flush=True)\nwhile input(): pass"
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
     assert child.stdin is not None
+    assert child.stdout is not None
     try:
+        child.stdout.readline()  # it runs, and has had its memory
         processes = session_processes.table()
         assert processes[child.pid].parent == os.getpid()
         assert child.pid in session_processes.below(processes, os.getpid())
@@ -119,6 +122,7 @@ def test_a_real_process() -> None:
         child.kill()
         child.wait()
         child.stdin.close()
+        child.stdout.close()
     assert session_processes.private_bytes(child.pid) == 0
     assert session_processes.peak_private_bytes(child.pid) == 0
     assert not session_processes.reset_peak(child.pid)
