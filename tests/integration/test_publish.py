@@ -99,9 +99,11 @@ async def test_a_result_is_delivered_once_however_often_it_is_tried(
 
 
 async def test_many_tries_at_once_deliver_once(
-    publisher: Publisher, store: redis.asyncio.Redis
+    running_server: Server, store: redis.asyncio.Redis
 ) -> None:
-    deliveries = await asyncio.gather(*(publisher.publish(RESULT) for _ in range(20)))
+    patient = replace(running_server.settings(), redis_timeout_seconds=30.0)
+    async with a_publisher(patient) as publisher:
+        deliveries = await asyncio.gather(*(publisher.publish(RESULT) for _ in range(20)))
 
     assert {d.state for d in deliveries} == {"Delivered"}
     assert len([d for d in deliveries if d.stream_id]) == 1

@@ -381,6 +381,8 @@ def test_health_tells_of_the_sync_until_the_sync_ends(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = socket.create_server(("127.0.0.1", 0))  # an S3 that never answers
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")  # without them a metadata service would be asked
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{silent.getsockname()[1]}")
     item = wire.Input(name="a", s3=wire.S3Source(bucket=BUCKET, prefix="x"), mount_path="/app/data")
     task = session_task("sync2", inputs=[item], input_sync_timeout_seconds=120.0)
