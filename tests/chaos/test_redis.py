@@ -24,7 +24,7 @@ from nanogrid import names
 Json = dict[str, Any]
 LATE_SECONDS = 10  # from Redis being well to the delivery
 UNAFFECTED_SECONDS = 3  # more than a job takes beside a Redis that is well
-HANGING_SECONDS = 7  # the same, when it takes two timeouts to know that Redis does not answer
+HANGING_SECONDS = 5  # the same, when it takes a timeout to know that Redis does not answer
 Heal = Callable[[], object]
 
 

@@ -27,6 +27,7 @@ from chaos.scenarios import (
     Scenario,
 )
 from e2e.support import KubectlError, Namespace
+from nanogrid_operator.slim import unstored
 
 SEED = 20_240_607
 KINDS = (SUCCESS, FAILURE, SUCCESS, WITH_INPUT, SUCCESS, RETRIED, SUCCESS, TIMEOUT, SUCCESS, OOM)
@@ -191,11 +192,12 @@ def test_storm(
 
 
 def delivered(ledger: Ledger, seconds: float) -> None:
-    """Wait until no result is owed to Redis any more."""
+    """Wait until no result is owed to Redis or S3 any more."""
 
     def all_told() -> bool:
-        states = [(j.status.get("delivery") or {}).get("state") for j in ledger.jobs.values()]
-        return all(state != "Pending" for state in states)
+        statuses = [job.status for job in ledger.jobs.values()]
+        states = [(status.get("delivery") or {}).get("state") for status in statuses]
+        return all(state != "Pending" for state in states) and not any(map(unstored, statuses))
 
     ledger.wait("all results are delivered", all_told, seconds)
 
@@ -209,4 +211,5 @@ def test_result_reaches_s3_though_its_first_tries_are_refused(
     )
     namespace.apply(SUCCESS.manifest("refused", lab_starts))
     ledger.wait_finished(["refused"], 60)
+    delivered(ledger, 15)
     proven(ledger, lab, lab_starts)
