@@ -204,3 +204,13 @@ def test_an_older_list_does_not_undo_a_newer_event() -> None:
     store.replace([a_job_body(version=40)], [], listed_at=50)
 
     assert store.job(JOB_UID) == a_job_body(version=60, status={"phase": "Running"})
+
+
+def test_jobs_whose_pods_have_ended_are_looked_at_first() -> None:
+    store = Store()
+    fresh = [a_job_body(uid=f"uid-{n}", name=f"j{n}") for n in range(3)]
+    waiting = a_job_body()
+
+    uids = store.replace([*fresh, waiting], [a_pod_body(phase="Succeeded")], 1)
+
+    assert uids == [JOB_UID, "uid-0", "uid-1", "uid-2"]

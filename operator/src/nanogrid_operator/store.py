@@ -226,6 +226,9 @@ class Store:
     def replace(self, jobs: list[Json], pods: list[Json], listed_at: int) -> list[str]:
         """Take in a complete LIST; returns the uids of jobs about which there may be work.
 
+        Those whose pods have ended come first: somebody waits for their results, while a new pod
+        has all its time before it.
+
         A relist after 410 Gone brings no DELETED for what vanished meanwhile, so this does: objects
         that are not in the list and not newer than it are dropped.
         """
@@ -240,4 +243,11 @@ class Store:
         for key, body in list(self._pods.items()):
             if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
-        return [uid for uid, body in self._jobs.items() if not inert(body)]
+        due = [uid for uid, body in self._jobs.items() if not inert(body)]
+        return sorted(due, key=lambda uid: not self._has_ended_pod(uid))
+
+    def _has_ended_pod(self, uid: str) -> bool:
+        """Whether a pod of the job has ended, or vanished."""
+        found = (self._pods.get(key) for key in self._pods_of.get(uid, ()))
+        phases = [pod["status"].get("phase") if pod else "Failed" for pod in found]
+        return any(phase in ("Succeeded", "Failed") for phase in phases)
