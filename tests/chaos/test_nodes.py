@@ -21,9 +21,8 @@ import socket, time
 time.sleep(600 if socket.gethostname().endswith('-0') else 0)
 print('again')
 """
-# Seconds: Kubernetes notices after 40 to 50, evicts after nodeLostSeconds (60), then the deletion's
-# grace (12 with these jobs), STRANDED_SECONDS (60) and at most IDLE_CHECK_SECONDS (60) pass.
-LOST_SECONDS = 240
+# Seconds: Kubernetes notices after 40 to 50, evicts after nodeLostSeconds (60), and that is all.
+LOST_SECONDS = 150
 HASTY = {"terminationGracePeriodSeconds": 1, "timeouts": {"uploadSeconds": 1}}
 
 

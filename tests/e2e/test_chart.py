@@ -175,9 +175,11 @@ def test_the_webhooks_key_comes_from_its_secret() -> None:
 
 
 def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
-    (crd,) = of_kind("CustomResourceDefinition", render(REAL))
+    crds = of_kind("CustomResourceDefinition", render(REAL))
 
-    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert crds
+    for crd in crds:
+        assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     assert not of_kind("CustomResourceDefinition", render(REAL | {"crds": {"install": False}}))
 
 

@@ -46,8 +46,12 @@ def settings(documents: list[Json]) -> Settings:
         d for d in of_kind("Deployment", documents) if d["metadata"]["name"] == "nanogrid"
     ]
     env = operator["spec"]["template"]["spec"]["containers"][0]["env"]
-    secret = {"NANOGRID_SESSION_KEY": "k" * 32}
-    return Settings.from_env(secret | {e["name"]: e["value"] for e in env if "value" in e})
+    elsewhere = {  # from a Secret and from the pod's own fields
+        "NANOGRID_SESSION_KEY": "k" * 32,
+        "NANOGRID_IDENTITY": "pod",
+        "NANOGRID_LEASE_NAMESPACE": "nanogrid-system",
+    }
+    return Settings.from_env(elsewhere | {e["name"]: e["value"] for e in env if "value" in e})
 
 
 def sandbox(values: str, **spec: Any) -> Json:

@@ -48,7 +48,19 @@ def with_field(**fields: Any) -> Json:
 MORE = {"factor": "2", "max": "1Gi"}
 TABLE = [
     # Code.
-    Bad("no code", {}, "spec.code: Required value"),
+    Bad("no code", {}, "a batch job needs code"),
+    Bad("session block of a batch job", {"code": CODE, "session": {}}, "session belongs to mode"),
+    Bad("command of a session", {"mode": "Session", "command": ["ls"]}, "belong to mode: Batch"),
+    Bad(
+        "idle longer than life",
+        {"mode": "Session", "session": {"idleTimeoutSeconds": 100, "maxLifetimeSeconds": 50}},
+        "exceeds maxLifetimeSeconds",
+    ),
+    Bad(
+        "target group without ARN",
+        {"mode": "Session", "session": {"expose": "TargetGroupBinding"}},
+        "targetGroupARN belongs to expose",
+    ),
     Bad("two sources", with_code(inline="x", **ZIP), "exactly one code source"),
     Bad("no source", with_code(), "exactly one code source"),
     Bad("empty inline", with_code(inline=""), "spec.code.inline"),
@@ -262,7 +274,7 @@ def as_json(value: Json) -> str:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("ej.spec", "code\t<Object> -required-"),
+        ("ej.spec", "for mode: Session"),
         ("ej.spec.inputs", "Files from S3"),
         ("ej.spec.inputs.s3.prefix", "all objects below it"),
         ("ej.spec.failurePolicy.rules.action", "RetryWithMoreMemory retries"),

@@ -34,11 +34,16 @@ def test_a_stop_that_nobody_asked_for_waits_for_the_kubelets_word() -> None:
     assert action.seconds <= KUBELET_GRACE_SECONDS
 
 
-def test_an_eviction_that_the_kubelet_has_told_is_named() -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="a-volume"),  # as seen: no condition, and the containers are unknown
+        pytest.param({"disrupted": "TerminationByKubelet"}, id="pressure"),
+    ],
+)
+def test_an_eviction_that_the_kubelet_has_told_is_named(more: dict[str, str]) -> None:
     stopped = a_report(a_stopped_result())
-    told = a_running_pod(
-        phase="Failed", reason="Evicted", message=FULL, disrupted="TerminationByKubelet"
-    )
+    told = a_running_pod(phase="Failed", reason="Evicted", message=FULL, **more)
 
     action = decide(a_view(pod=told, report=stopped, age=31, reported_age=30))
 

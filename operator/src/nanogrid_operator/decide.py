@@ -35,6 +35,7 @@ from nanogrid_operator.view import (
     agent_ended,
     blocked,
     deadline_left,
+    disrupted,
     is_session,
     last_blocked,
     next_check,
@@ -222,8 +223,7 @@ def pod_failed(v: View) -> Action | None:
     agent = agent_ended(v)
     if agent is None and not v.pod.over:
         return None
-    known = {"Evicted": Reason.EVICTED, "DeadlineExceeded": Reason.DEADLINE_EXCEEDED}
-    reason = known.get(v.pod.reason) or v.pod.disruption
+    reason = disrupted(v.pod)
     if reason is None and agent and agent.reason in UNKNOWN_ENDS:
         reason = Reason.NODE_LOST
     reason = reason or (Reason.AGENT_FAILED if agent else Reason.POD_LOST)

@@ -20,7 +20,7 @@ log = logging.getLogger("nanogrid.outbox")
 
 CAP_SECONDS = 30.0  # between two tries
 AT_ONCE = 2  # of the process's few threads for S3
-TURN_SECONDS = 120.0  # more than all timeouts of its calls together
+TURN_SECONDS = 180.0  # more than all timeouts of its calls together
 
 
 class Outbox:

@@ -17,6 +17,8 @@ BLOCKING = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CON
 PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
+# A volume beyond its size has no condition beside it, unlike every other eviction.
+POD_REASONS = {"Evicted": Reason.EVICTED, "DeadlineExceeded": Reason.DEADLINE_EXCEEDED}
 CONFIG_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 )
@@ -92,11 +94,12 @@ def why_stopped(v: View) -> Reason:
         # Of all that stops a job only a suspension can be taken back before the pod has ended.
         return Reason.SUSPENDED
     pod = v.known_pod
-    if pod is not None and pod.disruption is not None:
-        return pod.disruption
-    if pod is not None and pod.reason == "DeadlineExceeded":
-        return Reason.DEADLINE_EXCEEDED
-    return Reason.TERMINATED
+    return (disrupted(pod) if pod is not None else None) or Reason.TERMINATED
+
+
+def disrupted(pod: Pod) -> Reason | None:
+    """Why a pod had to go, by the kubelet's word or the control plane's; None if nobody says."""
+    return POD_REASONS.get(pod.reason) or pod.disruption
 
 
 def blocked_pod(pod: Pod) -> tuple[Reason, str] | None:
