@@ -4,10 +4,13 @@ import http.client
 import json
 import shutil
 import statistics
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from integration.gateway_cluster import finish, merge, result_of
 from integration.gateway_world import Answer, Gateway, World, a_world, quoted, wait_for
 from integration.support import S3Server
 from nanogrid import names, wire
+from unit.builders import ROOT
 from unit.hostile import make
 
 pytestmark = [
@@ -110,6 +114,23 @@ def test_a_result_published_before_the_creation_is_answered_is_not_lost(
 
     assert answer.status == 200
     assert answer.seconds < 2
+
+
+def test_the_examples_client_uploads_runs_and_reads(
+    world: World, gateway: Gateway, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text("print(1)")
+    command = [sys.executable, str(ROOT / "examples/gateway_client.py"), str(tmp_path)]
+    command += ["--url", f"http://127.0.0.1:{gateway.port}", "--input"]
+
+    good, bad = (
+        subprocess.run([*command, json.dumps(plan)], capture_output=True, text=True, timeout=60)
+        for plan in ({"after": 0.1}, {"after": 0.1, "status": "TIMEOUT"})
+    )
+
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["status"] == "SUCCESS"
+    assert (bad.returncode, json.loads(bad.stdout)["status"]) == (1, "TIMEOUT")
 
 
 def test_a_result_that_redis_has_already_is_read(
