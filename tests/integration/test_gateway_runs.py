@@ -431,6 +431,22 @@ def test_without_redis_the_job_itself_is_watched(
     assert gateway.run(function, {"after": 0.2, "how": "redis only"}).status == 200
 
 
+def test_a_redis_that_hangs_is_noticed_and_the_job_is_watched(
+    world: World, gateway: Gateway, function: str, request_id: str
+) -> None:
+    plan = {"after": 3, "how": "job only"}
+    call = Later(gateway, function, plan, requestId=request_id)
+    wait_for(lambda: waiting(world, request_id), "the subscription", 10)
+    with world.server.hanging():
+        answer = call.answer()
+        fresh = gateway.run(function, {"after": 0.5, "how": "job only"})
+    wait_for(lambda: not gateway.call("GET", "/readyz").json["warnings"], "Redis", 20)
+
+    assert (answer.status, fresh.status) == (200, 200)
+    assert 3 <= answer.seconds < 20  # two PINGs, not the whole wait
+    assert fresh.seconds < 10
+
+
 def test_what_is_published_while_the_connection_is_lost_is_read_when_it_is_back(
     world: World, gateway: Gateway, function: str, request_id: str
 ) -> None:
