@@ -53,6 +53,11 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
         ),
         (REAL | {"webhook": {"url": "hooks.example.com"}}, "url"),
         (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+        (REAL | {"gateway": {"auth": {"mode": "tokens"}}}, "gateway.auth.tokensSecret"),
+        (
+            REAL | {"watchNamespaces": ["a"], "gateway": {"namespace": "b"}},
+            "is not in watchNamespaces",
+        ),
     ],
 )
 def test_wrong_values_are_refused_with_a_cure(values: dict[str, Any], message: str) -> None:
@@ -85,6 +90,13 @@ LEASE = [
 ]
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
 
+GATEWAY = [
+    (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch", "create", "patch"], None),
+    (["nanogrid.io"], ["functions"], ["get", "list", "create", "patch", "delete"], None),
+    ([""], ["pods/log"], ["get"], None),
+]
+REVIEWS = [*REVIEW, (["authorization.k8s.io"], ["subjectaccessreviews"], ["create"], None)]
+
 
 def rules(role: Json) -> list[Any]:
     return [
@@ -97,9 +109,28 @@ def test_rights_are_exactly_the_reviewed_ones() -> None:
 
     assert roles == {
         "nanogrid": JOBS + SECRETS + REPLICA,
+        "nanogrid-gateway-reviews": REVIEWS,
         "nanogrid-router": ROUTER,
         "nanogrid-tokenreview": REVIEW,
     }
+
+
+def test_the_gateway_has_rights_in_its_own_namespace_and_beside_them_reviews() -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        (REAL, "platform"),
+        (REAL | {"watchNamespaces": ["a", "b"]}, "a"),
+        (REAL | {"gateway": {"namespace": "functions"}}, "functions"),
+    ]
+    for values, namespace in cases:
+        documents = render(values)
+        (role,) = [
+            r for r in of_kind("Role", documents) if r["metadata"]["name"] == "nanogrid-gateway"
+        ]
+        assert (role["metadata"]["namespace"], rules(role)) == (namespace, GATEWAY)
+
+    tokens = REAL | {"gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}}}
+    names = {r["metadata"]["name"] for r in of_kind("ClusterRole", render(tokens))}
+    assert "nanogrid-gateway-reviews" not in names
 
 
 def test_ways_in_of_sessions_bring_their_rights_and_no_others() -> None:
@@ -122,10 +153,14 @@ def test_with_a_role_for_s3_and_no_sessions_there_are_no_rights_on_secrets() -> 
     values = REAL | {"s3": {"bucket": "jobs"}, "sessions": {"enabled": False}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
-    assert roles == {"nanogrid": JOBS, "nanogrid-tokenreview": REVIEW}
+    assert roles == {
+        "nanogrid": JOBS,
+        "nanogrid-gateway-reviews": REVIEWS,
+        "nanogrid-tokenreview": REVIEW,
+    }
 
 
-def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_review() -> None:
+def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_reviews() -> None:
     documents = render(REAL | {"watchNamespaces": ["a", "b"]})
 
     roles = [
@@ -134,11 +169,16 @@ def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_the_token_
         if rules(r) != LEASE
     ]
     assert sorted(roles) == [
-        (name, namespace) for name in ("nanogrid", "nanogrid-router") for namespace in ("a", "b")
+        ("nanogrid", "a"),
+        ("nanogrid", "b"),
+        ("nanogrid-gateway", "a"),
+        ("nanogrid-router", "a"),
+        ("nanogrid-router", "b"),
     ]
-    assert [r["metadata"]["name"] for r in of_kind("ClusterRole", documents)] == [
-        "nanogrid-tokenreview"
-    ]
+    assert {r["metadata"]["name"] for r in of_kind("ClusterRole", documents)} == {
+        "nanogrid-gateway-reviews",
+        "nanogrid-tokenreview",
+    }
 
 
 def deployment_of(documents: list[Json]) -> Json:
@@ -177,7 +217,7 @@ def test_the_webhooks_key_comes_from_its_secret() -> None:
 def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
     crds = of_kind("CustomResourceDefinition", render(REAL))
 
-    assert crds
+    assert {crd["spec"]["names"]["kind"] for crd in crds} == {"ExecutionJob", "Function"}
     for crd in crds:
         assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     assert not of_kind("CustomResourceDefinition", render(REAL | {"crds": {"install": False}}))

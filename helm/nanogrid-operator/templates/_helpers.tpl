@@ -57,7 +57,7 @@ http://{{ include "nanogrid.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:8
 {{- if .Values.devServices.enabled -}}
 {{- .Values.devServices.bucket }}
 {{- else -}}
-{{- .Values.s3.bucket }}
+{{- required "s3.bucket is needed: code, inputs, outputs and results live there (or devServices.enabled=true on a test cluster)" .Values.s3.bucket }}
 {{- end }}
 {{- end }}
 
@@ -91,6 +91,11 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 
 {{- define "nanogrid.routerName" -}}
 {{ include "nanogrid.fullname" . }}-router
+{{- end }}
+
+{{- /* The namespace of functions: as given, or the first that is watched, or the release's. */}}
+{{- define "nanogrid.gatewayNamespace" -}}
+{{- default (first .Values.watchNamespaces | default .Release.Namespace) .Values.gateway.namespace }}
 {{- end }}
 
 {{- define "nanogrid.sessionKeySecret" -}}

@@ -11,7 +11,7 @@ from nanogrid.reasons import Reason
 from nanogrid_gateway.api import api_functions, api_runs, api_service
 from nanogrid_gateway.api.answers import answered, rights
 from nanogrid_gateway.api.core import Gateway
-from nanogrid_gateway.api.errors import ApiError, cluster_away
+from nanogrid_gateway.api.errors import ApiError, cluster_away, too_large
 from nanogrid_gateway.router.cluster import KubeError
 
 log = logging.getLogger("nanogrid.gateway")
@@ -79,18 +79,15 @@ def _refused(error: ApiError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    reason = Reason.BAD_REQUEST
     message = (error.description or error.name).rstrip(".") + "."
     if isinstance(error, NotFound):
         message = f"There is no path {request.path!a}. GET /openapi.json lists them."
     if isinstance(error, RequestEntityTooLarge):
-        reason = Reason.REQUEST_TOO_LARGE
-        message = f"The body has more than {request.max_content_length} bytes. Send less; large "
-        message += "data goes to S3, and only its name into the request."
+        return _refused(too_large(request.max_content_length or 0))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or []))
         message = f"{request.path!a} does not take {request.method}, but: {allowed}."
-    response = _refused(ApiError(status, reason, message))
+    response = _refused(ApiError(status, Reason.BAD_REQUEST, message))
     for name, value in error.get_headers():
         if name in ("Allow", "Location"):
             response.headers[name] = value

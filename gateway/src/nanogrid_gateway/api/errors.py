@@ -55,3 +55,9 @@ def storage_away(detail: str) -> ApiError:
     """503: S3 did not answer properly."""
     said = f"S3 did not answer properly ({detail}). Try again."
     return ApiError(503, Reason.STORAGE_UNAVAILABLE, said, retry_after=2)
+
+
+def too_large(max_bytes: int) -> ApiError:
+    """413: the body has more bytes than this."""
+    said = f"The body has more than {max_bytes} bytes. Send less; large data goes to S3, and only "
+    return ApiError(413, Reason.REQUEST_TOO_LARGE, said + "its name into the request.")

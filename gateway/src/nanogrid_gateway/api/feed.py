@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import redis.asyncio
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import RedisError
 
 from nanogrid import names
@@ -81,7 +81,6 @@ class Feed:
         self._cluster = cluster
         self._jobs = jobs
         self._seconds = settings.redis_timeout_seconds
-        self._pool_limit = settings.threads
         self._url = _with_password(settings)
         self._waiters: dict[str, set[Waiter]] = {}
         self._watched: set[Waiter] = set()  # Redis has another job's result for them
@@ -152,7 +151,10 @@ class Feed:
             "socket_timeout": self._seconds,
             "socket_connect_timeout": self._seconds,
         }
-        commands = redis.asyncio.Redis.from_url(self._url, max_connections=16, **options)
+        once = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 1)
+        commands = redis.asyncio.Redis.from_url(
+            self._url, max_connections=16, retry=once, **options
+        )
         # Its reconnections must be seen here: what was published meanwhile has to be read.
         listener = redis.asyncio.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0), **options)
         return commands, listener, asyncio.Lock()

@@ -10,7 +10,7 @@ from nanogrid import names
 from nanogrid.fields import Identifier, Model
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
-from nanogrid_gateway.api.errors import ApiError, invalid
+from nanogrid_gateway.api.errors import ApiError, invalid, too_large
 
 MEMORY: Final = r"^[1-9][0-9]{0,11}(k|M|G|T|Ki|Mi|Gi|Ti)$"
 ENTRY_POINT: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
@@ -59,7 +59,7 @@ class PageQuery(Model):
     """The query of a listing."""
 
     limit: int = Field(100, ge=1, le=MAX_PAGE, description="Most items of a page.")
-    continue_: Annotated[str, Field(max_length=4096)] | None = Field(
+    continue_: Annotated[str, Field(max_length=512)] | None = Field(
         None, alias="continue", description="The last page's continue."
     )
 
@@ -81,8 +81,11 @@ def run_request(request: Request, max_bytes: int) -> RunRequest:
     Raises:
         ApiError: 413 too large, 400 no JSON, 422 other than the document says.
     """
-    request.max_content_length = max_bytes
-    body = json_body(request.get_data())
+    # One more, because a chunked body that is cut at the limit looks like one that ends there.
+    request.max_content_length = max_bytes + 1
+    if (request.content_length or 0) > max_bytes or len(data := request.get_data()) > max_bytes:
+        raise too_large(max_bytes)
+    body = json_body(data)
     try:
         return RunRequest.model_validate(body, by_name=False, by_alias=True)
     except ValidationError as e:

@@ -37,6 +37,7 @@ class Server(BaseApplication):
             "threads": s.threads,
             "worker_connections": s.threads + 500,
             "backlog": 512,
+            "limit_request_line": 8190,
             "keepalive": s.keepalive_seconds,
             "graceful_timeout": int(s.grace_seconds),
             "timeout": 60,
