@@ -55,7 +55,7 @@ class _Threads:
 
 
 class AsyncRun:
-    """A job that was submitted; ``blocking`` is the synchronous one, whose attributes are current."""
+    """A submitted job; ``blocking`` is the synchronous one, whose attributes are current."""
 
     def __init__(self, run: Run, threads: _Threads) -> None:
         self.blocking = run
