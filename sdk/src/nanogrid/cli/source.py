@@ -23,9 +23,9 @@ Json = dict[str, Any]
 INLINE_BYTES: Final = 64 * 1024  # of spec.code.inline
 # A job made by hand goes away by itself, unless --keep says otherwise.
 RUN_TTL_SECONDS: Final = 3600
-_MOUNT: Final = re.compile(r"^(?P<source>.+?)(?::(?P<mount>/[^:]*))?$")
+_MOUNT: Final = re.compile(r"^(?P<source>.+?)(?::(?P<mount>/(?!/)[^:]*))?$")
 _NAME: Final = re.compile(r"^(?P<name>[a-z0-9][a-z0-9-]{0,62})=(?P<rest>.+)$")
-_S3: Final = re.compile(r"^s3://(?P<bucket>[^/]+)/(?P<key>.*)$")
+_S3: Final = re.compile(r"^s3://(?P<bucket>[^/]*)/(?P<key>.*)$")
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ def parse_inputs(texts: Sequence[str]) -> tuple[Given, ...]:
     """Inputs written as ``[NAME=]s3://BUCKET/PREFIX/[:/app/DIR]`` or ``[NAME=]PATH[:/app/DIR]``.
 
     A key that ends in a slash, or has no suffix, is a prefix: everything below it is copied.
+    ``s3:///KEY`` is in the operator's own bucket.
 
     Raises:
         UsageFault: one is not of this form, or two have the same name.
@@ -170,7 +171,7 @@ def _input(text: str, number: int) -> Given:
     if source.startswith("s3:"):
         s3 = _S3.match(source)
         if s3 is None or not s3["key"]:
-            raise UsageFault(f"input {text!r} names no bucket and key", form)
+            raise UsageFault(f"input {text!r} names no key", form)
         return Given(name, mount, bucket=s3["bucket"], key=_as_prefix(s3["key"]))
     path = Path(source)
     if not path.exists():

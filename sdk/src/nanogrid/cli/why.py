@@ -111,11 +111,11 @@ def _evidence(
     status: Json, cause: str, cure: str, pod: Json | None, events: Sequence[Json]
 ) -> list[str]:
     lines: list[str] = []
-    message = str(status.get("message") or "").removesuffix(cure).strip()
-    if message and message != cause:
-        lines.append(message)
+    message = str(status.get("message") or "").removesuffix(cure).strip().removeprefix(cause)
+    if message.strip():
+        lines.append(message.strip())
     result = status.get("result") or {}
-    if result.get("exitCode") is not None:
+    if result.get("exitCode") and f"code {result['exitCode']}" not in message:
         signal = f", signal {result['signal']}" if result.get("signal") else ""
         lines.append(f"exit code {result['exitCode']}{signal}")
     if status.get("peakMemory"):
@@ -125,7 +125,7 @@ def _evidence(
     lines += _tail("stderr", result)
     lines += _unhappy(status)
     lines += _containers(pod)
-    lines += _warnings(events)
+    lines += _warnings([one for one in events if one.get("reason") != status.get("reason")])
     return lines
 
 
@@ -189,7 +189,7 @@ def _one_line(event: Json) -> str:
 
 def _phases(status: Json) -> list[tuple[str, int]]:
     timings = status.get("timings") or {}
-    return [(what, timings[key]) for key, what in _STEPS if timings.get(key) is not None]
+    return [(what, timings[key]) for key, what in _STEPS if timings.get(key)]
 
 
 def _timeline(job: Json, pod: Json | None, events: Sequence[Json]) -> list[Step]:
