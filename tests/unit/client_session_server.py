@@ -17,13 +17,12 @@ TOKEN = "ngs_token"
 
 
 class FakeSession(ThreadingHTTPServer):
-    """One session below its router path. Tests set what goes wrong; see the attributes."""
+    """One session, whatever its name. Tests set what goes wrong; see the attributes."""
 
     daemon_threads = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.base = names.session_path(NAMESPACE, name)
         self.contexts: dict[str, Json] = {}
         self.files: dict[str, bytes] = {}
         self.answers: dict[str, Json] = {}  # by Idempotency-Key
@@ -103,7 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
-        path = parts.path.removeprefix(self.server.base)
+        base = names.session_path(NAMESPACE, "")
+        path = "/" + parts.path.removeprefix(base).partition("/")[2]
         self.server.requests.append((self.command, path))
         with contextlib.suppress(queue.Empty):
             self._error(*self.server.refusals.get_nowait())
@@ -124,9 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/health":
             self._send(200, {"status": "healthy", "running": server.running})
         elif path == "/files":
-            found = [
-                {"path": p, "bytes": len(c), "type": "file"} for p, c in server.files.items()
-            ]
+            found = [{"path": p, "bytes": len(c), "type": "file"} for p, c in server.files.items()]
             self._send(200, {"files": found})
         elif path == "/contexts":
             self._send(200, {"contexts": [{"name": name} for name in server.contexts]})

@@ -23,7 +23,7 @@ SPACE = f"/api/v1/namespaces/{NAMESPACE}"
 
 def deployment(ready: int = 1, **env: str) -> Json:
     given = {
-        "NANOGRID_REDIS_URL": "redis://:secret@redis:6379/0",
+        "NANOGRID_REDIS_URL": "redis://:hunter2@redis:6379/0",
         "NANOGRID_S3_BUCKET": "jobs",
         "NANOGRID_EXECUTOR_IMAGE": "executor:1",
     } | env
@@ -58,7 +58,7 @@ def doctor() -> tuple[int, dict[str, Json]]:
     done = CliRunner().invoke(app, ["doctor", "-o", "json"])
     found = json.loads(done.stdout)
     assert all(one["cure"] for one in found if one["state"] != "ok")
-    assert "secret" not in done.stdout
+    assert "hunter2" not in done.stdout
     return done.exit_code, {one["check"]: one for one in found if one["state"] != "ok"}
 
 
@@ -112,11 +112,17 @@ def test_redis_away(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> No
 
     def not_ready(path: str) -> Json:
         if path == READY:
-            raise ApiError(503, "ServiceUnavailable", '{"missing": {"s3": "x"}}')
+            raise ApiError(503, "ServiceUnavailable", "no endpoints available")
         return ask(path)
 
     monkeypatch.setattr(cluster, "get", not_ready)
-    assert doctor()[0] == Exit.FAILED
+    monkeypatch.setattr(checks, "unready", lambda *_: {"missing": {"s3": "AccessDenied"}})
+    code, found = doctor()
+    assert (code, set(found)) == (Exit.FAILED, {"S3"})
+    assert "AccessDenied" in found["S3"]["detail"]
+    monkeypatch.setattr(checks, "unready", lambda *_: None)
+    code, found = doctor()
+    assert (code, set(found)) == (Exit.FAILED, {"Redis and S3"})
 
 
 def test_missing_permissions(cluster: FakeCluster) -> None:

@@ -126,7 +126,7 @@ def test_waiting_survives_a_broken_watch_and_lost_history(client: Client, api: F
 def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, api: FakeApi) -> None:
     api.operator = None
     run = client.submit("1", name="w")
-    with pytest.raises(WaitTimeout, match="not ended within 0.2 s"):
+    with pytest.raises(WaitTimeout, match=r"not ended within 0\.2 s"):
         run.wait(0.2)
     api.finish(api.job_path("w"))
     assert run.wait(10).succeeded

@@ -36,7 +36,7 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSession]:
-    server = FakeSession("s")
+    server = FakeSession()
     monkeypatch.setenv("NANOGRID_ROUTER_URL", server.router)
     with serving(server):
         yield server
@@ -182,9 +182,13 @@ def test_an_ended_session_says_why(session: Session, remote: FakeSession) -> Non
 def test_an_error_inside_is_not_hidden_by_a_session_that_cannot_be_ended(
     client: Client, remote: FakeSession
 ) -> None:
-    with pytest.raises(KeyError) as caught, client.session(name="s"):
-        remote.refusals.put((400, "BadRequest", "no"))
-        raise KeyError("mine")
+    def use() -> None:
+        with client.session(name="s"):
+            remote.refusals.put((400, "BadRequest", "no"))
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError) as caught:
+        use()
     assert "could not be ended" in caught.value.__notes__[0]
 
 

@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from weakref import WeakSet
 
 from nanogrid import names
 from nanogrid.client.cluster import Cluster, jobs
@@ -23,11 +24,9 @@ from nanogrid.client.manifest import (
 from nanogrid.client.packing import zip_directory, zip_files
 from nanogrid.client.result import Result
 from nanogrid.client.run import Run
+from nanogrid.client.session import Session
 from nanogrid.client.storage import Storage
 from nanogrid.client.submitting import submit
-
-if TYPE_CHECKING:
-    from nanogrid.client.session import Session
 
 Json = dict[str, Any]
 Runs = list[Run]
@@ -63,6 +62,7 @@ class Client:
         self._storage = s3
         # Not one: finding the storage asks for the cluster.
         self._cluster_lock, self._storage_lock = Lock(), Lock()
+        self._sessions: WeakSet[Session] = WeakSet()
 
     @property
     def cluster(self) -> Cluster:
@@ -191,7 +191,7 @@ class Client:
         found = gateway.run(function_id, input_data, request_id, version, timeout)
         return Result(found, lambda: self.storage)
 
-    def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> "Session":
+    def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> Session:
         """Start a session; used as a context manager it is ready inside and ended at the end.
 
         Args:
@@ -199,30 +199,28 @@ class Client:
             **keywords: those of submit; ``session`` holds spec.session, for example
                 {"idleTimeoutSeconds": 600}.
         """
-        from nanogrid.client.session import Session
-
         code = keywords.pop("code", None)
         rules = keywords.pop("session", None) or {}
         made = self._prepared(code, keywords | {"session": rules})
         made["name"] = made.get("name") or job_name(made.get("request_id"), "session")
-        return Session(self.cluster, self._submit(build_job(**made)), ready_timeout, owned=True)
+        return self._session(self._submit(build_job(**made)), ready_timeout, owned=True)
 
-    def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> "Session":
+    def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> Session:
         """A session that exists; the end of a context manager does not end it.
 
         Raises:
             NotFound: there is no such job.
             InvalidRequest: it is no session.
         """
-        from nanogrid.client.session import Session
-
         run = self.get(name)
         if run.job["spec"].get("mode") != names.MODE_SESSION:
             raise InvalidRequest(f"job {name} is no session.", "Use get().")
-        return Session(self.cluster, run, ready_timeout, owned=False)
+        return self._session(run, ready_timeout, owned=False)
 
     def close(self) -> None:
-        """End port-forwards and connections that this client has made."""
+        """End port-forwards and connections that this client has made; sessions live on."""
+        for session in list(self._sessions):
+            session.close()
         with self._storage_lock:
             if self._own_storage is not None:
                 self._own_storage.close()
@@ -236,6 +234,11 @@ class Client:
 
     def _run(self, job: Json) -> Run:
         return Run(self.cluster, job, lambda: self.storage)
+
+    def _session(self, run: Run, ready_timeout: float, owned: bool) -> Session:
+        made = Session(self.cluster, run, ready_timeout, owned)
+        self._sessions.add(made)
+        return made
 
     def _submit(self, manifest: Json) -> Run:
         metadata = {"namespace": self.namespace} | manifest["metadata"]
