@@ -32,6 +32,7 @@ WISHED: Final = (
     ("list", "events", "", "why sees Events"),
     ("get", "secrets", "", "tokens of sessions"),
 )
+PROBE_SECONDS: Final = 10.0
 State = Literal["ok", "warn", "fail"]
 
 
@@ -164,16 +165,46 @@ def _probes(cluster: "Cluster", deployment: Json) -> Iterator[Finding]:
         yield Finding("Redis and S3", "warn", said, "Ask the platform team to run nanogrid doctor.")
         return
     except errors.ApiError as error:
-        # Not ready is 503, and the message is what the operator says is missing.
-        cure = "Mend what is named; the operator looks again every few seconds."
-        yield Finding("Redis and S3", "fail", error.message, cure)
-        return
+        # No pod is ready, so the Service leads nowhere: ask the pod itself.
+        told = unready(cluster, metadata["namespace"])
+        if told is None:
+            cure = "See the operator's log; it looks again every few seconds."
+            yield Finding("Redis and S3", "fail", f"not to be seen: {error.message}", cure)
+            return
     missing = told.get("missing", {})
     for name in ("redis", "s3"):
         wrong = missing.get(name, "")
         cure = f"Check {name} and its address, credentials and network." if wrong else ""
         state: State = "fail" if wrong else "ok"
         yield Finding(name.capitalize(), state, f"{shown[name]} {wrong}".strip(), cure)
+
+
+def unready(cluster: "Cluster", namespace: str) -> Json | None:
+    """What the probe of an operator that is not ready says; None when it cannot be asked."""
+    import json
+
+    from urllib3.exceptions import HTTPError
+
+    from nanogrid.client import pods
+
+    for pod in cluster.list(pods(namespace), labels=OPERATOR):
+        path = f"{pods(namespace)}/{pod['metadata']['name']}:{names.RESULTS_PORT}/proxy/readyz"
+        # Not by cluster.get: the answer that matters is the body of a 503.
+        link = cluster.connection
+        try:
+            answer = link.pool.request(
+                "GET",
+                link.host + path,
+                headers=link.auth_headers(),
+                timeout=PROBE_SECONDS,
+                retries=False,
+            )
+            told: Json = json.loads(answer.data)
+        except (HTTPError, ValueError):
+            continue
+        if "missing" in told:
+            return told
+    return None
 
 
 def _without_password(url: str) -> str:
