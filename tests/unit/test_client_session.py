@@ -1,7 +1,9 @@
 """Sessions from the client's side: code, streams that break, files, ends."""
 
 import base64
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -225,6 +227,34 @@ def test_events_are_read_from_pieces_and_comments_skipped() -> None:
     assert list(events(pieces)) == [("a", {"x": 1}), ("b", 2)]
     with pytest.raises(Unreachable):
         list(events([b"data: {\n\n"]))
+
+
+def test_outside_the_cluster_the_router_is_reached_by_port_forward_and_again_when_that_breaks(
+    client: Client, remote: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NANOGRID_ROUTER_URL")
+    asked: list[tuple[str, str, int]] = []
+    ended: list[int] = []
+
+    @contextmanager
+    def forward(cluster: Any, namespace: str, target: str, port: int) -> Iterator[int]:
+        asked.append((namespace, target, port))
+        yield remote.server_port if len(asked) > 1 else free_port()
+        ended.append(len(asked))
+
+    monkeypatch.setattr("nanogrid.client.sessionlink.port_forward", forward)
+    with client.session(name="s") as session:
+        assert session.execute("print(1)").stdout == "1\n"
+        assert ended == [1]
+    assert asked == [("system", "svc/router", 8080)] * 2
+    assert ended == [1, 2]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 async def test_asynchronous_sessions_do_the_same(

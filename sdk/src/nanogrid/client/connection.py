@@ -11,6 +11,7 @@ from nanogrid.client.errors import NotConfigured
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ENV_NAMESPACE: Final = "NANOGRID_NAMESPACE"
+CONNECTIONS: Final = 32  # kept open; as many threads as the asynchronous client has
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def connect(
     settings = client.Configuration()
     # Ours are in Cluster. Not False: that is the int 0 to the library.
     settings.retries = None
+    settings.connection_pool_maxsize = CONNECTIONS
     asked = bool(context or kubeconfig or os.environ.get("KUBECONFIG"))
     in_cluster = not asked and "KUBERNETES_SERVICE_HOST" in os.environ
     try:

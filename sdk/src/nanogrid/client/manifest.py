@@ -176,7 +176,9 @@ def split_uri(uri: str) -> tuple[str | None, str]:
     found = re.fullmatch(r"s3://([^/]*)/(.+)", uri, re.DOTALL)
     if found is None:
         raise InvalidRequest(
-            f"{uri!r} is no S3 URI.", "Write s3://bucket/key, or s3://bucket/prefix/ for a folder."
+            f"{uri!r} is no S3 URI.",
+            "Write s3://bucket/key, s3://bucket/prefix/ for a folder, or a pathlib.Path for files "
+            "of this machine.",
         )
     return found[1] or None, found[2]
 
