@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,16 @@ PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Any:
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="ng-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def local(short: Path) -> Any:
     """Run the program with temporary files of its own; nothing of them may stay."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
+    folder = short
 
     def run(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -101,7 +110,14 @@ def test_inputs_from_s3_are_proven_by_the_same_sync(local: Any, s3_server: S3Ser
     s3_server.delete("cli-local/")
 
 
-def test_ctrl_c_ends_the_code_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_long_tmpdir_is_no_obstacle(local: Any, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    assert local("-c", "print(1)", TMPDIR=str(folder)).stdout == "1\n"
+    assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_code_and_leaves_nothing(short: Path, tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     code = (
         f"import os, pathlib, time; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); "
@@ -109,7 +125,7 @@ def test_ctrl_c_ends_the_code_and_leaves_nothing(tmp_path: Path) -> None:
     )
     process = subprocess.Popen(
         [*PROGRAM, "run", "--local", "-c", code],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(short)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -125,12 +141,10 @@ def test_ctrl_c_ends_the_code_and_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in errors
     with pytest.raises(ProcessLookupError):
         os.kill(int(marker.read_text()), 0)
-    assert [one.name for one in tmp_path.iterdir()] == ["pid"]
+    assert list(short.iterdir()) == []
 
 
 def _wait_for(marker: Path, process: "subprocess.Popen[str]") -> None:
-    import time
-
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (marker.exists() and marker.read_text()):
         assert process.poll() is None, process.communicate()

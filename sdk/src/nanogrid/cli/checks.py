@@ -166,11 +166,12 @@ def _probes(cluster: "Cluster", deployment: Json) -> Iterator[Finding]:
         return
     except errors.ApiError as error:
         # No pod is ready, so the Service leads nowhere: ask the pod itself.
-        told = unready(cluster, metadata["namespace"])
-        if told is None:
+        asked = unready(cluster, metadata["namespace"])
+        if asked is None:
             cure = "See the operator's log; it looks again every few seconds."
             yield Finding("Redis and S3", "fail", f"not to be seen: {error.message}", cure)
             return
+        told = asked
     missing = told.get("missing", {})
     for name in ("redis", "s3"):
         wrong = missing.get(name, "")

@@ -34,6 +34,7 @@ LAUNCHER: Final = names.LAUNCHER_DIR
 TIMEOUT_SECONDS: Final = 300  # spec.timeouts.executionSeconds
 GRACE_SECONDS: Final = 10
 STOP_SECONDS: Final = 15.0
+SOCKET_PATH_BYTES: Final = 108  # of Linux's sockaddr_un, with the final NUL
 AGENT_SECONDS: Final = 60.0  # from the code's end to the report
 ENDS: Final = {wire.STATUS_SUCCESS: "Succeeded"}
 
@@ -52,7 +53,7 @@ def run(wanted: Wanted, form: Format, outputs: Path | None) -> None:
     if form.for_people:
         say("no sandbox: the code runs as a process of this machine, with your rights")
         _say_what_does_not_count(wanted)
-    root = Path(tempfile.mkdtemp(prefix="nanogrid-"))
+    root = make_root()
     try:
         task = prepare(wanted, root)
         if task.inputs:
@@ -67,6 +68,15 @@ def run(wanted: Wanted, form: Format, outputs: Path | None) -> None:
         else:
             shutil.rmtree(root, ignore_errors=True)
     raise typer.Exit(code)
+
+
+def make_root() -> Path:
+    """A temporary directory whose path is short enough for the agent's socket."""
+    root = tempfile.mkdtemp(prefix="nanogrid-")
+    if len(f"{root}{names.AGENT_SOCKET}".encode()) < SOCKET_PATH_BYTES:
+        return Path(root)
+    os.rmdir(root)
+    return Path(tempfile.mkdtemp(prefix="nanogrid-", dir="/tmp"))
 
 
 def _say_what_does_not_count(wanted: Wanted) -> None:
