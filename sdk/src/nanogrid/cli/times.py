@@ -1,0 +1,69 @@
+"""Times and amounts as people read them. Pure."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def parse_time(text: str | None) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None for none."""
+    if not text:
+        return None
+    return datetime.fromisoformat(text).timestamp()
+
+
+def clock(seconds: float | None) -> str:
+    """A time of day, UTC."""
+    if seconds is None:
+        return "--:--:--"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
+
+
+def age(since: str | None, now: float) -> str:
+    """How long ago, as kubectl says it: 12s, 4m, 3h, 2d."""
+    start = parse_time(since)
+    if start is None:
+        return ""
+    seconds = max(0, int(now - start))
+    for unit in ("d", "h", "m"):
+        if seconds >= 2 * _UNITS[unit]:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def duration(millis: Any) -> str:
+    """Milliseconds as 312ms, 8.2s or 2m05s; nothing for None."""
+    if millis is None:
+        return ""
+    if millis < 1000:
+        return f"{int(millis)}ms"
+    if millis < 60_000:
+        return f"{millis / 1000:.1f}s"
+    minutes, seconds = divmod(round(millis / 1000), 60)
+    return f"{minutes}m{seconds:02d}s"
+
+
+def seconds_of(text: str) -> int:
+    """Whole seconds of ``90``, ``90s``, ``5m`` or ``1h``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    if not number.isdecimal() or int(number) == 0:
+        raise ValueError(f"{text!r} is no time: give seconds, or 90s, 5m, 1h")
+    return int(number) * _UNITS[unit]
+
+
+def amount(count: int | None) -> str:
+    """Bytes as 12.3 KiB; nothing for None."""
+    if count is None:
+        return ""
+    size = float(count)
+    for unit in _BYTES[:-1]:
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_BYTES[-1]}"

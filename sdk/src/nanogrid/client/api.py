@@ -1,0 +1,315 @@
+"""The client: run code on a cluster, and get at jobs, files and sessions that are there."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from weakref import WeakSet
+
+from nanogrid import names
+from nanogrid.client.cluster import Cluster, jobs
+from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.gateway import Gateway
+from nanogrid.client.manifest import (
+    INLINE_BYTES,
+    Source,
+    Uploaded,
+    build_job,
+    job_name,
+    stamped,
+    validate,
+)
+from nanogrid.client.packing import zip_directory, zip_files
+from nanogrid.client.result import Result
+from nanogrid.client.run import Run
+from nanogrid.client.session import Session
+from nanogrid.client.storage import Storage
+from nanogrid.client.submitting import submit
+
+Json = dict[str, Any]
+Runs = list[Run]
+ARCHIVE_PREFIX: Final = "code/"
+READY_SECONDS: Final = 300.0
+
+
+class Client:
+    """Jobs of one namespace. Safe for threads; close it, or use it as a context manager.
+
+    Nothing is connected before it is needed.
+
+    Args:
+        namespace: default is $NANOGRID_NAMESPACE, then the kubeconfig's.
+        context: of the kubeconfig.
+        kubeconfig: path of it.
+        gateway_url: of the gateway, for ``invoke``; default is $NANOGRID_URL.
+        s3: default is the environment's (see Storage.find).
+    """
+
+    def __init__(
+        self,
+        namespace: str | None = None,
+        context: str | None = None,
+        kubeconfig: str | None = None,
+        gateway_url: str | None = None,
+        s3: Storage | None = None,
+    ) -> None:
+        self._asked = (context, kubeconfig, namespace)
+        self._gateway_url = gateway_url
+        self._cluster: Cluster | None = None
+        self._own_storage: Storage | None = None
+        self._storage = s3
+        # Not one: finding the storage asks for the cluster.
+        self._cluster_lock, self._storage_lock = Lock(), Lock()
+        self._sessions: WeakSet[Session] = WeakSet()
+
+    @property
+    def cluster(self) -> Cluster:
+        """The API server.
+
+        Raises:
+            NotConfigured: there are no credentials.
+        """
+        with self._cluster_lock:
+            if self._cluster is None:
+                self._cluster = Cluster.connect(*self._asked)
+            return self._cluster
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that is meant when none is named."""
+        return self.cluster.namespace
+
+    @property
+    def storage(self) -> Storage:
+        """S3, for uploads and outputs.
+
+        Raises:
+            NotConfigured: there is none.
+        """
+        with self._storage_lock:
+            if self._storage is None:
+                self._storage = self._own_storage = Storage.find(self.cluster)
+            return self._storage
+
+    def run(
+        self,
+        code: str | None = None,
+        *,
+        wait_timeout: float | None = None,
+        on_change: Callable[[Run], None] | None = None,
+        check: bool = False,
+        **keywords: Any,
+    ) -> Result:
+        """Submit a job and wait for its end; a failed job is a result too, unless ``check``.
+
+        Args:
+            code: see submit.
+            wait_timeout: seconds to wait; None waits for ever. The job goes on.
+            on_change: called with the run whenever the job has changed.
+            check: raise the job's error when it failed.
+            **keywords: see submit.
+
+        Raises:
+            JobFailed: with ``check``; or the subclass of the reason.
+            WaitTimeout: the job has not ended.
+            NanoGridError: see :mod:`nanogrid.client.errors`.
+        """
+        result = self.submit(code, **keywords).wait(wait_timeout, on_change)
+        return result.raise_for_status() if check else result
+
+    def submit(self, code: str | Json | None = None, **keywords: Any) -> Run:
+        """Create a job and return at once.
+
+        Args:
+            code: Python source text; or a whole manifest, then without keywords.
+            **keywords: those of :func:`nanogrid.client.manifest.build_job`, and instead of code:
+                ``file`` (path of a script), ``directory`` (path; zipped and uploaded). Values of
+                ``inputs`` may be pathlib.Path: files and folders of this machine, uploaded first.
+
+        Raises:
+            InvalidRequest: the job is not valid; nothing was created.
+            Conflict: another job has the name or requestId.
+            ApiError: the API server refuses the job.
+        """
+        if isinstance(code, dict):
+            if keywords:
+                raise InvalidRequest("a manifest takes no keywords.", "Put them into the manifest.")
+            validate(code.get("spec") or {})
+            return self._submit(stamped(code))
+        return self._submit(build_job(**self._prepared(code, keywords)))
+
+    def get(self, name: str, namespace: str | None = None) -> Run:
+        """A job that exists.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        job = self.cluster.get(f"{jobs(namespace or self.namespace)}/{name}")
+        return self._run(job)
+
+    def list(
+        self, phase: str | None = None, all_namespaces: bool = False, labels: str = ""
+    ) -> Runs:
+        """Jobs, the newest first; ``phase`` for example Failed, ``labels`` a selector."""
+        found = self.cluster.list(jobs(None if all_namespaces else self.namespace), labels)
+        found.sort(key=lambda job: str(job["metadata"]["creationTimestamp"]), reverse=True)
+        runs = map(self._run, found)
+        return [run for run in runs if phase is None or run.phase == phase]
+
+    def upload(self, path: str | Path, key: str | None = None) -> Uploaded:
+        """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum."""
+        if Path(path).is_dir():
+            return self._put_archive(zip_directory(Path(path)), key)
+        return self.storage.upload(path, key)
+
+    def invoke(
+        self,
+        function_id: str,
+        input_data: Any = None,
+        *,
+        request_id: str | None = None,
+        version: int | None = None,
+        timeout: float = READY_SECONDS,
+    ) -> Result:
+        """Run a function that was uploaded to the gateway, and wait for its result.
+
+        Args:
+            function_id: of the function.
+            input_data: any JSON.
+            request_id: makes the call repeatable; default is a new one.
+            version: default is the newest.
+            timeout: seconds to wait.
+
+        Raises:
+            NotConfigured: no gateway_url and no $NANOGRID_URL.
+            WaitTimeout: the run has not ended.
+            ApiError: the gateway refuses it.
+        """
+        gateway = Gateway.connect(self._gateway_url)
+        found = gateway.run(function_id, input_data, request_id, version, timeout)
+        return Result(found, lambda: self.storage)
+
+    def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> Session:
+        """Start a session; used as a context manager it is ready inside and ended at the end.
+
+        Args:
+            ready_timeout: seconds to wait until it takes requests.
+            **keywords: those of submit; ``session`` holds spec.session, for example
+                {"idleTimeoutSeconds": 600}.
+        """
+        code = keywords.pop("code", None)
+        rules = keywords.pop("session", None) or {}
+        made = self._prepared(code, keywords | {"session": rules})
+        made["name"] = made.get("name") or job_name(made.get("request_id"), "session")
+        return self._session(self._submit(build_job(**made)), ready_timeout, owned=True)
+
+    def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> Session:
+        """A session that exists; the end of a context manager does not end it.
+
+        Raises:
+            NotFound: there is no such job.
+            InvalidRequest: it is no session.
+        """
+        run = self.get(name)
+        if run.job["spec"].get("mode") != names.MODE_SESSION:
+            raise InvalidRequest(f"job {name} is no session.", "Use get().")
+        return self._session(run, ready_timeout, owned=False)
+
+    def close(self) -> None:
+        """End port-forwards and connections that this client has made; sessions live on."""
+        for session in list(self._sessions):
+            session.close()
+        with self._storage_lock:
+            if self._own_storage is not None:
+                self._own_storage.close()
+                self._own_storage = self._storage = None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, job: Json) -> Run:
+        return Run(self.cluster, job, lambda: self.storage)
+
+    def _session(self, run: Run, ready_timeout: float, owned: bool) -> Session:
+        made = Session(self.cluster, run, ready_timeout, owned)
+        self._sessions.add(made)
+        return made
+
+    def _submit(self, manifest: Json) -> Run:
+        metadata = {"namespace": self.namespace} | manifest["metadata"]
+        return self._run(submit(self.cluster, manifest | {"metadata": metadata}))
+
+    def _prepared(self, code: str | None, keywords: Mapping[str, Any]) -> Json:
+        """The keywords of build_job: what is on this machine is in S3 now."""
+        made = dict(keywords)
+        file, directory = made.pop("file", None), made.pop("directory", None)
+        given = [one for one in (code, file, directory, made.get("archive")) if one is not None]
+        if len(given) > 1:
+            raise InvalidRequest(
+                "the code is given twice.", "Give one of code, file, directory and archive."
+            )
+        _known(made)
+        if file is not None:
+            code, packed = _script(Path(file))
+            if packed is not None:
+                made["archive"] = self._put_archive(packed)
+        elif directory is not None:
+            made["archive"] = self._put_archive(zip_directory(Path(directory)))
+        if made.get("inputs"):
+            made["inputs"] = {
+                folder: self._sources(source) for folder, source in made["inputs"].items()
+            }
+        return made | {"code": code}
+
+    def _put_archive(self, content: bytes, key: str | None = None) -> Uploaded:
+        where = key or f"{ARCHIVE_PREFIX}{hashlib.sha256(content).hexdigest()}.zip"
+        return self.storage.put(where, content)
+
+    def _sources(self, given: Any) -> Any:
+        many = given if isinstance(given, list | tuple) else [given]
+        found: Any = []
+        for one in many:
+            found += self._uploaded(one) if isinstance(one, Path) else [one]
+        return found
+
+    def _uploaded(self, path: Path) -> Iterable[Source]:
+        if not path.is_dir():
+            return [self.storage.upload(path)]
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        if not files:
+            raise InvalidRequest(f"{path} holds no files.", "Give a folder with files.")
+        stamp = f"uploads/{job_name(None, 'folder')}/"
+        stored = [
+            self.storage.upload(one, stamp + one.relative_to(path).as_posix()) for one in files
+        ]
+        bucket = stored[0].uri.removeprefix("s3://").partition("/")[0]
+        return [f"s3://{bucket}/{stamp}"]
+
+
+def _known(keywords: Mapping[str, Any]) -> None:
+    known = inspect.signature(build_job).parameters
+    unknown = sorted(set(keywords) - set(known))
+    if unknown:
+        raise InvalidRequest(
+            f"unknown keywords: {', '.join(unknown)}.",
+            f"Known are file, directory, {', '.join(known)}; spec= takes any field.",
+        )
+
+
+def _script(path: Path) -> tuple[str | None, bytes | None]:
+    """A script as inline text, or as an archive when it is too large for that."""
+    try:
+        content = path.read_bytes()
+    except OSError as e:
+        raise InvalidRequest(f"{path} cannot be read: {e}.", "Check the path.") from e
+    if len(content) > INLINE_BYTES:
+        return None, zip_files({names.ENTRYPOINT: (content, False)})
+    try:
+        return content.decode(), None
+    except UnicodeDecodeError as e:
+        raise InvalidRequest(f"{path} is not UTF-8: {e}.", "Save it as UTF-8.") from e

@@ -1,0 +1,92 @@
+"""Credentials and address of the Kubernetes API, from a kubeconfig or a pod's service account."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import urllib3
+
+from nanogrid.client.errors import NotConfigured
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+ENV_NAMESPACE: Final = "NANOGRID_NAMESPACE"
+CONNECTIONS: Final = 32  # kept open; as many threads as the asynchronous client has
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach one API server.
+
+    Attributes:
+        configuration: the kubernetes package's; it renews tokens by itself.
+        in_cluster: whether it is a pod's service account.
+    """
+
+    host: str
+    pool: urllib3.PoolManager
+    namespace: str
+    configuration: Any
+    in_cluster: bool
+    kubeconfig: str | None = None
+    context: str | None = None
+
+    def auth_headers(self) -> dict[str, str]:
+        """Authorization for one request; a token that has expired is renewed first.
+
+        Raises:
+            NotConfigured: the credential plugin of the kubeconfig failed.
+        """
+        from kubernetes.config import ConfigException
+
+        try:
+            settings = self.configuration.auth_settings()
+        except ConfigException as e:
+            raise NotConfigured(f"the kubeconfig's credentials cannot be renewed: {e}.") from e
+        return {
+            one["key"]: one["value"]
+            for one in settings.values()
+            if one["in"] == "header" and one["value"]
+        }
+
+
+def connect(
+    context: str | None = None, kubeconfig: str | None = None, namespace: str | None = None
+) -> Connection:
+    """Find the API server: a pod's service account unless a kubeconfig is asked for or set.
+
+    Raises:
+        NotConfigured: there is neither; or the kubeconfig cannot be used.
+    """
+    from kubernetes import client, config
+    from kubernetes.client.rest import RESTClientObject
+
+    settings = client.Configuration()
+    # Ours are in Cluster. Not False: that is the int 0 to the library.
+    settings.retries = None
+    settings.connection_pool_maxsize = CONNECTIONS
+    asked = bool(context or kubeconfig or os.environ.get("KUBECONFIG"))
+    in_cluster = not asked and "KUBERNETES_SERVICE_HOST" in os.environ
+    try:
+        if in_cluster:
+            config.load_incluster_config(client_configuration=settings)
+            found = _text(SERVICE_ACCOUNT / "namespace")
+        else:
+            config.load_kube_config(kubeconfig, context, client_configuration=settings)
+            _, active = config.list_kube_config_contexts(kubeconfig)
+            found = _namespace_of(config, kubeconfig, context, active)
+    except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as e:
+        raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
+    chosen = namespace or os.environ.get(ENV_NAMESPACE) or found or "default"
+    pool = RESTClientObject(settings).pool_manager
+    return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
+
+
+def _namespace_of(config: Any, kubeconfig: str | None, context: str | None, active: Any) -> str:
+    contexts, _ = config.list_kube_config_contexts(kubeconfig)
+    chosen = next((c for c in contexts if c["name"] == context), active)
+    return str(chosen.get("context", {}).get("namespace") or "")
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""

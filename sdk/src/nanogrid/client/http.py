@@ -1,0 +1,105 @@
+"""HTTP+JSON to gateway and sessions: one request with a bearer token, errors made ours."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from nanogrid.client.errors import ApiError, Unreachable, api_error
+
+Json = dict[str, Any]
+CONNECT_SECONDS: Final = 10.0
+USER_AGENT: Final = "nanogrid-client"
+
+
+class Http:
+    """One base URL. Safe for threads; close it when done."""
+
+    def __init__(self, base: str, token: str = "") -> None:
+        self._base = base.rstrip("/")
+        self._token = token
+        # No proxy: what is asked is in the cluster or on this machine.
+        self._pool = urllib3.PoolManager(maxsize=8)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        content: Any = None,
+        headers: Mapping[str, str] | None = None,
+        read_seconds: float = 60.0,
+        preload: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
+        """An answer with a status below 300; ``content`` is a raw body (bytes or a file).
+
+        Raises:
+            ApiError: any other status; Unreachable when there is no answer.
+        """
+        sent = {"Accept": "application/json", "User-Agent": USER_AGENT} | dict(headers or {})
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        try:
+            answer = self._pool.request(
+                method,
+                self._base + path,
+                body=content,
+                headers=sent,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+                retries=False,
+                preload_content=preload,
+            )
+            if answer.status >= 300:
+                raise _refusal(answer)
+        except (HTTPError, OSError) as e:
+            said = f"{self._base} does not answer: {e}."
+            raise Unreachable(0, type(e).__name__, said) from e
+        return answer
+
+    def json(self, method: str, path: str, **options: Any) -> Json:
+        """The JSON of an answer; see send."""
+        return json_of(self.send(method, path, **options))
+
+
+def json_of(answer: urllib3.BaseHTTPResponse) -> Json:
+    """The JSON object of an answer.
+
+    Raises:
+        Unreachable: it is none, so something else answers there.
+    """
+    try:
+        found = json.loads(answer.data)
+    except ValueError as e:
+        raise Unreachable(0, "NotJson", f"the answer is not JSON: {e}.") from e
+    if not isinstance(found, dict):
+        raise Unreachable(0, "NotJson", "the answer is no JSON object.")
+    return found
+
+
+def seconds_of(headers: Mapping[str, str], default: float = 0.0) -> float:
+    """Retry-After in seconds."""
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else default
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse) -> ApiError:
+    data = answer.data if answer.data is not None else b""
+    try:
+        told = json.loads(data)
+        error = told.get("error") or {}
+        reason, message = str(error.get("reason", "")), str(error.get("message", ""))
+        if not message:  # health says a state instead of an error
+            message = f"HTTP {answer.status}: {json.dumps(told)[:500]}"
+    except (ValueError, AttributeError):
+        reason, message = "", f"HTTP {answer.status}: {data[:500].decode(errors='replace')}"
+    return api_error(answer.status, reason, message, retry_after=seconds_of(answer.headers))

@@ -1,0 +1,104 @@
+"""The Python client on the cluster, as a user has it: from outside, by port-forward."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docblocks import blocks, run_blocks
+from e2e.support import Json, Namespace
+from nanogrid.client import Client, CodeFailed, Conflict, InputError, NotFound
+
+SMALL: Json = {"memory": "128Mi", "spec": {"timeouts": {"startupSeconds": 120}}}
+WAIT_SECONDS = 120
+PAGE = Path("docs/python.md")
+CHART = """
+class Chart:
+    def _repr_png_(self):
+        return b'\\x89PNG\\r\\n\\x1a\\n'
+Chart()
+"""
+
+
+@pytest.fixture
+def client(namespace: Namespace) -> Iterator[Client]:
+    with Client(namespace=namespace.name) as made:
+        yield made
+
+
+def test_inline_code_runs_once_is_followed_and_fails_with_its_reason(client: Client) -> None:
+    run = client.submit("import sys; print('out'); print('err', file=sys.stderr)", name="one")
+    assert sorted(run.logs()) == ["err", "out"]
+    result = run.wait(WAIT_SECONDS).raise_for_status()
+    assert (result.stdout, result.stderr, result.exit_code) == ("out\n", "err\n", 0)
+    with pytest.raises(Conflict, match="another spec"):
+        client.submit("print(2)", name="one")
+    assert "SUCCESS" in result._repr_html_()
+
+    with pytest.raises(CodeFailed) as failed:
+        client.run("raise ValueError('no rows')", check=True, wait_timeout=WAIT_SECONDS)
+    assert (failed.value.reason, failed.value.result.exit_code) == ("NonZeroExit", 1)
+    assert "no rows" in failed.value.result.stderr
+    missing = {"data": "s3:///there/is/nothing/"}
+    with pytest.raises(InputError) as absent:
+        client.run("1", inputs=missing, check=True, wait_timeout=WAIT_SECONDS)
+    assert absent.value.reason == "InputNotFound"
+    assert len(client.list(phase="Failed")) == 2
+
+
+def test_a_folder_with_inputs_leaves_outputs_that_are_fetched(
+    client: Client, tmp_path: Path
+) -> None:
+    folder, data = tmp_path / "code", tmp_path / "data"
+    for one in (folder / "pkg", data / "sub"):
+        one.mkdir(parents=True)
+    (folder / "pkg" / "__init__.py").write_text("FACTOR = 2")
+    (folder / "main.py").write_text(
+        "import pathlib, pkg\n"
+        "text = ''.join(p.read_text() for p in sorted(pathlib.Path('data').rglob('*.txt')))\n"
+        "pathlib.Path('output/deep').mkdir(parents=True)\n"
+        "pathlib.Path('output/deep/twice.txt').write_text(text * pkg.FACTOR)\n"
+    )
+    (data / "a.txt").write_text("a")
+    (data / "sub" / "b.txt").write_text("b")
+
+    result = client.run(directory=folder, inputs={"data": data}, check=True, **SMALL)
+
+    output = result.outputs["deep/twice.txt"]
+    assert output.read() == b"abab"
+    (tmp_path / "out").mkdir()
+    assert output.download(tmp_path / "out").read_text() == "abab"
+    stored = client.upload(folder)
+    content = b"".join(client.storage.chunks(stored.uri))
+    assert zipfile.ZipFile(io.BytesIO(content)).namelist() == ["main.py", "pkg/__init__.py"]
+
+
+def test_a_session_keeps_variables_shows_pictures_and_has_files(client: Client) -> None:
+    with client.session(**SMALL) as session:
+        heard: list[str] = []
+        session.execute("x = 41").raise_for_status()
+        assert session.execute("print(x + 1)", on_stdout=heard.append).stdout == "42\n"
+        assert "".join(heard) == "42\n"
+        assert not session.execute("print(x)", context=None).success
+        assert session.execute(CHART).results[0].png == b"\x89PNG\r\n\x1a\n"
+
+        session.files.write("data/in.txt", "hello")
+        assert session.bash("cat data/in.txt").stdout == "hello"
+        assert [one.path for one in session.files.list("data")] == ["data/in.txt"]
+        with client.attach(session.name) as attached:
+            assert attached.files.read("data/in.txt") == b"hello"
+        session.files.delete("data/in.txt")
+        with pytest.raises(NotFound):
+            session.files.read("data/in.txt")
+
+        result = session.end("the test is over")
+    assert (result.succeeded, result.reason) == (True, "SessionEnded")
+
+
+def test_the_page_about_python_is_true(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOGRID_NAMESPACE", namespace.name)
+    assert run_blocks(PAGE, {"", "cluster"}, {}) == len(blocks(PAGE)) - 1

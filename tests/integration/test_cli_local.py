@@ -1,0 +1,182 @@
+"""``nanogrid run --local``: the real program, launcher and agent as processes of this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from nanogrid import names
+from nanogrid.cli.exits import Exit
+
+pytestmark = pytest.mark.integration
+TIMEOUT_SECONDS = 60
+PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="ng-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def local(short: Path) -> Any:
+    """Run the program with temporary files of its own; nothing of them may stay."""
+    folder = short
+
+    def run(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [*PROGRAM, "run", "--local", *words],
+            env={**os.environ, "TMPDIR": str(folder), **env},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+        assert "Traceback" not in done.stderr
+        assert [one.name for one in folder.iterdir()] == []
+        return done
+
+    return run
+
+
+def test_stdout_exit_code_and_the_warning(local: Any) -> None:
+    done = local("-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+    assert (done.returncode, done.stdout) == (3, "out\n")
+    assert "no sandbox" in done.stderr
+    assert "err\n" in done.stderr
+
+
+def test_json_is_the_result_and_stderr_stays_empty(local: Any) -> None:
+    done = local("-c", "print('매출')", "-o", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert (result["status"], result["stdout"]) == ("SUCCESS", "매출\n")
+
+
+def test_a_folder_with_inputs_arguments_environment_and_outputs(local: Any, tmp_path: Path) -> None:
+    app, data = tmp_path / "app", tmp_path / "data"
+    app.mkdir()
+    data.mkdir()
+    (data / "a.csv").write_text("1,2\n")
+    (app / "helper.py").write_text("WORD = 'helped'\n")
+    (app / "main.py").write_text(
+        "import os, pathlib, sys, helper\n"
+        "text = pathlib.Path('data/a.csv').read_text()\n"
+        "pathlib.Path('output/deep').mkdir()\n"
+        "pathlib.Path('output/deep/b.txt').write_text(text)\n"
+        "print(sys.argv[1:], os.environ['WHO'], helper.WORD)\n"
+    )
+    words = [str(app), "-i", f"d={data}", "-e", "WHO=me", "--outputs", str(tmp_path / "out")]
+    done = local(*words, "--", "x", "-y")
+    assert (done.returncode, done.stdout) == (0, "['x', '-y'] me helped\n"), done.stderr
+    assert (tmp_path / "out/deep/b.txt").read_text() == "1,2\n"
+
+
+def test_more_than_a_termination_message_comes_out_whole(local: Any) -> None:
+    done = local("-c", "print('x' * 20000)")
+    assert done.stdout == "x" * 20_000 + "\n"
+
+
+def test_a_timeout_is_124(local: Any) -> None:
+    done = local("-c", "print('began', flush=True); import time; time.sleep(60)", "--timeout", "1")
+    assert (done.returncode, done.stdout) == (Exit.TIMEOUT, "began\n")
+    assert "how to mend" in done.stderr
+
+
+def test_inputs_from_s3_are_proven_by_the_same_sync(local: Any, s3_server: S3Server) -> None:
+    s3_server.put("cli-local/in/a.txt", b"from S3")
+    env = {
+        names.ENV_S3_ENDPOINT: s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": "us-east-1",
+    }
+    code = "print(open('data/a.txt').read())"
+    done = local("-c", code, "-i", f"s3://{BUCKET}/cli-local/in/", **env)
+    assert (done.returncode, done.stdout) == (0, "from S3\n"), done.stderr
+    done = local("-c", code, "-i", f"s3://{BUCKET}/cli-local/absent/", **env)
+    assert (done.returncode, done.stdout) == (Exit.INFRASTRUCTURE, "")
+    assert "InputNotFound" in done.stderr
+    s3_server.delete("cli-local/")
+
+
+def test_a_long_tmpdir_is_no_obstacle(local: Any, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    assert local("-c", "print(1)", TMPDIR=str(folder)).stdout == "1\n"
+    assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_code_and_leaves_nothing(short: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    code = (
+        f"import os, pathlib, time; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); "
+        "print('x', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [*PROGRAM, "run", "--local", "-c", code],
+        env={**os.environ, "TMPDIR": str(short)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _wait_for(marker, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == Exit.CANCELLED
+    assert "Traceback" not in errors
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(marker.read_text()), 0)
+    assert list(short.iterdir()) == []
+
+
+def _wait_for(marker: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not (marker.exists() and marker.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_without_the_executor_it_says_what_to_install() -> None:
+    hide = (
+        "import importlib.util, sys; sys.modules['nanogrid_executor'] = None\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = "
+        "lambda n, *a: None if n == 'nanogrid_executor' else find(n, *a)\n"
+        "from nanogrid.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hide, "run", "--local", "-c", "1"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == Exit.INFRASTRUCTURE
+    assert "nanogrid-executor" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_quick() -> None:
+    """CPU time, not wall time: the machine may be busy. Half of what a person notices."""
+    before = os.times()
+    subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
+    after = os.times()
+    spent = (after.children_user + after.children_system) - (
+        before.children_user + before.children_system
+    )
+    assert spent < 0.4

@@ -1,0 +1,146 @@
+"""A cluster in memory under the real client, for tests of the command line."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+from nanogrid import names, wire
+from nanogrid.client import Client
+from nanogrid.client.errors import Conflict, Forbidden, NotFound
+from nanogrid.client.manifest import Uploaded
+
+Json = dict[str, Any]
+NAMESPACE = "jobs"
+CREATED = "2026-01-02T03:04:05Z"
+
+
+def result_of(name: str, **changes: Any) -> Json:
+    """A result as the status has it; a success that printed a line unless told otherwise."""
+    blank = wire.blank_result(
+        request_id="r-1",
+        function_id=None,
+        status=wire.STATUS_SUCCESS,
+        reason="Completed",
+        job=wire.JobRef(namespace=NAMESPACE, name=name, uid=f"uid-{name}"),
+        attempt=0,
+        message="",
+    )
+    found: Json = wire.to_dict(blank)
+    return found | {"exitCode": 0, "stdout": "hello\n"} | changes
+
+
+def job(
+    name: str, phase: str = "", reason: str = "", result: Json | None = None, **spec: Any
+) -> Json:
+    """An ExecutionJob; with a phase it has a status."""
+    status: Json = {"phase": phase, "reason": reason} if phase else {}
+    if result is not None:
+        status["result"] = result
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "uid": f"uid-{name}",
+            "resourceVersion": "1",
+            "creationTimestamp": CREATED,
+        },
+        "spec": {"code": {"inline": "print('hello')"}, **spec},
+        "status": status,
+    }
+
+
+def ended(name: str, **changes: Any) -> Json:
+    """A job that has ended with a result."""
+    result = result_of(name, **changes)
+    phase = "Succeeded" if result["status"] == wire.STATUS_SUCCESS else "Failed"
+    return job(name, phase, result["reason"], result)
+
+
+class FakeCluster:
+    """Objects by path; a job that is created ends with the result that was prepared."""
+
+    def __init__(self) -> None:
+        self.namespace = NAMESPACE
+        self.objects: dict[str, Json] = {}
+        self.lists: dict[str, list[Json]] = {}
+        self.forbidden: set[str] = set()
+        self.ends: Json = {}
+        self.created: list[Json] = []
+        self.patches: list[tuple[str, Json]] = []
+        self.deleted: list[str] = []
+        self.interrupt = False
+        self.denied: set[str] = set()
+
+    def jobs_path(self) -> str:
+        return f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.PLURAL}"
+
+    def add(self, *found: Json) -> None:
+        for one in found:
+            self.objects[f"{self.jobs_path()}/{one['metadata']['name']}"] = one
+
+    def get(self, path: str) -> Json:
+        if path not in self.objects:
+            raise NotFound(404, "NotFound", f"{path} not found.")
+        return self.objects[path]
+
+    def list(self, path: str, labels: str = "", fields: str = "") -> list[Json]:
+        if path in self.forbidden:
+            raise Forbidden(403, "Forbidden", f"you may not list {path}.")
+        jobs = [one for key, one in self.objects.items() if key.startswith(f"{self.jobs_path()}/")]
+        if path in (self.jobs_path(), f"/apis/{names.API_VERSION}/{names.PLURAL}"):
+            return jobs
+        return list(self.lists.get(path, []))
+
+    def create(self, path: str, body: Json) -> Json:
+        name = body["metadata"]["name"]
+        if f"{path}/{name}" in self.objects:
+            raise Conflict(409, "AlreadyExists", f"{name} exists.")
+        self.created.append(body)
+        made = job(name) | {"spec": body["spec"]}
+        made["metadata"] = made["metadata"] | body["metadata"]
+        self.objects[f"{path}/{name}"] = made
+        return made
+
+    def patch(self, path: str, name: str, body: Json, subresource: str | None = None) -> Json:
+        self.patches.append((name, body))
+        return self.get(f"{path}/{name}")
+
+    def delete(self, path: str, name: str, uid: str | None = None) -> None:
+        self.deleted.append(f"{path}/{name}#{uid}")
+
+    def watch(self, path: str, fields: str = "", **_: Any) -> Iterator[Json]:
+        if self.interrupt:
+            raise KeyboardInterrupt
+        name = parse_qs(fields)["metadata.name"][0]
+        done = ended(name, **self.ends)
+        done["metadata"] = self.get(f"{path}/{name}")["metadata"]
+        self.objects[f"{path}/{name}"] = done
+        yield {"type": "MODIFIED", "object": done}
+
+    def pod_log(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield b"a line"
+
+    def can(self, verb: str, resource: str, namespace: str | None = None, group: str = "") -> bool:
+        return f"{verb} {resource}" not in self.denied
+
+    def version(self) -> Json:
+        return {"gitVersion": "v1.34.4"}
+
+
+class FakeClient(Client):
+    """The real client over the fake cluster; uploads are only noted."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        super().__init__(namespace=NAMESPACE)
+        self.fake = cluster
+        self.uploads: list[str] = []
+
+    @property
+    def cluster(self) -> Any:
+        return self.fake
+
+    def upload(self, path: Any, key: str | None = None) -> Uploaded:
+        self.uploads.append(str(path))
+        return Uploaded(f"s3://bucket/{key or 'uploads/x'}", "a" * 64, 3)

@@ -1,0 +1,336 @@
+"""A small API server for tests of the client: LIST, WATCH, 410, lost answers, and an operator.
+
+The operator really runs inline code, in a process, and writes the status that ours would write.
+"""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import urllib3
+
+from nanogrid import names, wire
+from nanogrid.client.cluster import Cluster
+from nanogrid.client.connection import Connection
+
+Json = dict[str, Any]
+NAMESPACE = "team"
+CODE_SECONDS = 30
+
+
+class LostAnswer(Exception):
+    """The connection is closed without an answer."""
+
+
+class FakeApi(ThreadingHTTPServer):
+    """Objects by path. Tests set what goes wrong; see the attributes."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.changed = threading.Condition()
+        self.objects: dict[str, Json] = {}
+        self.history: list[tuple[int, str, str, Json]] = []  # version, kind, path, object
+        self.version = 100
+        self.oldest = 0  # a watch from an earlier version gets 410
+        self.requests: list[tuple[str, str]] = []
+        self.lose_creates = 0  # so many creates happen and are not answered
+        self.refusals: queue.SimpleQueue[tuple[int, Json]] = queue.SimpleQueue()
+        self.cut_watch_after: int | None = None  # events; then the connection ends, once
+        self.page = 500
+        self.logs: dict[str, str] = {}
+        self.operator: Callable[[FakeApi, str, Json], None] | None = run_inline
+        self.allowed = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def cluster(self, namespace: str = NAMESPACE) -> Cluster:
+        """A connection without credentials, as the client would find it."""
+        return Cluster(Connection(self.url, urllib3.PoolManager(), namespace, _Settings(), False))
+
+    def put(self, path: str, body: Json) -> Json:
+        """Create or change an object; watchers are told."""
+        with self.changed:
+            kind = "MODIFIED" if path in self.objects else "ADDED"
+            self.version += 1
+            metadata = {"uid": str(uuid.uuid4()), "creationTimestamp": "2026-01-01T00:00:00Z"}
+            metadata |= self.objects.get(path, {}).get("metadata", {}) | body.get("metadata", {})
+            metadata |= {"resourceVersion": str(self.version)}
+            self.objects[path] = body | {"metadata": metadata}
+            self._tell(kind, path)
+            return self.objects[path]
+
+    def remove(self, path: str) -> Json:
+        """Delete an object; watchers are told."""
+        with self.changed:
+            self.version += 1
+            self.objects[path]["metadata"]["resourceVersion"] = str(self.version)
+            self._tell("DELETED", path)
+            return self.objects.pop(path)
+
+    def forget(self) -> None:
+        """As etcd's compaction does: versions up to now are gone."""
+        with self.changed:
+            self.oldest = self.version + 1
+            self.history.clear()
+
+    def job_path(self, name: str, namespace: str = NAMESPACE) -> str:
+        return f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}/{name}"
+
+    def finish(self, path: str, **result: Any) -> None:
+        """Write a terminal status; ``result`` are fields of the result."""
+        job = self.objects[path]
+        found = result_of(job, **result)
+        phase = "Succeeded" if found["status"] == wire.STATUS_SUCCESS else "Failed"
+        status = {"phase": phase, "reason": found["reason"], "message": found["message"]}
+        self.put(path, job | {"status": status | {"result": found}})
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        return  # clients that leave, and answers that are lost on purpose
+
+    def _tell(self, kind: str, path: str) -> None:
+        copy = json.loads(json.dumps(self.objects[path]))
+        self.history.append((self.version, kind, path, copy))
+        self.changed.notify_all()
+
+
+class _Settings:
+    """Stands for the kubernetes package's configuration: no credentials."""
+
+    def auth_settings(self) -> Json:
+        return {}
+
+
+def result_of(job: Json, **fields: Any) -> Json:
+    """A result's JSON."""
+    metadata = job["metadata"]
+    made = wire.to_dict(
+        wire.blank_result(
+            request_id=job["spec"].get("requestId") or metadata["uid"],
+            function_id=None,
+            status=wire.STATUS_SUCCESS,
+            reason="Completed",
+            job=wire.JobRef(
+                namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
+            ),
+            attempt=0,
+            message="",
+        )
+    )
+    found: Json = made | {wire.json_name(key): value for key, value in fields.items()}
+    return found
+
+
+def run_inline(api: FakeApi, path: str, job: Json) -> None:
+    """The operator's part: run inline code and write the status."""
+    code = job["spec"].get("code", {}).get("inline")
+    if code is None:
+        return
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=CODE_SECONDS
+    )
+    fields: Json = {"exit_code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+    if done.returncode != 0:
+        fields |= {"status": "FAILED", "reason": "NonZeroExit", "message": "Exit code 1."}
+    with contextlib.suppress(KeyError):  # it was deleted meanwhile
+        api.finish(path, **fields)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeApi
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        self._answer(self._post)
+
+    def do_PATCH(self) -> None:
+        self._answer(self._patch)
+
+    def do_DELETE(self) -> None:
+        self._answer(self._delete)
+
+    def _answer(self, do: Callable[[str, dict[str, str], Json], tuple[int, Json] | None]) -> None:
+        parts = urlsplit(self.path)
+        self.server.requests.append((self.command, self.path))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length) or b"{}")
+        try:
+            refusal = self.server.refusals.get_nowait()
+        except queue.Empty:
+            refusal = None
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        try:
+            answer = refusal or do(parts.path, query, body)
+        except LostAnswer:
+            self.close_connection = True
+            return
+        if answer is not None:
+            self._send(*answer)
+
+    def _send(self, status: int, body: Json) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        if "retryAfter" in body:
+            self.send_header("Retry-After", str(body["retryAfter"]))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _get(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json] | None:
+        if path == "/version":
+            return 200, {"gitVersion": "v1.99.0"}
+        if path.endswith("/log"):
+            return self._log(path.removesuffix("/log"))
+        if query.get("watch"):
+            return self._watch(path, query)
+        with self.server.changed:
+            if path in self.server.objects:
+                return 200, self.server.objects[path]
+            if path.rpartition("/")[2] in (names.PLURAL, "pods", "secrets"):
+                return 200, self._page(path, query)
+        return failure(404, "NotFound", f"{path} not found")
+
+    def _page(self, path: str, query: dict[str, str]) -> Json:
+        found = [body for at, body in self.server.objects.items() if chosen(at, body, path, query)]
+        begin = int(query.get("continue", 0))
+        end = begin + min(int(query["limit"]), self.server.page)
+        metadata = {"resourceVersion": str(self.server.version)}
+        metadata |= {"continue": str(end)} if end < len(found) else {}
+        return {"items": found[begin:end], "metadata": metadata}
+
+    def _watch(self, path: str, query: dict[str, str]) -> tuple[int, Json] | None:
+        api = self.server
+        position = int(query["resourceVersion"])
+        if position < api.oldest - 1:
+            return failure(410, "Expired", "too old resource version")
+        self._chunked()
+        deadline, sent = time.monotonic() + float(query["timeoutSeconds"]), 0
+        while True:
+            with api.changed:
+                fresh = [one for one in api.history if one[0] > position]
+                if not fresh:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not api.changed.wait(left):
+                        break
+                    if position < api.oldest - 1 and not [v for v, *_ in api.history]:
+                        gone = failure(410, "Expired", "too old resource version")[1]
+                        self._chunk({"type": "ERROR", "object": gone | {"code": 410}})
+                        break
+                    continue
+            for version, kind, at, body in fresh:
+                position = version
+                if chosen(at, body, path, query):
+                    if api.cut_watch_after is not None and sent >= api.cut_watch_after:
+                        api.cut_watch_after = None
+                        raise LostAnswer
+                    self._chunk({"type": kind, "object": body})
+                    sent += 1
+        self.wfile.write(b"0\r\n\r\n")
+        return None
+
+    def _log(self, pod: str) -> tuple[int, Json] | None:
+        text = self.server.logs.get(pod.rpartition("/")[2])
+        if text is None:
+            return failure(400, "BadRequest", "container is waiting to start")
+        self._chunked()
+        data = text.encode()
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+        return None
+
+    def _chunked(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _chunk(self, body: Json) -> None:
+        data = json.dumps(body).encode() + b"\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def _post(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json]:
+        if path.endswith("selfsubjectaccessreviews"):
+            return 201, body | {"status": {"allowed": self.server.allowed}}
+        where = f"{path}/{body['metadata']['name']}"
+        with self.server.changed:
+            if where in self.server.objects:
+                return failure(409, "AlreadyExists", f"{where} already exists")
+            made = self.server.put(where, body)
+        if self.server.operator is not None and path.endswith(names.PLURAL):
+            work = (self.server, where, made)
+            threading.Thread(target=self.server.operator, args=work, daemon=True).start()
+        if self.server.lose_creates > 0:
+            self.server.lose_creates -= 1
+            raise LostAnswer
+        return 201, made
+
+    def _patch(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json]:
+        found = self.server.objects.get(path)
+        if found is None:
+            return failure(404, "NotFound", f"{path} not found")
+        uid = body.get("metadata", {}).get("uid")
+        if uid not in (None, found["metadata"]["uid"]):
+            return failure(409, "Conflict", "another uid")
+        merged = found | {"spec": found["spec"] | body.get("spec", {})}
+        return 200, self.server.put(path, merged)
+
+    def _delete(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json]:
+        found = self.server.objects.get(path)
+        if found is None:
+            return failure(404, "NotFound", f"{path} not found")
+        uid = body.get("preconditions", {}).get("uid")
+        if uid not in (None, found["metadata"]["uid"]):
+            return failure(409, "Conflict", "another uid")
+        return 200, self.server.remove(path)
+
+
+def failure(status: int, reason: str, message: str) -> tuple[int, Json]:
+    """A Status object of the API server."""
+    return status, {"kind": "Status", "reason": reason, "message": message, "code": status}
+
+
+def chosen(at: str, body: Json, path: str, query: dict[str, str]) -> bool:
+    """Whether an object belongs to a collection and fits the selectors."""
+    base, _, plural = path.rpartition("/")
+    inside = at.rpartition("/")[0] == path or (
+        "/namespaces/" not in path and at.startswith(base) and f"/{plural}/" in at
+    )
+    labels = body["metadata"].get("labels") or {}
+    wanted = dict(one.split("=") for one in query.get("labelSelector", "").split(",") if one)
+    name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+    return (
+        inside
+        and all(labels.get(key) == value for key, value in wanted.items())
+        and name in ("", body["metadata"]["name"])
+    )
+
+
+@contextlib.contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Serve in a thread until the context ends."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

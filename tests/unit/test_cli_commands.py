@@ -1,0 +1,372 @@
+"""Commands as they are typed, over a cluster in memory: stdout, stderr and exit code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from nanogrid import names
+from nanogrid.cli import link
+from nanogrid.cli.exits import MEANING, Exit
+from nanogrid.cli.main import app
+from nanogrid.client.errors import Forbidden, NotConfigured, Unreachable
+from unit.cli_fakes import NAMESPACE, FakeClient, FakeCluster, ended, job
+
+Json = dict[str, Any]
+
+
+class Terminal:
+    """The command line over one fake cluster."""
+
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.clients: list[FakeClient] = []
+        self.links: list[tuple[str | None, link.Link]] = []
+
+    def make(self, asked: link.Link, namespace: str | None) -> FakeClient:
+        self.links.append((namespace, asked))
+        self.clients.append(FakeClient(self.cluster))
+        return self.clients[-1]
+
+    def run(self, *words: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(words), input=stdin)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    found = Terminal()
+    monkeypatch.setattr(link, "make_client", found.make)
+    return found
+
+
+def test_run_prints_the_codes_stdout_only_and_tells_the_rest_on_stderr(terminal: Terminal) -> None:
+    done = terminal.run("run", "-c", "print('hello')")
+    assert (done.exit_code, done.stdout) == (0, "hello\n")
+    assert "Succeeded" in done.stderr
+    (made,) = terminal.cluster.created
+    assert made["spec"]["code"] == {"inline": "print('hello')"}
+    assert made["spec"]["ttlSecondsAfterFinished"]
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        ({"status": "FAILED", "reason": "NonZeroExit", "exitCode": 3}, 3),
+        ({"status": "FAILED", "reason": "Signaled", "exitCode": 139}, 139),
+        ({"status": "TIMEOUT", "reason": "ExecutionTimeout", "exitCode": 143}, Exit.TIMEOUT),
+        ({"status": "FAILED", "reason": "DeadlineExceeded", "exitCode": None}, Exit.TIMEOUT),
+        ({"status": "FAILED", "reason": "Cancelled", "exitCode": 143}, Exit.CANCELLED),
+        ({"status": "FAILED", "reason": "OOMKilled", "exitCode": 137}, Exit.OOM),
+        ({"status": "FAILED", "reason": "InputNotFound", "exitCode": None}, Exit.INFRASTRUCTURE),
+        ({"status": "FAILED", "reason": "OutputUploadFailed", "exitCode": 0}, Exit.INFRASTRUCTURE),
+        ({"status": "FAILED", "reason": "OfANewerRelease", "exitCode": 0}, Exit.INFRASTRUCTURE),
+    ],
+)
+def test_the_exit_code_of_run(terminal: Terminal, result: Json, code: int) -> None:
+    terminal.cluster.ends = result | {"message": "something happened", "stderr": "oops\n"}
+    done = terminal.run("run", "-c", "x")
+    assert done.exit_code == code
+    assert "oops\n" in done.stderr
+    assert "error: something happened" in done.stderr
+
+
+def test_with_json_stdout_is_one_document_and_stderr_is_empty(terminal: Terminal) -> None:
+    terminal.cluster.ends = {"status": "FAILED", "reason": "NonZeroExit", "exitCode": 4}
+    done = terminal.run("run", "-c", "x", "-o", "json")
+    assert (done.exit_code, done.stderr) == (4, "")
+    assert json.loads(done.stdout)["reason"] == "NonZeroExit"
+    assert yaml.safe_load(terminal.run("run", "-c", "x", "-o", "yaml").stdout)["exitCode"] == 4
+
+
+def test_code_from_stdin_and_arguments(terminal: Terminal) -> None:
+    assert terminal.run("run", "-", "--", "a", "-b", stdin="print(1)").exit_code == 0
+    assert terminal.run("run", "-c", "print(2)", "--", "c").exit_code == 0
+    first, second = terminal.cluster.created
+    assert (first["spec"]["code"]["inline"], first["spec"]["args"]) == ("print(1)", ["a", "-b"])
+    assert (second["spec"]["code"]["inline"], second["spec"]["args"]) == ("print(2)", ["c"])
+
+
+def test_what_is_on_this_machine_is_uploaded_first(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("print(1)")
+    done = terminal.run("run", str(tmp_path), "-i", f"d={tmp_path}", "-i", f"{tmp_path}/main.py")
+    assert done.exit_code == 0
+    assert terminal.clients[0].uploads == [str(tmp_path), f"{tmp_path}/main.py", str(tmp_path)]
+    spec = terminal.cluster.created[0]["spec"]
+    assert spec["code"]["s3"] == {"bucket": "bucket", "key": "uploads/x", "sha256": "a" * 64}
+    folder, file = spec["inputs"]
+    assert folder["unpack"] is True
+    assert "unpack" not in file
+
+
+def test_detach_prints_the_name_and_does_not_wait(terminal: Terminal) -> None:
+    terminal.cluster.interrupt = True  # waiting would show
+    done = terminal.run("run", "-c", "x", "--detach", "--name", "mine")
+    assert (done.exit_code, done.stdout) == (0, "mine\n")
+    done = terminal.run("run", "-c", "x", "-d", "--name", "other", "-o", "name")
+    assert done.stdout == "executionjob.nanogrid.io/other\n"
+
+
+def test_ctrl_c_leaves_the_job_and_says_how_to_get_back(terminal: Terminal) -> None:
+    terminal.cluster.interrupt = True
+    done = terminal.run("run", "-c", "x", "--name", "mine", "-n", "jobs")
+    assert (done.exit_code, done.stdout) == (Exit.CANCELLED, "")
+    assert "mine goes on" in done.stderr
+    assert "nanogrid logs -f mine -n jobs" in done.stderr
+    assert "nanogrid cancel mine -n jobs" in done.stderr
+    assert terminal.cluster.patches == []
+    assert terminal.cluster.deleted == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run"],
+        ["run", "no-such-file.py"],
+        ["run", "-c", "x", "--timeout", "soon"],
+        ["run", "-c", "x", "--input", "nowhere"],
+        ["run", "-c", "x", "--memory", "lots" * 20, "--env", "=x"],
+        ["run", "-c", "x", "--name", "a", "-o", "xml"],
+        ["run", "-c", "x", "--no-such-option"],
+        ["run", "-c", "x", "--local", "--detach"],
+        ["submit", "-f", "-"],
+        ["cleanup", "--dry-run", "--force"],
+        ["no-such-command"],
+    ],
+)
+def test_wrong_usage_is_two_lines_and_2(terminal: Terminal, words: list[str]) -> None:
+    done = terminal.run(*words, stdin="")
+    assert done.exit_code == Exit.USAGE
+    assert "rror: " in done.stderr
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+    assert terminal.cluster.created == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Unreachable(0, "Timeout", "no answer."), Exit.UNREACHABLE),
+        (NotConfigured("nothing to connect to."), Exit.UNREACHABLE),
+        (Forbidden(403, "Forbidden", "you may not."), Exit.FORBIDDEN),
+        (PermissionError(13, "Permission denied", "/x"), Exit.FAILED),
+    ],
+)
+def test_errors_of_the_cluster(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(terminal.cluster, "list", fail)
+    done = terminal.run("list")
+    assert done.exit_code == code
+    assert done.stderr.startswith("error: ")
+    assert "how to mend: " in done.stderr
+    assert terminal.run("get", "absent").exit_code == Exit.FAILED
+
+
+def test_a_mistake_of_our_own_is_not_hidden(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(terminal.cluster, "list", fail)
+    assert isinstance(terminal.run("list").exception, ZeroDivisionError)
+
+
+def test_a_reader_that_goes_away_is_no_error(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    terminal.cluster.add(ended("a"))
+    monkeypatch.setattr("nanogrid.cli.jobs.emit", fail)
+    monkeypatch.setattr("nanogrid.cli.faults._hush", lambda: None)
+    done = terminal.run("list")
+    assert (done.exit_code, done.output) == (Exit.BROKEN_PIPE, "")
+
+
+def test_submit_creates_each_job_of_a_file(terminal: Terminal, tmp_path: Path) -> None:
+    first, second = job("first"), job("second")
+    for one in (first, second):
+        del one["status"]
+    second["metadata"] = {"generateName": "more-"}
+    first["metadata"] = {"name": "first", "namespace": "other"}
+    file = tmp_path / "jobs.yaml"
+    file.write_text(yaml.safe_dump_all([first, second]))
+    done = terminal.run("submit", "-f", str(file), "-o", "name")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("executionjob.nanogrid.io/first\nexecutionjob.nanogrid.io/more-")
+    assert [namespace for namespace, _ in terminal.links] == ["other", None]
+
+
+def test_submit_wait_has_the_first_bad_exit_code(terminal: Terminal) -> None:
+    terminal.cluster.ends = {"status": "FAILED", "reason": "NonZeroExit", "exitCode": 9}
+    manifest = job("first")
+    del manifest["status"], manifest["metadata"]["namespace"]
+    done = terminal.run("submit", "-f", "-", "--wait", stdin=json.dumps(manifest))
+    assert (done.exit_code, done.stdout) == (9, "hello\n")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "{kind: Pod, apiVersion: v1}", "---"])
+def test_submit_refuses_what_is_no_job(terminal: Terminal, text: str) -> None:
+    done = terminal.run("submit", "-f", "-", stdin=text)
+    assert done.exit_code == Exit.USAGE
+    assert terminal.cluster.created == []
+
+
+def test_list_in_all_forms(terminal: Terminal) -> None:
+    assert "no jobs in jobs" in terminal.run("list").stderr
+    assert terminal.run("list", "-o", "json").stdout == "[]\n"
+    terminal.cluster.add(ended("a"), job("b", "Running", "Executing"))
+    table = terminal.run("list").stdout.splitlines()
+    assert table[0].split() == ["NAME", "PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]
+    assert table[1].split()[:4] == ["a", "Succeeded", "Completed", "0"]
+    assert terminal.run("list", "-A").stdout.startswith("NAMESPACE")
+    assert terminal.run("list", "-o", "name", "--phase", "Running").stdout.endswith("/b\n")
+    assert [
+        one["metadata"]["name"] for one in json.loads(terminal.run("list", "-o", "json").stdout)
+    ]
+
+
+def test_get_and_latest(terminal: Terminal) -> None:
+    old, new = ended("old"), ended("new")
+    new["metadata"]["creationTimestamp"] = "2026-05-01T00:00:00Z"
+    terminal.cluster.add(old, new)
+    assert "jobs/new\n" in terminal.run("get", "@latest").stdout
+    assert terminal.run("get", "old", "-o", "name").stdout.endswith("/old\n")
+
+
+def test_logs_of_an_ended_job_come_from_its_result(terminal: Terminal) -> None:
+    terminal.cluster.add(ended("a", stdout="one\ntwo\n"))
+    assert terminal.run("logs", "a").stdout == "one\ntwo\n"
+
+
+def test_why_reads_job_pod_and_events(terminal: Terminal) -> None:
+    terminal.cluster.add(ended("a", status="FAILED", reason="OOMKilled", exitCode=137))
+    told = json.loads(terminal.run("why", "a", "-o", "json").stdout)
+    assert told["reason"] == "OOMKilled"
+    assert "memory" in told["cure"]
+    terminal.cluster.forbidden.add(f"/api/v1/namespaces/{NAMESPACE}/pods")
+    done = terminal.run("why", "a")
+    assert done.exit_code == 0
+    assert "not all could be read" in done.stderr
+
+
+def test_cancel_stops_only_what_goes_on(terminal: Terminal) -> None:
+    terminal.cluster.add(ended("over"), job("busy", "Running", "Executing"))
+    done = terminal.run("cancel", "over", "busy")
+    assert done.exit_code == 0
+    ((name, body),) = terminal.cluster.patches
+    assert (name, body["spec"]) == ("busy", {"cancel": True})
+    assert "over has ended already" in done.stderr
+
+
+def test_retry_wants_an_ended_job(terminal: Terminal) -> None:
+    terminal.cluster.add(ended("over", status="FAILED", reason="NonZeroExit", exitCode=1))
+    terminal.cluster.add(job("busy", "Running", "Executing"))
+    assert terminal.run("retry", "over").exit_code == 0
+    assert len(terminal.cluster.created) == 1
+    done = terminal.run("retry", "busy")
+    assert done.exit_code == Exit.FAILED
+    assert "nanogrid cancel busy" in done.stderr
+
+
+def test_outputs_are_listed_and_never_leave_the_folder(terminal: Terminal, tmp_path: Path) -> None:
+    def output(path: str) -> Json:
+        url = f"s3://b/{path}"
+        return {"path": path, "url": url, "bytes": 1, "sha256": "a" * 64, "contentType": "x/y"}
+
+    terminal.cluster.add(
+        ended("a", outputs=[output("x.csv"), output("../evil")]), job("b", "Running")
+    )
+    assert terminal.run("outputs", "ls", "a", "-o", "name").stdout == "x.csv\n../evil\n"
+    done = terminal.run("outputs", "get", "a", "../evil", "--to", str(tmp_path / "to"))
+    assert done.exit_code == Exit.FAILED
+    assert "outside" in done.stderr
+    done = terminal.run("outputs", "get", "a", "absent")
+    assert "x.csv" in done.stderr
+    assert terminal.run("outputs", "ls", "b").exit_code == Exit.FAILED
+
+
+def test_upload_prints_the_uri(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text("abc")
+    assert terminal.run("upload", str(file), "k").stdout == "s3://bucket/k\n"
+    assert terminal.run("upload", "absent").exit_code == Exit.FAILED
+
+
+def test_top_ranks_by_peak(terminal: Terminal) -> None:
+    small, large = ended("small", peakMemoryBytes=1 << 20), ended("large", peakMemoryBytes=64 << 20)
+    large["status"]["peakMemory"] = "64Mi/256Mi"
+    terminal.cluster.add(small, large)
+    first, second = json.loads(terminal.run("top", "-o", "json").stdout)
+    assert (first["name"], first["usedPercent"]) == ("large", 25)
+    assert (second["name"], second["usedPercent"]) == ("small", None)
+    assert "25%" in terminal.run("top").stdout
+
+
+def test_sessions_are_told_from_jobs(terminal: Terminal) -> None:
+    terminal.cluster.add(job("s", "Running", "SessionReady", mode="Session"), ended("a"))
+    assert terminal.run("session", "ls", "-o", "name").stdout.endswith("/s\n")
+    assert terminal.run("session", "exec", "a", "1").exit_code == Exit.USAGE
+    assert terminal.run("session", "exec", "s").exit_code == Exit.USAGE
+    done = terminal.run("session", "rm", "s", "--force")
+    assert done.exit_code == 0
+    assert terminal.cluster.deleted == [f"{terminal.cluster.jobs_path()}/s#uid-s"]
+
+
+def test_session_new_asks_for_a_session(terminal: Terminal) -> None:
+    done = terminal.run("session", "new", "mine", "--idle", "5m", "--no-wait", "--memory", "1Gi")
+    assert (done.exit_code, done.stdout) == (0, "mine\n")
+    spec = terminal.cluster.created[0]["spec"]
+    assert (spec["mode"], spec["session"]) == ("Session", {"idleTimeoutSeconds": 300})
+
+
+def test_init_writes_what_can_be_run_and_overwrites_nothing(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    folder = tmp_path / "first"
+    assert terminal.run("init", str(folder)).exit_code == 0
+    compile((folder / "main.py").read_text(), "main.py", "exec")
+    assert terminal.run("submit", "-f", str(folder / "job.yaml")).exit_code == 0
+    assert terminal.cluster.created[0]["kind"] == names.KIND
+    assert terminal.run("init", str(folder)).exit_code == Exit.USAGE
+
+
+def test_options_of_the_cluster_are_those_of_every_command(terminal: Terminal) -> None:
+    terminal.cluster.add(ended("a"))
+    terminal.run("list", "-n", "x", "--context", "c", "--kubeconfig", "k")
+    namespace, asked = terminal.links[0]
+    assert (namespace, asked.context, asked.kubeconfig) == ("x", "c", "k")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_the_program(terminal: Terminal, shell: str) -> None:
+    assert "nanogrid" in terminal.run("completion", shell).stdout
+
+
+def test_version(terminal: Terminal) -> None:
+    assert "v1.34.4" in terminal.run("version").stdout
+    assert list(json.loads(terminal.run("version", "--client", "-o", "json").stdout)) == ["client"]
+
+
+def test_every_exit_code_is_in_help_and_in_the_docs(terminal: Terminal) -> None:
+    text = terminal.run("run", "--help").stdout
+    docs = Path("docs/cli.md").read_text()
+    for code in Exit:
+        assert f"{code.value:>4}  {MEANING[code]}"[:60] in text
+        assert f"| {code.value} | {MEANING[code]} |" in docs
+
+
+def test_every_command_is_in_the_docs(terminal: Terminal) -> None:
+    docs = Path("docs/cli.md").read_text()
+    for command in app.registered_commands:
+        assert f"nanogrid {command.name}" in docs
+    for group in app.registered_groups:
+        assert f"nanogrid {group.name} " in docs

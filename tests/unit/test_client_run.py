@@ -1,0 +1,335 @@
+"""Run, wait, follow, stop and repeat jobs, against an API server that misbehaves."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanogrid import names
+from nanogrid.client import (
+    AsyncClient,
+    Client,
+    CodeFailed,
+    Conflict,
+    InvalidRequest,
+    JobDeleted,
+    JobFailed,
+    OutOfMemory,
+    Result,
+    Storage,
+    WaitTimeout,
+)
+from nanogrid.client.errors import BY_REASON, job_failed
+from nanogrid.client.storage import Corrupt
+from nanogrid.reasons import Reason
+from unit.client_server import NAMESPACE, FakeApi, failure, result_of, serving
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    server = FakeApi()
+    with serving(server):
+        yield server
+
+
+@pytest.fixture
+def client(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Client:
+    made = Client()
+    monkeypatch.setattr(made, "_cluster", api.cluster())
+    return made
+
+
+class MemoryStorage(Storage):
+    """Objects in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.bucket = "bkt"
+
+    def put(self, key: str, content: bytes) -> Any:
+        from nanogrid.client import Uploaded
+
+        self.kept[f"s3://bkt/{key}"] = content
+        return Uploaded(f"s3://bkt/{key}", hashlib.sha256(content).hexdigest(), len(content))
+
+    def upload(self, path: str | Path, key: str | None = None) -> Any:
+        return self.put(key or f"uploads/{Path(path).name}", Path(path).read_bytes())
+
+    def chunks(self, uri: str) -> Iterator[bytes]:
+        yield self.kept[uri]
+
+
+def paths(api: FakeApi, method: str) -> list[str]:
+    return [path for verb, path in api.requests if verb == method]
+
+
+def test_code_runs_and_its_result_comes_back(client: Client, api: FakeApi) -> None:
+    seen: list[str] = []
+    result = client.run("print(6 * 7)", on_change=lambda run: seen.append(run.phase))
+    assert (result.succeeded, result.stdout, result.exit_code) == (True, "42\n", 0)
+    assert result.raise_for_status() is result
+    assert seen[-1] == "Succeeded"
+    assert len(paths(api, "POST")) == 1
+
+
+def test_failing_code_is_a_result_and_on_request_an_error(client: Client) -> None:
+    result = client.run("raise SystemExit(3)")
+    assert (result.status, result.exit_code) == ("FAILED", 3)
+    with pytest.raises(CodeFailed) as caught:
+        client.run("import sys; sys.exit('broken')", check=True)
+    assert caught.value.reason == "NonZeroExit"
+    assert "broken" in caught.value.result.stderr
+    assert caught.value.cure == result.cure == "Read stderr in status.result."
+
+
+def test_a_lost_answer_to_the_create_makes_no_second_job(client: Client, api: FakeApi) -> None:
+    api.lose_creates = 1
+    assert client.run("print(1)").stdout == "1\n"
+    assert len(paths(api, "POST")) == 2
+    assert len(api.objects) == 1
+
+
+def test_the_same_request_finds_the_same_job_and_another_is_a_conflict(
+    client: Client, api: FakeApi
+) -> None:
+    first = client.submit("print(1)", request_id="r-1")
+    assert client.submit("print(1)", request_id="r-1").uid == first.uid
+    with pytest.raises(Conflict, match="another spec"):
+        client.submit("print(2)", request_id="r-1")
+    assert len(api.objects) == 1
+
+
+def test_a_job_of_somebody_else_is_not_taken_for_ours(client: Client, api: FakeApi) -> None:
+    metadata = {"name": "n", "namespace": NAMESPACE}
+    api.put(api.job_path("n"), {"metadata": metadata, "spec": {"code": {"inline": "1"}}})
+    with pytest.raises(Conflict):
+        client.submit("1", name="n")
+
+
+def test_waiting_survives_a_broken_watch_and_lost_history(client: Client, api: FakeApi) -> None:
+    api.operator = None
+    run = client.submit("print(1)", name="w")
+    path = api.job_path("w")
+    api.cut_watch_after = 0
+    api.put(path, api.objects[path] | {"status": {"phase": "Running"}})
+    api.forget()
+    api.finish(path, stdout="late")
+    assert run.wait(10).stdout == "late"
+
+
+def test_waiting_ends_in_time_and_the_job_goes_on(client: Client, api: FakeApi) -> None:
+    api.operator = None
+    run = client.submit("1", name="w")
+    with pytest.raises(WaitTimeout, match=r"not ended within 0\.2 s"):
+        run.wait(0.2)
+    api.finish(api.job_path("w"))
+    assert run.wait(10).succeeded
+
+
+def test_waiting_for_a_deleted_job_says_so(client: Client, api: FakeApi) -> None:
+    api.operator = None
+    run = client.submit("1", name="w")
+    api.remove(api.job_path("w"))
+    with pytest.raises(JobDeleted):
+        run.wait(10)
+    client.submit("2", name="w")  # another job of its name is not this one
+    with pytest.raises(JobDeleted):
+        run.refresh()
+    with pytest.raises(JobDeleted):
+        run.wait(0.2)
+
+
+def test_cancel_retry_and_delete(client: Client, api: FakeApi) -> None:
+    api.operator = None
+    run = client.submit("1", request_id="r", name="first")
+    assert run.cancel().job["spec"]["cancel"] is True
+    again = run.retry()
+    assert again.name.startswith("first-")
+    assert again.job["spec"] == {"code": {"inline": "1"}}
+    run.delete()
+    run.delete()
+    assert [one.name for one in client.list()] == [again.name]
+
+
+def test_a_job_that_ended_without_a_result_has_one_all_the_same(
+    client: Client, api: FakeApi
+) -> None:
+    api.operator = None
+    run = client.submit("1", name="n")
+    status = {"phase": "Failed", "reason": "InvalidSpec", "message": "Bad spec."}
+    api.put(api.job_path("n"), api.objects[api.job_path("n")] | {"status": status})
+    with pytest.raises(JobFailed, match="InvalidSpec: Bad spec"):
+        run.wait(10).raise_for_status()
+
+
+def test_jobs_are_listed_by_phase(client: Client) -> None:
+    client.run("1", name="good")
+    client.run("raise SystemExit(1)", name="bad")
+    assert [run.name for run in client.list(phase="Failed")] == ["bad"]
+    assert client.get("good").finished
+    assert {run.name for run in client.list(all_namespaces=True)} == {"good", "bad"}
+
+
+def test_logs_follow_the_pod_and_fall_back_to_the_result(
+    client: Client, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanogrid.client.run.LOOK_SECONDS", 0.2)
+    api.operator = None
+    run = client.submit("1", name="n")
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(run.logs()))
+    reader.start()
+    labels = {names.LABEL_JOB_UID: run.uid}
+    state = [{"name": names.CONTAINER_SANDBOX, "state": {"running": {}}}]
+    api.logs["p"] = "one\ntwo\n"
+    pod = {"metadata": {"name": "p", "labels": labels}, "status": {"containerStatuses": state}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/p"
+    api.put(path, pod)
+    api.finish(api.job_path("n"), stdout="from the result\n")
+    reader.join(20)
+    assert lines == ["one", "two"]
+    api.remove(path)
+    assert list(run.logs()) == ["from the result"]
+
+
+def test_a_folder_goes_up_as_a_zip_with_its_checksum(
+    client: Client, api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.operator = None
+    storage = MemoryStorage()
+    monkeypatch.setattr(client, "_storage", storage)
+    (tmp_path / "main.py").write_text("print(1)")
+    (tmp_path / "x.csv").write_text("a,b")
+    inputs = {"data": tmp_path / "x.csv", "more": [tmp_path, "s3://other/k"]}
+    spec = client.submit(directory=tmp_path, inputs=inputs).job["spec"]
+    code = spec["code"]["s3"]
+    content = storage.kept[f"s3://bkt/{code['key']}"]
+    assert code["sha256"] == hashlib.sha256(content).hexdigest()
+    assert spec["inputs"][0]["s3"]["sha256"] == hashlib.sha256(b"a,b").hexdigest()
+    assert storage.kept[f"s3://bkt/{spec['inputs'][1]['s3']['prefix']}x.csv"] == b"a,b"
+    assert spec["inputs"][2]["s3"] == {"bucket": "other", "key": "k"}
+
+
+def test_a_script_runs_inline_and_a_large_one_as_an_archive(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_storage", MemoryStorage())
+    script = tmp_path / "hello.py"
+    script.write_text("print('from a file')")
+    assert client.run(file=script).stdout == "from a file\n"
+    script.write_text("#" * 70_000)
+    assert "s3" in client.submit(file=script).job["spec"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"code": "1", "directory": "x"}, "given twice"),
+        ({"code": "1", "memroy": "1Mi"}, "unknown keywords: memroy"),
+        ({"file": "/nowhere.py"}, "cannot be read"),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_created(
+    client: Client, api: FakeApi, keywords: Json, said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        client.run(**keywords)
+    assert not api.objects
+
+
+def result_with(storage: MemoryStorage, content: bytes, name: str = "a.txt", **more: Any) -> Result:
+    meta = {"name": "n", "namespace": NAMESPACE, "uid": "u"}
+    output = {
+        "path": name,
+        "url": "s3://bkt/o",
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "contentType": "text/plain",
+    }
+    raw = result_of({"metadata": meta, "spec": {}}, outputs=[output], **more)
+    return Result(raw, lambda: storage)
+
+
+def test_outputs_are_checked_and_appear_whole(tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    storage.kept["s3://bkt/o"] = b"right"
+    output = result_with(storage, b"right").outputs["a.txt"]
+    assert output.read() == b"right"
+    assert output.download(tmp_path).read_bytes() == b"right"
+    assert output.download(tmp_path / "new" / "name").read_bytes() == b"right"
+
+    storage.kept["s3://bkt/o"] = b"wrong"
+    with pytest.raises(Corrupt):
+        output.download(tmp_path / "bad")
+    assert not list(tmp_path.glob("bad*"))
+
+
+def test_an_outputs_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    storage.kept["s3://bkt/o"] = b"x"
+    (tmp_path / "in").mkdir()
+    for name, fits in (("../evil", False), ("sub/good", True)):
+        output = result_with(storage, b"x", name).outputs[name]
+        if fits:
+            assert output.download(tmp_path / "in").exists()
+        else:
+            with pytest.raises(Corrupt, match="outside"):
+                output.download(tmp_path / "in")
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_notebook_shows_text_and_never_markup_of_the_code() -> None:
+    result = result_with(MemoryStorage(), b"x", stdout="<script>alert(1)</script>", stderr="")
+    shown = result._repr_html_()
+    assert "&lt;script&gt;" in shown
+    assert "<script>" not in shown
+    assert "a.txt" in shown
+
+
+def test_every_reason_that_can_end_a_job_has_its_error() -> None:
+    """What is left without a class of its own is not how a job fails."""
+    without = {reason.value for reason in Reason} - set(BY_REASON)
+    assert not without & {"OOMKilled", "InputNotFound", "Cancelled", "ImagePullFailed", "Evicted"}
+    meta = {"name": "n", "namespace": NAMESPACE, "uid": "u"}
+    for reason, kind in BY_REASON.items():
+        raw = result_of({"metadata": meta, "spec": {}}, status="FAILED", reason=reason)
+        error = job_failed(Result(raw, MemoryStorage))
+        assert type(error) is kind
+        assert error.cure
+        assert error.result.reason == reason
+    raw = result_of({"metadata": meta, "spec": {}}, status="FAILED", reason="OfANewerRelease")
+    assert type(job_failed(Result(raw, MemoryStorage))) is JobFailed
+    assert BY_REASON["OOMKilled"] is OutOfMemory
+
+
+async def test_the_asynchronous_client_runs_many_at_once(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncClient(threads=8) as client:
+        monkeypatch.setattr(client.blocking, "_cluster", api.cluster())
+        seen: list[str] = []
+        results = await asyncio.gather(
+            *(client.run(f"print({n})", on_change=lambda r: seen.append(r.name)) for n in range(3))
+        )
+        assert [one.stdout for one in results] == ["0\n", "1\n", "2\n"]
+        assert seen
+        with pytest.raises(CodeFailed):
+            await client.run("raise SystemExit(1)", check=True)
+        api.operator = None
+        run = await client.submit("1", name="slow")
+        with pytest.raises(WaitTimeout):
+            await run.wait(0.2)
+        assert (await run.cancel()).blocking.job["spec"]["cancel"]
+        assert len(await client.list()) == 5
+
+
+def test_an_overloaded_server_is_asked_again_for_the_create(client: Client, api: FakeApi) -> None:
+    for _ in range(2):
+        api.refusals.put(failure(500, "InternalError", "etcd leader changed"))
+    assert client.run("print(1)").succeeded
