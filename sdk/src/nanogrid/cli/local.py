@@ -241,19 +241,13 @@ def _execute(task: wire.Task, root: Path) -> wire.Result:
         env = {**os.environ, names.ENV_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         # Sessions of their own: Ctrl-C is ours, and they are told by SIGTERM.
-        agent = subprocess.Popen(
-            _executor("agent", "--root", str(root)),
-            env=env,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
+        options: Json = {"stderr": sink, "start_new_session": True}
+        agent: subprocess.Popen[bytes] = subprocess.Popen(
+            _executor("agent", "--root", str(root)), env=env, stdout=sink, **options
         )
-        sandbox = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(launcher), str(real(root, names.AGENT_SOCKET))],
-            env={"PATH": path},
-            stdout=subprocess.DEVNULL,
-            stderr=sink,
-            start_new_session=True,
+        words = [sys.executable, "-I", "-S", str(launcher), str(real(root, names.AGENT_SOCKET))]
+        sandbox: subprocess.Popen[bytes] = subprocess.Popen(
+            words, env={"PATH": path}, stdout=subprocess.DEVNULL, **options
         )
         try:
             limit = task.execution_timeout_seconds + GRACE_SECONDS + AGENT_SECONDS
