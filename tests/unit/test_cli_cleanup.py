@@ -138,3 +138,14 @@ def test_nothing_is_left(cluster: FakeCluster) -> None:
     done = run()
     assert (done.exit_code, done.stdout) == (0, "")
     assert "nothing is left over" in done.stderr
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_answer_counts(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, answer: bool
+) -> None:
+    monkeypatch.setattr(cleanup, "_agreed", lambda *_: answer)
+    done = run()
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert bool(cluster.deleted) is answer
+    assert ("2 removed" if answer else "2 left over") in done.stderr

@@ -138,6 +138,7 @@ def test_waiting_for_a_deleted_job_says_so(client: Client, api: FakeApi) -> None
     api.remove(api.job_path("w"))
     with pytest.raises(JobDeleted):
         run.wait(10)
+    assert all("watch=true" in path for path in paths(api, "GET"))  # the event said it
     client.submit("2", name="w")  # another job of its name is not this one
     with pytest.raises(JobDeleted):
         run.refresh()

@@ -88,14 +88,15 @@ def cleanup(
     try:
         if storage is not None:
             found += _uploads(storage, now, notes)
-        act = bool(found) and not dry_run and (force or _agreed(found, output))
+        asked = bool(found) and not (dry_run or force)
+        act = bool(found) and (force or (asked and _agreed(found, output)))
         failed = _remove_all(client.cluster, storage, found, notes) if act else []
     finally:
         if storage is not None:
             storage.close()
     items = [one.to_json() | {"removed": act and one not in failed} for one in found]
     names = [one.name for one in found]
-    table = cleaning.to_text(found) if found else ""
+    table = cleaning.to_text(found) if found and not asked else ""  # the question showed it
     emit({"items": items, "notes": notes}, output, lambda: table, lambda: names)
     if output.for_people:
         for note in notes:

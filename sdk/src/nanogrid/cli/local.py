@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import typer
 
@@ -240,21 +240,9 @@ def _execute(task: wire.Task, root: Path) -> wire.Result:
         url = f"http://127.0.0.1:{endpoint.server_port}{names.RESULTS_PATH}"
         env = {**os.environ, names.ENV_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        # Sessions of their own: Ctrl-C is ours, and they are told by SIGTERM.
-        agent = subprocess.Popen(
-            _executor("agent", "--root", str(root)),
-            env=env,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-        )
-        sandbox = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(launcher), str(real(root, names.AGENT_SOCKET))],
-            env={"PATH": path},
-            stdout=subprocess.DEVNULL,
-            stderr=sink,
-            start_new_session=True,
-        )
+        agent = _start(_executor("agent", "--root", str(root)), env, sink, sink)
+        words = [sys.executable, "-I", "-S", str(launcher), str(real(root, names.AGENT_SOCKET))]
+        sandbox = _start(words, {"PATH": path}, subprocess.DEVNULL, sink)
         try:
             limit = task.execution_timeout_seconds + GRACE_SECONDS + AGENT_SECONDS
             agent.wait(limit)
@@ -267,6 +255,13 @@ def _execute(task: wire.Task, root: Path) -> wire.Result:
         last = log.read_text("utf-8", "replace")[-800:]
         raise _refused(Reason.AGENT_FAILED, f"there is no report; its log ends with:\n{last}")
     return wire.loads(wire.Report, report).result
+
+
+def _start(
+    words: list[str], env: dict[str, str], stdout: IO[bytes] | int, stderr: IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own: Ctrl-C is ours, and it is told by SIGTERM."""
+    return subprocess.Popen(words, env=env, stdout=stdout, stderr=stderr, start_new_session=True)
 
 
 def _stop(*processes: "subprocess.Popen[bytes]") -> None:

@@ -47,9 +47,11 @@ class Progress(Protocol):
 
 
 def describe(job: Json) -> str:
-    """What a job does, in a few words."""
+    """What a job does, in a few words; "" once it has ended: the summary says that."""
     status = job.get("status") or {}
     phase = str(status.get("phase") or "")
+    if phase in ("Succeeded", "Failed"):
+        return ""
     text = _DOING.get(phase, phase)
     reason = status.get("reason") or ""
     if reason and reason not in ("Executing", "Syncing", "PodCreated", "Suspended"):
@@ -104,10 +106,8 @@ class Plain(Quiet):
 
     def changed(self, job: Json) -> None:
         """A line, if there is something new to say."""
-        if ((job.get("status") or {}).get("phase")) in ("Succeeded", "Failed"):
-            return  # the summary says it
         text = describe(job)
-        if text != self._last:
+        if text not in ("", self._last):
             self._last = text
             say(f"{time.monotonic() - self._started:6.1f} s  {text}")
 
@@ -144,7 +144,7 @@ class Live(Quiet):
     def changed(self, job: Json) -> None:
         """Renew the line; its clock begins anew with each phase."""
         text = describe(job)
-        if text != self._last:
+        if text not in ("", self._last):
             self._last = text
             self._bar.reset(self._task, description=text)
 

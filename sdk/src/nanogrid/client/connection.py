@@ -11,6 +11,7 @@ from nanogrid.client.errors import NotConfigured
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ENV_NAMESPACE: Final = "NANOGRID_NAMESPACE"
+DEFAULT_PATH: Final = "~/.kube/config"
 CONNECTIONS: Final = 32  # kept open; as many threads as the asynchronous client has
 
 
@@ -72,9 +73,10 @@ def connect(
             config.load_incluster_config(client_configuration=settings)
             found = _text(SERVICE_ACCOUNT / "namespace")
         else:
-            config.load_kube_config(kubeconfig, context, client_configuration=settings)
-            _, active = config.list_kube_config_contexts(kubeconfig)
-            found = _namespace_of(config, kubeconfig, context, active)
+            # The library looks at KUBECONFIG once, when it is imported.
+            path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser(DEFAULT_PATH)
+            config.load_kube_config(path, context, client_configuration=settings)
+            found = _namespace_of(config, path, context)
     except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as e:
         raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
     chosen = namespace or os.environ.get(ENV_NAMESPACE) or found or "default"
@@ -82,8 +84,8 @@ def connect(
     return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
 
 
-def _namespace_of(config: Any, kubeconfig: str | None, context: str | None, active: Any) -> str:
-    contexts, _ = config.list_kube_config_contexts(kubeconfig)
+def _namespace_of(config: Any, path: str, context: str | None) -> str:
+    contexts, active = config.list_kube_config_contexts(path)
     chosen = next((c for c in contexts if c["name"] == context), active)
     return str(chosen.get("context", {}).get("namespace") or "")
 

@@ -116,6 +116,11 @@ class Execution:
         """Whether the sandbox died and began anew before this answer: contexts are gone."""
         return bool(self.raw.get("sandboxRestarted"))
 
+    @property
+    def context_new(self) -> bool:
+        """Whether its context began with it, without variables of an older one of that name."""
+        return bool(self.raw.get("contextNew"))
+
     def raise_for_status(self) -> "Execution":
         """The execution itself, if it is a success.
 

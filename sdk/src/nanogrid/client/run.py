@@ -172,8 +172,6 @@ class Run:
             timeout_seconds=timeout,
         )
         for event in events:
-            if event["object"]["metadata"]["uid"] != self.uid:
-                continue
             self._take(event["object"])
             if on_change is not None:
                 on_change(self)

@@ -1,0 +1,58 @@
+"""What is shown while a job runs, and in which form."""
+
+import sys
+from typing import Any
+
+import pytest
+
+from nanogrid.cli import progress
+from unit.cli_fakes import ended, job
+
+
+def test_plain_lines_come_once_per_change(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = job("j", "Pending", "ImagePullFailed")
+    waiting["status"]["message"] = "no such image\nmore"
+    with progress.Plain() as shown:
+        for one in (job("j"), job("j"), waiting, job("j", "Running", "Executing"), ended("j")):
+            shown.changed(one)
+        shown.note("a note")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" s  ")[2] or line for line in lines] == [
+        "waiting for the operator",
+        "waiting for the pod: ImagePullFailed, no such image",
+        "running",
+        "a note",
+    ]
+
+
+def test_the_form_follows_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(progress.progress(quiet=True), progress.Quiet)
+    assert type(progress.progress(quiet=False)) is progress.Plain
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert type(progress.progress(quiet=False)) is progress.Live
+    assert type(progress.progress(quiet=True)) is progress.Quiet
+
+
+def test_the_live_line_leaves_only_notes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with progress.Live() as shown:
+        shown.changed(job("j", "Running", "Executing"))
+        shown.note("uploaded [x]")
+    assert "uploaded [x]" in capsys.readouterr().err
+
+
+def test_the_summary_has_phases_that_took_time() -> None:
+    done = ended("j", status="FAILED", reason="OOMKilled")
+    done["status"]["peakMemory"] = "256Mi/256Mi"
+    done["status"]["timings"] = {
+        "pendingMillis": 0,
+        "syncMillis": 400,
+        "executionMillis": 8200,
+        "totalMillis": 9000,
+    }
+    expected = "j: Failed, OOMKilled in 9.0s (inputs 400ms, code 8.2s, memory 256Mi/256Mi)"
+    assert progress.summary(done) == expected
+    bare: dict[str, Any] = {"metadata": {"name": "j"}, "status": {"phase": "Succeeded"}}
+    assert progress.summary(bare) == "j: Succeeded"
