@@ -38,7 +38,7 @@ def world(s3_server: S3Server) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def gateway(world: World) -> Iterator[Gateway]:
-    with world.gateway() as gateway:
+    with world.gateway(max_waiting=250) as gateway:  # room for a request that a test left behind
         yield gateway
 
 
@@ -452,7 +452,9 @@ def test_what_is_published_while_the_connection_is_lost_is_read_when_it_is_back(
 ) -> None:
     plan = {"never": True}
     call = Later(gateway, function, plan, requestId=request_id)
+    # The job, too: it is created after the subscription.
     wait_for(lambda: waiting(world, request_id), "the subscription", 10)
+    wait_for(lambda: world.cluster.jobs(request_id), "the job", 10)
     with world.server.client() as client:
         client.client_kill_filter(_type="pubsub")
         world.operator.publish(result_of(world.cluster.job(request_id)))
