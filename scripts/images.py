@@ -27,7 +27,7 @@ BUILD_SECONDS = 900
 BOOT_TESTS = {
     "executor": ["python3", "-m", "nanogrid_executor", "check"],
     "operator": ["python3", "-m", "nanogrid_operator", "--check"],
-    "gateway": ["python3", "-m", "nanogrid_gateway.router", "--check"],
+    "gateway": ["python3", "-m", "nanogrid_gateway.api", "--check"],
     # As user code runs: without the image's environment.
     "python-data": ["env", "-i", "HOME=/tmp", "python3", "/opt/nanogrid/runtime-selftest.py"],
 }

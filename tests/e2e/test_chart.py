@@ -141,8 +141,9 @@ def test_ways_in_of_sessions_bring_their_rights_and_no_others() -> None:
 
 
 def test_the_lease_is_the_only_right_in_the_releases_own_namespace() -> None:
-    (role,) = of_kind("Role", render(REAL))
-    off = render(REAL | {"leaderElection": {"enabled": False}})
+    alone = REAL | {"gateway": {"enabled": False}}
+    (role,) = of_kind("Role", render(alone))
+    off = render(alone | {"leaderElection": {"enabled": False}})
 
     assert (role["metadata"]["namespace"], rules(role)) == ("platform", LEASE)
     assert of_kind("Role", off) == []
