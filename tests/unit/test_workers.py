@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nanogrid.names import LABEL_JOB_UID
 from nanogrid_operator.kube import KubeError
 from nanogrid_operator.pod import pod_name
 from nanogrid_operator.s3 import S3Error
@@ -33,6 +34,32 @@ from unit.builders import (
 from unit.fakes import CREATE_POD, EVENTS, JOBS, PODS, FakeKube, World
 
 # Workers.
+
+
+async def test_a_pod_whose_job_is_gone_is_deleted_after_a_while_and_no_other() -> None:
+    world = World()
+    world.start()
+    lost = a_pod_body(job_uid="uid-of-a-job-that-is-gone")
+    lost["metadata"] |= {"name": "lost-0", "ownerReferences": []}
+    foreign = copy.deepcopy(lost)
+    foreign["metadata"] |= {"name": "foreign-0", "labels": {LABEL_JOB_UID: "somebody's"}}
+    lost["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "nanogrid-operator"
+    foreign["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "somebody else"
+    mine = a_pod_body()
+    mine["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "nanogrid-operator"
+    for body in (lost, foreign, mine):
+        world.kube.put(PODS, body)
+
+    await world.workers.resync()
+    assert not [w for w in world.kube.writes if w.startswith("DELETE")], "it may be on its way"
+
+    world.now += 700
+    await world.workers.resync()
+
+    assert [w for w in world.kube.writes if w.startswith("DELETE")] == [
+        f"DELETE {PODS}/lost-0 {lost['metadata']['uid']}"
+    ]
+    assert world.workers.swept == 1
 
 
 async def test_a_list_brings_all_jobs_and_pods_and_primes_the_store() -> None:

@@ -16,6 +16,7 @@ from nanogrid_operator.s3 import S3Error
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.slim import slim_job, slim_pod
 from nanogrid_operator.store import Store
+from nanogrid_operator.sweep import orphans
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.workers")
@@ -35,6 +36,7 @@ class Workers:
     kube: KubeApi
     reconciler: Reconciler
     liveness: Liveness
+    swept: int = 0  # orphans deleted since the start
 
     async def work(self) -> None:
         """One worker: takes keys for ever."""
@@ -82,6 +84,23 @@ class Workers:
         for uid in self.store.replace(jobs, pods, listed_at):
             self.queue.add(uid)
         log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
+        await self._sweep(orphans(pods, jobs, self.reconciler.clock()))
+
+    async def _sweep(self, pods: list[Json]) -> None:
+        """Delete pods whose job is gone; what fails is found again by the next LIST."""
+        for pod in pods:
+            meta = pod["metadata"]
+            path = collection(CORE, "pods", meta["namespace"])
+            try:
+                await self.kube.delete(path, meta["name"], meta["uid"])
+            except KubeError as e:
+                log.warning("orphan %s/%s stays: %s", meta["namespace"], meta["name"], e)
+                continue
+            self.swept += 1
+            log.warning(
+                "orphan %s/%s deleted: its job is gone; %d since the start",
+                meta["namespace"], meta["name"], self.swept,
+            )  # fmt: skip
 
     async def call_witnesses(self) -> None:
         """Ask events for pods that came and went before this process looked.
