@@ -29,6 +29,7 @@ def values() -> dict[str, object]:
     return {
         "image": image,
         "devServices": {"enabled": True, "images": dev},
+        "gateway": {"replicas": 1},  # small nodes
         "sessions": {"expose": ["Service", "Ingress"], "deregistrationSeconds": 3},
     }
 

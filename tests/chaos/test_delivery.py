@@ -57,7 +57,13 @@ def test_operator_killed_again_and_again_among_jobs(namespace: Namespace) -> Non
     run = uuid.uuid4().hex[:8]
     count = 24
     jobs = [
-        inline(f"j{n}", f"import time; time.sleep({n % 5}); print({n})", requestId=f"{run}-{n}")
+        inline(
+            f"j{n}",
+            f"import time; time.sleep({n % 5}); print({n})",
+            requestId=f"{run}-{n}",
+            # Agents that wait for the operator must leave it room on the nodes.
+            resources={"requests": {"cpu": "10m", "memory": "64Mi"}},
+        )
         for n in range(count)
     ]
     with kept(namespace):  # one pod, one end, one delivery each

@@ -177,6 +177,11 @@ class Feed:
                     pause = FIRST_PAUSE_SECONDS
                     log.warning("Redis is away, watching the jobs instead: %r", error)
                 self._trouble = f"{type(error).__name__}: {error}"
+            except* Exception as group:
+                # The client has more ways to fail at a lost connection than it has errors for
+                # (a RuntimeError, say): the listener must not end by any of them.
+                log.exception("the listener failed, trying again")
+                self._trouble = f"{type(group.exceptions[0]).__name__}"
             self._lost()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 not a secret
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
