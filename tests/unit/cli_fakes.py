@@ -91,6 +91,8 @@ class FakeCluster:
         jobs = [one for key, one in self.objects.items() if key.startswith(f"{self.jobs_path()}/")]
         if path in (self.jobs_path(), f"/apis/{names.API_VERSION}/{names.PLURAL}"):
             return jobs
+        if "elbv2.k8s.aws" in path and path not in self.lists:
+            raise NotFound(404, "NotFound", "the server could not find the requested resource")
         return list(self.lists.get(path, []))
 
     def create(self, path: str, body: Json) -> Json:

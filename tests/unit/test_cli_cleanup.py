@@ -46,7 +46,7 @@ def test_what_has_its_job_stays_and_what_has_none_is_left_over() -> None:
 
 def test_ways_into_a_session_that_ended_long_ago_are_left_over() -> None:
     long_ago, just_now = finished_at("2026-01-02T11:00:00Z"), finished_at("2026-01-02T11:59:00Z")
-    for kind in ("Service", "Ingress"):
+    for kind in ("Service", "Ingress", "TargetGroupBinding"):
         assert found(kind, thing("x", "uid-s"), long_ago) == ["its session s has ended"]
         assert found(kind, thing("x", "uid-s"), just_now) == []
     for kind in ("Pod", "Secret"):
@@ -93,6 +93,16 @@ def test_a_dry_run_shows_and_removes_nothing(cluster: FakeCluster) -> None:
         ("Service", "s", False),
     ]
     assert cluster.deleted == []
+
+
+def test_bindings_are_looked_at_where_their_kind_exists(cluster: FakeCluster) -> None:
+    path = f"/apis/elbv2.k8s.aws/v1beta1/namespaces/{NAMESPACE}/targetgroupbindings"
+    cluster.lists[path] = [thing("b", "uid-b")]
+
+    done = run("--dry-run", "-o", "json")
+
+    kinds = [one["kind"] for one in json.loads(done.stdout)["items"]]
+    assert kinds == ["Pod", "Service", "TargetGroupBinding"]
 
 
 def test_force_removes_exactly_what_was_seen(cluster: FakeCluster) -> None:

@@ -19,8 +19,9 @@ KINDS: Final = (
     ("Service", "/api/v1", "services"),
     ("Secret", "/api/v1", "secrets"),
     ("Ingress", "/apis/networking.k8s.io/v1", "ingresses"),
+    ("TargetGroupBinding", "/apis/elbv2.k8s.aws/v1beta1", "targetgroupbindings"),
 )
-WAYS_IN: Final = ("Service", "Ingress")
+WAYS_IN: Final = ("Service", "Ingress", "TargetGroupBinding")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def find_objects(
         where = f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
         try:
             seen[kind] = cluster.list(where, labels=names.LABEL_JOB_UID)
+        except errors.NotFound:
+            continue  # a cluster without the AWS Load Balancer Controller has no such kind
         except errors.Forbidden as error:
             notes.append(f"{plural} are left out: {error.message}")
     known = {job["metadata"]["uid"]: job for job in cluster.list(jobs(namespace))}
