@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from nanogrid import names
 from nanogrid.fields import Identifier, Model, Word, cel
-from nanogrid.spec_data import Code, DeliveryRules, EnvVar, Input, Logs, Outputs
+from nanogrid.spec_data import Code, DeliveryRules, EnvVars, Input, Logs, Outputs
 from nanogrid.spec_run import FailurePolicy, Resources, Runtime, Timeouts
 from nanogrid.spec_session import Session
 from nanogrid.status import Status
@@ -110,16 +110,7 @@ class Spec(Model):
     stdin: str | None = Field(
         None, max_length=65536, description="Text that the code reads on its standard input."
     )
-    env: Annotated[
-        list[EnvVar],
-        Field(
-            max_length=64,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
-        ),
-    ] = Field(default_factory=list, description="Environment variables of the code.")
+    env: EnvVars = Field(default_factory=list, description="Environment variables of the code.")
     inputs: Annotated[
         list[Input],
         Field(

@@ -192,6 +192,18 @@ class EnvVar(Model):
     value: Annotated[str, Field(max_length=32768)] = Field("", description="Its value.")
 
 
+EnvVars = Annotated[
+    list[EnvVar],
+    Field(
+        max_length=64,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    ),
+]
+
+
 class Logs(Model):
     """How much of stdout and stderr is kept."""
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nanogrid.fields import Bucket, Model, ObjectKey, Sha256, Word, cel
-from nanogrid.spec_data import EnvVar, Outputs
+from nanogrid.spec_data import EnvVars, Outputs
 from nanogrid.spec_run import Resources, Runtime, Timeouts
 
 MAX_VERSIONS = 100
@@ -66,16 +66,7 @@ class FunctionSpec(Model):
     command: Annotated[list[Word], Field(min_length=1, max_length=16)] | None = Field(
         None, description="Command to run in /app; default is python3 main.py."
     )
-    env: Annotated[
-        list[EnvVar],
-        Field(
-            max_length=64,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
-        ),
-    ] = Field(default_factory=list, description="Environment variables of the code.")
+    env: EnvVars = Field(default_factory=list, description="Environment variables of the code.")
     resources: Resources | None = Field(None, description="Memory and cpu of the code.")
     timeouts: Timeouts | None = Field(None, description="How long each phase of a run may take.")
     outputs: Outputs | None = Field(None, description="Files that are stored after a run.")
