@@ -366,7 +366,7 @@ def test_output_is_streamed_through_the_real_server(
         response = pod.client.open("POST", "/execute", {"code": code, "stream": True})
         assert response.status == 200
         text = b""
-        while b'"one\\n"' not in text:
+        while b'"one' not in text:  # the line's end may come as an event of its own
             text += response.read1(65536)
         assert not Path(paths.workspace, "go").exists()
         response.close()  # who watched goes away; the execution goes on
