@@ -130,7 +130,7 @@ def test_a_sync_that_ran_out_of_memory_says_so() -> None:
     end = sync_failure(a_job(), Ended(137, "OOMKilled", ""))
 
     assert end.reason is Reason.SYNC_FAILED
-    assert "the sync container ran out of memory" in end.message
+    assert "it ran out of memory: raise the chart's sandbox.agent.memory" in end.message
 
 
 @pytest.mark.parametrize("message", ["", "Traceback", "{}", '{"attempt":0}', "null"])

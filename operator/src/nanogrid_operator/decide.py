@@ -229,7 +229,7 @@ def pod_failed(v: View) -> Action | None:
     reason = reason or (Reason.AGENT_FAILED if agent else Reason.POD_LOST)
     said = [v.pod.reason, v.pod.message]
     if agent:
-        said.append(f"agent: exit code {agent.exit_code}, {agent.reason}")
+        said.append(f"agent: {outcome.own_end(agent)}")
     return Recover(outcome.failure(v.job, reason, " ".join(s for s in said if s)))
 
 

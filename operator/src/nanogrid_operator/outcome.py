@@ -89,10 +89,15 @@ def sync_failure(job: Job, ended: Ended) -> Outcome:
         told = wire.loads(wire.SyncFailure, ended.message)
         return failure(job, Reason(told.reason), told.message)
     except ValueError:
-        cause = f"exit code {ended.exit_code}, {ended.reason or 'no reason'}: {ended.message}"
-        if ended.reason == "OOMKilled":
-            cause = f"the sync container ran out of memory ({cause})"
-        return failure(job, Reason.SYNC_FAILED, cause)
+        return failure(job, Reason.SYNC_FAILED, f"{own_end(ended)}. {ended.message}".strip(". "))
+
+
+def own_end(ended: Ended) -> str:
+    """How one of the executor's own containers ended, and what to raise if it was its memory."""
+    said = f"exit code {ended.exit_code}, {ended.reason or 'no reason'}"
+    if ended.reason == "OOMKilled":
+        said += " (it ran out of memory: raise the chart's sandbox.agent.memory)"
+    return said
 
 
 def from_report(job: Job, pod: Pod | None, report: wire.Report) -> Outcome:
