@@ -4,8 +4,9 @@ import argparse
 import logging
 import sys
 
+from nanogrid.envsettings import SettingsError
 from nanogrid_gateway.api.server import Server
-from nanogrid_gateway.api.settings import Settings, SettingsError, help_text
+from nanogrid_gateway.api.settings import Settings, help_text
 
 
 def main() -> int:

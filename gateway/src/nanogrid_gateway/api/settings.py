@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError
 
 PREFIX = "NANOGRID_"
 # What the other components call the same.
@@ -15,10 +16,6 @@ ALIASES = {"s3_region": names.ENV_S3_REGION}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class SettingsError(ValueError):
-    """An environment variable is missing or malformed; the message names it."""
 
 
 class Settings(BaseModel):
