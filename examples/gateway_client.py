@@ -1,7 +1,7 @@
 """Upload a function, run it, read its result: a client of the gateway, standard library only.
 
     python3 examples/gateway_client.py --url http://127.0.0.1:8080 --token "$TOKEN" \
-        examples/function --input '{"names": ["민지", "Jiho"]}'
+        examples/http-function --input '{"names": ["민지", "Jiho"]}'
 
 CODE is a ZIP, or a folder with main.py. The last line that is printed is the result's JSON.
 """

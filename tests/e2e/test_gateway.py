@@ -1,7 +1,6 @@
 """Functions on the cluster: upload, run and read through the gateway, as clients do."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,6 @@ import pytest
 
 from e2e.gateways import (
     DEPLOYMENT,
-    ECHO,
     IN_RELEASE,
     Told,
     a_token,
@@ -57,23 +55,19 @@ def function(gateway: Gateway) -> Iterator[str]:
         yield function_id
 
 
-def test_the_clients_script_uploads_runs_and_reads(url: str, token: str, tmp_path: Path) -> None:
-    folder = tmp_path / "code"
-    folder.mkdir()
-    (folder / "main.py").write_bytes(ECHO)
+def test_the_clients_script_uploads_runs_and_reads(url: str, token: str) -> None:
     command = [sys.executable, "examples/gateway_client.py", "--url", url, "--token", token]
     done = subprocess.run(
-        [*command, str(folder), "--input", '{"name": "민지"}'],
+        [*command, "examples/http-function", "--input", '{"names": ["민지", "Jiho"]}'],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    shutil.rmtree(folder)
 
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["status"] == "SUCCESS"
-    assert result["stdout"].endswith("민지\n")
+    assert result["stdout"] == "Hello, 민지!\nHello, Jiho!\n"
     assert result["peakMemoryBytes"] > 0
-    assert "output echo.json" in done.stderr
+    assert "output greetings.txt" in done.stderr
 
 
 def test_an_empty_zip_is_refused_at_upload(gateway: Gateway) -> None:
