@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 90
-LONGEST_PAUSE_SECONDS = 8
+LONGEST_POLL_SECONDS = 3
+LONGEST_PAUSE_SECONDS = 30
 TRIES = 5  # of a request that is to be sent again later
 LATER = (429, 503)
 
@@ -68,7 +69,7 @@ class Gateway:
         pause = 1
         while status == 202:
             time.sleep(pause)
-            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            pause = min(LONGEST_POLL_SECONDS, 2 * pause)
             status, answer = self._call("GET", f"/runs/{request_id}")
         return json.loads(answer)
 

@@ -110,7 +110,7 @@ def test_a_killed_replica_costs_its_caller_a_repetition_and_nothing_else(
 @pytest.mark.parametrize(
     "count",
     [
-        pytest.param(30, id="30"),
+        pytest.param(20, id="20"),
         pytest.param(200, id="200", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )

@@ -8,6 +8,7 @@ gunicorn would let its only accepting thread do that.
 """
 
 import errno
+import json
 import select
 import socket
 import threading
@@ -20,6 +21,9 @@ from gunicorn.http import get_parser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from werkzeug.exceptions import RequestTimeout
+
+from nanogrid.reasons import Reason
+from nanogrid_gateway.api.errors import ApiError
 
 BYTES_PER_SECOND: Final = 64 * 1024
 GRACE_SECONDS: Final = 1.0  # of waiting, before a client counts as one that lets us wait
@@ -130,7 +134,7 @@ class Worker(ThreadWorker):
         """No application heard of this request: its head was wrong, or did not come."""
         if isinstance(exc, RequestTimeout):
             self.log.debug("a request's head did not come: %s", exc.description)
-            util.write_error(client, 408, "Request Timeout", exc.description or "")
+            util.write_nonblock(client, _too_slow(exc.description or ""))
         else:
             super().handle_error(req, client, addr, exc)
 
@@ -154,6 +158,13 @@ def linger(sock: socket.socket) -> None:
         # The client has gone already.
         if e.errno not in (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.EBADF):
             raise
+
+
+def _too_slow(message: str) -> bytes:
+    """The whole answer, in the shape that the application's errors have."""
+    body = json.dumps(ApiError(408, Reason.BAD_REQUEST, message).body()).encode()
+    head = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _begin(conn: TConn) -> None:
