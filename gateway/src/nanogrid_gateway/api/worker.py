@@ -29,7 +29,7 @@ BYTES_PER_SECOND: Final = 64 * 1024
 GRACE_SECONDS: Final = 1.0  # of waiting, before a client counts as one that lets us wait
 # What a refused client still sends is read and dropped for so long: a reset would reach it before
 # the answer does.
-LINGER_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 10.0
 LINGER_BYTES: Final = 256 << 20
 DEFER_SECONDS: Final = 10
 CHUNK_BYTES: Final = 256 * 1024
