@@ -47,9 +47,9 @@ test-unit: setup ## seconds, no cluster
 test-integration: setup ## real Redis, real S3 server, real processes
 	@$(PYTEST) tests/integration $(ARGS)
 
-test-e2e: deploy ## the whole way of a job on a real cluster
+test-e2e: deploy ## the whole way of a job on a real cluster; ARGS='-m slow' for what takes minutes
 	@$(USE_CLUSTER)
-	$(PYTEST) tests/e2e --durations=30 $(ARGS)
+	$(PYTEST) tests/e2e -m "not slow" --durations=30 $(ARGS)
 
 chaos: deploy ## faults on a real cluster: Redis away, operator killed, nodes lost, disks full
 	@$(USE_CLUSTER)
@@ -83,10 +83,11 @@ undeploy: ## uninstall the chart; the CRD and its jobs are kept
 	@$(USE_CLUSTER)
 	helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
-bench: deploy ## latency of an inline job beside a bare pod, and of a session's executions
+bench: deploy ## latency of an inline job beside a bare pod, of a session's executions, of POST /run
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python -m tests.bench.latency $(ARGS)
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.session
+	PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 
 clean: ## remove what builds left in the checkout; the cluster's cache stays
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,15 +1,17 @@
 """Upload a function, run it, read its result: a client of the gateway, standard library only.
 
     python3 examples/gateway_client.py --url http://127.0.0.1:8080 --token "$TOKEN" \
-        examples/function --input '{"names": ["민지", "Jiho"]}'
+        examples/http-function --input '{"names": ["민지", "Jiho"]}'
 
 CODE is a ZIP, or a folder with main.py. The last line that is printed is the result's JSON.
 """
 
 import argparse
+import http.client
 import io
 import json
 import os
+import random
 import sys
 import time
 import urllib.error
@@ -21,6 +23,10 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 90
+LONGEST_POLL_SECONDS = 3
+LONGEST_PAUSE_SECONDS = 30
+TRIES = 5  # of a request that is to be sent again later
+LATER = (429, 503)
 
 
 class GatewayError(Exception):
@@ -55,13 +61,15 @@ class Gateway:
         return json.loads(self._call("POST", "/upload", body, kind)[1])
 
     def run(self, function_id: str, input_data: Any, request_id: str = "", **more: Any) -> Any:
-        """Run it and wait, however long it takes; safe to repeat, because of the requestId."""
+        """Run it and wait, however long it takes; the requestId makes it safe to send again."""
         request_id = request_id or f"client-{uuid.uuid4().hex}"
         request = {"functionId": function_id, "inputData": input_data, "requestId": request_id}
         body = json.dumps(request | more).encode()
         status, answer = self._call("POST", "/run", body, "application/json")
+        pause = 1
         while status == 202:
-            time.sleep(1)
+            time.sleep(pause)
+            pause = min(LONGEST_POLL_SECONDS, 2 * pause)
             status, answer = self._call("GET", f"/runs/{request_id}")
         return json.loads(answer)
 
@@ -72,18 +80,34 @@ class Gateway:
     def _call(
         self, method: str, path: str, body: bytes | None = None, kind: str = ""
     ) -> tuple[int, bytes]:
+        for left in reversed(range(TRIES)):
+            try:
+                return self._send(method, path, body, kind)
+            except urllib.error.HTTPError as e:
+                if e.code not in LATER or not left:
+                    raise GatewayError(e.code, _said(e)) from None
+                pause = int(e.headers.get("Retry-After", "1"))
+            except (OSError, http.client.HTTPException):
+                # The connection was lost. Another upload would be another function or version.
+                if path == "/upload" or not left:
+                    raise
+                pause = 1
+            time.sleep(min(LONGEST_PAUSE_SECONDS, pause) + random.random())  # not all at once
+        raise AssertionError("the last try returns or raises")
+
+    def _send(self, method: str, path: str, body: bytes | None, kind: str) -> tuple[int, bytes]:
         headers = self._headers | ({"Content-Type": kind} if kind else {})
         request = urllib.request.Request(self._url + path, body, headers, method=method)
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as e:
-            text = e.read()
-            try:
-                said = json.loads(text)
-            except ValueError:
-                said = text.decode(errors="replace")
-            raise GatewayError(e.code, said) from None
+        with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            return answer.status, answer.read()
+
+
+def _said(error: urllib.error.HTTPError) -> Any:
+    text = error.read()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode(errors="replace")
 
 
 def zipped(code: Path) -> bytes:
@@ -112,7 +136,7 @@ def main() -> int:
         function = gateway.upload(zipped(options.code), runtime=options.runtime)
         print(f"uploaded {function['functionId']}: {function['s3Key']}", file=sys.stderr)
         result = gateway.run(function["functionId"], json.loads(options.input))
-    except (GatewayError, OSError, ValueError) as e:
+    except (GatewayError, OSError, http.client.HTTPException, ValueError) as e:
         print(f"gateway_client: {e}", file=sys.stderr)
         return 2
     for file in result.get("outputs", []):

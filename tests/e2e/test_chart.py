@@ -215,6 +215,28 @@ def test_the_webhooks_key_comes_from_its_secret() -> None:
     )
 
 
+def notes(gateway: dict[str, Any]) -> str:
+    words = ("install", "nanogrid", CHART, "--namespace", "platform", "--dry-run=client")
+    done = helm(*words, values=REAL | {"gateway": gateway})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]
+
+
+def test_the_notes_say_how_to_reach_the_gateway_that_is_there() -> None:
+    inside = "http://nanogrid-gateway.platform.svc:8080"
+    plain = notes({})
+    outside = notes({"ingress": {"enabled": True}, "auth": {"audience": "functions"}})
+    open_to_all = notes({"auth": {"mode": "none"}})
+
+    assert inside in plain
+    assert "port-forward svc/nanogrid-gateway" in plain
+    assert "kubectl -n platform create token my-client\n" in plain
+    assert "get ingress nanogrid-gateway" in outside
+    assert "create token my-client --audience functions" in outside
+    assert "WARNING: gateway.auth.mode is none" in open_to_all
+    assert "gateway" not in notes({"enabled": False})
+
+
 def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
     crds = of_kind("CustomResourceDefinition", render(REAL))
 

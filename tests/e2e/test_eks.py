@@ -6,6 +6,7 @@ considerations, and the Load Balancer Controller's annotations.
 
 import json
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from e2e.support import Json
 from nanogrid import names
+from nanogrid_gateway.api.settings import Settings as GatewaySettings
 from nanogrid_operator.facts import job_facts
 from nanogrid_operator.pod import build_pod
 from nanogrid_operator.quantity import quantity
@@ -173,7 +175,9 @@ def test_every_job_has_its_own_log_stream_name() -> None:
 
 @pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
 def test_one_internal_target_group_of_pod_addresses_serves_all_sessions(values: str) -> None:
-    (ingress,) = of_kind("Ingress", render(values))
+    (ingress,) = [
+        d for d in of_kind("Ingress", render(values)) if d["metadata"]["name"] == "nanogrid-router"
+    ]
     annotations = ingress["metadata"]["annotations"]
     prefix = "alb.ingress.kubernetes.io/"
 
@@ -194,6 +198,112 @@ def test_one_internal_target_group_of_pod_addresses_serves_all_sessions(values: 
     )
     interval = int(annotations[prefix + "healthcheck-interval-seconds"])
     assert int(annotations[prefix + "healthcheck-timeout-seconds"]) < interval
+
+
+@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
+def test_the_gateways_load_balancer_cuts_no_request_off(values: str) -> None:
+    documents = render(values)
+    (ingress,) = [d for d in of_kind("Ingress", documents) if "gateway" in d["metadata"]["name"]]
+    annotations = ingress["metadata"]["annotations"]
+    prefix = "alb.ingress.kubernetes.io/"
+
+    def attribute(kind: str, name: str) -> int:
+        pairs = annotations[f"{prefix}{kind}-attributes"].split(",")
+        return int(dict(pair.split("=") for pair in pairs)[name])
+
+    pod, env = gateway_of(documents)
+    idle = attribute("load-balancer", "idle_timeout.timeout_seconds")
+    assert annotations[prefix + "target-type"] == "ip", "the only one that Fargate has"
+    assert annotations[prefix + "scheme"] == "internal"
+    assert "HTTPS" in annotations[prefix + "listen-ports"], "tokens are sent through it"
+    assert float(env["NANOGRID_MAX_WAIT_SECONDS"]) < idle, "a waiting caller is silent"
+    keepalive = GatewaySettings.model_fields["keepalive_seconds"].default
+    assert idle < keepalive, "the load balancer must be the one that closes idle connections"
+    delay = attribute("target-group", "deregistration_delay.timeout_seconds")
+    words = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert f"sleep({delay})" in words[-1], "no target goes while it is registered"
+    assert int(annotations[prefix + "healthcheck-timeout-seconds"]) < int(
+        annotations[prefix + "healthcheck-interval-seconds"]
+    )
+
+
+@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
+def test_the_gateway_has_a_role_of_its_own_for_what_it_does_and_no_more(values: str) -> None:
+    documents = render(values)
+    pod, env = gateway_of(documents)
+    (account,) = [
+        d
+        for d in of_kind("ServiceAccount", documents)
+        if d["metadata"]["name"] == pod["serviceAccountName"]
+    ]
+    role = roles()["GatewayRole"]
+    arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert arn.endswith(f":role/{role['RoleName']}")
+    assert "AWS_ACCESS_KEY_ID" not in env
+
+    trusted = json.loads(role["AssumeRolePolicyDocument"]["Fn::Sub"])["Statement"]
+    web, agent = (list(statement["Condition"]["StringEquals"].values()) for statement in trusted)
+    name = pod["serviceAccountName"]
+    assert web == ["sts.amazonaws.com", f"system:serviceaccount:${{OperatorNamespace}}:{name}"]
+    assert agent == ["${AWS::AccountId}", "${OperatorNamespace}", name]
+
+    allowed = {
+        (action, resource.partition("${Bucket}")[2])
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in statement["Action"]
+        for resource in _list(statement["Resource"])
+    }
+    below = {"functions": names.function_prefix("f-1"), "results": names.result_object("r-1")}
+    assert all(key.startswith(f"{folder}/") for folder, key in below.items())
+    assert names.outputs_prefix("r-1").startswith("outputs/")
+    assert allowed == {
+        ("s3:ListBucket", ""),
+        ("s3:GetObject", "/results/*"),
+        ("s3:GetObject", "/outputs/*"),
+        ("s3:PutObject", "/functions/*"),
+        ("s3:DeleteObject", "/functions/*"),
+    }
+
+
+@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
+def test_the_gateways_runs_are_where_sandboxes_have_their_role(values: str) -> None:
+    _, env = gateway_of(render(values))
+    namespace, account, _ = yaml.safe_load_all((EKS / "namespace.yaml").read_text())
+
+    assert env["NANOGRID_NAMESPACE"] == namespace["metadata"]["name"]
+    assert account["metadata"]["name"] == "nanogrid-sandbox"
+    assert fnmatch(env["NANOGRID_NAMESPACE"], "jobs-*"), "what the Fargate profile selects"
+
+
+def gateway_of(documents: list[Json]) -> tuple[Json, dict[str, str]]:
+    """The gateway's pod and its container's plain variables."""
+    (found,) = [
+        d for d in of_kind("Deployment", documents) if d["metadata"]["name"] == "nanogrid-gateway"
+    ]
+    env = _containers(found)[0]["env"]
+    return found["spec"]["template"]["spec"], {e["name"]: e.get("value", "") for e in env}
+
+
+class _Template(yaml.SafeLoader):
+    """CloudFormation's short functions count as their text."""
+
+
+_Template.add_multi_constructor("!", lambda loader, _, node: node.value)
+
+
+def roles() -> Json:
+    """The properties of each role in the stack."""
+    template = yaml.load((EKS / "roles.cfn.yaml").read_text(), _Template)
+    return {
+        name: resource["Properties"]
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::IAM::Role"
+    }
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def test_the_namespace_carries_role_standard_and_security_group() -> None:

@@ -1,58 +1,47 @@
 """Functions on the cluster: upload, run and read through the gateway, as clients do."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from e2e.support import KubectlError, kubectl, kubectl_json
+from e2e.gateways import (
+    DEPLOYMENT,
+    IN_RELEASE,
+    Told,
+    a_token,
+    an_echo,
+    ask,
+    forwarded,
+    jobs_of,
+)
+from e2e.support import KubectlError, eventually, kubectl
 from examples.gateway_client import Gateway, GatewayError
-from nanogrid import names
-from scripts.devaccess import NAMESPACE, RELEASE, PortForward, zip_folder
-from unit.hostile import REFUSED, make
+from scripts.devaccess import RELEASE, zip_folder
+from unit.hostile import REFUSED
 
-GATEWAY_PORT = 8080
-ECHO = b"""\
-import json, os, sys, time
-data = json.load(open(os.environ["FUNCTION_INPUT"]))
-time.sleep(data.get("sleep", 0))
-os.makedirs("output", exist_ok=True)
-open("output/echo.json", "w").write(json.dumps(data))
-print(len(json.dumps(data)), data.get("name", ""))
-sys.exit(data.get("exit", 0))
-"""
+WAIT_SECONDS = 25  # the gateway's default
 
 
 @pytest.fixture(scope="module")
 def url(cluster: None) -> Iterator[str]:
     """The gateway on this machine."""
-    target = f"svc/{RELEASE}-gateway"
-    kubectl("-n", NAMESPACE, "rollout", "status", f"deploy/{RELEASE}-gateway", "--timeout=60s")
-    with PortForward(NAMESPACE, target, GATEWAY_PORT) as forward:
-        yield f"http://127.0.0.1:{forward.wait_ready()}"
+    kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=60s")
+    with forwarded(f"svc/{RELEASE}-gateway") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def token(cluster: None) -> Iterator[str]:
-    """Of a service account that may do with functions and runs as it likes, and nothing else."""
-    name = f"e2e-client-{uuid.uuid4().hex[:8]}"
-    in_release = ("-n", NAMESPACE)
-    kubectl(*in_release, "create", "serviceaccount", name)
-    verbs = "--verb=create,get,list,patch,delete"
-    kinds = f"--resource=executionjobs.{names.GROUP},functions.{names.GROUP}"
-    kubectl(*in_release, "create", "role", name, verbs, kinds)
-    account = f"--serviceaccount={NAMESPACE}:{name}"
-    kubectl(*in_release, "create", "rolebinding", name, f"--role={name}", account)
-    yield kubectl(*in_release, "create", "token", name, "--duration=1h").strip()
-    for kind in ("rolebinding", "role", "serviceaccount"):
-        kubectl(*in_release, "delete", kind, name, "--ignore-not-found")
+    with a_token() as token:
+        yield token
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +51,23 @@ def gateway(url: str, token: str) -> Gateway:
 
 @pytest.fixture(scope="module")
 def function(gateway: Gateway) -> Iterator[str]:
-    """A function that says what it was given."""
-    known = gateway.upload(make(("main.py", ECHO)), runtime="python", memory="64Mi")["functionId"]
-    yield known
-    kubectl(
-        "-n", NAMESPACE, "delete", "ej", "-l", f"{names.LABEL_FUNCTION}={known}", "--wait=false"
-    )
-    kubectl("-n", NAMESPACE, "delete", "fn", known, "--ignore-not-found")
+    with an_echo(gateway) as function_id:
+        yield function_id
 
 
-def test_the_clients_script_uploads_runs_and_reads(url: str, token: str, tmp_path: Path) -> None:
-    folder = tmp_path / "code"
-    folder.mkdir()
-    (folder / "main.py").write_bytes(ECHO)
+def test_the_clients_script_uploads_runs_and_reads(url: str, token: str) -> None:
     command = [sys.executable, "examples/gateway_client.py", "--url", url, "--token", token]
     done = subprocess.run(
-        [*command, str(folder), "--input", '{"name": "민지"}'],
+        [*command, "examples/http-function", "--input", '{"names": ["민지", "Jiho"]}'],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    shutil.rmtree(folder)
 
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["status"] == "SUCCESS"
-    assert result["stdout"].endswith("민지\n")
+    assert result["stdout"] == "Hello, 민지!\nHello, Jiho!\n"
     assert result["peakMemoryBytes"] > 0
-    assert "output echo.json" in done.stderr
+    assert "output greetings.txt" in done.stderr
 
 
 def test_an_empty_zip_is_refused_at_upload(gateway: Gateway) -> None:
@@ -110,10 +90,41 @@ def test_a_result_within_the_wait_and_one_after_it(
     assert result["status"] == "SUCCESS"
     assert result["requestId"] == request_id
     assert (time.monotonic() - started >= sleep) or in_time
-    body = kubectl_json("-n", NAMESPACE, "get", "ej", "-l", f"{names.LABEL_FUNCTION}={function}")
-    (job,) = [j for j in body["items"] if j["spec"]["requestId"] == request_id]
+    (job,) = jobs_of(function, request_id)
     # Somebody listened when the result was published, or nobody any more.
     assert job["status"]["delivery"]["receivers"] == (1 if in_time else 0)
+
+
+def test_the_default_wait_divides_results_from_links(
+    url: str, token: str, function: str, request_id: str
+) -> None:
+    def call(seconds: int) -> Told:
+        asked = {"functionId": function, "requestId": f"{request_id}-{seconds}"}
+        data = {"name": f"after-{seconds}", "until": time.time() + seconds}
+        return ask(url, token, "POST", "/run", asked | {"inputData": data})
+
+    with ThreadPoolExecutor(2) as pool:
+        in_time, late = pool.map(call, (WAIT_SECONDS - 1, WAIT_SECONDS + 1))
+
+    assert in_time.seconds >= WAIT_SECONDS - 1
+    # What needs more than the second that is left, on a busy machine, gets the link as well.
+    assert in_time.status == (200 if in_time.seconds < WAIT_SECONDS else 202)
+    assert (late.status, late.body["status"]) == (202, "RUNNING")
+    assert WAIT_SECONDS <= late.seconds < WAIT_SECONDS + 5
+    for answer, seconds in ((in_time, WAIT_SECONDS - 1), (late, WAIT_SECONDS + 1)):
+        link = f"/runs/{request_id}-{seconds}"
+        assert answer.status == 200 or answer.headers["Location"] == link
+        seen = eventually("the result", partial(_result, url, token, link), 60)
+        assert seen["status"] == "SUCCESS"
+        assert seen["stdout"].endswith(f"after-{seconds}\n")
+        assert answer.status == 202 or seen == answer.body
+        assert ask(url, token, "GET", link).body == seen
+
+
+def _result(url: str, token: str, link: str) -> Any:
+    answer = ask(url, token, "GET", link)
+    assert answer.status in (200, 202)
+    return answer.body if answer.status == 200 else None
 
 
 def test_failure_is_delivered_like_success(gateway: Gateway, function: str) -> None:
@@ -144,7 +155,7 @@ def test_large_input_comes_as_a_file(gateway: Gateway, function: str) -> None:
 def test_strangers_do_not_enter(url: str) -> None:
     with pytest.raises(GatewayError) as unknown:
         Gateway(url).run("f-1", None)
-    mine = kubectl("-n", NAMESPACE, "create", "token", "default", "--duration=1h").strip()
+    mine = kubectl(*IN_RELEASE, "create", "token", "default", "--duration=1h").strip()
     with pytest.raises(GatewayError) as stranger:
         Gateway(url, mine).run("f-1", None)
 
@@ -160,9 +171,7 @@ def test_versions_are_only_added(gateway: Gateway, function: str) -> None:
         [{"op": "replace", "path": "/spec/versions/0/s3/key", "value": "functions/other.zip"}],
     ):
         with pytest.raises(KubectlError, match="versions are only added"):
-            kubectl(
-                "-n", NAMESPACE, "patch", "fn", function, "--type=json", "-p", json.dumps(patch)
-            )
-    shown = kubectl("-n", NAMESPACE, "get", "fn", function)
+            kubectl(*IN_RELEASE, "patch", "fn", function, "--type=json", "-p", json.dumps(patch))
+    shown = kubectl(*IN_RELEASE, "get", "fn", function)
     assert shown.split()[:2] == ["NAME", "RUNTIME"]
     assert "2" in shown.splitlines()[1].split()

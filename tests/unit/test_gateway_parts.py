@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError
 from nanogrid.function import Function
 from nanogrid.job import ExecutionJob
 from nanogrid.reasons import Reason
@@ -16,7 +17,7 @@ from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.limits import Limits, Places
 from nanogrid_gateway.api.outputs import disposition
 from nanogrid_gateway.api.requests import RunRequest, json_body
-from nanogrid_gateway.api.settings import Settings, SettingsError, help_text, variable
+from nanogrid_gateway.api.settings import Settings, help_text, variable
 from nanogrid_gateway.router.cluster import KubeError
 
 REQUIRED = {

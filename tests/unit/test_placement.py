@@ -5,9 +5,10 @@ import json
 import pytest
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError
 from nanogrid_operator.facts import job_facts
 from nanogrid_operator.pod import build_pod
-from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid_operator.settings import Settings
 from nanogrid_operator.task import task_for
 from unit.builders import Json, a_job_body, some_settings
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError, help_text
 from nanogrid.reasons import Reason
 from nanogrid_gateway.router import headers as head
 from nanogrid_gateway.router.access import Access, Denial, bearer_token
@@ -15,7 +16,7 @@ from nanogrid_gateway.router.cookie import Claim, CookieJar
 from nanogrid_gateway.router.objects import Address, Job
 from nanogrid_gateway.router.reflector import LONGEST_PAUSE_SECONDS, pause
 from nanogrid_gateway.router.server import Target, target
-from nanogrid_gateway.router.settings import Settings, SettingsError, help_text
+from nanogrid_gateway.router.settings import Settings
 from nanogrid_gateway.router.upstream import origin
 
 KEY = "0123456789abcdef"
@@ -240,7 +241,8 @@ def test_pauses_grow_to_a_bound_and_jitter() -> None:
         ({"NANOGRID_SESSION_KEY": "short"}, "has 5 bytes"),
         ({"NANOGRID_AUTH_MODE": "none"}, "expected one of token, header"),
         ({"NANOGRID_PORT": "tcp://10.0.0.1:80"}, "expected int"),
-        ({"NANOGRID_DRAIN_SECONDS": "-1"}, "expected a number above 0"),
+        ({"NANOGRID_DRAIN_SECONDS": "-1"}, "expected a number of at least 0"),
+        ({"NANOGRID_RESYNC_SECONDS": "0"}, "expected a number above 0"),
         ({"NANOGRID_ALLOW_OPEN_SESSIONS": "yes"}, "expected true or false"),
     ],
 )
@@ -261,4 +263,4 @@ def test_settings_are_read_and_the_key_is_never_shown() -> None:
     assert (settings.namespaces, settings.drain_start_seconds) == (["a", "b"], 0.0)
     assert settings.key == KEY.encode()
     assert KEY not in repr(settings)
-    assert "NANOGRID_SESSION_KEY" in help_text()
+    assert "NANOGRID_SESSION_KEY" in help_text(Settings)

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from nanogrid import names, wire
+from nanogrid.envsettings import SettingsError
 from nanogrid.reasons import Reason
 from nanogrid_operator import session
 from nanogrid_operator.facts import job_facts, timestamp
 from nanogrid_operator.pod import build_pod
-from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid_operator.settings import Settings
 from nanogrid_operator.task import task_for
 from unit.builders import (
     JOB_UID,

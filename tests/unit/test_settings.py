@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid.envsettings import SettingsError
+from nanogrid_operator.settings import Settings
 
 REQUIRED = {
     "NANOGRID_EXECUTOR_IMAGE": "nanogrid-executor:1.0",

@@ -13,6 +13,7 @@ import sys
 import kopf
 from aiohttp import web
 
+from nanogrid.envsettings import SettingsError
 from nanogrid_operator import handlers, health
 from nanogrid_operator.events import Events
 from nanogrid_operator.kube import KubeApi, KubeError
@@ -24,7 +25,7 @@ from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.results_api import ResultsApi
 from nanogrid_operator.s3 import ResultStore
 from nanogrid_operator.secrets import S3SecretReplica
-from nanogrid_operator.settings import Settings, SettingsError
+from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Store
 from nanogrid_operator.webhook import WebhookClient
 from nanogrid_operator.webhooks import Webhooks

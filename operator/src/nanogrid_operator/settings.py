@@ -1,23 +1,15 @@
 """Every tunable of the operator: its environment variable, default, meaning and unit, once."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from nanogrid import names
+from nanogrid.envsettings import LOG_LEVELS, SettingsError, values
+from nanogrid.envsettings import env as _env
 from nanogrid_operator.quantity import quantity
-
-
-class SettingsError(ValueError):
-    """An environment variable is missing or malformed; the message names it."""
-
-
-def _env(name: str, default: Any, doc: str) -> Any:
-    secret = any(word in name for word in ("KEY", "PASSWORD", "URL"))
-    return field(default=default, repr=not secret, metadata={"env": name, "doc": doc})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +84,10 @@ class Settings:
     )
     tolerations: str = _env("NANOGRID_TOLERATIONS", "", "of sandbox pods, a JSON list of objects")
     termination_grace_seconds: float = _env(
-        "NANOGRID_TERMINATION_GRACE_SECONDS", 10.0, "between SIGTERM and SIGKILL at a timeout"
+        "NANOGRID_TERMINATION_GRACE_SECONDS",
+        10.0,
+        "between SIGTERM and SIGKILL at a timeout",
+        zero=True,
     )
     node_lost_seconds: int = _env(
         "NANOGRID_NODE_LOST_SECONDS", 60, "how long a pod stays on a node that does not answer"
@@ -120,12 +115,13 @@ class Settings:
         "NANOGRID_DEREGISTRATION_SECONDS",
         10,
         "how long a pod with an own load balancer target waits before it stops",
+        zero=True,
     )
 
     workers: int = _env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
     resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     kube_timeout_seconds: float = _env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
-    log_level: str = _env("NANOGRID_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_level: str = _env("NANOGRID_LOG_LEVEL", "INFO", "of logs", choices=LOG_LEVELS)
 
     @property
     def namespaces(self) -> list[str]:
@@ -154,13 +150,11 @@ class Settings:
         Raises:
             SettingsError: a value has the wrong type, or a required one is missing.
         """
-        values: dict[str, Any] = {}
+        given = values(cls, environ)
         for f in fields(cls):
-            text = environ.get(f.metadata["env"])
-            if text is not None and text != "":
-                env = f.metadata["env"]
-                values[f.name] = _checked(f.name, env, _parse(env, text, type(f.default)))
-        settings = cls(**values)
+            if f.name in given:
+                _check(f.name, f.metadata["env"], given[f.name])
+        settings = cls(**given)
         for name in ("executor_image", "results_url"):
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
@@ -189,11 +183,9 @@ QUANTITIES = (
     "workspace_size",
     "tmp_size",
 )
-MAY_BE_ZERO = ("termination_grace_seconds", "deregistration_seconds")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-def _checked(name: str, env: str, value: Any) -> Any:
+def _check(name: str, env: str, value: Any) -> None:
     """A value that could never work is refused now, not at the first job."""
     if name in QUANTITIES:
         try:
@@ -206,13 +198,6 @@ def _checked(name: str, env: str, value: Any) -> Any:
         _check_json(env, value, name in JSON_LISTS)
     if name == "webhook_url" and not value.startswith(("http://", "https://")):
         raise SettingsError(f"{env}: expected an http:// or https:// URL")
-    if name == "log_level" and value.upper() not in LOG_LEVELS:
-        raise SettingsError(f"{env}={value!r}: expected one of {', '.join(LOG_LEVELS)}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        least = 0 if name in MAY_BE_ZERO else 0.001
-        if not (least <= value < math.inf):
-            raise SettingsError(f"{env}={value}: expected a number above 0")
-    return value
 
 
 def _check_json(env: str, text: str, many: bool) -> None:
@@ -225,14 +210,3 @@ def _check_json(env: str, text: str, many: bool) -> None:
             raise SettingsError(f"{env}: expected a list of objects")
     elif not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):
         raise SettingsError(f"{env}: expected an object of strings")
-
-
-def _parse(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise SettingsError(f"{name}={text!r}: expected true or false")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise SettingsError(f"{name}={text!r}: expected {kind.__name__}") from None

@@ -4,8 +4,9 @@ import argparse
 import logging
 import sys
 
+from nanogrid.envsettings import SettingsError
 from nanogrid_gateway.api.server import Server
-from nanogrid_gateway.api.settings import Settings, SettingsError, help_text
+from nanogrid_gateway.api.settings import Settings, help_text
 
 
 def main() -> int:
@@ -18,8 +19,7 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="import everything and exit")
     if parser.parse_args().check:
-        # gunicorn imports its worker by name, and late.
-        Server(Settings(namespace="x", s3_bucket="xxx", redis_url="redis://x")).cfg.worker_class  # noqa: B018
+        Server(Settings(namespace="x", s3_bucket="xxx", redis_url="redis://x"))
         print("nanogrid-gateway: all imports work")
         return 0
     try:

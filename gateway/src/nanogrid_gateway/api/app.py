@@ -72,8 +72,6 @@ def _refused(error: ApiError) -> Response:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="nanogrid"'
-    if error.status == 413:
-        response.headers["Connection"] = "close"  # under a body that nobody will read
     return response
 
 

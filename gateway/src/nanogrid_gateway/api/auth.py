@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.errors import ApiError, cluster_away
 from nanogrid_gateway.api.kube import ACCESS_REVIEWS, TOKEN_REVIEWS, Kube
-from nanogrid_gateway.api.settings import Settings, SettingsError
+from nanogrid_gateway.api.settings import Settings
 from nanogrid_gateway.router.cluster import KubeError
 
 log = logging.getLogger("nanogrid.gateway.auth")

@@ -1,14 +1,15 @@
 """Who waits for which result, and the one Redis connection that all of them share.
 
 A waiter subscribes, and only then its job is created: a result cannot be published before somebody
-listens. The connection is watched by PING; when it is lost, the jobs themselves are watched until
-it is back, and then the results that were stored meanwhile are read. So each result comes by one
-way or the other, and nobody has to know by which.
+listens. The connection is watched by PING, often while somebody waits; when it is lost or silent,
+the jobs themselves are watched until it is back, and then the results that were stored meanwhile
+are read. So each result comes by one way or the other, and nobody has to know by which.
 """
 
 import asyncio
 import logging
 import random
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ log = logging.getLogger("nanogrid.gateway.feed")
 
 Json = dict[str, Any]
 
-PING_SECONDS: Final = 5.0
+PING_SECONDS: Final = 1.0  # of silence, while somebody waits
+IDLE_PING_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 120.0
@@ -89,6 +91,7 @@ class Feed:
         self._watch: asyncio.Task[None] | None = None
         self._pubsub: PubSub | None = None
         self._trouble = "not connected yet"
+        self._silent_until = 0.0
         self.draining = False
         self._commands, self._listener, self._order = loop.call(self._open(), self._seconds)
         self._running = loop.start(self._run())
@@ -123,11 +126,12 @@ class Feed:
         Raises:
             RedisAway: it did not answer.
         """
-        if self._trouble:
-            raise RedisAway(self._trouble)
+        if self._trouble or self._silent:
+            raise RedisAway(self._trouble or "it was silent a moment ago")
         try:
             return self._loop.call(self._read_key(request_id), 3 * self._seconds)
         except _AWAY as e:
+            self._note_silence()
             raise RedisAway(f"{type(e).__name__}: {e}") from e
 
     def drain(self) -> None:
@@ -140,6 +144,14 @@ class Feed:
         self._running.cancel()
         self._loop.call(self._close(), 2 * self._seconds)
 
+    @property
+    def _silent(self) -> bool:
+        return time.monotonic() < self._silent_until
+
+    def _note_silence(self) -> None:
+        """Let nobody else try in vain until PING has found out how Redis is."""
+        self._silent_until = time.monotonic() + IDLE_PING_SECONDS + self._seconds
+
     async def _read_key(self, request_id: str) -> str | None:
         found = await self._commands.get(names.result_key(request_id))
         return None if found is None else str(found)
@@ -151,7 +163,9 @@ class Feed:
             "socket_timeout": self._seconds,
             "socket_connect_timeout": self._seconds,
         }
-        once = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 1)
+        # A connection may be stale; a server that keeps silent will do so a second time.
+        backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5)
+        once = Retry(backoff, 1, supported_errors=(redis.exceptions.ConnectionError,))
         commands = redis.asyncio.Redis.from_url(
             self._url, max_connections=16, retry=once, **options
         )
@@ -211,10 +225,11 @@ class Feed:
     async def _read(self, pubsub: PubSub) -> None:
         pinged = False
         while True:
-            message = await pubsub.get_message(timeout=PING_SECONDS)
+            silence = PING_SECONDS if self._waiters else IDLE_PING_SECONDS
+            message = await pubsub.get_message(timeout=self._seconds if pinged else silence)
             if message is None:
                 if pinged:
-                    raise TimeoutError(f"no answer to PING for {PING_SECONDS:g} s")
+                    raise TimeoutError(f"no answer to PING for {self._seconds:g} s")
                 await pubsub.ping()
             pinged = message is None
             if message is None:
@@ -234,6 +249,7 @@ class Feed:
                 await self._ask(channel)
         waiting = list(self._waiters)
         self._trouble = ""
+        self._silent_until = 0.0
         self._tune()
         if waiting:
             log.info("Redis is back; %d wait", len(waiting))
@@ -261,11 +277,14 @@ class Feed:
     async def _add(self, waiter: Waiter) -> None:
         self._waiters.setdefault(waiter.request_id, set()).add(waiter)
         channel = names.result_key(waiter.request_id)
-        if not self._trouble and self._is_new(channel):
+        if self._silent:
+            self._watched.add(waiter)
+        elif not self._trouble and self._is_new(channel):
             try:
                 await self._ask(channel)
             except (*_AWAY, asyncio.CancelledError) as e:
                 log.warning("cannot subscribe to %s: %r", channel, e)
+                self._note_silence()
                 self._watched.add(waiter)
         self._tune()
 

@@ -33,6 +33,7 @@ ERRORS: Final = {
     401: "There is no valid token.",
     403: "The caller may not do this; the message names the right.",
     404: "There is no such thing.",
+    408: "The body came too slowly.",
     409: "It cannot be done as things are now.",
     410: "The continue token is too old.",
     413: "The body is too large.",
@@ -176,7 +177,7 @@ def _function_paths() -> Json:
     upload = _operation(
         "Store code as a new function, or as a new version of one.",
         {201: "Uploaded"},
-        (*ALWAYS, 400, 404, 409, 413, 415, 422),
+        (*ALWAYS, 400, 404, 408, 409, 413, 415, 422),
     )
     upload["requestBody"] = {
         "required": True,
@@ -216,7 +217,7 @@ def _run_paths(settings: Settings) -> Json:
         f"Run a function and wait for its result, {settings.wait_seconds:g} s unless the request "
         f"says, at most {settings.max_wait_seconds:g} s. Failing code is a 200, too.",
         {200: "Result", 202: "Run"},
-        (*ALWAYS, 400, 404, 409, 413, 422),
+        (*ALWAYS, 400, 404, 408, 409, 413, 422),
     )
     run["requestBody"] = {"required": True, "content": {JSON: {"schema": _schema(RunRequest)}}}
     stream = _operation("What it prints, live.", {}, (*ALWAYS, 404), [one])

@@ -192,7 +192,12 @@ class Runs:
     def _wait(self, waiter: Waiter, job: Json, deadline: float) -> Json | None:
         """The result, or None when the wait is over."""
         uid = job["metadata"]["uid"]
-        found = self._from_redis(waiter.request_id)
+        try:
+            found = _parsed(self._feed.stored(waiter.request_id))
+        except RedisAway as e:
+            log.info("%s: its job is watched, Redis is away: %s", waiter.request_id, e)
+            found = None
+            self._feed.watch_job(waiter)
         if found is not None:
             if jobs.is_of(found, uid):
                 return found

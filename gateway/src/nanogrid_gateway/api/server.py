@@ -15,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 from nanogrid_gateway.api.app import create_app
 from nanogrid_gateway.api.core import Gateway
 from nanogrid_gateway.api.settings import Settings
+from nanogrid_gateway.api.worker import worker_class
 
 log = logging.getLogger("nanogrid.gateway")
 
@@ -33,7 +34,7 @@ class Server(BaseApplication):
         options: dict[str, Any] = {
             "bind": f"{s.host}:{s.port}",
             "workers": 1,  # limits and the subscription count per process
-            "worker_class": "gthread",
+            "worker_class": worker_class(s.read_seconds),
             "threads": s.threads,
             "worker_connections": s.threads + 500,
             "backlog": 512,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError
 
 PREFIX = "NANOGRID_"
 # What the other components call the same.
@@ -15,10 +16,6 @@ ALIASES = {"s3_region": names.ENV_S3_REGION}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class SettingsError(ValueError):
-    """An environment variable is missing or malformed; the message names it."""
 
 
 class Settings(BaseModel):
@@ -40,7 +37,7 @@ class Settings(BaseModel):
     )
     redis_url: str = Field(description="where results are delivered, the operator's; required")
     redis_password: str = Field("", description="of Redis", repr=False)
-    redis_timeout_seconds: Seconds = Field(3.0, description="per Redis command")
+    redis_timeout_seconds: Seconds = Field(2.0, description="per Redis command")
     kube_timeout_seconds: Seconds = Field(10.0, description="per Kubernetes API request")
 
     wait_seconds: Annotated[float, Field(ge=0)] = Field(
@@ -92,6 +89,11 @@ class Settings(BaseModel):
     rate_burst: Count = Field(200, description="requests of one caller at once, per replica")
     max_concurrent: Count = Field(200, description="requests of one caller under way, per replica")
 
+    read_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
+        30.0,
+        description="for a client to send a request's head, and as long for its body and a second "
+        "more per 64 KiB",
+    )
     grace_seconds: Seconds = Field(20.0, description="for requests that run after SIGTERM")
     keepalive_seconds: Annotated[int, Field(ge=1, le=4000)] = Field(
         75, description="idle connections; more than the load balancer's idle timeout"

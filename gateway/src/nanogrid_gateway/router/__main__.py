@@ -15,11 +15,12 @@ from functools import partial
 from aiohttp import web
 
 from nanogrid import names
+from nanogrid.envsettings import SettingsError, help_text
 from nanogrid_gateway.router.cluster import ClusterApi
 from nanogrid_gateway.router.objects import Json
 from nanogrid_gateway.router.reflector import Reflector, Sink
 from nanogrid_gateway.router.server import Router
-from nanogrid_gateway.router.settings import Settings, SettingsError, help_text
+from nanogrid_gateway.router.settings import Settings
 from nanogrid_gateway.router.table import Table
 from nanogrid_gateway.router.upstream import Upstreams
 
@@ -123,7 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="nanogrid-router",
         description="Leads clients to the pods of their sessions.",
-        epilog="Environment:\n" + help_text(),
+        epilog="Environment:\n" + help_text(Settings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="import everything and exit")

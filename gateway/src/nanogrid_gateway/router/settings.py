@@ -1,27 +1,12 @@
 """Every tunable of the router: its environment variable, default, meaning and unit, once."""
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
 from nanogrid import names
-
-CHOICES = {
-    "auth_mode": ("token", "header"),
-    "cookie_secure": ("auto", "always", "never"),
-    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
-}
-MAY_BE_ZERO = ("drain_start_seconds", "drain_seconds")
-
-
-class SettingsError(ValueError):
-    """An environment variable is missing or malformed; the message names it."""
-
-
-def _env(name: str, default: Any, doc: str) -> Any:
-    return field(default=default, repr="KEY" not in name, metadata={"env": name, "doc": doc})
+from nanogrid.envsettings import LOG_LEVELS, SettingsError, values
+from nanogrid.envsettings import env as _env
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +25,7 @@ class Settings:
         "token",
         "token: the caller sends the session's token; header: a proxy in front has checked the "
         "caller and says so in a header that nobody else can set",
+        choices=("token", "header"),
     )
     auth_header: str = _env(
         "NANOGRID_AUTH_HEADER", "X-Forwarded-User", "the trusted header of mode header"
@@ -67,10 +53,10 @@ class Settings:
         "clients' idle connections; more than the idle timeout of the load balancer in front",
     )
     drain_start_seconds: float = _env(
-        "NANOGRID_DRAIN_START_SECONDS", 10.0, "still taking requests after SIGTERM"
+        "NANOGRID_DRAIN_START_SECONDS", 10.0, "still taking requests after SIGTERM", zero=True
     )
     drain_seconds: float = _env(
-        "NANOGRID_DRAIN_SECONDS", 900.0, "then, at most, for the requests that run"
+        "NANOGRID_DRAIN_SECONDS", 900.0, "then, at most, for the requests that run", zero=True
     )
 
     cookie_name: str = _env("NANOGRID_COOKIE_NAME", "nanogrid_session", "of the session cookie")
@@ -79,12 +65,13 @@ class Settings:
         "NANOGRID_COOKIE_SECURE",
         "auto",
         "auto: Secure when the client came by https (X-Forwarded-Proto); or always, never",
+        choices=("auto", "always", "never"),
     )
 
     resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     watch_seconds: float = _env("NANOGRID_WATCH_SECONDS", 120.0, "life of one watch request")
     kube_timeout_seconds: float = _env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
-    log_level: str = _env("NANOGRID_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_level: str = _env("NANOGRID_LOG_LEVEL", "INFO", "of logs", choices=LOG_LEVELS)
 
     @property
     def key(self) -> bytes:
@@ -108,13 +95,7 @@ class Settings:
         Raises:
             SettingsError: a value has the wrong type, or the session key is missing or short.
         """
-        values: dict[str, Any] = {}
-        for f in fields(cls):
-            env = f.metadata["env"]
-            text = environ.get(env, "")
-            if text:
-                values[f.name] = _checked(f.name, env, _parse(env, text, type(f.default)))
-        settings = cls(**values)
+        settings = cls(**values(cls, environ))
         if len(settings.key) < names.SESSION_KEY_BYTES:
             raise SettingsError(
                 f"NANOGRID_SESSION_KEY has {len(settings.key)} bytes, at least "
@@ -124,37 +105,5 @@ class Settings:
         return settings
 
 
-def help_text() -> str:
-    """All settings, one a line, for ``--help``."""
-    width = max(len(f.metadata["env"]) for f in fields(Settings))
-    return "\n".join(
-        f"  {f.metadata['env']:{width}}  {f.metadata['doc']}"
-        + (f" (default {f.default})" if f.default != "" else "")
-        for f in fields(Settings)
-    )
-
-
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _checked(name: str, env: str, value: Any) -> Any:
-    """A value that could never work is refused now, not at the first request."""
-    if name in CHOICES and value not in CHOICES[name]:
-        raise SettingsError(f"{env}={value!r}: expected one of {', '.join(CHOICES[name])}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        least = 0 if name in MAY_BE_ZERO else 0.001
-        if not (least <= value < math.inf):
-            raise SettingsError(f"{env}={value}: expected a number above 0")
-    return value
-
-
-def _parse(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise SettingsError(f"{name}={text!r}: expected true or false")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise SettingsError(f"{name}={text!r}: expected {kind.__name__}") from None
