@@ -198,10 +198,8 @@ class TestFunction:
         text = (EXAMPLES / "functions/greet.yaml").read_text("utf-8")
         job, alone = load("functionref.yaml").spec, load("function.yaml").spec
         digest = hashlib.sha256(zip_folder(EXAMPLES / "function")).hexdigest()
-        body = yaml.safe_load(text.replace("ZIP_SHA256", digest, 2).replace(digest, "", 1))
-        function = Function.model_validate(body)
+        function = Function.model_validate(yaml.safe_load(text.replace("ZIP_SHA256", digest)))
 
-        assert text.count("ZIP_SHA256") == 2  # in the comment, and where sed puts it
         assert job.function_ref is not None
         assert function.metadata["name"] == job.function_ref.name
         assert function.spec.newest.s3.sha256 == digest
