@@ -163,7 +163,7 @@ FUNCTION = Scenario(
     "Completed",
     attempts=2,
     step=upload_another,
-    spec=(("backoffLimit", 1), ("failurePolicy", {"backoff": {"initialSeconds": 2}})),
+    spec=RETRIED.spec,
     by_reference=True,
 )
 EVERY = (SUCCESS, WITH_INPUT, FAILURE, RETRIED, CANCELLED, SUSPENDED, FUNCTION)

@@ -18,7 +18,7 @@ from chaos.scenarios import CODE_KEY, EVERY, FUNCTION, INPUT_PREFIX, SUCCESS, Sc
 from e2e.support import Namespace, kubectl_json
 
 RESUME_SECONDS = 10.0
-FINISH_SECONDS = 90.0
+FINISH_SECONDS = 180.0
 SHORT_LANES, LONG_LANES = 3, 4
 
 
@@ -152,7 +152,7 @@ def test_killed_at_every_write_of_a_short_job(lab: Laboratory, lab_starts: Start
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_killed_at_every_call_of_every_kind_of_job(lab: Laboratory, lab_starts: Starts) -> None:
     report(all_cuts(lab, lab_starts, EVERY, LONG_LANES))
 
