@@ -9,7 +9,7 @@ from typing import Any
 from nanogrid import names
 from nanogrid.envsettings import LOG_LEVELS, SettingsError, values
 from nanogrid.envsettings import env as _env
-from nanogrid_operator.quantity import quantity
+from nanogrid.quantity import quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
