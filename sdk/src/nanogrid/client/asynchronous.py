@@ -62,16 +62,36 @@ class AsyncRun:
         self._threads = threads
 
     async def wait(
-        self, timeout: float | None = None, on_change: Callable[[Run], None] | None = None
+        self,
+        timeout: float | None = None,
+        on_change: Callable[[Run], None] | None = None,
+        *,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
     ) -> Result:
         """As :meth:`Run.wait`."""
+        heard = (_in_loop(one) for one in (on_stdout, on_stderr, on_output, on_note))
+        live = self.blocking.live(Told(*heard))
+        try:
+            result = await self._ended(timeout, _in_loop(on_change))
+            await self._threads.call(live.finish, result)
+        finally:
+            live.close()
+        # What was told is called before this goes on: it is in the loop's queue already.
+        await asyncio.sleep(0)
+        return result
+
+    async def _ended(
+        self, timeout: float | None, on_change: Callable[[Run], None] | None
+    ) -> Result:
         deadline = None if timeout is None else time.monotonic() + timeout
-        heard = _in_loop(on_change)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             seconds = SLICE_SECONDS if left is None else min(SLICE_SECONDS, left)
             try:
-                return await self._threads.call(self.blocking.wait, seconds, heard)
+                return await self._threads.call(self.blocking.wait, seconds, on_change)
             except WaitTimeout:
                 if left is not None and seconds >= left:
                     raise
