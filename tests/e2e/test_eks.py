@@ -14,9 +14,9 @@ import yaml
 
 from e2e.support import Json
 from nanogrid import names
+from nanogrid.quantity import quantity
 from nanogrid_operator.facts import job_facts
 from nanogrid_operator.pod import build_pod
-from nanogrid_operator.quantity import quantity
 from nanogrid_operator.settings import Settings
 
 EKS = Path("examples/eks")

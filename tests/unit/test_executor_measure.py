@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from nanogrid.rightsizing import MEGABYTE, recommended_mb
 from nanogrid_executor import measure
 from nanogrid_executor.measure import Memory
-from nanogrid_executor.tip import MEGABYTE, optimization_tip, recommended_mb
+from nanogrid_executor.tip import optimization_tip
 
 EVENTS = "low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"
 OOM_CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"

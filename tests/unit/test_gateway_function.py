@@ -30,10 +30,10 @@ def test_kubectl_get_shows_what_people_ask_first() -> None:
     columns = VERSION["additionalPrinterColumns"]
 
     assert [c["name"] for c in columns if not c.get("priority")] == [
-        "RUNTIME",
-        "VERSION",
+        "NEWEST",
         "RUNS",
-        "LAST RUN",
+        "LAST",
+        "RECOMMENDED",
         "AGE",
     ]
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from nanogrid_operator.quantity import quantity
+from nanogrid.quantity import quantity
 
 
 @pytest.mark.parametrize(

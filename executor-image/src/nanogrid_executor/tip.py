@@ -2,25 +2,10 @@
 
 from typing import Final
 
-MEGABYTE: Final = 1024 * 1024
-HEADROOM: Final = 1.3
+from nanogrid.rightsizing import MEGABYTE, after_oom_mb, recommended_mb
+
 NEAR: Final = 0.85
 FAR: Final = 0.5
-SMALLEST_MB: Final = 16
-
-
-def recommended_mb(peak: int) -> int:
-    """A limit in MB with 30 % of room above the peak, rounded up to a size people write."""
-    return nice_mb(peak * HEADROOM)
-
-
-def nice_mb(count: float) -> int:
-    """Bytes as megabytes, rounded up to a multiple of 16 (32, 64, ... for larger sizes)."""
-    wanted = max(count / MEGABYTE, SMALLEST_MB)
-    step = 16
-    while step * 16 < wanted:  # steps grow with the size: 16 MB up to 256, 32 up to 512, ...
-        step *= 2
-    return int(-(-wanted // step) * step)
 
 
 def optimization_tip(limit: int | None, peak: int | None, *, oom_killed: bool = False) -> str:
@@ -42,12 +27,11 @@ def optimization_tip(limit: int | None, peak: int | None, *, oom_killed: bool = 
 
 
 def _after_oom(limit: int | None) -> str:
-    # The peak of a killed process is its limit, not its need: doubling is the honest next try.
     if limit is None:
         return "The node ran out of memory: set a memory limit, or read the input in pieces."
     return (
         f"limit {_mb(limit)} MB, reached: the kernel killed the code; raise the limit to "
-        f"{nice_mb(limit * 2)} MB, or read the input in pieces."
+        f"{after_oom_mb(limit)} MB, or read the input in pieces."
     )
 
 

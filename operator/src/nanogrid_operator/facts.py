@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from nanogrid import names
 from nanogrid.job import ExecutionJob
+from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
-from nanogrid_operator.quantity import quantity
 from nanogrid_operator.slim import settled, unstored
 
 Json = dict[str, Any]

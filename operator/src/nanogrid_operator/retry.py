@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from nanogrid import wire
+from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
 from nanogrid.spec_run import Backoff, FailureRule
 from nanogrid_operator.facts import Job
 from nanogrid_operator.outcome import known_reason
-from nanogrid_operator.quantity import quantity
 
 MAX_ATTEMPTS = 30  # whatever the rules say: status.attempts is bounded
 

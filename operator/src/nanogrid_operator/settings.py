@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from nanogrid import names
-from nanogrid_operator.quantity import quantity
+from nanogrid.quantity import quantity
 
 
 class SettingsError(ValueError):

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 from nanogrid import names, wire
 from nanogrid.job import ExecutionJob, Spec
+from nanogrid.quantity import quantity
 from nanogrid.spec_data import Logs, Outputs, S3Location
 from nanogrid.spec_run import Timeouts
-from nanogrid_operator.quantity import quantity
 from nanogrid_operator.settings import Settings
 
 

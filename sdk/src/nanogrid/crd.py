@@ -36,17 +36,15 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
 ]
 
 FUNCTION_COLUMNS: list[dict[str, Any]] = [
-    {"name": "RUNTIME", "type": "string", "jsonPath": ".spec.runtime.image"},
-    {"name": "VERSION", "type": "integer", "jsonPath": ".spec.versions[-1:].version"},
+    {"name": "NEWEST", "type": "integer", "jsonPath": ".spec.versions[-1:].version"},
     {"name": "RUNS", "type": "integer", "jsonPath": ".status.runs"},
-    {"name": "LAST RUN", "type": "date", "jsonPath": ".status.lastRun.time"},
+    {"name": "LAST", "type": "string", "jsonPath": ".status.lastRun.status"},
+    {"name": "RECOMMENDED", "type": "string", "jsonPath": ".status.recommendation.memory"},
     {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-    {
-        "name": "RECOMMENDED",
-        "type": "string",
-        "jsonPath": ".status.recommendation.memory",
-        "priority": 1,
-    },
+    {"name": "LIMIT", "type": "string", "jsonPath": ".spec.resources.limits.memory", "priority": 1},
+    {"name": "REASON", "type": "string", "jsonPath": ".status.lastRun.reason", "priority": 1},
+    {"name": "LAST RUN", "type": "date", "jsonPath": ".status.lastRun.time", "priority": 1},
+    {"name": "RUNTIME", "type": "string", "jsonPath": ".spec.runtime.image", "priority": 1},
 ]
 
 
