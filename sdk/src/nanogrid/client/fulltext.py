@@ -5,7 +5,7 @@ A stream beyond 64 KiB has an object of its own; a shorter one is whole in the s
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nanogrid import names
 from nanogrid.client.errors import NanoGridError, NotFound
@@ -37,14 +37,14 @@ def full_text(result: "Result", stream: str, storage: Callable[[], "Storage"]) -
     return str(stored.get(stream) or "")
 
 
-def _stored(result: "Result", storage: "Storage") -> dict[str, object]:
+def _stored(result: "Result", storage: "Storage") -> dict[str, Any]:
     key = names.result_object(result.request_id)
     try:
         content = b"".join(storage.chunks(f"s3:///{key}"))
     except NotFound as e:
         raise NotKept(f"the result of {result.request_id} is not in S3.") from e
     try:
-        found: dict[str, object] = json.loads(content)
+        found: dict[str, Any] = json.loads(content)
     except ValueError as e:
         raise NotKept(f"{key} is not JSON: {e}.") from e
     return found

@@ -122,6 +122,8 @@ def _started(pod: Json) -> bool:
 def _sandbox(pod: Json) -> Json:
     """The state of its sandbox container."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    found = (one for one in statuses if one["name"] == names.CONTAINER_SANDBOX)
-    state: Json = next(found, {}).get("state", {})
-    return state
+    for one in statuses:
+        if one["name"] == names.CONTAINER_SANDBOX:
+            state: Json = one.get("state") or {}
+            return state
+    return {}
