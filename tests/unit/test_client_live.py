@@ -247,7 +247,7 @@ def shortened(total: int, tail: str, full: bytes | None, url: str | None = "s3:/
             yield full
 
     raw = result_of(JOB, stdout=tail, stdout_bytes=total, stdout_truncated=True, stdout_url=url)
-    return Result(raw, lambda: Kept())  # type: ignore[arg-type, return-value]
+    return Result(raw, Kept)  # type: ignore[arg-type, return-value]
 
 
 def shown(text: str) -> Shown:

@@ -2,7 +2,7 @@
 
 from nanogrid.client.api import Client
 from nanogrid.client.asynchronous import AsyncClient, AsyncRun, AsyncSession
-from nanogrid.client.cluster import Cluster, events, jobs, pods, secrets
+from nanogrid.client.cluster import Cluster, events, functions, jobs, pods, secrets
 from nanogrid.client.errors import (
     ApiError,
     Cancelled,
@@ -32,6 +32,7 @@ from nanogrid.client.errors import (
 )
 from nanogrid.client.execution import Display, Execution, ExecutionFailed
 from nanogrid.client.fulltext import NotKept
+from nanogrid.client.functions import Functions
 from nanogrid.client.gateway import Gateway
 from nanogrid.client.manifest import Uploaded, build_job
 from nanogrid.client.portforward import port_forward
@@ -59,6 +60,7 @@ __all__ = [
     "FileInfo",
     "Files",
     "Forbidden",
+    "Functions",
     "Gateway",
     "ImageError",
     "InputError",
@@ -87,6 +89,7 @@ __all__ = [
     "WaitTimeout",
     "build_job",
     "events",
+    "functions",
     "jobs",
     "pods",
     "port_forward",

@@ -3,14 +3,17 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakSet
 
 from nanogrid import names
+from nanogrid.client import functions
 from nanogrid.client.cluster import Cluster, jobs
 from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.functions import Functions
 from nanogrid.client.gateway import Gateway
 from nanogrid.client.live import Heard
 from nanogrid.client.manifest import (
@@ -33,6 +36,8 @@ Json = dict[str, Any]
 Runs = list[Run]
 ARCHIVE_PREFIX: Final = "code/"
 READY_SECONDS: Final = 300.0
+LONGEST_SECONDS: Final = 7 * 86_400.0  # no run takes longer
+ZIP_BYTES: Final = 64 << 20  # a folder of inputs beyond that is not packed
 
 
 class Client:
@@ -110,7 +115,9 @@ class Client:
         """Submit a job and wait for its end; a failed job is a result too, unless ``check``.
 
         Args:
-            code: see submit.
+            code: see submit. ``function`` instead runs a Function: through the gateway when
+                this client was made with a gateway_url, which is asked by its keywords ``input``,
+                ``version`` and ``request_id``; else through the API server.
             wait_timeout: seconds to wait; None waits for ever. The job goes on.
             on_change: called with the run whenever the job has changed.
             check: raise the job's error when it failed.
@@ -125,6 +132,12 @@ class Client:
             WaitTimeout: the job has not ended.
             NanoGridError: see :mod:`nanogrid.client.errors`.
         """
+        if keywords.get("function") is not None and self._gateway_url is not None:
+            result = self._invoked(keywords, wait_timeout)
+            for heard, text in ((on_stdout, result.stdout), (on_stderr, result.stderr)):
+                if (listener := on_output or heard) is not None:
+                    listener(text)
+            return result.raise_for_status() if check else result
         result = self.submit(code, **keywords).wait(
             wait_timeout,
             on_change,
@@ -141,8 +154,10 @@ class Client:
         Args:
             code: Python source text; or a whole manifest, then without keywords.
             **keywords: those of :func:`nanogrid.client.manifest.build_job`, and instead of code:
-                ``file`` (path of a script), ``directory`` (path; zipped and uploaded). Values of
-                ``inputs`` may be pathlib.Path: files and folders of this machine, uploaded first.
+                ``file`` (path of a script), ``directory`` (path; zipped and uploaded), or
+                ``function`` (name of a Function) with ``input`` (any JSON, which it reads from the
+                path in $FUNCTION_INPUT). Values of ``inputs`` may be pathlib.Path: files and
+                folders of this machine, uploaded first.
 
         Raises:
             InvalidRequest: the job is not valid; nothing was created.
@@ -175,10 +190,19 @@ class Client:
         return [run for run in runs if phase is None or run.phase == phase]
 
     def upload(self, path: str | Path, key: str | None = None) -> Uploaded:
-        """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum."""
+        """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum.
+
+        What this gives is a value of ``inputs``, where a folder becomes a folder again; and that of
+        a folder with main.py an ``archive``.
+        """
         if Path(path).is_dir():
-            return self._put_archive(zip_directory(Path(path)), key)
+            return replace(self._put_archive(zip_directory(Path(path)), key), unpack=True)
         return self.storage.upload(path, key)
+
+    @property
+    def functions(self) -> Functions:
+        """The Functions of the namespace."""
+        return Functions(self.cluster, self._put_archive)
 
     def invoke(
         self,
@@ -233,6 +257,19 @@ class Client:
             raise InvalidRequest(f"job {name} is no session.", "Use get().")
         return self._session(run, ready_timeout, owned=False)
 
+    def _invoked(self, keywords: Mapping[str, Any], wait_timeout: float | None) -> Result:
+        known = {"function", "input", "version", "request_id"}
+        if unknown := sorted(set(keywords) - known):
+            said = f"the gateway takes no {', '.join(unknown)}."
+            raise InvalidRequest(said, "Leave them out, or make the client without gateway_url.")
+        return self.invoke(
+            keywords["function"],
+            keywords.get("input"),
+            request_id=keywords.get("request_id"),
+            version=keywords.get("version"),
+            timeout=LONGEST_SECONDS if wait_timeout is None else wait_timeout,
+        )
+
     def close(self) -> None:
         """End port-forwards and connections that this client has made; sessions live on."""
         for session in list(self._sessions):
@@ -264,11 +301,11 @@ class Client:
         """The keywords of build_job: what is on this machine is in S3 now."""
         made = dict(keywords)
         file, directory = made.pop("file", None), made.pop("directory", None)
-        given = [one for one in (code, file, directory, made.get("archive")) if one is not None]
-        if len(given) > 1:
-            raise InvalidRequest(
-                "the code is given twice.", "Give one of code, file, directory and archive."
-            )
+        sources = (code, file, directory, made.get("archive"), made.get("function"))
+        if sum(one is not None for one in sources) > 1:
+            cure = "Give one of code, file, directory, archive and function."
+            raise InvalidRequest("the code is given twice.", cure)
+        made = self._with_input(made)
         _known(made)
         if file is not None:
             code, packed = _script(Path(file))
@@ -293,12 +330,33 @@ class Client:
             found += self._uploaded(one) if isinstance(one, Path) else [one]
         return found
 
+    def _with_input(self, made: Json) -> Json:
+        """``input`` as the code of a function reads it: on stdin, or a file when it is large."""
+        if "input" not in made and made.get("function") is None:
+            return made
+        value = made.pop("input", None)
+        if made.get("function") is None:
+            raise InvalidRequest("input is of a function.", "Give function=; or stdin=, inputs=.")
+        if made.get("stdin") is not None:
+            raise InvalidRequest("input and stdin are both given.", "Give one of them.")
+        text, path = functions.input_text(value), names.FUNCTION_INPUT_STDIN
+        if functions.fits_stdin(text):
+            made["stdin"] = text
+        else:
+            path = f"{names.FUNCTION_INPUT_DIR}/{names.FUNCTION_INPUT_FILE}"
+            stored = self.storage.put(functions.input_key(text), text.encode())
+            made["inputs"] = {**(made.get("inputs") or {}), names.FUNCTION_INPUT_DIR: stored}
+        return made | {"env": {**(made.get("env") or {}), names.ENV_FUNCTION_INPUT: path}}
+
     def _uploaded(self, path: Path) -> Iterable[Source]:
+        """A folder is one ZIP, as upload() makes it; a large one goes up file by file."""
         if not path.is_dir():
             return [self.storage.upload(path)]
         files = sorted(one for one in path.rglob("*") if one.is_file())
         if not files:
             raise InvalidRequest(f"{path} holds no files.", "Give a folder with files.")
+        if sum(one.stat().st_size for one in files) <= ZIP_BYTES:
+            return [self.upload(path)]
         stamp = f"uploads/{job_name(None, 'folder')}/"
         stored = [
             self.storage.upload(one, stamp + one.relative_to(path).as_posix()) for one in files

@@ -45,6 +45,11 @@ def jobs(namespace: str | None = None) -> str:
     return _collection(_JOBS, names.PLURAL, namespace)
 
 
+def functions(namespace: str | None = None) -> str:
+    """Path of the Functions of a namespace, or of all."""
+    return _collection(_JOBS, names.FUNCTION_PLURAL, namespace)
+
+
 def pods(namespace: str | None = None) -> str:
     """Path of the pods of a namespace, or of all."""
     return _collection("/api/v1", "pods", namespace)
