@@ -127,6 +127,7 @@ def test_lists_with_names_are_maps_to_server_side_apply() -> None:
         ".spec.env": ["name"],
         ".spec.inputs": ["name"],
         ".status.conditions": ["type"],
+        ".status.function.env": ["name"],
     }
 
 
@@ -166,6 +167,12 @@ def test_the_api_server_checks_what_a_schema_alone_cannot() -> None:
         ".spec.outputs.path",
         ".spec.outputs.s3.prefix",
         ".spec.session",
+        ".status.function.env[].name",
+        ".status.function.outputs.exclude[]",
+        ".status.function.outputs.include[]",
+        ".status.function.outputs.path",
+        ".status.function.outputs.s3.prefix",
+        ".status.function.s3.key",
     }
 
 
@@ -192,9 +199,12 @@ def test_the_spec_has_no_rules_but_these() -> None:
     others = set(SPEC_RULES) - {unchanged(field) for field in SPEC["properties"]}
 
     assert others == {
-        "self.mode == 'Session' || has(self.code)",
+        "self.mode == 'Session' || has(self.code) != has(self.functionRef)",
+        "!has(self.functionRef) || !has(self.functionId) || "
+        "self.functionId == self.functionRef.name",
         "self.mode == 'Session' || !has(self.session)",
         "self.mode == 'Batch' || !(has(self.command) || has(self.args) || has(self.stdin) "
+        "|| has(self.functionRef) "
         "|| has(self.failurePolicy) || (has(self.backoffLimit) && self.backoffLimit > 0) "
         "|| (has(self.suspend) && self.suspend))",
         "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from nanogrid_operator import handlers, health
 from nanogrid_operator.events import Events
+from nanogrid_operator.functionruns import FunctionRuns
 from nanogrid_operator.kube import KubeApi, KubeError
 from nanogrid_operator.lease import Lease, LeaseLost
 from nanogrid_operator.liveness import Liveness
@@ -69,6 +70,8 @@ async def run(settings: Settings) -> None:
     reconciler.webhook = webhooks.offer
     outbox = Outbox(reconciler)
     reconciler.outbox = outbox.offer
+    functions = FunctionRuns(kube, kube.now)
+    reconciler.ended, workers.listed = functions.offer, functions.listed
     probes = health.Health(liveness.trouble)
     api = ResultsApi(kube=kube, store=store, queue=queue, health=probes, clock=kube.now)
     runner = web.AppRunner(api.app(), access_log=None)
@@ -90,6 +93,7 @@ async def run(settings: Settings) -> None:
                 group.create_task(workers.work(), name=f"worker-{number}")
             group.create_task(webhooks.run(), name="webhooks")
             group.create_task(outbox.run(), name="outbox")
+            group.create_task(functions.run(), name="functions")
             group.create_task(workers.resync_forever(), name="resync")
             await _watch(settings, store, queue, liveness)
             raise _Stopped

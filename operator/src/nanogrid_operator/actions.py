@@ -20,6 +20,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Read the function that the job refers to, and write down what runs of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """Create the pod of this attempt."""
 
@@ -84,6 +89,7 @@ class DeleteJob:
 Action = (
     Nothing
     | Wait
+    | Pin
     | Create
     | Inspect
     | Progress

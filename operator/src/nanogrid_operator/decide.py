@@ -20,6 +20,7 @@ from nanogrid_operator.actions import (
     Finish,
     Inspect,
     Nothing,
+    Pin,
     Progress,
     Recover,
     Retry,
@@ -167,14 +168,16 @@ def never_started(v: View) -> Action | None:
     if pause > 0:
         left = deadline_left(v)
         return Wait(pause if left is None else min(pause, left))
+    # What runs is written down before there is a pod: no later attempt runs anything else.
+    start = Pin() if v.job.unpinned else Create(v.job.attempt)
     if v.rejection is None:
-        return Create(v.job.attempt)
+        return start
     if v.now - v.rejection.since >= timeouts(v).startup_seconds:
         return ended(v, outcome.failure(v.job, Reason.POD_REJECTED, v.rejection.message))
     pause = v.rejection.last + RECREATE_SECONDS - v.now
     if pause > 0:
         return _progress(v, Phase.PENDING, Reason.POD_REJECTED, v.rejection.message, pause)
-    return Create(v.job.attempt)
+    return start
 
 
 def lost(v: View) -> Action | None:

@@ -8,9 +8,11 @@ from pydantic import ValidationError
 
 from nanogrid import names
 from nanogrid.job import ExecutionJob
+from nanogrid.pinned import PinnedFunction
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
 from nanogrid.status import Phase
+from nanogrid_operator.functionref import effective
 from nanogrid_operator.slim import settled, unstored
 
 Json = dict[str, Any]
@@ -124,7 +126,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What an ExecutionJob says about itself; ``model`` is None when its spec is invalid."""
+    """What an ExecutionJob says about itself.
+
+    ``model`` has the spec in force, with what is pinned of a function; None when it is invalid.
+    """
 
     uid: str
     namespace: str
@@ -156,6 +161,12 @@ class Job:
         return seconds(self.status.get("completionTime"))
 
     @property
+    def unpinned(self) -> bool:
+        """Whether its function is still to be read: nothing says yet what would run."""
+        spec = self.model.spec if self.model else None
+        return spec is not None and spec.function_ref is not None and spec.code is None
+
+    @property
     def undelivered(self) -> bool:
         """Whether the result still has to reach Redis."""
         return self.finished and (self.status.get("delivery") or {}).get("state") == "Pending"
@@ -184,13 +195,7 @@ def job_facts(body: Json) -> Job:
     error = ""
     try:
         # Of a settled job the store keeps no spec, and nothing asks for it.
-        model = (
-            None
-            if settled(body)
-            else ExecutionJob.model_validate(
-                {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
-            )
-        )
+        model = None if settled(body) else _model(body)
     except ValidationError as e:
         error = "; ".join(
             f"{'.'.join(str(p) for p in err['loc'])}: {err['msg']}" for err in e.errors()[:5]
@@ -209,6 +214,16 @@ def job_facts(body: Json) -> Job:
         status=body.get("status") or {},
         attempts=tuple(_attempt(a) for a in (body.get("status") or {}).get("attempts") or []),
     )
+
+
+def _model(body: Json) -> ExecutionJob:
+    kept = {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
+    model = ExecutionJob.model_validate(kept)
+    if model.spec.function_ref is None:
+        return model
+    told = (body.get("status") or {}).get("function")
+    pinned = None if told is None else PinnedFunction.model_validate(told)
+    return model.model_copy(update={"spec": effective(model.spec, pinned)})
 
 
 def warning_of(events: list[Json]) -> tuple[Reason, str] | None:

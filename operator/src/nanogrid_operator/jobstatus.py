@@ -1,16 +1,19 @@
 """What the operator writes into a job's status. Pure.
 
 Every body is a merge patch for /status. Sizes are bounded in bytes of JSON, because that is what
-etcd stores: a status never has more than 64 KiB, whatever a program prints.
+etcd stores: a status never has more than 64 KiB, whatever a program prints, and what is pinned of a
+function as much again at most.
 """
 
 import json
 
 from nanogrid import wire
+from nanogrid.pinned import PinnedFunction
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import RESULT_STORED, Phase
 from nanogrid_operator import webhook_rules
 from nanogrid_operator.facts import Job, Json, Pod, timestamp
+from nanogrid_operator.functionref import stored
 from nanogrid_operator.outcome import Delivery, Outcome, Storage
 from nanogrid_operator.webhook_rules import Record
 
@@ -83,6 +86,15 @@ def progress_status(job: Job, pod: Pod | None, phase: Phase, reason: Reason, tex
         status["podName"] = pod.name
         status["startTime"] = job.status.get("startTime") or timestamp(pod.created)
     return status
+
+
+def pinned_status(job: Job, pinned: PinnedFunction) -> Json:
+    """What a job that refers to a function runs, before its first pod."""
+    return {
+        "observedGeneration": job.generation,
+        "requestId": job.request_id,
+        "function": stored(pinned),
+    }
 
 
 def attempt_entry(job: Job, pod: Pod | None, outcome: Outcome, counted: bool, now: float) -> Json:

@@ -13,7 +13,16 @@ from typing import NamedTuple
 from nanogrid import names, wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.status import Phase
-from nanogrid_operator import actions, decide, jobstatus, outcome, retry, session, webhook_rules
+from nanogrid_operator import (
+    actions,
+    decide,
+    functionref,
+    jobstatus,
+    outcome,
+    retry,
+    session,
+    webhook_rules,
+)
 from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, Json, job_facts, pod_facts, warning_of
 from nanogrid_operator.held import Held
@@ -67,6 +76,7 @@ class Reconciler:
     published: dict[str, Published] = field(default_factory=dict)  # by uid
     webhook: Callable[[str], None] = lambda uid: None  # tell the webhook of this job
     outbox: Callable[[str], None] = lambda uid: None  # bring the result of this job to S3
+    ended: Callable[[Json], None] = lambda body: None  # count this run of a function
     held: Held = field(default_factory=Held)
     # Since when S3 does not say whether it has an attempt's result, in epoch seconds.
     unreadable: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -158,6 +168,8 @@ class Reconciler:
         match action:
             case actions.Wait(seconds):
                 self.queue.add(v.job.uid, seconds)
+            case actions.Pin():
+                await self._pin(v.job)
             case actions.Create(attempt):
                 await self._create(v.job, attempt)
             case actions.Inspect():
@@ -166,6 +178,11 @@ class Reconciler:
                 await self._progress(v, action)
             case actions.Stop(reason):
                 await self._stop(v, reason)
+            case _:
+                await self._act_on_end(v, action)
+
+    async def _act_on_end(self, v: View, action: actions.Action) -> None:
+        match action:
             case actions.Retry():
                 await self._retry(v, action)
             case actions.Finish(result):
@@ -174,6 +191,28 @@ class Reconciler:
                 await self._deliver(v.job)
             case actions.DeleteJob():
                 await self._delete_job(v.job)
+
+    async def _pin(self, job: Job) -> None:
+        """Read the job's function once; another operator that does so too is a conflict."""
+        ref = job.model.spec.function_ref if job.model else None
+        assert ref is not None  # noqa: S101 decide pins jobs that refer to a function
+        found: Json | None = None
+        try:
+            path = collection(JOBS, names.FUNCTION_PLURAL, job.namespace)
+            found = await self.kube.get(path, ref.name)
+        except KubeError as e:
+            if e.code == 403:
+                self._note_refusal(job, job.attempt, e.message)
+                return
+            if e.code != 404:
+                raise
+        try:
+            pinned = functionref.pin(ref, found, self.settings)
+        except functionref.FunctionRefused as e:
+            await self._finish(self._view(job), outcome.failure(job, e.reason, str(e)))
+            return
+        await self._write(job, jobstatus.pinned_status(job, pinned))
+        self.queue.add(job.uid)
 
     async def _create(self, job: Job, attempt: int) -> None:
         assert job.model is not None  # noqa: S101 decide answers Finish for an invalid spec
@@ -308,7 +347,9 @@ class Reconciler:
         await self._remove_ways_in(job)
         if delivery.state == "Pending" or (storage is not None and storage.pending):
             self.held.put(job.uid, ended.result)
-        await self._write(job, status)
+        written = await self._write(job, status)
+        if written is not None:
+            self.ended(written)
         self.followed.forget(job)
         self.published.pop(job.uid, None)
         self.store.drop_reports(job.uid)
@@ -461,19 +502,25 @@ class Reconciler:
             return stored
         return kept
 
-    async def _write(self, job: Job, status: Json) -> None:
-        """Write the status; a concurrent change is a conflict, and decided anew."""
+    async def _write(self, job: Job, status: Json) -> Json | None:
+        """Write the status; a concurrent change is a conflict, and decided anew.
+
+        Returns:
+            The job as it is now; None when it is gone.
+        """
         body = {"metadata": {"resourceVersion": job.resource_version}, "status": status}
         path = collection(JOBS, names.PLURAL, job.namespace)
         try:
-            self.store.put_job(await self.kube.patch_status(path, job.name, body))
+            written = await self.kube.patch_status(path, job.name, body)
         except KubeError as e:
             if e.code == 404:
                 self.store.drop_job(job.uid)
-                return
+                return None
             if e.code == 409:
                 self.store.put_job(await self.kube.get(path, job.name))
             raise
+        self.store.put_job(written)
+        return written
 
 
 def _owned(pod: Json, job: Job) -> bool:

@@ -27,13 +27,18 @@ def unstored(status: Json) -> bool:
     return any((c.get("type"), c.get("status"), c.get("reason")) == mark for c in conditions)
 
 
+def ended(job: Json) -> bool:
+    """Whether a job has its terminal status."""
+    return (job.get("status") or {}).get("phase") in _ENDED
+
+
 def settled(job: Json) -> bool:
     """Whether a job has ended and everybody who is to be told has been."""
     status = job.get("status") or {}
     delivery = status.get("delivery") or {}
     waiting = (delivery, delivery.get("webhook") or {})
     told = all(d.get("state") != "Pending" for d in waiting)
-    return status.get("phase") in _ENDED and told and not unstored(status)
+    return ended(job) and told and not unstored(status)
 
 
 def inert(job: Json) -> bool:

@@ -5,6 +5,7 @@ Errors of a job's reconciliation end here: the queue hands the key out again wit
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanogrid import names
@@ -36,6 +37,7 @@ class Workers:
     kube: KubeApi
     reconciler: Reconciler
     liveness: Liveness
+    listed: Callable[[Json], None] = lambda body: None  # a whole job, as a LIST shows it
     swept: int = 0  # orphans deleted since the start
 
     async def work(self) -> None:
@@ -67,7 +69,7 @@ class Workers:
         pods: list[Json] = []
         for namespace in self.settings.namespaces or [""]:
             some, at_jobs = await self.kube.list(
-                collection(JOBS, names.PLURAL, namespace), trim=slim_job
+                collection(JOBS, names.PLURAL, namespace), trim=self._trim
             )
             jobs += some
             some, at_pods = await self.kube.list(
@@ -85,6 +87,10 @@ class Workers:
             self.queue.add(uid)
         log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
         await self._sweep(orphans(pods, jobs, self.reconciler.clock()))
+
+    def _trim(self, body: Json) -> Json:
+        self.listed(body)
+        return slim_job(body)
 
     async def _sweep(self, pods: list[Json]) -> None:
         """Delete pods whose job is gone; what fails is found again by the next LIST."""

@@ -5,12 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nanogrid import names
-from nanogrid.fields import Identifier, Millis, Model
+from nanogrid.fields import Identifier, Model
 from nanogrid.spec_function import FunctionSpec
 
 RECENT_RUNS = 50
 COUNTED_RUNS = 500
 
+# What JSON readers take without loss; a number from a pod must not spoil the whole status.
+_Amount = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 _Time = Annotated[str, Field(max_length=64)]
 _RunStatus = Literal["SUCCESS", "FAILED", "TIMEOUT"]
 _Reason = Annotated[str, Field(max_length=64)]
@@ -38,9 +40,9 @@ class RecentRun(Model):
     status: _RunStatus = Field(description="How it ended.")
     reason: _Reason = Field(description="One word, see docs/reasons.md.")
     time: _Time = Field(description="When it ended.", json_schema_extra={"format": "date-time"})
-    duration_millis: Millis | None = Field(None, description="How long the code ran.")
-    peak_memory_bytes: int | None = Field(None, ge=0, description="Peak memory of the code.")
-    memory_limit_bytes: int | None = Field(None, ge=0, description="Memory limit of its pod.")
+    duration_millis: _Amount | None = Field(None, description="How long the code ran.")
+    peak_memory_bytes: _Amount | None = Field(None, description="Peak memory of the code.")
+    memory_limit_bytes: _Amount | None = Field(None, description="Memory limit of its pod.")
     memory_source: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="What measured the peak."
     )

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from nanogrid import names
 from nanogrid.fields import Identifier, Model, Word, cel
 from nanogrid.spec_data import Code, DeliveryRules, EnvVars, Input, Logs, Outputs
+from nanogrid.spec_function import FunctionRef
 from nanogrid.spec_run import FailurePolicy, Resources, Runtime, Timeouts
 from nanogrid.spec_session import Session
 from nanogrid.status import Status
@@ -34,6 +35,7 @@ class Spec(Model):
             _immutable("requestId"),
             _immutable("functionId"),
             _immutable("code"),
+            _immutable("functionRef"),
             _immutable("session"),
             _immutable("command"),
             _immutable("args"),
@@ -53,8 +55,15 @@ class Spec(Model):
             _immutable("serviceAccountName"),
             _immutable("priorityClassName"),
             (
-                "self.mode == 'Session' || has(self.code)",
-                "a batch job needs code: give code.inline or code.s3, or set mode: Session",
+                "self.mode == 'Session' || has(self.code) != has(self.functionRef)",
+                "a batch job needs code from exactly one source: give code.inline, code.s3 or "
+                "functionRef, or set mode: Session",
+            ),
+            (
+                "!has(self.functionRef) || !has(self.functionId) || "
+                "self.functionId == self.functionRef.name",
+                "functionId differs from functionRef.name, which the result names anyway: leave "
+                "functionId out",
             ),
             (
                 "self.mode == 'Session' || !has(self.session)",
@@ -62,10 +71,12 @@ class Spec(Model):
             ),
             (
                 "self.mode == 'Batch' || !(has(self.command) || has(self.args) || has(self.stdin) "
+                "|| has(self.functionRef) "
                 "|| has(self.failurePolicy) || (has(self.backoffLimit) && self.backoffLimit > 0) "
                 "|| (has(self.suspend) && self.suspend))",
-                "command, args, stdin, backoffLimit, failurePolicy and suspend belong to mode: "
-                "Batch; a session takes its code from POST /execute and is not tried again",
+                "command, args, stdin, functionRef, backoffLimit, failurePolicy and suspend belong "
+                "to mode: Batch; a session takes its code from POST /execute and is not tried "
+                "again",
             ),
             (
                 "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
@@ -92,11 +103,18 @@ class Spec(Model):
         "Use it once only.",
     )
     function_id: Identifier | None = Field(
-        None, description="Name of the function that runs; it is echoed in the result."
+        None,
+        description="Name of the function that runs; it is echoed in the result. Default is "
+        "functionRef.name.",
     )
     code: Code | None = Field(
         None,
         description="The code to run; of a session, files that are in /app from the beginning.",
+    )
+    function_ref: FunctionRef | None = Field(
+        None,
+        description="The function to run, in place of code. Its runtime, command, env, resources, "
+        "timeouts and outputs are this job's defaults; see docs/functions.md.",
     )
     session: Session | None = Field(
         None, description="How a session lives and is reached; for mode: Session."

@@ -326,11 +326,12 @@ HELP: dict[Reason, Help] = {
         "Try again after the seconds in Retry-After; see the job's status for its pod.",
     ),
     R.FUNCTION_NOT_FOUND: Help(
-        "There is no function of that functionId.", "List them with GET /functions."
+        "There is no function of that name, or it is being deleted.",
+        "List them with kubectl get fn, or GET /functions.",
     ),
     R.VERSION_NOT_FOUND: Help(
         "The function has no version of that number.",
-        "List them with GET /functions/ID/versions.",
+        "List them with kubectl get fn ID -o yaml, or GET /functions/ID/versions.",
     ),
     R.VERSION_LIMIT: Help(
         "The function has as many versions as a function can have.",

@@ -14,6 +14,21 @@ from nanogrid.spec_run import Resources, Runtime, Timeouts
 
 MAX_VERSIONS = 100
 
+FunctionName = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+]
+VersionNumber = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class FunctionRef(Model):
+    """A function in the job's namespace."""
+
+    name: FunctionName = Field(description="Name of the function, its functionId.")
+    version: VersionNumber | None = Field(
+        None,
+        description="Number of the version; default is the newest when the job first starts.",
+    )
+
 
 class FunctionCode(Model):
     """The ZIP of one version."""
@@ -26,7 +41,7 @@ class FunctionCode(Model):
 class FunctionVersion(Model):
     """One uploaded version; it never changes."""
 
-    version: int = Field(ge=1, le=1_000_000, description="Number of the version, from 1.")
+    version: VersionNumber = Field(description="Number of the version, from 1.")
     s3: FunctionCode = Field(description="Where its code is.")
     command: Annotated[list[Word], Field(min_length=1, max_length=16)] | None = Field(
         None, description="Command of this version; default is the function's."

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nanogrid.fields import Millis, Model, Text
+from nanogrid.pinned import PinnedFunction
 
 RESULT_STORED = "ResultStored"  # the condition that says whether S3 has the result
 
@@ -175,6 +176,9 @@ class Status(Model):
             },
         ),
     ] = Field(default_factory=list, description="InputsSynced, Executed, Finished and others.")
+    function: PinnedFunction | None = Field(
+        None, description="What this job runs of the function that spec.functionRef names."
+    )
     inputs: InputStatus | None = Field(None, description="What the input sync did.")
     result: dict[str, Any] | None = Field(
         None,
