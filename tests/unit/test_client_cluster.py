@@ -57,7 +57,7 @@ def test_a_kubeconfig_gives_address_token_and_namespace(
 
     assert cluster.namespace == "one"
     assert cluster.connection.auth_headers() == {"authorization": "Bearer secret-token"}
-    assert cluster.version() == {"gitVersion": "v1.99.0"}
+    assert cluster.version()["gitVersion"] == "v1.99.0"
     assert Cluster.connect(kubeconfig=str(path), context="b").namespace == "default"
     assert Cluster.connect(kubeconfig=str(path), namespace="mine").namespace == "mine"
     with pytest.raises(NotConfigured, match="nowhere"):

@@ -2,7 +2,7 @@
 
 from nanogrid.client.api import Client
 from nanogrid.client.asynchronous import AsyncClient, AsyncRun, AsyncSession
-from nanogrid.client.cluster import Cluster, events, functions, jobs, pods, secrets
+from nanogrid.client.cluster import Cluster, events, jobs, pods, secrets
 from nanogrid.client.errors import (
     ApiError,
     Cancelled,
@@ -89,7 +89,6 @@ __all__ = [
     "WaitTimeout",
     "build_job",
     "events",
-    "functions",
     "jobs",
     "pods",
     "port_forward",

@@ -1,31 +1,25 @@
 """The client: run code on a cluster, and get at jobs, files and sessions that are there."""
 
-import hashlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakSet
 
 from nanogrid import names
-from nanogrid.client import functions
 from nanogrid.client.cluster import Cluster, jobs
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.functions import Functions
 from nanogrid.client.gateway import Gateway
 from nanogrid.client.live import Heard
 from nanogrid.client.manifest import (
-    INLINE_BYTES,
-    Source,
     Uploaded,
     build_job,
     job_name,
     stamped,
     validate,
 )
-from nanogrid.client.packing import zip_directory, zip_files
+from nanogrid.client.preparing import Preparing
 from nanogrid.client.result import Result
 from nanogrid.client.run import Run
 from nanogrid.client.session import Session
@@ -34,10 +28,8 @@ from nanogrid.client.submitting import submit
 
 Json = dict[str, Any]
 Runs = list[Run]
-ARCHIVE_PREFIX: Final = "code/"
 READY_SECONDS: Final = 300.0
 LONGEST_SECONDS: Final = 7 * 86_400.0  # no run takes longer
-ZIP_BYTES: Final = 64 << 20  # a folder of inputs beyond that is not packed
 
 
 class Client:
@@ -69,6 +61,7 @@ class Client:
         # Not one: finding the storage asks for the cluster.
         self._cluster_lock, self._storage_lock = Lock(), Lock()
         self._sessions: WeakSet[Session] = WeakSet()
+        self._prepare = Preparing(lambda: self.storage)
 
     @property
     def cluster(self) -> Cluster:
@@ -169,7 +162,7 @@ class Client:
                 raise InvalidRequest("a manifest takes no keywords.", "Put them into the manifest.")
             validate(code.get("spec") or {})
             return self._submit(stamped(code))
-        return self._submit(build_job(**self._prepared(code, keywords)))
+        return self._submit(build_job(**self._prepare.keywords(code, keywords)))
 
     def get(self, name: str, namespace: str | None = None) -> Run:
         """A job that exists.
@@ -195,14 +188,12 @@ class Client:
         What this gives is a value of ``inputs``, where a folder becomes a folder again; and that of
         a folder with main.py an ``archive``.
         """
-        if Path(path).is_dir():
-            return replace(self._put_archive(zip_directory(Path(path)), key), unpack=True)
-        return self.storage.upload(path, key)
+        return self._prepare.upload(Path(path), key)
 
     @property
     def functions(self) -> Functions:
         """The Functions of the namespace."""
-        return Functions(self.cluster, self._put_archive)
+        return Functions(self.cluster, self._prepare.archive)
 
     def invoke(
         self,
@@ -241,7 +232,7 @@ class Client:
         """
         code = keywords.pop("code", None)
         rules = keywords.pop("session", None) or {}
-        made = self._prepared(code, keywords | {"session": rules})
+        made = self._prepare.keywords(code, keywords | {"session": rules})
         made["name"] = made.get("name") or job_name(made.get("request_id"), "session")
         return self._session(self._submit(build_job(**made)), ready_timeout, owned=True)
 
@@ -296,94 +287,3 @@ class Client:
     def _submit(self, manifest: Json) -> Run:
         metadata = {"namespace": self.namespace} | manifest["metadata"]
         return self._run(submit(self.cluster, manifest | {"metadata": metadata}))
-
-    def _prepared(self, code: str | None, keywords: Mapping[str, Any]) -> Json:
-        """The keywords of build_job: what is on this machine is in S3 now."""
-        made = dict(keywords)
-        file, directory = made.pop("file", None), made.pop("directory", None)
-        sources = (code, file, directory, made.get("archive"), made.get("function"))
-        if sum(one is not None for one in sources) > 1:
-            cure = "Give one of code, file, directory, archive and function."
-            raise InvalidRequest("the code is given twice.", cure)
-        made = self._with_input(made)
-        _known(made)
-        if file is not None:
-            code, packed = _script(Path(file))
-            if packed is not None:
-                made["archive"] = self._put_archive(packed)
-        elif directory is not None:
-            made["archive"] = self._put_archive(zip_directory(Path(directory)))
-        if made.get("inputs"):
-            made["inputs"] = {
-                folder: self._sources(source) for folder, source in made["inputs"].items()
-            }
-        return made | {"code": code}
-
-    def _put_archive(self, content: bytes, key: str | None = None) -> Uploaded:
-        where = key or f"{ARCHIVE_PREFIX}{hashlib.sha256(content).hexdigest()}.zip"
-        return self.storage.put(where, content)
-
-    def _sources(self, given: Any) -> Any:
-        many = given if isinstance(given, list | tuple) else [given]
-        found: Any = []
-        for one in many:
-            found += self._uploaded(one) if isinstance(one, Path) else [one]
-        return found
-
-    def _with_input(self, made: Json) -> Json:
-        """``input`` as the code of a function reads it: on stdin, or a file when it is large."""
-        if "input" not in made and made.get("function") is None:
-            return made
-        value = made.pop("input", None)
-        if made.get("function") is None:
-            raise InvalidRequest("input is of a function.", "Give function=; or stdin=, inputs=.")
-        if made.get("stdin") is not None:
-            raise InvalidRequest("input and stdin are both given.", "Give one of them.")
-        text, path = functions.input_text(value), names.FUNCTION_INPUT_STDIN
-        if functions.fits_stdin(text):
-            made["stdin"] = text
-        else:
-            path = f"{names.FUNCTION_INPUT_DIR}/{names.FUNCTION_INPUT_FILE}"
-            stored = self.storage.put(functions.input_key(text), text.encode())
-            made["inputs"] = {**(made.get("inputs") or {}), names.FUNCTION_INPUT_DIR: stored}
-        return made | {"env": {**(made.get("env") or {}), names.ENV_FUNCTION_INPUT: path}}
-
-    def _uploaded(self, path: Path) -> Iterable[Source]:
-        """A folder is one ZIP, as upload() makes it; a large one goes up file by file."""
-        if not path.is_dir():
-            return [self.storage.upload(path)]
-        files = sorted(one for one in path.rglob("*") if one.is_file())
-        if not files:
-            raise InvalidRequest(f"{path} holds no files.", "Give a folder with files.")
-        if sum(one.stat().st_size for one in files) <= ZIP_BYTES:
-            return [self.upload(path)]
-        stamp = f"uploads/{job_name(None, 'folder')}/"
-        stored = [
-            self.storage.upload(one, stamp + one.relative_to(path).as_posix()) for one in files
-        ]
-        bucket = stored[0].uri.removeprefix("s3://").partition("/")[0]
-        return [f"s3://{bucket}/{stamp}"]
-
-
-def _known(keywords: Mapping[str, Any]) -> None:
-    known = inspect.signature(build_job).parameters
-    unknown = sorted(set(keywords) - set(known))
-    if unknown:
-        raise InvalidRequest(
-            f"unknown keywords: {', '.join(unknown)}.",
-            f"Known are file, directory, {', '.join(known)}; spec= takes any field.",
-        )
-
-
-def _script(path: Path) -> tuple[str | None, bytes | None]:
-    """A script as inline text, or as an archive when it is too large for that."""
-    try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise InvalidRequest(f"{path} cannot be read: {e}.", "Check the path.") from e
-    if len(content) > INLINE_BYTES:
-        return None, zip_files({names.ENTRYPOINT: (content, False)})
-    try:
-        return content.decode(), None
-    except UnicodeDecodeError as e:
-        raise InvalidRequest(f"{path} is not UTF-8: {e}.", "Save it as UTF-8.") from e

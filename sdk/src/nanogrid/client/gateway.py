@@ -119,6 +119,23 @@ class Gateway:
         self._repeated("POST", "/run", body=body | {"wait": 0})
         return named
 
+    def wait(self, request_id: str, timeout: float = 300.0) -> Json:
+        """The result of a run that was started.
+
+        Raises:
+            WaitTimeout: it has not ended within ``timeout`` seconds.
+            NotFound: there is no such run.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self._repeated("GET", f"/runs/{_part(request_id)}")
+            if answer.status != 202:
+                return json_of(answer)
+            if time.monotonic() >= deadline:
+                said = f"run {request_id} has not ended within {timeout} s."
+                raise WaitTimeout(said, "Ask again with the same request_id.")
+            _pause(seconds_of(answer.headers, POLL_SECONDS), deadline)
+
     def get(self, request_id: str) -> tuple[bool, Json]:
         """Whether a run has ended, and its result or its state.
 

@@ -98,7 +98,7 @@ def build_job(
         InvalidRequest: a field is wrong; the message names it.
     """
     if sum(one is not None for one in (code, archive, function)) > 1:
-        said = "code, archive and function are given together."
+        said = "two of code, archive and function are both given."
         raise InvalidRequest(said, "Give one of them.")
     if version is not None and function is None:
         raise InvalidRequest("version is of a function.", "Give function=, too.")
