@@ -6,40 +6,20 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
 from nanogrid import names
-from nanogrid.cli import link
 from nanogrid.cli.exits import MEANING, Exit
 from nanogrid.cli.main import app
 from nanogrid.client.errors import Forbidden, NotConfigured, Unreachable
-from unit.cli_fakes import NAMESPACE, FakeClient, FakeCluster, ended, job
+from unit.cli_fakes import NAMESPACE, ended, job
+from unit.cli_terminal import Terminal, opened
 
 Json = dict[str, Any]
 
 
-class Terminal:
-    """The command line over one fake cluster."""
-
-    def __init__(self) -> None:
-        self.cluster = FakeCluster()
-        self.clients: list[FakeClient] = []
-        self.links: list[tuple[str | None, link.Link]] = []
-
-    def make(self, asked: link.Link, namespace: str | None) -> FakeClient:
-        self.links.append((namespace, asked))
-        self.clients.append(FakeClient(self.cluster))
-        return self.clients[-1]
-
-    def run(self, *words: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(app, list(words), input=stdin)
-
-
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    found = Terminal()
-    monkeypatch.setattr(link, "make_client", found.make)
-    return found
+    return opened(monkeypatch)
 
 
 def test_run_prints_the_codes_stdout_only_and_tells_the_rest_on_stderr(terminal: Terminal) -> None:

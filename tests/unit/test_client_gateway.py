@@ -42,7 +42,9 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
     def do_GET(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        is_json = self.headers.get("Content-Type", "") == "application/json"
+        body = json.loads(sent) if is_json else {"raw": sent}
         token = self.headers.get("Authorization", "")
         self.server.seen.append((self.command, self.path, body, token))
         script = self.server.script
@@ -57,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_POST = do_GET
+    do_POST = do_DELETE = do_GET
 
 
 PENDING = (202, {"phase": "Running", "links": {"self": "/runs/r1"}})

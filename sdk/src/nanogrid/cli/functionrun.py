@@ -12,7 +12,7 @@ from nanogrid import names
 from nanogrid.cli import follow, source
 from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import Fault, UsageFault
-from nanogrid.cli.link import EPILOG, Link, command
+from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit, say, write
 from nanogrid.cli.progress import progress
 from nanogrid.cli.run import Detach, Keep, Outputs, RequestId, emit_started
@@ -172,5 +172,7 @@ def function_of(job: Json) -> str | None:
 
 def register(group: typer.Typer) -> None:
     """Add the commands."""
-    command(group, "run", epilog=EPILOG)(run)
-    command(group, "logs")(logs)
+    command(
+        group, "run", "nanogrid function run report --input '{\"month\": 10}'", exit_codes=True
+    )(run)
+    command(group, "logs", "nanogrid function logs report --follow")(logs)

@@ -194,10 +194,12 @@ def agree(question: str, unasked: str) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    command(group, "list")(list_functions)
-    command(group, "get")(get)
-    command(group, "versions")(versions)
-    command(group, "upload")(upload)
+    command(group, "list", "nanogrid function list -o wide")(list_functions)
+    command(group, "get", "nanogrid function get report")(get)
+    command(group, "versions", "nanogrid function versions report")(versions)
+    command(group, "upload", "nanogrid function upload ./report --name report --memory 256Mi")(
+        upload
+    )
     functionrun.register(group)
-    command(group, "delete")(delete)
+    command(group, "delete", "nanogrid function delete report --yes")(delete)
     app.add_typer(group, name="function", help=HELP)

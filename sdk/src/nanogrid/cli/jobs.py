@@ -166,9 +166,9 @@ def show_top(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "list")(list_jobs)
-    command(app, "get")(get)
-    command(app, "logs")(logs)
-    command(app, "why")(explain)
-    command(app, "cancel")(cancel)
-    command(app, "top")(show_top)
+    command(app, "list", "nanogrid list --phase Failed -n team")(list_jobs)
+    command(app, "get", "nanogrid get @latest -o yaml")(get)
+    command(app, "logs", "nanogrid logs -f @latest")(logs)
+    command(app, "why", "nanogrid why @latest")(explain)
+    command(app, "cancel", "nanogrid cancel report-1a2b3c --wait")(cancel)
+    command(app, "top", "nanogrid top -A")(show_top)

@@ -62,8 +62,8 @@ def build() -> typer.Typer:
     )
     for part in (run, jobs, data, functions, rightsize, sessions, cleanup, doctor, starter):
         part.register(app)
-    local_command(app, "completion")(completion)
-    command(app, "version")(version)
+    local_command(app, "completion", 'eval "$(nanogrid completion bash)"')(completion)
+    command(app, "version", "nanogrid version --client")(version)
     return app
 
 

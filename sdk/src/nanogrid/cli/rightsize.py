@@ -101,4 +101,4 @@ def _apply(client: "Client", functions: list[Json], yes: bool) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "rightsize")(rightsize)
+    command(app, "rightsize", "nanogrid rightsize report --apply")(rightsize)

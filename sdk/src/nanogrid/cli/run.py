@@ -11,7 +11,7 @@ from nanogrid import names
 from nanogrid.cli import follow, source, tables
 from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import Fault, UsageFault
-from nanogrid.cli.link import EPILOG, Link, command
+from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit
 from nanogrid.cli.progress import Progress, progress
 
@@ -224,6 +224,11 @@ def retry(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "run", epilog=EPILOG)(run)
-    command(app, "submit", epilog=EPILOG)(submit)
-    command(app, "retry", epilog=EPILOG)(retry)
+    command(
+        app,
+        "run",
+        "nanogrid run report.py --memory 512Mi -i sales=./sales.csv -- --month 10",
+        exit_codes=True,
+    )(run)
+    command(app, "submit", "nanogrid submit -f job.yaml --wait", exit_codes=True)(submit)
+    command(app, "retry", "nanogrid retry @latest", exit_codes=True)(retry)

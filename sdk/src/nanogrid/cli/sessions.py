@@ -11,7 +11,7 @@ from nanogrid import names
 from nanogrid.cli import exits, source, tables
 from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import UsageFault
-from nanogrid.cli.link import EPILOG, Link, command
+from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit, say, tell, write
 from nanogrid.cli.times import seconds_of
 
@@ -240,9 +240,11 @@ def read_block() -> str | None:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    command(sessions, "new")(new)
-    command(sessions, "exec", epilog=EPILOG)(run_code)
-    command(sessions, "ls")(ls)
-    command(sessions, "rm")(rm)
-    command(sessions, "shell")(shell)
+    command(sessions, "new", "nanogrid session new analysis --idle 15m --memory 512Mi")(new)
+    command(
+        sessions, "exec", "nanogrid session exec analysis 'x = 41; print(x + 1)'", exit_codes=True
+    )(run_code)
+    command(sessions, "ls", "nanogrid session ls -A")(ls)
+    command(sessions, "rm", "nanogrid session rm analysis")(rm)
+    command(sessions, "shell", "nanogrid session shell analysis")(shell)
     app.add_typer(sessions, name="session", help="Sandboxes that stay and run code again.")
