@@ -13,7 +13,7 @@ from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import UsageFault
 from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit, say, tell, write
-from nanogrid.cli.times import seconds_of
+from nanogrid.cli.times import FORM, seconds_of
 
 if TYPE_CHECKING:
     from nanogrid.client.execution import Execution
@@ -32,7 +32,7 @@ def _seconds(flag: str, text: str | None) -> int | None:
     try:
         return None if text is None else seconds_of(text)
     except ValueError as error:
-        raise UsageFault(f"{flag}: {error}") from None
+        raise UsageFault(f"{flag}: {error}", FORM) from None
 
 
 def new(

@@ -22,9 +22,9 @@ from nanogrid import names
 from nanogrid.client import cluster as paths
 from nanogrid.client.cluster import Cluster
 from nanogrid.client.errors import Conflict, InvalidRequest, NotFound
-from nanogrid.client.manifest import Uploaded, split_uri
+from nanogrid.client.manifest import Uploaded, limits_of, split_uri
 from nanogrid.client.packing import zip_directory, zip_files
-from nanogrid.spec_function import MAX_VERSIONS, FunctionSpec
+from nanogrid.spec_function import MAX_VERSIONS, FunctionRef, FunctionSpec
 
 Json = dict[str, Any]
 Objects = list[Json]
@@ -92,8 +92,9 @@ class Functions:
             InvalidRequest: there is no code, or a setting is wrong.
             Conflict: it has 100 versions, or others change it all the time.
         """
-        stored = self._put_archive(archive_of(Path(path), command is None))
+        _check_name(name)
         settings = _settings(image, memory, cpu, timeout, env)
+        stored = self._put_archive(archive_of(Path(path), command is None))
         for attempt in range(TRIES):
             try:
                 return self._store(name, stored, settings, command)
@@ -241,7 +242,7 @@ def _settings(
     timeout: int | None,
     env: Mapping[str, str] | None,
 ) -> Json:
-    limits = {key: value for key, value in (("memory", memory), ("cpu", cpu)) if value}
+    limits = limits_of(memory, cpu)
     fields: Json = {
         "runtime": {"image": image} if image else None,
         "resources": {"limits": limits} if limits else None,
@@ -249,6 +250,14 @@ def _settings(
         "env": [{"name": key, "value": value} for key, value in (env or {}).items()] or None,
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _check_name(name: str) -> None:
+    try:
+        FunctionRef(name=name)
+    except ValidationError:
+        cure = "Use up to 63 of a-z, 0-9 and -, a letter or digit at both ends."
+        raise InvalidRequest(f"{name!r} is no name of a function.", cure) from None
 
 
 def _valid(spec: Json) -> Json:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from nanogrid import names
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.job import Spec
+from nanogrid.quantity import quantity
 
 Json = dict[str, Any]
 ANNOTATION_SPEC_HASH: Final = f"{names.GROUP}/spec-hash"
@@ -235,9 +236,26 @@ def _inputs(inputs: Mapping[str, Sources]) -> list[Json]:
 
 
 def _resources(memory: str | int | None, cpu: str | float | None) -> Json | None:
-    limits: Json = {}
-    if memory is not None:
-        limits["memory"] = memory
-    if cpu is not None:
-        limits["cpu"] = cpu if isinstance(cpu, str) else f"{round(cpu * 1000)}m"
+    limits = limits_of(
+        memory, cpu if cpu is None or isinstance(cpu, str) else f"{round(cpu * 1000)}m"
+    )
     return {"limits": limits} if limits else None
+
+
+def limits_of(memory: str | int | None, cpu: str | None) -> Json:
+    """Limits of memory and cpu, as far as they are given.
+
+    Raises:
+        InvalidRequest: one is no quantity above zero.
+    """
+    given = {"memory": memory, "cpu": cpu}
+    limits = {key: value for key, value in given.items() if value is not None}
+    for key, value in limits.items():
+        try:
+            positive = quantity(value) > 0
+        except ValueError:
+            positive = False
+        if not positive:
+            cure = "Give memory as 256Mi or 2Gi, cpu as 1 or 500m."
+            raise InvalidRequest(f"{key} {value!r} is no such limit.", cure)
+    return limits
