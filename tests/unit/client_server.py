@@ -24,6 +24,7 @@ from nanogrid.client.connection import Connection
 
 Json = dict[str, Any]
 NAMESPACE = "team"
+LISTED = (names.PLURAL, names.FUNCTION_PLURAL, "pods", "secrets")
 CODE_SECONDS = 30
 
 
@@ -207,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.changed:
             if path in self.server.objects:
                 return 200, self.server.objects[path]
-            if path.rpartition("/")[2] in (names.PLURAL, "pods", "secrets"):
+            if path.rpartition("/")[2] in LISTED:
                 return 200, self._page(path, query)
         return failure(404, "NotFound", f"{path} not found")
 

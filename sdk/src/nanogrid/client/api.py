@@ -125,7 +125,7 @@ class Client:
             WaitTimeout: the job has not ended.
             NanoGridError: see :mod:`nanogrid.client.errors`.
         """
-        if keywords.get("function") is not None and self._gateway_url is not None:
+        if self.by_gateway(keywords):
             result = self._invoked(keywords, wait_timeout)
             for heard, text in ((on_stdout, result.stdout), (on_stderr, result.stderr)):
                 if (listener := on_output or heard) is not None:
@@ -247,6 +247,10 @@ class Client:
         if run.job["spec"].get("mode") != names.MODE_SESSION:
             raise InvalidRequest(f"job {name} is no session.", "Use get().")
         return self._session(run, ready_timeout, owned=False)
+
+    def by_gateway(self, keywords: Mapping[str, Any]) -> bool:
+        """Whether run() sends these keywords to the gateway rather than to the API server."""
+        return keywords.get("function") is not None and self._gateway_url is not None
 
     def _invoked(self, keywords: Mapping[str, Any], wait_timeout: float | None) -> Result:
         known = {"function", "input", "version", "request_id"}

@@ -144,6 +144,36 @@ class AsyncFiles:
         await self._threads.call(self._files.delete, path)
 
 
+class AsyncFunctions:
+    """As :class:`nanogrid.client.functions.Functions`."""
+
+    def __init__(self, client: Client, threads: _Threads) -> None:
+        self._client = client
+        self._threads = threads
+
+    async def list(self, all_namespaces: bool = False) -> "list[Json]":
+        """As Functions.list."""
+        return await self._threads.call(lambda: self._client.functions.list(all_namespaces))
+
+    async def get(self, name: str) -> Json:
+        """As Functions.get."""
+        return await self._threads.call(lambda: self._client.functions.get(name))
+
+    async def upload(self, path: str | Path, name: str, **options: Any) -> Json:
+        """As Functions.upload."""
+        return await self._threads.call(
+            lambda: self._client.functions.upload(path, name, **options)
+        )
+
+    async def set_memory(self, function: Json, memory: str) -> Json:
+        """As Functions.set_memory."""
+        return await self._threads.call(lambda: self._client.functions.set_memory(function, memory))
+
+    async def delete(self, name: str) -> None:
+        """As Functions.delete."""
+        await self._threads.call(lambda: self._client.functions.delete(name))
+
+
 class AsyncSession:
     """A session; an asynchronous context manager. ``blocking`` is the synchronous one."""
 
@@ -234,6 +264,7 @@ class AsyncClient:
     ) -> None:
         self.blocking = Client(namespace, context, kubeconfig, gateway_url, s3)
         self._threads = _Threads(threads)
+        self.functions = AsyncFunctions(self.blocking, self._threads)
 
     async def run(
         self,
@@ -249,6 +280,17 @@ class AsyncClient:
         **keywords: Any,
     ) -> Result:
         """As :meth:`Client.run`."""
+        if self.blocking.by_gateway(keywords):
+            return await self._threads.call(
+                self.blocking.run,
+                code,
+                wait_timeout=wait_timeout,
+                check=check,
+                on_stdout=_in_loop(on_stdout),
+                on_stderr=_in_loop(on_stderr),
+                on_output=_in_loop(on_output),
+                **keywords,
+            )
         run = await self.submit(code, **keywords)
         result = await run.wait(
             wait_timeout,
