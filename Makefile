@@ -38,7 +38,7 @@ format: setup ## let ruff mend what it can
 	@$(UV) run --frozen ruff check --fix .
 	$(UV) run --frozen ruff format .
 
-manifests: setup ## generate the CRD, the chart's copy of it, docs/executionjob.md, docs/reasons.md
+manifests: setup ## generate the CRDs, the chart's copies of them, docs/executionjob.md, function.md, reasons.md
 	@$(UV) run --frozen python -m nanogrid.crd .
 
 test-unit: setup ## seconds, no cluster

@@ -14,8 +14,8 @@ from chaos.labfixtures import proven
 from chaos.lanes import Lane, lanes, spread
 from chaos.ledger import Ledger
 from chaos.proof import Starts
-from chaos.scenarios import EVERY, INPUT_PREFIX, SUCCESS, Scenario
-from e2e.support import Namespace
+from chaos.scenarios import CODE_KEY, EVERY, FUNCTION, INPUT_PREFIX, SUCCESS, Scenario
+from e2e.support import Namespace, kubectl_json
 
 RESUME_SECONDS = 10.0
 FINISH_SECONDS = 90.0
@@ -54,10 +54,11 @@ def enumerate_points(
     """The cut points of a scenario, from one run without a fault."""
     job = unique(scenario.name)
     api_before, s3_before = len(lane.api.calls), len(lab.s3.calls)
-    lane.namespace.apply(scenario.manifest(job, starts))
+    lane.namespace.apply(*scenario.manifests(job, starts))
     scenario.run(lane.namespace, lane.ledger, job)
     (record,) = lane.ledger.wait_finished([job], FINISH_SECONDS)
     assert record.reason == scenario.reason, f"without a fault: {record}"
+    assert scenario.runs_counted(lane.namespace, job) in (None, 1)
     quiet(lane.api)
     name = lane.namespace.name
     found = points("api", lane.api.calls[api_before:], job, name, changes)
@@ -84,10 +85,12 @@ def run_cut(lane: Lane, lab: Laboratory, starts: Starts, scenario: Scenario, cut
     wanted = own(lab.address, job) if of_s3 else changes
     death = Death(lane.operator).at(cut, proxy, job, name, wanted)
     began = time.monotonic()
-    lane.namespace.apply(scenario.manifest(job, starts))
+    lane.namespace.apply(*scenario.manifests(job, starts))
     scenario.run(lane.namespace, lane.ledger, job)
     (record,) = lane.ledger.wait_finished([job], FINISH_SECONDS)
+    counted = scenario.runs_counted(lane.namespace, job)
     met = death.join(1.0)
+    assert counted in (None, 1), f"{cut}: {counted} runs are counted"
     assert record.reason == scenario.reason, f"{cut}: {record.phases}"
     pods = len(lane.ledger.pods_of(job))
     assert pods == scenario.attempts, f"{cut}: {pods} pods"
@@ -101,6 +104,7 @@ def all_cuts(
 ) -> list[Outcome]:
     """Every cut of every scenario, spread over lanes; the ledgers hold in the end."""
     lab.s3_server.put(INPUT_PREFIX + "a.txt", b"input")
+    lab.s3_server.put(CODE_KEY, FUNCTION.archive(starts))
     with lanes(lab, width) as some:
         found = spread(some, scenarios, lambda lane, s: enumerate_points(lane, lab, starts, s))
         cases = [
@@ -111,8 +115,16 @@ def all_cuts(
         ]
         outcomes = spread(some, cases, lambda lane, c: run_cut(lane, lab, starts, *c))
         for lane in some:
+            counted_once(lane)
             proven(lane.ledger, lab, starts)
     return outcomes
+
+
+def counted_once(lane: Lane) -> None:
+    """Each function had one job; by now an operator that counts twice has done so."""
+    found = kubectl_json("--namespace", lane.namespace.name, "get", "fn")["items"]
+    runs = {fn["metadata"]["name"]: fn["status"]["runs"] for fn in found}
+    assert set(runs.values()) <= {1}, runs
 
 
 def report(outcomes: list[Outcome]) -> None:

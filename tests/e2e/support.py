@@ -78,11 +78,16 @@ def inline(name: str, code: str, **spec: Any) -> Json:
 
 
 def zip_of(**files: str) -> bytes:
-    """A ZIP with these files; a double underscore in a name stands for a dot."""
+    """A ZIP with these files; a double underscore in a name stands for a dot.
+
+    The same files give the same bytes, so the same checksum.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            archive.writestr(name.replace("__", "."), text)
+            entry = zipfile.ZipInfo(name.replace("__", "."))
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

@@ -70,6 +70,8 @@ def test_wrong_values_are_refused_with_a_cure(values: dict[str, Any], message: s
 JOBS = [
     (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch", "delete"], None),
     (["nanogrid.io"], ["executionjobs/status"], ["patch"], None),
+    (["nanogrid.io"], ["functions"], ["get"], None),
+    (["nanogrid.io"], ["functions/status"], ["patch"], None),
     ([""], ["pods"], ["get", "list", "watch", "create", "delete"], None),
     ([""], ["events"], ["create", "list"], None),
 ]

@@ -49,6 +49,20 @@ MORE = {"factor": "2", "max": "1Gi"}
 TABLE = [
     # Code.
     Bad("no code", {}, "a batch job needs code"),
+    Bad("code and functionRef", {"code": CODE, "functionRef": {"name": "f"}}, "exactly one source"),
+    Bad("functionRef without name", {"functionRef": {}}, "spec.functionRef.name: Required value"),
+    Bad("function's name in capitals", {"functionRef": {"name": "F"}}, "spec.functionRef.name"),
+    Bad("version 0", {"functionRef": {"name": "f", "version": 0}}, "spec.functionRef.version"),
+    Bad(
+        "another functionId",
+        {"functionRef": {"name": "f"}, "functionId": "g"},
+        "functionId differs from functionRef.name",
+    ),
+    Bad(
+        "function in a session",
+        {"mode": "Session", "functionRef": {"name": "f"}},
+        "functionRef, backoffLimit, failurePolicy and suspend belong to mode: Batch",
+    ),
     Bad("session block of a batch job", {"code": CODE, "session": {}}, "session belongs to mode"),
     Bad("command of a session", {"mode": "Session", "command": ["ls"]}, "belong to mode: Batch"),
     Bad(

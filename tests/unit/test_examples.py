@@ -15,6 +15,7 @@ import yaml
 
 from examples.sales import generate
 from nanogrid import names
+from nanogrid.function import Function
 from nanogrid.job import ExecutionJob
 from scripts.demo import CODE_KEY, INPUT_PREFIX, TOTAL_LINE, expected_total
 from scripts.devaccess import zip_folder
@@ -190,6 +191,23 @@ class TestGreetFunction:
         )
         assert done.stdout == "안녕하세요, 민지!\n안녕하세요, Jiho!\n"
         assert (tmp_path / "output/greetings.txt").read_text("utf-8") == done.stdout
+
+
+class TestFunction:
+    def test_is_what_its_job_refers_to_and_its_checksum_is_to_be_put_in(self) -> None:
+        text = (EXAMPLES / "functions/greet.yaml").read_text("utf-8")
+        job, alone = load("functionref.yaml").spec, load("function.yaml").spec
+        digest = hashlib.sha256(zip_folder(EXAMPLES / "function")).hexdigest()
+        function = Function.model_validate(yaml.safe_load(text.replace("ZIP_SHA256", digest)))
+
+        assert job.function_ref is not None
+        assert function.metadata["name"] == job.function_ref.name
+        assert function.spec.newest.s3.sha256 == digest
+        assert alone.code is not None
+        assert alone.code.s3 is not None
+        assert function.spec.newest.s3.key == alone.code.s3.key
+        assert (function.spec.env, function.spec.command) == (alone.env, alone.command)
+        assert (job.args, job.stdin) == (alone.args, alone.stdin)
 
 
 class TestZipFolder:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nanogrid.crd import crd, generated_files
+from nanogrid.crd import crd, function_crd, generated_files
 from nanogrid.fielddocs import anchor, fields_markdown
 
 PAGE = fields_markdown(crd())
@@ -49,6 +49,16 @@ def row(section: str, field: str) -> list[str]:
 
 def test_the_page_is_among_the_generated_files() -> None:
     assert generated_files()["docs/executionjob.md"] == PAGE
+
+
+def test_functions_have_a_page_of_their_own() -> None:
+    page = generated_files()["docs/function.md"]
+
+    assert page == fields_markdown(function_crd(), "versions")
+    assert page.startswith("# Function, field by field\n")
+    assert "kubectl explain fn.spec.versions" in page
+    assert "## Columns of `kubectl get fn`" in page
+    assert "kubectl explain ej.spec.inputs" in PAGE
 
 
 def test_every_field_at_every_level_has_a_row_of_five_cells() -> None:
@@ -127,7 +137,8 @@ def test_maps_single_numbers_and_pipes_are_said_too() -> None:
         },
     }
     version = {"schema": {"openAPIV3Schema": top}, "additionalPrinterColumns": []}
-    page = fields_markdown({"spec": {"names": {"kind": "Thing"}, "versions": [version]}})
+    called = {"kind": "Thing", "shortNames": ["th"]}
+    page = fields_markdown({"spec": {"names": called, "versions": [version]}})
 
     assert "| `labels` | map of string |  |  | a \\| b |" in page
     assert "| `size` | integer |  | 3 |  |" in page

@@ -48,6 +48,11 @@ class FunctionRuns:
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()  # and until when that is believed
 
+    @property
+    def idle(self) -> bool:
+        """Whether no run waits to be counted."""
+        return self._size == 0
+
     def listed(self, job: Json) -> None:
         """A job that a LIST shows: offered if it ended of late."""
         completed = (job.get("status") or {}).get("completionTime") or ""
@@ -61,7 +66,7 @@ class FunctionRuns:
         """
         try:
             run = functionstatus.run_of(job)
-        except (KeyError, TypeError, ValueError):
+        except Exception:
             uid = (job.get("metadata") or {}).get("uid")
             log.exception("job uid=%s is not counted: its status cannot be read", uid)
             return

@@ -65,7 +65,7 @@ def run_of(job: Json) -> Run | None:
     """The run that an ExecutionJob was, if it has ended and names a function.
 
     Raises:
-        KeyError, TypeError, ValueError: the job is not as the API server and this operator write it.
+        LookupError, TypeError, ValueError: the job is not as it should be.
     """
     if not ended(job) or job["spec"].get("mode") == names.MODE_SESSION:
         return None
@@ -172,7 +172,7 @@ def _ledger(before: Known, newest: Json, pushed: list[Json]) -> Json | None:
     """The runs that recent has no room for, by name for a while, then by the time alone."""
     horizon = (seconds(newest["time"]) or 0.0) - LEDGER_SECONDS
     marks = {_mark(seconds(e["time"]) or 0.0, e["uid"]) for e in pushed} | before.marks
-    ordered = sorted(marks, key=_ended_at, reverse=True)
+    ordered = sorted(marks, key=lambda mark: (_ended_at(mark), mark), reverse=True)
     kept = [mark for mark in ordered[:COUNTED_RUNS] if _ended_at(mark) >= horizon]
     until = max([before.until, *map(_ended_at, ordered[len(kept) :])])
     if not kept and not until:

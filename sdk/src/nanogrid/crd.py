@@ -215,6 +215,7 @@ def generated_files() -> dict[str, str]:
         files[f"helm/nanogrid-operator/templates/crds/{plural}.yaml"] = chart
     return files | {
         "docs/executionjob.md": fields_markdown(crd()),
+        "docs/function.md": fields_markdown(function_crd(), "versions"),
         "docs/reasons.md": reasons_markdown(),
     }
 
