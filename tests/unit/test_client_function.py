@@ -21,7 +21,8 @@ from nanogrid.client import (
     Run,
     Session,
 )
-from nanogrid.client.asynchronous import AsyncFiles, AsyncFunctions
+from nanogrid.client.asynchronous import AsyncFunctions
+from nanogrid.client.asyncsession import AsyncFiles
 from nanogrid.job import ExecutionJob
 from nanogrid.spec_function import MAX_VERSIONS
 from unit.client_server import FakeApi, serving

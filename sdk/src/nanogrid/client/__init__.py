@@ -1,7 +1,8 @@
 """The Python client: run code as jobs and in sessions. See docs/python.md."""
 
 from nanogrid.client.api import Client
-from nanogrid.client.asynchronous import AsyncClient, AsyncRun, AsyncSession
+from nanogrid.client.asynchronous import AsyncClient, AsyncRun
+from nanogrid.client.asyncsession import AsyncSession
 from nanogrid.client.cluster import Cluster, events, jobs, pods, secrets
 from nanogrid.client.errors import (
     ApiError,

@@ -10,55 +10,30 @@ its thread. ``wait`` looks up every ten seconds, so its thread is free soon afte
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from nanogrid.client.api import READY_SECONDS, Client
+from nanogrid.client.asyncsession import AsyncSession
 from nanogrid.client.errors import WaitTimeout
-from nanogrid.client.execution import Execution
 from nanogrid.client.live import Told
 from nanogrid.client.manifest import Uploaded
 from nanogrid.client.result import Result
 from nanogrid.client.run import Run
-from nanogrid.client.session import DEFAULT_CONTEXT, SHELL, FileInfo, Heard, Session
+from nanogrid.client.session import Heard
 from nanogrid.client.storage import Storage
+from nanogrid.client.threads import Threads, in_loop
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Json = dict[str, Any]
 THREADS: Final = 32
 SLICE_SECONDS: Final = 10.0
 
 
-class _Threads:
-    """Runs synchronous calls beside the event loop."""
-
-    def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="nanogrid")
-
-    async def call(self, use: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, partial(use, *args, **kwargs))
-
-    async def each(self, items: Iterator[T]) -> AsyncIterator[T]:
-        end = object()
-        while True:
-            item = await self.call(lambda: next(items, end))
-            if item is end:
-                return
-            yield item  # type: ignore[misc]  # it is not the end
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
 class AsyncRun:
     """A submitted job; ``blocking`` is the synchronous one, whose attributes are current."""
 
-    def __init__(self, run: Run, threads: _Threads) -> None:
+    def __init__(self, run: Run, threads: Threads) -> None:
         self.blocking = run
         self._threads = threads
 
@@ -73,10 +48,10 @@ class AsyncRun:
         on_note: Heard | None = None,
     ) -> Result:
         """As :meth:`Run.wait`."""
-        heard = (_in_loop(one) for one in (on_stdout, on_stderr, on_output, on_note))
+        heard = (in_loop(one) for one in (on_stdout, on_stderr, on_output, on_note))
         live = self.blocking.live(Told(*heard))
         try:
-            result = await self._ended(timeout, _in_loop(on_change))
+            result = await self._ended(timeout, in_loop(on_change))
             await self._threads.call(live.finish, result)
         finally:
             live.close()
@@ -99,7 +74,7 @@ class AsyncRun:
 
     def logs(self, follow: bool = True, on_note: Heard | None = None) -> AsyncIterator[str]:
         """As :meth:`Run.logs`."""
-        return self._threads.each(self.blocking.logs(follow, _in_loop(on_note)))
+        return self._threads.each(self.blocking.logs(follow, in_loop(on_note)))
 
     async def refresh(self) -> "AsyncRun":
         """As :meth:`Run.refresh`."""
@@ -120,34 +95,10 @@ class AsyncRun:
         await self._threads.call(self.blocking.delete)
 
 
-class AsyncFiles:
-    """As :class:`nanogrid.client.session.Files`."""
-
-    def __init__(self, session: Session, threads: _Threads) -> None:
-        self._files = session.files
-        self._threads = threads
-
-    async def list(self, path: str = "") -> "list[FileInfo]":
-        """As Files.list."""
-        return await self._threads.call(self._files.list, path)
-
-    async def read(self, path: str) -> bytes:
-        """As Files.read."""
-        return await self._threads.call(self._files.read, path)
-
-    async def write(self, path: str, content: bytes | str | Path) -> FileInfo:
-        """As Files.write."""
-        return await self._threads.call(self._files.write, path, content)
-
-    async def delete(self, path: str) -> None:
-        """As Files.delete."""
-        await self._threads.call(self._files.delete, path)
-
-
 class AsyncFunctions:
     """As :class:`nanogrid.client.functions.Functions`."""
 
-    def __init__(self, client: Client, threads: _Threads) -> None:
+    def __init__(self, client: Client, threads: Threads) -> None:
         self._client = client
         self._threads = threads
 
@@ -174,82 +125,6 @@ class AsyncFunctions:
         await self._threads.call(lambda: self._client.functions.delete(name))
 
 
-class AsyncSession:
-    """A session; an asynchronous context manager. ``blocking`` is the synchronous one."""
-
-    def __init__(self, session: Session, threads: _Threads) -> None:
-        self.blocking = session
-        self.files = AsyncFiles(session, threads)
-        self._threads = threads
-
-    async def ready(self, timeout: float | None = None) -> "AsyncSession":
-        """As :meth:`Session.ready`."""
-        await self._threads.call(self.blocking.ready, timeout)
-        return self
-
-    async def execute(
-        self,
-        code: str,
-        context: str | None = DEFAULT_CONTEXT,
-        *,
-        timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: str | None = None,
-        on_stdout: Heard | None = None,
-        on_stderr: Heard | None = None,
-    ) -> Execution:
-        """As :meth:`Session.execute`."""
-        return await self._threads.call(
-            self.blocking.execute,
-            code,
-            context,
-            timeout=timeout,
-            env=env,
-            stdin=stdin,
-            on_stdout=_in_loop(on_stdout),
-            on_stderr=_in_loop(on_stderr),
-        )
-
-    async def bash(self, command: str, **options: Any) -> Execution:
-        """As :meth:`Session.bash`."""
-        return await self.execute(SHELL + command, None, **options)
-
-    async def contexts(self) -> list[Json]:
-        """As :meth:`Session.contexts`."""
-        return await self._threads.call(self.blocking.contexts)
-
-    async def drop_context(self, name: str) -> None:
-        """As :meth:`Session.drop_context`."""
-        await self._threads.call(self.blocking.drop_context, name)
-
-    async def health(self) -> Json:
-        """As :meth:`Session.health`."""
-        return await self._threads.call(self.blocking.health)
-
-    async def close(self) -> None:
-        """As :meth:`Session.close`."""
-        await self._threads.call(self.blocking.close)
-
-    async def interrupt(self, number: int | None = None) -> None:
-        """As :meth:`Session.interrupt`."""
-        await self._threads.call(self.blocking.interrupt, number)
-
-    async def sync(self, bucket: str, prefix: str, path: str | None = None) -> Json:
-        """As :meth:`Session.sync`."""
-        return await self._threads.call(self.blocking.sync, bucket, prefix, path)
-
-    async def end(self, reason: str = "", timeout: float | None = 300.0) -> Result:
-        """As :meth:`Session.end`."""
-        return await self._threads.call(self.blocking.end, reason, timeout)
-
-    async def __aenter__(self) -> "AsyncSession":
-        await self._threads.call(self.blocking.__enter__)
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await self._threads.call(self.blocking.__exit__, kind, error, trace)
-
-
 class AsyncClient:
     """As :class:`Client`; an asynchronous context manager. ``blocking`` is the synchronous one."""
 
@@ -263,7 +138,7 @@ class AsyncClient:
         threads: int = THREADS,
     ) -> None:
         self.blocking = Client(namespace, context, kubeconfig, gateway_url, s3)
-        self._threads = _Threads(threads)
+        self._threads = Threads(threads)
         self.functions = AsyncFunctions(self.blocking, self._threads)
 
     async def run(
@@ -286,9 +161,9 @@ class AsyncClient:
                 code,
                 wait_timeout=wait_timeout,
                 check=check,
-                on_stdout=_in_loop(on_stdout),
-                on_stderr=_in_loop(on_stderr),
-                on_output=_in_loop(on_output),
+                on_stdout=in_loop(on_stdout),
+                on_stderr=in_loop(on_stderr),
+                on_output=in_loop(on_output),
                 **keywords,
             )
         run = await self.submit(code, **keywords)
@@ -367,15 +242,3 @@ class AsyncClient:
 
     def _run(self, run: Run) -> AsyncRun:
         return AsyncRun(run, self._threads)
-
-
-def _in_loop(heard: Callable[[T], None] | None) -> Callable[[T], None] | None:
-    """The callback, called in the event loop that is running now."""
-    if heard is None:
-        return None
-    loop = asyncio.get_running_loop()
-
-    def hear(item: T) -> None:
-        loop.call_soon_threadsafe(heard, item)
-
-    return hear
