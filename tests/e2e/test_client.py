@@ -9,7 +9,7 @@ import pytest
 
 from docblocks import blocks, run_blocks
 from e2e.support import Json, Namespace
-from nanogrid.client import Client, CodeFailed, Conflict, InputError, NotFound
+from nanogrid.client import AsyncClient, Client, CodeFailed, Conflict, InputError, NotFound
 
 SMALL: Json = {"memory": "128Mi", "spec": {"timeouts": {"startupSeconds": 120}}}
 WAIT_SECONDS = 120
@@ -95,6 +95,34 @@ def test_a_session_keeps_variables_shows_pictures_and_has_files(client: Client) 
 
         result = session.end("the test is over")
     assert (result.succeeded, result.reason) == (True, "SessionEnded")
+
+
+async def test_the_asynchronous_session_does_what_the_other_does(namespace: Namespace) -> None:
+    async with AsyncClient(namespace=namespace.name) as client:
+        async with await client.session(**SMALL) as session:
+            heard: list[str] = []
+            await session.execute("x = 41")
+            done = await session.execute("print(x + 1)", on_stdout=heard.append)
+            assert (done.stdout, "".join(heard)) == ("42\n", "42\n")
+            assert [one["name"] for one in await session.contexts()] == ["default"]
+            await session.drop_context("default")
+            assert not (await session.execute("print(x)")).success
+            await session.files.write("data/a.txt", "hello")
+            assert (await session.bash("cat data/a.txt")).stdout == "hello"
+            assert [one.path for one in await session.files.list("data")] == ["data/a.txt"]
+        texts: list[str] = []
+        result = await client.run(
+            "print('live')", on_output=texts.append, wait_timeout=WAIT_SECONDS
+        )
+        assert "".join(texts) == result.stdout == "live\n"
+
+
+def test_long_output_is_read_in_full(client: Client) -> None:
+    for count in (3000, 12000):  # whole in the stored result; in an object of its own
+        result = client.run(f"for n in range({count}): print(n, '.')", wait_timeout=WAIT_SECONDS)
+        assert result.truncated
+        assert result.full_stdout() == "".join(f"{n} .\n" for n in range(count))
+        assert result.full_stderr() == ""
 
 
 def test_the_page_about_python_is_true(

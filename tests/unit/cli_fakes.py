@@ -1,15 +1,17 @@
 """A cluster in memory under the real client, for tests of the command line."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
 from nanogrid import names, wire
-from nanogrid.client import Client
+from nanogrid.client import Client, Functions
 from nanogrid.client.errors import Conflict, Forbidden, NotFound
 from nanogrid.client.manifest import Uploaded
 
 Json = dict[str, Any]
+Objects = list[Json]
 NAMESPACE = "jobs"
 CREATED = "2026-01-02T03:04:05Z"
 
@@ -51,6 +53,36 @@ def job(
     }
 
 
+def function(name: str, memory: str | None = None, **status: Any) -> Json:
+    """A Function with one version; ``status`` are fields of its status."""
+    limits = {"resources": {"limits": {"memory": memory}}} if memory else {}
+    stored = {"bucket": "b", "key": "code/x.zip", "sha256": "b" * 64}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.FUNCTION_KIND,
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "uid": f"uid-{name}",
+            "resourceVersion": "7",
+            "creationTimestamp": CREATED,
+        },
+        "spec": {"versions": [{"version": 1, "s3": stored, "createdAt": CREATED}], **limits},
+        "status": status,
+    }
+
+
+def recent(peaks: list[int], limit: int = 256 << 20, **changes: Any) -> list[Json]:
+    """Runs in a Function's status with these peaks in MiB."""
+    run = {"status": "SUCCESS", "reason": "Completed", "version": 1, "time": CREATED}
+    run |= {"durationMillis": 1200, "memoryLimitBytes": limit} | changes
+    return [
+        run
+        | {"requestId": f"r-{n}", "job": f"j-{n}", "uid": f"u-{n}", "peakMemoryBytes": peak << 20}
+        for n, peak in enumerate(peaks)
+    ]
+
+
 def ended(name: str, **changes: Any) -> Json:
     """A job that has ended with a result."""
     result = result_of(name, **changes)
@@ -76,6 +108,13 @@ class FakeCluster:
     def jobs_path(self) -> str:
         return f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.PLURAL}"
 
+    def functions_path(self) -> str:
+        return f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.FUNCTION_PLURAL}"
+
+    def add_functions(self, *found: Json) -> None:
+        for one in found:
+            self.objects[f"{self.functions_path()}/{one['metadata']['name']}"] = one
+
     def add(self, *found: Json) -> None:
         for one in found:
             self.objects[f"{self.jobs_path()}/{one['metadata']['name']}"] = one
@@ -91,6 +130,9 @@ class FakeCluster:
         jobs = [one for key, one in self.objects.items() if key.startswith(f"{self.jobs_path()}/")]
         if path in (self.jobs_path(), f"/apis/{names.API_VERSION}/{names.PLURAL}"):
             return jobs
+        if path.endswith(f"/{names.FUNCTION_PLURAL}"):
+            base = f"{self.functions_path()}/"
+            return [one for key, one in self.objects.items() if key.startswith(base)]
         if "elbv2.k8s.aws" in path and path not in self.lists:
             raise NotFound(404, "NotFound", "the server could not find the requested resource")
         return list(self.lists.get(path, []))
@@ -100,6 +142,10 @@ class FakeCluster:
         if f"{path}/{name}" in self.objects:
             raise Conflict(409, "AlreadyExists", f"{name} exists.")
         self.created.append(body)
+        if body["kind"] == names.FUNCTION_KIND:
+            made = function(name) | {"spec": body["spec"]}
+            self.objects[f"{path}/{name}"] = made
+            return made
         made = job(name) | {"spec": body["spec"]}
         made["metadata"] = made["metadata"] | body["metadata"]
         self.objects[f"{path}/{name}"] = made
@@ -112,7 +158,14 @@ class FakeCluster:
     def delete(self, path: str, name: str, uid: str | None = None) -> None:
         self.deleted.append(f"{path}/{name}#{uid}")
 
+    def list_with_version(
+        self, path: str, labels: str = "", fields: str = ""
+    ) -> tuple[Objects, str]:
+        return self.list(path, labels, fields), "1"
+
     def watch(self, path: str, fields: str = "", **_: Any) -> Iterator[Json]:
+        if path.endswith("/pods"):
+            return
         if self.interrupt:
             raise KeyboardInterrupt
         name = parse_qs(fields)["metadata.name"][0]
@@ -146,3 +199,11 @@ class FakeClient(Client):
     def upload(self, path: Any, key: str | None = None) -> Uploaded:
         self.uploads.append(str(path))
         return Uploaded(f"s3://bucket/{key or 'uploads/x'}", "a" * 64, 3)
+
+    @property
+    def functions(self) -> Functions:
+        def put(content: bytes, key: str | None = None) -> Uploaded:
+            digest = hashlib.sha256(content).hexdigest()
+            return Uploaded(f"s3://bucket/code/{digest}.zip", digest, len(content))
+
+        return Functions(self.cluster, put)

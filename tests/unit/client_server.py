@@ -24,6 +24,7 @@ from nanogrid.client.connection import Connection
 
 Json = dict[str, Any]
 NAMESPACE = "team"
+LISTED = (names.PLURAL, names.FUNCTION_PLURAL, "pods", "secrets")
 CODE_SECONDS = 30
 
 
@@ -49,7 +50,9 @@ class FakeApi(ThreadingHTTPServer):
         self.refusals: queue.SimpleQueue[tuple[int, Json]] = queue.SimpleQueue()
         self.cut_watch_after: int | None = None  # events; then the connection ends, once
         self.page = 500
-        self.logs: dict[str, str] = {}
+        self.logs: dict[str, str] = {}  # by pod; "E " begins a line of stderr
+        self.splits_logs = False  # whether the server can give one stream of a log
+        self.cut_logs: list[int] = []  # each makes a log end without an end after so many bytes
         self.operator: Callable[[FakeApi, str, Json], None] | None = run_inline
         self.allowed = True
 
@@ -197,15 +200,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json] | None:
         if path == "/version":
-            return 200, {"gitVersion": "v1.99.0"}
+            return 200, {"gitVersion": "v1.99.0", "major": "1", "minor": "99+"}
         if path.endswith("/log"):
-            return self._log(path.removesuffix("/log"))
+            return self._log(path.removesuffix("/log"), query.get("stream", ""))
         if query.get("watch"):
             return self._watch(path, query)
         with self.server.changed:
             if path in self.server.objects:
                 return 200, self.server.objects[path]
-            if path.rpartition("/")[2] in (names.PLURAL, "pods", "secrets"):
+            if path.rpartition("/")[2] in LISTED:
                 return 200, self._page(path, query)
         return failure(404, "NotFound", f"{path} not found")
 
@@ -247,13 +250,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
         return None
 
-    def _log(self, pod: str) -> tuple[int, Json] | None:
+    def _log(self, pod: str, stream: str) -> tuple[int, Json] | None:
         text = self.server.logs.get(pod.rpartition("/")[2])
         if text is None:
             return failure(400, "BadRequest", "container is waiting to start")
+        if stream and not self.server.splits_logs:
+            return failure(422, "Invalid", "stream: Forbidden: may not be specified")
+        lines = text.splitlines(keepends=True)
+        if stream:
+            lines = [one for one in lines if one.startswith("E ") == (stream == "Stderr")]
         self._chunked()
-        data = text.encode()
-        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+        data = "".join(one.removeprefix("E ") for one in lines).encode()
+        if self.server.cut_logs:
+            data = data[: self.server.cut_logs.pop(0)]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            raise LostAnswer
+        if data:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.write(b"0\r\n\r\n")
         return None
 
     def _chunked(self) -> None:

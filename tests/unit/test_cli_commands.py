@@ -6,40 +6,20 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
 from nanogrid import names
-from nanogrid.cli import link
 from nanogrid.cli.exits import MEANING, Exit
 from nanogrid.cli.main import app
 from nanogrid.client.errors import Forbidden, NotConfigured, Unreachable
-from unit.cli_fakes import NAMESPACE, FakeClient, FakeCluster, ended, job
+from unit.cli_fakes import NAMESPACE, ended, job
+from unit.cli_terminal import Terminal, opened
 
 Json = dict[str, Any]
 
 
-class Terminal:
-    """The command line over one fake cluster."""
-
-    def __init__(self) -> None:
-        self.cluster = FakeCluster()
-        self.clients: list[FakeClient] = []
-        self.links: list[tuple[str | None, link.Link]] = []
-
-    def make(self, asked: link.Link, namespace: str | None) -> FakeClient:
-        self.links.append((namespace, asked))
-        self.clients.append(FakeClient(self.cluster))
-        return self.clients[-1]
-
-    def run(self, *words: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(app, list(words), input=stdin)
-
-
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    found = Terminal()
-    monkeypatch.setattr(link, "make_client", found.make)
-    return found
+    return opened(monkeypatch)
 
 
 def test_run_prints_the_codes_stdout_only_and_tells_the_rest_on_stderr(terminal: Terminal) -> None:
@@ -118,31 +98,6 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_get_back(terminal: Terminal) -> N
     assert "nanogrid cancel mine -n jobs" in done.stderr
     assert terminal.cluster.patches == []
     assert terminal.cluster.deleted == []
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["run"],
-        ["run", "no-such-file.py"],
-        ["run", "-c", "x", "--timeout", "soon"],
-        ["run", "-c", "x", "--input", "nowhere"],
-        ["run", "-c", "x", "--memory", "lots" * 20, "--env", "=x"],
-        ["run", "-c", "x", "--name", "a", "-o", "xml"],
-        ["run", "-c", "x", "--no-such-option"],
-        ["run", "-c", "x", "--local", "--detach"],
-        ["submit", "-f", "-"],
-        ["cleanup", "--dry-run", "--force"],
-        ["no-such-command"],
-    ],
-)
-def test_wrong_usage_is_two_lines_and_2(terminal: Terminal, words: list[str]) -> None:
-    done = terminal.run(*words, stdin="")
-    assert done.exit_code == Exit.USAGE
-    assert "rror: " in done.stderr
-    assert "Traceback" not in done.output
-    assert done.stdout == ""
-    assert terminal.cluster.created == []
 
 
 @pytest.mark.parametrize(
@@ -267,6 +222,24 @@ def test_cancel_stops_only_what_goes_on(terminal: Terminal) -> None:
     assert "over has ended already" in done.stderr
 
 
+def test_cancel_waits_for_the_end_when_asked(terminal: Terminal) -> None:
+    terminal.cluster.add(job("busy", "Running", "Executing"))
+    terminal.cluster.ends = {"status": "FAILED", "reason": "Cancelled", "exitCode": 143}
+    done = terminal.run("cancel", "busy", "--wait", "--timeout", "9s")
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == ["busy is being cancelled", "busy: Failed, Cancelled"]
+
+
+def test_what_was_shortened_is_said(terminal: Terminal) -> None:
+    terminal.cluster.ends = {"stdout": "end\n", "stdoutBytes": 99, "stdoutTruncated": True}
+    done = terminal.run("run", "-c", "x")
+    assert done.stdout == "end\n"
+    assert "95 bytes of stdout are left out before its end" in done.stderr
+    said = terminal.run("logs", "@latest")
+    assert said.stdout == "end\n"
+    assert "95 bytes of stdout are left out" in said.stderr
+
+
 def test_retry_wants_an_ended_job(terminal: Terminal) -> None:
     terminal.cluster.add(ended("over", status="FAILED", reason="NonZeroExit", exitCode=1))
     terminal.cluster.add(job("busy", "Running", "Executing"))
@@ -344,11 +317,6 @@ def test_options_of_the_cluster_are_those_of_every_command(terminal: Terminal) -
     terminal.run("list", "-n", "x", "--context", "c", "--kubeconfig", "k")
     namespace, asked = terminal.links[0]
     assert (namespace, asked.context, asked.kubeconfig) == ("x", "c", "k")
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_names_the_program(terminal: Terminal, shell: str) -> None:
-    assert "nanogrid" in terminal.run("completion", shell).stdout
 
 
 def test_version(terminal: Terminal) -> None:

@@ -39,10 +39,11 @@ def deployment(ready: int = 1, **env: str) -> Json:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     """All is well."""
     fake = FakeCluster()
-    with open("crds/executionjobs.yaml", encoding="utf-8") as file:
-        crd = yaml.safe_load(file)
-    crd["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
-    fake.objects[checks.CRD] = crd
+    for path, plural in ((checks.CRD, names.PLURAL), (checks.FUNCTION_CRD, names.FUNCTION_PLURAL)):
+        with open(f"crds/{plural}.yaml", encoding="utf-8") as file:
+            crd = yaml.safe_load(file)
+        crd["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
+        fake.objects[path] = crd
     fake.objects[READY] = {"ready": True, "missing": {}}
     fake.objects[SPACE] = {"metadata": {"labels": {checks.POD_SECURITY: "restricted"}}}
     fake.lists[DEPLOYMENTS] = [deployment()]
@@ -73,6 +74,12 @@ def test_no_crd(cluster: FakeCluster) -> None:
     del cluster.objects[checks.CRD]
     code, found = doctor()
     assert (code, found["CRD"]["state"]) == (Exit.FAILED, "fail")
+
+
+def test_no_functions_is_no_failure(cluster: FakeCluster) -> None:
+    del cluster.objects[checks.FUNCTION_CRD]
+    code, found = doctor()
+    assert (code, found["functions"]["state"]) == (0, "warn")
 
 
 def test_a_crd_of_another_version_or_older(cluster: FakeCluster) -> None:

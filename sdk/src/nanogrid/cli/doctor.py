@@ -6,7 +6,7 @@ import typer
 
 from nanogrid.cli.checks import CHECKS, Finding, api_server
 from nanogrid.cli.exits import Exit
-from nanogrid.cli.link import EPILOG, Link, command
+from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit
 
 if TYPE_CHECKING:
@@ -59,4 +59,4 @@ def doctor(link: Link, output: Output = Format.TABLE) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "doctor", epilog=EPILOG)(doctor)
+    command(app, "doctor", "nanogrid doctor -n team", exit_codes=True)(doctor)

@@ -8,9 +8,11 @@ import typer
 
 from nanogrid import names
 from nanogrid.cli import tables, top, why
-from nanogrid.cli.faults import Fault
+from nanogrid.cli.faults import Fault, UsageFault
 from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit, say, write
+from nanogrid.cli.progress import summary
+from nanogrid.cli.source import parse_timeout
 
 if TYPE_CHECKING:
     from nanogrid.client import Client
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 LATEST: Final = "@latest"
+CANCEL_SECONDS: Final = 300
 
 JobName = Annotated[str, typer.Argument(help="A job; @latest is the newest.")]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
@@ -51,7 +54,7 @@ def list_jobs(
         return
     found = [run.job for run in client.list(phase=phase, all_namespaces=all_namespaces)]
     found.sort(key=lambda job: str(job["metadata"].get("creationTimestamp", "")))
-    if not found and output is Format.TABLE:
+    if not found and output.as_text:
         where = "any namespace" if all_namespaces else client.cluster.namespace
         say(f"no jobs in {where}")
         return
@@ -94,7 +97,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the code ends.")] = False,
 ) -> None:
     """Print what the code has written; of an ended job, from its result."""
-    for line in find(link.client(), name).logs(follow=follow):
+    for line in find(link.client(), name).logs(follow, on_note=say):
         write(f"{line}\n")
 
 
@@ -124,17 +127,32 @@ def gather(client: "Client", job: Json) -> tuple[Json, Json | None, list[Json]]:
 
 
 def cancel(
-    link: Link, names_: Annotated[list[str], typer.Argument(metavar="NAME...", help="Jobs.")]
+    link: Link,
+    names_: Annotated[list[str], typer.Argument(metavar="NAME...", help="Jobs.")],
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Until they have ended, outputs stored.")
+    ] = False,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Of --wait; default: 5m.")
+    ] = None,
 ) -> None:
     """Stop jobs; what they have written is kept."""
+    if timeout is not None and not wait:
+        raise UsageFault("--timeout is of --wait", "Give --wait, too.")
+    seconds = parse_timeout(timeout) or CANCEL_SECONDS
     client = link.client()
+    stopped = []
     for name in names_:
         run = find(client, name)
         if run.finished:
             say(f"{run.name} has ended already: {run.phase}")
             continue
-        run.cancel()
+        stopped.append(run.cancel())
         say(f"{run.name} is being cancelled")
+    deadline = time.monotonic() + seconds
+    for run in stopped if wait else ():
+        run.wait(max(0.1, deadline - time.monotonic()))
+        say(summary(run.job))
 
 
 def show_top(
@@ -148,9 +166,9 @@ def show_top(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "list")(list_jobs)
-    command(app, "get")(get)
-    command(app, "logs")(logs)
-    command(app, "why")(explain)
-    command(app, "cancel")(cancel)
-    command(app, "top")(show_top)
+    command(app, "list", "nanogrid list --phase Failed -n team")(list_jobs)
+    command(app, "get", "nanogrid get @latest -o yaml")(get)
+    command(app, "logs", "nanogrid logs -f @latest")(logs)
+    command(app, "why", "nanogrid why @latest")(explain)
+    command(app, "cancel", "nanogrid cancel report-1a2b3c --wait")(cancel)
+    command(app, "top", "nanogrid top -A")(show_top)

@@ -80,8 +80,17 @@ def make_client(link: Link, namespace: str | None) -> "Client":
     )
 
 
-def command(app: typer.Typer, name: str, **options: Any) -> Callable[[Command], Command]:
-    """Register a command of the cluster; its first parameter is the link."""
+def command(
+    app: typer.Typer, name: str, example: str, exit_codes: bool = False
+) -> Callable[[Command], Command]:
+    """Register a command of the cluster; its first parameter is the link.
+
+    Args:
+        app: where it belongs.
+        name: what is typed.
+        example: a line that can be typed, for --help.
+        exit_codes: show their table in --help.
+    """
 
     def register(function: Command) -> Command:
         def run(**given: Any) -> None:
@@ -91,24 +100,25 @@ def command(app: typer.Typer, name: str, **options: Any) -> Callable[[Command], 
 
         _, *own = inspect.signature(function).parameters.values()
         keyword = inspect.Parameter.KEYWORD_ONLY
+        epilog = _epilog(example) + (f"\n\n{EPILOG}" if exit_codes else "")
         shared = [
             inspect.Parameter(key, keyword, default=None, annotation=kind)
             for key, kind in SHARED.items()
         ]
-        return _register(app, name, run, function, [*own, *shared], options)
+        return _register(app, name, run, function, [*own, *shared], epilog)
 
     return register
 
 
-def local_command(app: typer.Typer, name: str, **options: Any) -> Callable[[Command], Command]:
-    """Register a command that needs no cluster."""
+def local_command(app: typer.Typer, name: str, example: str) -> Callable[[Command], Command]:
+    """Register a command that needs no cluster; see command."""
 
     def register(function: Command) -> Command:
         def run(**given: Any) -> None:
             guarded(lambda: function(**given))
 
         own = list(inspect.signature(function).parameters.values())
-        return _register(app, name, run, function, own, options)
+        return _register(app, name, run, function, own, _epilog(example))
 
     return register
 
@@ -119,7 +129,7 @@ def _register(
     run: Command,
     function: Command,
     parameters: list[inspect.Parameter],
-    options: dict[str, Any],
+    epilog: str,
 ) -> Command:
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [one.replace(kind=keyword) for one in parameters]
@@ -127,8 +137,12 @@ def _register(
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     run.__doc__ = function.__doc__
     run.__name__ = function.__name__
-    app.command(name, **options)(run)
+    app.command(name, epilog=epilog)(run)
     return function
+
+
+def _epilog(example: str) -> str:
+    return f"Example:\n\n\b\n  {example}"
 
 
 EPILOG: Final = "Exit codes:\n\n\b\n" + exits.table()

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from nanogrid.cli import cleanup, data, doctor, jobs, run, sessions, starter
+from nanogrid.cli import cleanup, data, doctor, functions, jobs, rightsize, run, sessions, starter
 from nanogrid.cli.link import EPILOG, Link, command, local_command
 from nanogrid.cli.output import Format, Output, emit, write
 
@@ -60,10 +60,10 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for part in (run, jobs, data, sessions, cleanup, doctor, starter):
+    for part in (run, jobs, data, functions, rightsize, sessions, cleanup, doctor, starter):
         part.register(app)
-    local_command(app, "completion")(completion)
-    command(app, "version")(version)
+    local_command(app, "completion", 'eval "$(nanogrid completion bash)"')(completion)
+    command(app, "version", "nanogrid version --client")(version)
     return app
 
 

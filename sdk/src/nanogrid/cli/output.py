@@ -1,6 +1,7 @@
-"""Data on stdout in the format asked for: table, json, yaml or names; nothing else goes there."""
+"""Data on stdout in the format asked for, and nothing else there: table, json, yaml or names."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -13,6 +14,7 @@ class Format(StrEnum):
     """What -o takes."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
@@ -20,7 +22,12 @@ class Format(StrEnum):
     @property
     def for_people(self) -> bool:
         """Whether somebody reads it: then stderr may say more."""
-        return self in (Format.TABLE, Format.NAME)
+        return self in (Format.TABLE, Format.WIDE, Format.NAME)
+
+    @property
+    def as_text(self) -> bool:
+        """Whether it is a text for people, rather than data or names."""
+        return self in (Format.TABLE, Format.WIDE)
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Format of what goes to stdout.")]
@@ -62,6 +69,21 @@ def write(text: str) -> None:
 def say(text: str) -> None:
     """Write a line for people to stderr."""
     sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def streams_are_one() -> bool:
+    """Whether stdout and stderr lead to the same place: one terminal, or one file or pipe."""
+    try:
+        out, err = os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):  # no real file: closed, or kept in memory
+        return False
+    return os.path.samestat(out, err)
+
+
+def tell(text: str) -> None:
+    """Write text of the code to stderr at once."""
+    sys.stderr.write(text)
     sys.stderr.flush()
 
 

@@ -45,6 +45,9 @@ class Progress(Protocol):
     def changed(self, job: Json) -> None:
         """Show what the job does now."""
 
+    def printing(self) -> None:
+        """Something else is written from now on: a live line would be in its way."""
+
 
 def describe(job: Json) -> str:
     """What a job does, in a few words; "" once it has ended: the summary says that."""
@@ -87,6 +90,9 @@ class Quiet:
         """Nothing."""
 
     def changed(self, job: Json) -> None:
+        """Nothing."""
+
+    def printing(self) -> None:
         """Nothing."""
 
 
@@ -147,6 +153,10 @@ class Live(Quiet):
         if text not in ("", self._last):
             self._last = text
             self._bar.reset(self._task, description=text)
+
+    def printing(self) -> None:
+        """The line goes for good; notes stay plain text."""
+        self._bar.stop()
 
 
 def progress(quiet: bool) -> Progress:

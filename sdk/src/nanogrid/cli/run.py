@@ -11,7 +11,7 @@ from nanogrid import names
 from nanogrid.cli import follow, source, tables
 from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import Fault, UsageFault
-from nanogrid.cli.link import EPILOG, Link, command
+from nanogrid.cli.link import Link, command
 from nanogrid.cli.output import Format, Output, emit
 from nanogrid.cli.progress import Progress, progress
 
@@ -111,7 +111,7 @@ def _in_cluster(
             emit_started(started, form)
             return
         shown.changed(started.job)
-        result = follow.wait(started, link, shown)
+        result = follow.wait(started, link, shown, form)
     raise typer.Exit(follow.deliver(started, result, form, outputs))
 
 
@@ -158,7 +158,7 @@ def submit(
             emit_started(started, output)
             continue
         with progress(quiet=not output.for_people) as shown:
-            result = follow.wait(started, link, shown)
+            result = follow.wait(started, link, shown, output)
         code = code or follow.deliver(started, result, output, None)
     raise typer.Exit(code)
 
@@ -218,12 +218,17 @@ def retry(
             emit_started(started, output)
             return
         shown.note(f"{old.name} again, as {started.name}")
-        result = follow.wait(started, link, shown)
+        result = follow.wait(started, link, shown, output)
     raise typer.Exit(follow.deliver(started, result, output, outputs))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "run", epilog=EPILOG)(run)
-    command(app, "submit", epilog=EPILOG)(submit)
-    command(app, "retry", epilog=EPILOG)(retry)
+    command(
+        app,
+        "run",
+        "nanogrid run report.py --memory 512Mi -i sales=./sales.csv -- --month 10",
+        exit_codes=True,
+    )(run)
+    command(app, "submit", "nanogrid submit -f job.yaml --wait", exit_codes=True)(submit)
+    command(app, "retry", "nanogrid retry @latest", exit_codes=True)(retry)

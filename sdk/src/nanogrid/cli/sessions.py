@@ -11,9 +11,9 @@ from nanogrid import names
 from nanogrid.cli import exits, source, tables
 from nanogrid.cli.exits import Exit
 from nanogrid.cli.faults import UsageFault
-from nanogrid.cli.link import EPILOG, Link, command
-from nanogrid.cli.output import Format, Output, emit, say, write
-from nanogrid.cli.times import seconds_of
+from nanogrid.cli.link import Link, command
+from nanogrid.cli.output import Format, Output, emit, say, tell, write
+from nanogrid.cli.times import FORM, seconds_of
 
 if TYPE_CHECKING:
     from nanogrid.client.execution import Execution
@@ -32,7 +32,7 @@ def _seconds(flag: str, text: str | None) -> int | None:
     try:
         return None if text is None else seconds_of(text)
     except ValueError as error:
-        raise UsageFault(f"{flag}: {error}") from None
+        raise UsageFault(f"{flag}: {error}", FORM) from None
 
 
 def new(
@@ -103,7 +103,7 @@ def run_code(
         )
     finally:
         session.close()
-    if output is not Format.TABLE:
+    if not output.as_text:
         emit(done.raw, output, str, lambda: [str(done.number)])
     raise typer.Exit(exits.of_execution(done.raw))
 
@@ -124,7 +124,7 @@ def execute(
             None if process else context,
             timeout=timeout,
             on_stdout=heard,
-            on_stderr=None if quiet else _to_stderr,
+            on_stderr=None if quiet else tell,
         )
     except KeyboardInterrupt:
         session.interrupt()
@@ -132,11 +132,6 @@ def execute(
     if not quiet:
         _show_results(done)
     return done
-
-
-def _to_stderr(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
 
 
 def _show_results(done: "Execution") -> None:
@@ -166,7 +161,7 @@ def ls(
         for run in runs
         if run.job["spec"].get("mode") == names.MODE_SESSION and (ended or not run.finished)
     ]
-    if not found and output is Format.TABLE:
+    if not found and output.as_text:
         say("no sessions")
         return
     emit(
@@ -245,9 +240,11 @@ def read_block() -> str | None:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    command(sessions, "new")(new)
-    command(sessions, "exec", epilog=EPILOG)(run_code)
-    command(sessions, "ls")(ls)
-    command(sessions, "rm")(rm)
-    command(sessions, "shell")(shell)
+    command(sessions, "new", "nanogrid session new analysis --idle 15m --memory 512Mi")(new)
+    command(
+        sessions, "exec", "nanogrid session exec analysis 'x = 41; print(x + 1)'", exit_codes=True
+    )(run_code)
+    command(sessions, "ls", "nanogrid session ls -A")(ls)
+    command(sessions, "rm", "nanogrid session rm analysis")(rm)
+    command(sessions, "shell", "nanogrid session shell analysis")(shell)
     app.add_typer(sessions, name="session", help="Sandboxes that stay and run code again.")

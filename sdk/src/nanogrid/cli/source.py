@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nanogrid import names
 from nanogrid.cli.faults import UsageFault
-from nanogrid.cli.times import seconds_of
+from nanogrid.cli.times import FORM, seconds_of
 
 if TYPE_CHECKING:
     from nanogrid.client.manifest import Uploaded
@@ -210,4 +210,4 @@ def parse_timeout(text: str | None) -> int | None:
     try:
         return None if text is None else seconds_of(text)
     except ValueError as error:
-        raise UsageFault(f"--timeout: {error}") from None
+        raise UsageFault(f"--timeout: {error}", FORM) from None

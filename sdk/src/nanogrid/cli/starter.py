@@ -62,4 +62,4 @@ def init(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    local_command(app, "init")(init)
+    local_command(app, "init", "nanogrid init first")(init)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+FORM: Final = "Give seconds, or 90s, 5m, 1h."  # of a time that is typed
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -53,7 +54,7 @@ def seconds_of(text: str) -> int:
     """
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     if not number.isdecimal() or int(number) == 0:
-        raise ValueError(f"{text!r} is no time: give seconds, or 90s, 5m, 1h")
+        raise ValueError(f"{text!r} is no time")
     return int(number) * _UNITS[unit]
 
 

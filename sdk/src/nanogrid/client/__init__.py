@@ -1,7 +1,8 @@
 """The Python client: run code as jobs and in sessions. See docs/python.md."""
 
 from nanogrid.client.api import Client
-from nanogrid.client.asynchronous import AsyncClient, AsyncRun, AsyncSession
+from nanogrid.client.asynchronous import AsyncClient, AsyncRun
+from nanogrid.client.asyncsession import AsyncSession
 from nanogrid.client.cluster import Cluster, events, jobs, pods, secrets
 from nanogrid.client.errors import (
     ApiError,
@@ -31,6 +32,8 @@ from nanogrid.client.errors import (
     WaitTimeout,
 )
 from nanogrid.client.execution import Display, Execution, ExecutionFailed
+from nanogrid.client.fulltext import NotKept
+from nanogrid.client.functions import Functions
 from nanogrid.client.gateway import Gateway
 from nanogrid.client.manifest import Uploaded, build_job
 from nanogrid.client.portforward import port_forward
@@ -58,6 +61,7 @@ __all__ = [
     "FileInfo",
     "Files",
     "Forbidden",
+    "Functions",
     "Gateway",
     "ImageError",
     "InputError",
@@ -69,6 +73,7 @@ __all__ = [
     "NanoGridError",
     "NotConfigured",
     "NotFound",
+    "NotKept",
     "OutOfMemory",
     "Output",
     "OutputError",

@@ -1,8 +1,6 @@
 """The client: run code on a cluster, and get at jobs, files and sessions that are there."""
 
-import hashlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -11,17 +9,17 @@ from weakref import WeakSet
 from nanogrid import names
 from nanogrid.client.cluster import Cluster, jobs
 from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.functions import Functions
 from nanogrid.client.gateway import Gateway
+from nanogrid.client.live import Heard
 from nanogrid.client.manifest import (
-    INLINE_BYTES,
-    Source,
     Uploaded,
     build_job,
     job_name,
     stamped,
     validate,
 )
-from nanogrid.client.packing import zip_directory, zip_files
+from nanogrid.client.preparing import Preparing
 from nanogrid.client.result import Result
 from nanogrid.client.run import Run
 from nanogrid.client.session import Session
@@ -30,8 +28,8 @@ from nanogrid.client.submitting import submit
 
 Json = dict[str, Any]
 Runs = list[Run]
-ARCHIVE_PREFIX: Final = "code/"
 READY_SECONDS: Final = 300.0
+LONGEST_SECONDS: Final = 7 * 86_400.0  # no run takes longer
 
 
 class Client:
@@ -63,6 +61,7 @@ class Client:
         # Not one: finding the storage asks for the cluster.
         self._cluster_lock, self._storage_lock = Lock(), Lock()
         self._sessions: WeakSet[Session] = WeakSet()
+        self._prepare = Preparing(lambda: self.storage)
 
     @property
     def cluster(self) -> Cluster:
@@ -100,15 +99,25 @@ class Client:
         wait_timeout: float | None = None,
         on_change: Callable[[Run], None] | None = None,
         check: bool = False,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
         **keywords: Any,
     ) -> Result:
         """Submit a job and wait for its end; a failed job is a result too, unless ``check``.
 
         Args:
-            code: see submit.
+            code: see submit. ``function`` instead runs a Function: through the gateway when
+                this client was made with a gateway_url, which is asked by its keywords ``input``,
+                ``version`` and ``request_id``; else through the API server.
             wait_timeout: seconds to wait; None waits for ever. The job goes on.
             on_change: called with the run whenever the job has changed.
             check: raise the job's error when it failed.
+            on_stdout: called with what the code prints, while it runs; see Run.wait.
+            on_stderr: the same for stderr.
+            on_output: the same for both together.
+            on_note: called with what is missing of it.
             **keywords: see submit.
 
         Raises:
@@ -116,7 +125,20 @@ class Client:
             WaitTimeout: the job has not ended.
             NanoGridError: see :mod:`nanogrid.client.errors`.
         """
-        result = self.submit(code, **keywords).wait(wait_timeout, on_change)
+        if self.by_gateway(keywords):
+            result = self._invoked(keywords, wait_timeout)
+            for heard, text in ((on_stdout, result.stdout), (on_stderr, result.stderr)):
+                if (listener := on_output or heard) is not None:
+                    listener(text)
+            return result.raise_for_status() if check else result
+        result = self.submit(code, **keywords).wait(
+            wait_timeout,
+            on_change,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            on_output=on_output,
+            on_note=on_note,
+        )
         return result.raise_for_status() if check else result
 
     def submit(self, code: str | Json | None = None, **keywords: Any) -> Run:
@@ -125,8 +147,10 @@ class Client:
         Args:
             code: Python source text; or a whole manifest, then without keywords.
             **keywords: those of :func:`nanogrid.client.manifest.build_job`, and instead of code:
-                ``file`` (path of a script), ``directory`` (path; zipped and uploaded). Values of
-                ``inputs`` may be pathlib.Path: files and folders of this machine, uploaded first.
+                ``file`` (path of a script), ``directory`` (path; zipped and uploaded), or
+                ``function`` (name of a Function) with ``input`` (any JSON, which it reads from the
+                path in $FUNCTION_INPUT). Values of ``inputs`` may be pathlib.Path: files and
+                folders of this machine, uploaded first.
 
         Raises:
             InvalidRequest: the job is not valid; nothing was created.
@@ -138,7 +162,7 @@ class Client:
                 raise InvalidRequest("a manifest takes no keywords.", "Put them into the manifest.")
             validate(code.get("spec") or {})
             return self._submit(stamped(code))
-        return self._submit(build_job(**self._prepared(code, keywords)))
+        return self._submit(build_job(**self._prepare.keywords(code, keywords)))
 
     def get(self, name: str, namespace: str | None = None) -> Run:
         """A job that exists.
@@ -159,10 +183,17 @@ class Client:
         return [run for run in runs if phase is None or run.phase == phase]
 
     def upload(self, path: str | Path, key: str | None = None) -> Uploaded:
-        """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum."""
-        if Path(path).is_dir():
-            return self._put_archive(zip_directory(Path(path)), key)
-        return self.storage.upload(path, key)
+        """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum.
+
+        What this gives is a value of ``inputs``, where a folder becomes a folder again; and that of
+        a folder with main.py an ``archive``.
+        """
+        return self._prepare.upload(Path(path), key)
+
+    @property
+    def functions(self) -> Functions:
+        """The Functions of the namespace."""
+        return Functions(self.cluster, self._prepare.archive)
 
     def invoke(
         self,
@@ -201,7 +232,7 @@ class Client:
         """
         code = keywords.pop("code", None)
         rules = keywords.pop("session", None) or {}
-        made = self._prepared(code, keywords | {"session": rules})
+        made = self._prepare.keywords(code, keywords | {"session": rules})
         made["name"] = made.get("name") or job_name(made.get("request_id"), "session")
         return self._session(self._submit(build_job(**made)), ready_timeout, owned=True)
 
@@ -216,6 +247,23 @@ class Client:
         if run.job["spec"].get("mode") != names.MODE_SESSION:
             raise InvalidRequest(f"job {name} is no session.", "Use get().")
         return self._session(run, ready_timeout, owned=False)
+
+    def by_gateway(self, keywords: Mapping[str, Any]) -> bool:
+        """Whether run() sends these keywords to the gateway rather than to the API server."""
+        return keywords.get("function") is not None and self._gateway_url is not None
+
+    def _invoked(self, keywords: Mapping[str, Any], wait_timeout: float | None) -> Result:
+        known = {"function", "input", "version", "request_id"}
+        if unknown := sorted(set(keywords) - known):
+            said = f"the gateway takes no {', '.join(unknown)}."
+            raise InvalidRequest(said, "Leave them out, or make the client without gateway_url.")
+        return self.invoke(
+            keywords["function"],
+            keywords.get("input"),
+            request_id=keywords.get("request_id"),
+            version=keywords.get("version"),
+            timeout=LONGEST_SECONDS if wait_timeout is None else wait_timeout,
+        )
 
     def close(self) -> None:
         """End port-forwards and connections that this client has made; sessions live on."""
@@ -243,73 +291,3 @@ class Client:
     def _submit(self, manifest: Json) -> Run:
         metadata = {"namespace": self.namespace} | manifest["metadata"]
         return self._run(submit(self.cluster, manifest | {"metadata": metadata}))
-
-    def _prepared(self, code: str | None, keywords: Mapping[str, Any]) -> Json:
-        """The keywords of build_job: what is on this machine is in S3 now."""
-        made = dict(keywords)
-        file, directory = made.pop("file", None), made.pop("directory", None)
-        given = [one for one in (code, file, directory, made.get("archive")) if one is not None]
-        if len(given) > 1:
-            raise InvalidRequest(
-                "the code is given twice.", "Give one of code, file, directory and archive."
-            )
-        _known(made)
-        if file is not None:
-            code, packed = _script(Path(file))
-            if packed is not None:
-                made["archive"] = self._put_archive(packed)
-        elif directory is not None:
-            made["archive"] = self._put_archive(zip_directory(Path(directory)))
-        if made.get("inputs"):
-            made["inputs"] = {
-                folder: self._sources(source) for folder, source in made["inputs"].items()
-            }
-        return made | {"code": code}
-
-    def _put_archive(self, content: bytes, key: str | None = None) -> Uploaded:
-        where = key or f"{ARCHIVE_PREFIX}{hashlib.sha256(content).hexdigest()}.zip"
-        return self.storage.put(where, content)
-
-    def _sources(self, given: Any) -> Any:
-        many = given if isinstance(given, list | tuple) else [given]
-        found: Any = []
-        for one in many:
-            found += self._uploaded(one) if isinstance(one, Path) else [one]
-        return found
-
-    def _uploaded(self, path: Path) -> Iterable[Source]:
-        if not path.is_dir():
-            return [self.storage.upload(path)]
-        files = sorted(one for one in path.rglob("*") if one.is_file())
-        if not files:
-            raise InvalidRequest(f"{path} holds no files.", "Give a folder with files.")
-        stamp = f"uploads/{job_name(None, 'folder')}/"
-        stored = [
-            self.storage.upload(one, stamp + one.relative_to(path).as_posix()) for one in files
-        ]
-        bucket = stored[0].uri.removeprefix("s3://").partition("/")[0]
-        return [f"s3://{bucket}/{stamp}"]
-
-
-def _known(keywords: Mapping[str, Any]) -> None:
-    known = inspect.signature(build_job).parameters
-    unknown = sorted(set(keywords) - set(known))
-    if unknown:
-        raise InvalidRequest(
-            f"unknown keywords: {', '.join(unknown)}.",
-            f"Known are file, directory, {', '.join(known)}; spec= takes any field.",
-        )
-
-
-def _script(path: Path) -> tuple[str | None, bytes | None]:
-    """A script as inline text, or as an archive when it is too large for that."""
-    try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise InvalidRequest(f"{path} cannot be read: {e}.", "Check the path.") from e
-    if len(content) > INLINE_BYTES:
-        return None, zip_files({names.ENTRYPOINT: (content, False)})
-    try:
-        return content.decode(), None
-    except UnicodeDecodeError as e:
-        raise InvalidRequest(f"{path} is not UTF-8: {e}.", "Save it as UTF-8.") from e

@@ -10,75 +10,71 @@ its thread. ``wait`` looks up every ten seconds, so its thread is free soon afte
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from nanogrid.client.api import READY_SECONDS, Client
+from nanogrid.client.asyncsession import AsyncSession
 from nanogrid.client.errors import WaitTimeout
-from nanogrid.client.execution import Execution
+from nanogrid.client.live import Told
 from nanogrid.client.manifest import Uploaded
 from nanogrid.client.result import Result
 from nanogrid.client.run import Run
-from nanogrid.client.session import DEFAULT_CONTEXT, FileInfo, Heard, Session
+from nanogrid.client.session import Heard
 from nanogrid.client.storage import Storage
+from nanogrid.client.threads import Threads, in_loop
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Json = dict[str, Any]
 THREADS: Final = 32
 SLICE_SECONDS: Final = 10.0
 
 
-class _Threads:
-    """Runs synchronous calls beside the event loop."""
-
-    def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="nanogrid")
-
-    async def call(self, use: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, partial(use, *args, **kwargs))
-
-    async def each(self, items: Iterator[T]) -> AsyncIterator[T]:
-        end = object()
-        while True:
-            item = await self.call(lambda: next(items, end))
-            if item is end:
-                return
-            yield item  # type: ignore[misc]  # it is not the end
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
 class AsyncRun:
     """A submitted job; ``blocking`` is the synchronous one, whose attributes are current."""
 
-    def __init__(self, run: Run, threads: _Threads) -> None:
+    def __init__(self, run: Run, threads: Threads) -> None:
         self.blocking = run
         self._threads = threads
 
     async def wait(
-        self, timeout: float | None = None, on_change: Callable[[Run], None] | None = None
+        self,
+        timeout: float | None = None,
+        on_change: Callable[[Run], None] | None = None,
+        *,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
     ) -> Result:
         """As :meth:`Run.wait`."""
+        heard = (in_loop(one) for one in (on_stdout, on_stderr, on_output, on_note))
+        live = self.blocking.live(Told(*heard))
+        try:
+            result = await self._ended(timeout, in_loop(on_change))
+            await self._threads.call(live.finish, result)
+        finally:
+            live.close()
+        # What was told is called before this goes on: it is in the loop's queue already.
+        await asyncio.sleep(0)
+        return result
+
+    async def _ended(
+        self, timeout: float | None, on_change: Callable[[Run], None] | None
+    ) -> Result:
         deadline = None if timeout is None else time.monotonic() + timeout
-        heard = _in_loop(on_change)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             seconds = SLICE_SECONDS if left is None else min(SLICE_SECONDS, left)
             try:
-                return await self._threads.call(self.blocking.wait, seconds, heard)
+                return await self._threads.call(self.blocking.wait, seconds, on_change)
             except WaitTimeout:
                 if left is not None and seconds >= left:
                     raise
 
-    def logs(self, follow: bool = True) -> AsyncIterator[str]:
+    def logs(self, follow: bool = True, on_note: Heard | None = None) -> AsyncIterator[str]:
         """As :meth:`Run.logs`."""
-        return self._threads.each(self.blocking.logs(follow))
+        return self._threads.each(self.blocking.logs(follow, in_loop(on_note)))
 
     async def refresh(self) -> "AsyncRun":
         """As :meth:`Run.refresh`."""
@@ -99,84 +95,34 @@ class AsyncRun:
         await self._threads.call(self.blocking.delete)
 
 
-class AsyncFiles:
-    """As :class:`nanogrid.client.session.Files`."""
+class AsyncFunctions:
+    """As :class:`nanogrid.client.functions.Functions`."""
 
-    def __init__(self, session: Session, threads: _Threads) -> None:
-        self._files = session.files
+    def __init__(self, client: Client, threads: Threads) -> None:
+        self._client = client
         self._threads = threads
 
-    async def list(self, path: str = "") -> "list[FileInfo]":
-        """As Files.list."""
-        return await self._threads.call(self._files.list, path)
+    async def list(self, all_namespaces: bool = False) -> "list[Json]":
+        """As Functions.list."""
+        return await self._threads.call(lambda: self._client.functions.list(all_namespaces))
 
-    async def read(self, path: str) -> bytes:
-        """As Files.read."""
-        return await self._threads.call(self._files.read, path)
+    async def get(self, name: str) -> Json:
+        """As Functions.get."""
+        return await self._threads.call(lambda: self._client.functions.get(name))
 
-    async def write(self, path: str, content: bytes | str | Path) -> FileInfo:
-        """As Files.write."""
-        return await self._threads.call(self._files.write, path, content)
-
-    async def delete(self, path: str) -> None:
-        """As Files.delete."""
-        await self._threads.call(self._files.delete, path)
-
-
-class AsyncSession:
-    """A session; an asynchronous context manager. ``blocking`` is the synchronous one."""
-
-    def __init__(self, session: Session, threads: _Threads) -> None:
-        self.blocking = session
-        self.files = AsyncFiles(session, threads)
-        self._threads = threads
-
-    async def ready(self, timeout: float | None = None) -> "AsyncSession":
-        """As :meth:`Session.ready`."""
-        await self._threads.call(self.blocking.ready, timeout)
-        return self
-
-    async def execute(
-        self,
-        code: str,
-        context: str | None = DEFAULT_CONTEXT,
-        *,
-        timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: str | None = None,
-        on_stdout: Heard | None = None,
-        on_stderr: Heard | None = None,
-    ) -> Execution:
-        """As :meth:`Session.execute`."""
+    async def upload(self, path: str | Path, name: str, **options: Any) -> Json:
+        """As Functions.upload."""
         return await self._threads.call(
-            self.blocking.execute,
-            code,
-            context,
-            timeout=timeout,
-            env=env,
-            stdin=stdin,
-            on_stdout=_in_loop(on_stdout),
-            on_stderr=_in_loop(on_stderr),
+            lambda: self._client.functions.upload(path, name, **options)
         )
 
-    async def interrupt(self, number: int | None = None) -> None:
-        """As :meth:`Session.interrupt`."""
-        await self._threads.call(self.blocking.interrupt, number)
+    async def set_memory(self, function: Json, memory: str) -> Json:
+        """As Functions.set_memory."""
+        return await self._threads.call(lambda: self._client.functions.set_memory(function, memory))
 
-    async def sync(self, bucket: str, prefix: str, path: str | None = None) -> Json:
-        """As :meth:`Session.sync`."""
-        return await self._threads.call(self.blocking.sync, bucket, prefix, path)
-
-    async def end(self, reason: str = "", timeout: float | None = 300.0) -> Result:
-        """As :meth:`Session.end`."""
-        return await self._threads.call(self.blocking.end, reason, timeout)
-
-    async def __aenter__(self) -> "AsyncSession":
-        await self._threads.call(self.blocking.__enter__)
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await self._threads.call(self.blocking.__exit__, kind, error, trace)
+    async def delete(self, name: str) -> None:
+        """As Functions.delete."""
+        await self._threads.call(lambda: self._client.functions.delete(name))
 
 
 class AsyncClient:
@@ -192,7 +138,8 @@ class AsyncClient:
         threads: int = THREADS,
     ) -> None:
         self.blocking = Client(namespace, context, kubeconfig, gateway_url, s3)
-        self._threads = _Threads(threads)
+        self._threads = Threads(threads)
+        self.functions = AsyncFunctions(self.blocking, self._threads)
 
     async def run(
         self,
@@ -201,11 +148,33 @@ class AsyncClient:
         wait_timeout: float | None = None,
         on_change: Callable[[Run], None] | None = None,
         check: bool = False,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
         **keywords: Any,
     ) -> Result:
         """As :meth:`Client.run`."""
+        if self.blocking.by_gateway(keywords):
+            return await self._threads.call(
+                self.blocking.run,
+                code,
+                wait_timeout=wait_timeout,
+                check=check,
+                on_stdout=in_loop(on_stdout),
+                on_stderr=in_loop(on_stderr),
+                on_output=in_loop(on_output),
+                **keywords,
+            )
         run = await self.submit(code, **keywords)
-        result = await run.wait(wait_timeout, on_change)
+        result = await run.wait(
+            wait_timeout,
+            on_change,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            on_output=on_output,
+            on_note=on_note,
+        )
         return result.raise_for_status() if check else result
 
     async def submit(self, code: str | Json | None = None, **keywords: Any) -> AsyncRun:
@@ -273,15 +242,3 @@ class AsyncClient:
 
     def _run(self, run: Run) -> AsyncRun:
         return AsyncRun(run, self._threads)
-
-
-def _in_loop(heard: Callable[[T], None] | None) -> Callable[[T], None] | None:
-    """The callback, called in the event loop that is running now."""
-    if heard is None:
-        return None
-    loop = asyncio.get_running_loop()
-
-    def hear(item: T) -> None:
-        loop.call_soon_threadsafe(heard, item)
-
-    return hear

@@ -45,6 +45,11 @@ def jobs(namespace: str | None = None) -> str:
     return _collection(_JOBS, names.PLURAL, namespace)
 
 
+def functions(namespace: str | None = None) -> str:
+    """Path of the Functions of a namespace, or of all."""
+    return _collection(_JOBS, names.FUNCTION_PLURAL, namespace)
+
+
 def pods(namespace: str | None = None) -> str:
     """Path of the pods of a namespace, or of all."""
     return _collection("/api/v1", "pods", namespace)
@@ -172,16 +177,19 @@ class Cluster:
         Raises:
             Unreachable: also when nothing came for ``read_seconds``.
         """
+        pending = b""
+        for chunk in self._chunks(path, read_seconds):
+            *lines, pending = (pending + chunk).split(b"\n")
+            yield from lines
+        if pending:
+            yield pending
+
+    def _chunks(self, path: str, read_seconds: float) -> Iterator[bytes]:
         answer = self._send("GET", path, None, read_seconds, preload=False)
         try:
             if answer.status >= 300:
                 raise _refusal(answer.status, answer.read(), answer.headers)
-            pending = b""
-            for chunk in answer.stream(1 << 16, decode_content=True):
-                *lines, pending = (pending + chunk).split(b"\n")
-                yield from lines
-            if pending:
-                yield pending
+            yield from answer.stream(1 << 16, decode_content=True)
         except (HTTPError, OSError) as e:
             raise _no_answer(self.connection.host, e) from e
         finally:
@@ -189,12 +197,21 @@ class Cluster:
             answer.close()
 
     def pod_log(
-        self, namespace: str, pod: str, container: str, follow: bool = False
+        self, namespace: str, pod: str, container: str, follow: bool = False, stream: str = ""
     ) -> Iterator[bytes]:
-        """The lines, without their ends, of a container's log; with ``follow`` until it ends."""
-        query = urlencode({"container": container, "follow": str(follow).lower()})
+        """A container's log in pieces as they come; with ``follow`` until the container ends.
+
+        Args:
+            namespace: of the pod.
+            pod: its name.
+            container: its name.
+            follow: go on until the container ends.
+            stream: Stdout or Stderr alone; "" gives both, and needs no support by the server.
+        """
+        asked = {"container": container, "follow": str(follow).lower(), "stream": stream}
+        query = urlencode({key: value for key, value in asked.items() if value})
         seconds = LOG_READ_SECONDS if follow else READ_SECONDS
-        return self.stream(f"{pods(namespace)}/{pod}/log?{query}", seconds)
+        return self._chunks(f"{pods(namespace)}/{pod}/log?{query}", seconds)
 
     def can(self, verb: str, resource: str, namespace: str | None = None, group: str = "") -> bool:
         """Whether these credentials may do that (SelfSubjectAccessReview).

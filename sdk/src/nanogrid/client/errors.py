@@ -203,7 +203,10 @@ BY_REASON: Final[dict[str, type[JobFailed]]] = {
         OutputError: [R.OUTPUT_UPLOAD_FAILED],
         Cancelled: [R.CANCELLED],
         ImageError: [R.IMAGE_PULL_FAILED, R.RUNTIME_INVALID],
-        SpecError: [R.INVALID_SPEC, R.NAME_CONFLICT, R.POD_REJECTED, R.CONFIG_ERROR],
+        SpecError: [
+            R.INVALID_SPEC, R.NAME_CONFLICT, R.POD_REJECTED, R.CONFIG_ERROR,
+            R.FUNCTION_NOT_FOUND, R.VERSION_NOT_FOUND,
+        ],
         PlacementError: [R.UNSCHEDULABLE, R.STARTUP_TIMEOUT],
         Interrupted: [
             R.TERMINATED, R.PREEMPTED, R.NODE_LOST, R.EVICTED, R.POD_LOST, R.SANDBOX_LOST,

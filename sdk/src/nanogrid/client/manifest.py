@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from nanogrid import names
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.job import Spec
+from nanogrid.quantity import quantity
 
 Json = dict[str, Any]
 ANNOTATION_SPEC_HASH: Final = f"{names.GROUP}/spec-hash"
@@ -22,11 +23,15 @@ INLINE_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True)
 class Uploaded:
-    """An object that was stored: where, its SHA-256 in hex, its size."""
+    """An object that was stored: where, its SHA-256 in hex, its size.
+
+    ``unpack`` says that it is the ZIP of a folder: as an input it becomes the folder again.
+    """
 
     uri: str
     sha256: str
     bytes: int
+    unpack: bool = False
 
 
 Source = str | Uploaded
@@ -37,6 +42,8 @@ def build_job(
     code: str | None = None,
     *,
     archive: Source | None = None,
+    function: str | None = None,
+    version: int | None = None,
     name: str | None = None,
     namespace: str | None = None,
     inputs: Mapping[str, Sources] | None = None,
@@ -62,6 +69,8 @@ def build_job(
     Args:
         code: Python source text, up to 64 KiB.
         archive: a ZIP in S3 with main.py at its top, instead of code.
+        function: name of a Function of the namespace, instead of code.
+        version: of the function; default is its newest.
         name: default is made from request_id, or random.
         namespace: goes into the metadata if given.
         inputs: from a folder (relative to /app, or absolute below it) to ``s3://bucket/key`` or,
@@ -89,14 +98,18 @@ def build_job(
     Raises:
         InvalidRequest: a field is wrong; the message names it.
     """
-    if code is not None and archive is not None:
-        raise InvalidRequest("code and archive are both given.", "Give one of them.")
+    if sum(one is not None for one in (code, archive, function)) > 1:
+        said = "two of code, archive and function are both given."
+        raise InvalidRequest(said, "Give one of them.")
+    if version is not None and function is None:
+        raise InvalidRequest("version is of a function.", "Give function=, too.")
     fields: Json = {
         "mode": None if session is None else names.MODE_SESSION,
         "session": session or None,
         "requestId": request_id,
         "functionId": function_id,
         "code": _code(code, archive),
+        "functionRef": _function(function, version),
         "command": None if command is None else list(command),
         "args": None if args is None else list(args),
         "stdin": stdin,
@@ -113,7 +126,8 @@ def build_job(
     validate(body)
     metadata: Json = {"name": name or job_name(request_id)}
     metadata |= {"namespace": namespace} if namespace else {}
-    metadata |= {"labels": dict(labels)} if labels else {}
+    ours = {} if function is None else {names.LABEL_FUNCTION: function}
+    metadata |= {"labels": ours | dict(labels or {})} if labels or ours else {}
     return stamped(
         {
             "apiVersion": names.API_VERSION,
@@ -193,6 +207,12 @@ def _code(code: str | None, archive: Source | None) -> Json | None:
     return None if archive is None else {"s3": _object(archive)}
 
 
+def _function(name: str | None, version: int | None) -> Json | None:
+    if name is None:
+        return None
+    return {"name": name} | ({} if version is None else {"version": version})
+
+
 def _object(source: Source) -> Json:
     uri = source if isinstance(source, str) else source.uri
     bucket, key = split_uri(uri)
@@ -209,14 +229,33 @@ def _inputs(inputs: Mapping[str, Sources]) -> list[Json]:
         path = folder if folder.startswith("/") else f"{names.WORKSPACE}/{folder.rstrip('/')}"
         for source in [given] if isinstance(given, str | Uploaded) else given:
             name = f"input-{len(found) + 1}"
-            found.append({"name": name, "s3": _object(source), "mountPath": path})
+            item: Json = {"name": name, "s3": _object(source), "mountPath": path}
+            unpack = isinstance(source, Uploaded) and source.unpack
+            found.append(item | ({"unpack": True} if unpack else {}))
     return found
 
 
 def _resources(memory: str | int | None, cpu: str | float | None) -> Json | None:
-    limits: Json = {}
-    if memory is not None:
-        limits["memory"] = memory
-    if cpu is not None:
-        limits["cpu"] = cpu if isinstance(cpu, str) else f"{round(cpu * 1000)}m"
+    limits = limits_of(
+        memory, cpu if cpu is None or isinstance(cpu, str) else f"{round(cpu * 1000)}m"
+    )
     return {"limits": limits} if limits else None
+
+
+def limits_of(memory: str | int | None, cpu: str | None) -> Json:
+    """Limits of memory and cpu, as far as they are given.
+
+    Raises:
+        InvalidRequest: one is no quantity above zero.
+    """
+    given = {"memory": memory, "cpu": cpu}
+    limits = {key: value for key, value in given.items() if value is not None}
+    for key, value in limits.items():
+        try:
+            positive = quantity(value) > 0
+        except ValueError:
+            positive = False
+        if not positive:
+            cure = "Give memory as 256Mi or 2Gi, cpu as 1 or 500m."
+            raise InvalidRequest(f"{key} {value!r} is no such limit.", cure)
+    return limits

@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from nanogrid import wire
 from nanogrid.client.errors import Unreachable, api_error, cure_of, job_failed
+from nanogrid.client.fulltext import full_text
 from nanogrid.client.storage import Corrupt, Storage
 
 Json = dict[str, Any]
@@ -102,6 +103,7 @@ class Result:
 
     def __init__(self, raw: Json, storage: Callable[[], Storage]) -> None:
         self.raw = raw
+        self._storage = storage
         self._wire = wire.from_dict(wire.Result, raw)
         self.outputs: Mapping[str, Output] = {
             file.path: Output(file, storage) for file in self._wire.outputs
@@ -160,8 +162,24 @@ class Result:
 
     @property
     def truncated(self) -> bool:
-        """Whether stdout or stderr are not whole here; S3 has them, see raw["stdoutUrl"]."""
+        """Whether stdout or stderr are not whole here; full_stdout and full_stderr read them."""
         return self._wire.stdout_truncated or self._wire.stderr_truncated
+
+    def full_stdout(self) -> str:
+        """All that the code printed; read from S3 when ``stdout`` is shortened.
+
+        S3 has the first ``spec.logs.maxBytes`` (default 10 MiB) of it.
+
+        Raises:
+            NotConfigured: it is in S3, and no S3 is configured here.
+            NotKept: it was kept nowhere (logs.maxBytes: 0, or no bucket).
+            ApiError: S3 refuses it.
+        """
+        return full_text(self, "stdout", self._storage)
+
+    def full_stderr(self) -> str:
+        """All that the code printed to stderr; see full_stdout."""
+        return full_text(self, "stderr", self._storage)
 
     @property
     def duration_millis(self) -> int:

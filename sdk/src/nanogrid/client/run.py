@@ -1,19 +1,20 @@
 """One job that was submitted: follow it, read its logs, stop it, run it again."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from nanogrid import names
-from nanogrid.client.cluster import Cluster, jobs, pods
-from nanogrid.client.errors import Invalid, JobDeleted, NotFound, WaitTimeout
+from nanogrid.client.cluster import Cluster, jobs
+from nanogrid.client.ending import Shown, rest_of_both
+from nanogrid.client.errors import JobDeleted, NotFound, WaitTimeout
+from nanogrid.client.live import Heard, Live, Told
 from nanogrid.client.manifest import job_name, stamped
+from nanogrid.client.podlog import attempt_of, log_of, started_pods
 from nanogrid.client.result import Result, finished
 from nanogrid.client.storage import Storage
 from nanogrid.client.submitting import submit
 
 Json = dict[str, Any]
-LOOK_SECONDS: Final = 5.0  # between two looks at the job while a pod is awaited
-STARTED: Final = ("running", "terminated")
 
 
 class Run:
@@ -85,38 +86,55 @@ class Run:
         return self
 
     def wait(
-        self, timeout: float | None = None, on_change: Callable[["Run"], None] | None = None
+        self,
+        timeout: float | None = None,
+        on_change: Callable[["Run"], None] | None = None,
+        *,
+        on_stdout: Heard | None = None,
+        on_stderr: Heard | None = None,
+        on_output: Heard | None = None,
+        on_note: Heard | None = None,
     ) -> Result:
         """Wait for the end; the job's status has the last word.
 
         Args:
             timeout: seconds; None waits for ever.
             on_change: called with this run whenever the job has changed.
+            on_stdout: called with text that the code prints: live where the API server can tell
+                the log's streams apart, else at the end. From other threads, one call at a time.
+            on_stderr: the same for stderr.
+            on_output: called with the text of both, live and in the order of the log; instead.
+            on_note: called with a sentence about text that is missing, or about a new attempt.
 
         Raises:
-            WaitTimeout: it has not ended; it goes on.
+            WaitTimeout: it has not ended; it goes on. Waiting again tells the text from its
+                beginning.
             JobDeleted: somebody deleted it.
         """
-        if not self.finished:
-            self._follow(timeout, on_change)
-        return Result.of_job(self.job, self._storage)
+        live = self.live(Told(on_stdout, on_stderr, on_output, on_note))
+        try:
+            if not self.finished:
+                self._follow(timeout, on_change)
+            result = Result.of_job(self.job, self._storage)
+            live.finish(result)
+        finally:
+            live.close()
+        return result
 
-    def logs(self, follow: bool = True) -> Iterator[str]:
+    def live(self, told: Told) -> Live:
+        """Begin to tell what the code prints; whoever calls this ends it by finish or close."""
+        return Live(self._cluster, self.job, told).start()
+
+    def logs(self, follow: bool = True, on_note: Heard | None = None) -> Iterator[str]:
         """The lines that the code prints, stdout and stderr together, while they come.
 
-        When the pods are gone: what the result has of them. Without ``follow``, those so far.
+        What the log lacks at its end comes from the result. Without ``follow``, those so far.
+
+        Args:
+            follow: until the job has ended.
+            on_note: called with a sentence about lines that are missing.
         """
-        seen: set[str] = set()
-        while True:
-            pod = self._started_pod(seen, follow)
-            if pod is None:
-                break
-            seen.add(pod)
-            yield from self._lines(pod, follow)
-            if not follow:
-                break
-        if not seen and (result := self.result) is not None:
-            yield from (result.stdout + result.stderr).splitlines()
+        return _lines(self._output(follow, Told(note=on_note)))
 
     def cancel(self) -> "Run":
         """Stop it; what it has written is kept. A job that has ended stays as it is."""
@@ -191,39 +209,29 @@ class Run:
                 f"{self.phase} {self.reason}."
             )
 
-    def _started_pod(self, seen: set[str], wait: bool) -> str | None:
-        """A pod not seen before whose sandbox has started; None when none will come."""
-        path, labels = pods(self.namespace), f"{names.LABEL_JOB_UID}={self.uid}"
-        while True:
-            if not wait:
-                for pod in self._cluster.list(path, labels):
-                    if _started(pod):
-                        return str(pod["metadata"]["name"])
-                return None
-            for event in self._cluster.watch(path, labels=labels, timeout_seconds=LOOK_SECONDS):
-                name = str(event["object"]["metadata"]["name"])
-                if name not in seen and _started(event["object"]):
-                    return name
-                if seen and self.refresh().finished:
-                    return None
-            if self.refresh().finished:
-                return None
+    def _output(self, follow: bool, told: Told) -> Iterator[str]:
+        """Text of the logs, then what the result has more."""
 
-    def _lines(self, pod: str, follow: bool) -> Iterator[str]:
-        lines = self._cluster.pod_log(self.namespace, pod, names.CONTAINER_SANDBOX, follow)
-        try:
-            for line in lines:
-                yield line.decode(errors="replace")
-        except (NotFound, Invalid):
-            # The pod went between two looks; what it printed is in the result.
-            return
+        def over() -> bool:
+            return not follow or self.finished or self.refresh().finished
+
+        shown, attempt = Shown(), 0
+        for pod in started_pods(self._cluster, self.namespace, self.uid, over):
+            shown, attempt = Shown(), attempt_of(pod)
+            for piece in log_of(self._cluster, pod, over, follow):
+                yield shown.take(piece)
+        result = self.result
+        if result is not None:
+            last = shown if attempt == result.raw.get("attempt", 0) else Shown()
+            for _, text in rest_of_both(result, last, told.remark):
+                yield text
 
 
-def _started(pod: Json) -> bool:
-    statuses = pod.get("status", {}).get("containerStatuses") or []
-    return any(
-        key in one.get("state", {})
-        for one in statuses
-        if one["name"] == names.CONTAINER_SANDBOX
-        for key in STARTED
-    )
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    """Whole lines without their ends; the last one may have had none."""
+    pending = ""
+    for text in texts:
+        *whole, pending = (pending + text).split("\n")
+        yield from whole
+    if pending:
+        yield pending
