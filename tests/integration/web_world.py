@@ -12,7 +12,7 @@ from nanogrid import names
 from nanogrid_gateway.api.jobs import job_name
 
 Json = dict[str, Any]
-FUNCTIONS = ("resize-images", "monthly-report", "train-model", "주간-집계", "parse-logs")
+FUNCTIONS = ("resize-images", "monthly-report", "train-model", "weekly-totals", "parse-logs")
 KINDS = (
     ("Succeeded", "Completed", 0),
     ("Succeeded", "Completed", 0),
@@ -58,9 +58,9 @@ def add(cluster: Cluster, job: Json) -> Json:
     created = job["metadata"]["creationTimestamp"]
     written = cluster.write(names.PLURAL, job, create=True)
     with cluster.changed:
-        cluster.objects[names.PLURAL, job["metadata"]["name"]]["metadata"][
-            "creationTimestamp"
-        ] = created
+        cluster.objects[names.PLURAL, job["metadata"]["name"]]["metadata"]["creationTimestamp"] = (
+            created
+        )
     return written
 
 
@@ -173,7 +173,9 @@ def png(width: int = 480, height: int = 240) -> bytes:
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     packed = zlib.compress(b"".join(lines), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
 
 
 def a_success(cluster: Cluster, s3: S3Server, request_id: str = "sales-2026-11") -> Json:

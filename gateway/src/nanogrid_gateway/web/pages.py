@@ -106,7 +106,8 @@ def _add_access(web: Blueprint, gateway: Gateway, seal: Seal) -> None:
 
 def _add_lists(web: Blueprint, gateway: Gateway) -> None:
     board = Board()
-    watcher = Watcher(gateway.loop, gateway.kube.cluster, gateway.kube.jobs, board)
+    kube = gateway.kube
+    watcher = Watcher(gateway.loop, kube.cluster, kube.jobs, board, lambda: gateway.draining)
 
     @web.get(paths.HOME)
     @needs("list")

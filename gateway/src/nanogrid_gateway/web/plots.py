@@ -58,19 +58,22 @@ def share(value: float, whole: float, kind: str, title: str) -> Markup:
     return _svg("bar", title, _rect(kind, 0, width, title))
 
 
-def plot(points: Sequence[Point], title: str, shown: Callable[[float], str]) -> Markup:
+def plot(
+    points: Sequence[Point], title: str, shown: Callable[[float], str], unit: float = 1.0
+) -> Markup:
     """Runs from the oldest to the newest, each a dot with a link; limits are a line.
 
     Args:
         points: at least one of them measured; otherwise the answer is empty.
         title: what is plotted.
         shown: a value as people read it, for the axis.
+        unit: in which the axis has a round number at its top.
     """
     values = [point.value for point in points if point.value is not None]
     if not values:
         return Markup("")
     limits = [point.limit for point in points if point.limit]
-    top = ceiling(max([*values, *limits]))
+    top = unit * ceiling(max([*values, *limits]) / unit)
     step = (WIDTH - LEFT - RIGHT) / max(1, len(points))
 
     def height(value: float) -> float:

@@ -112,7 +112,10 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         limit=memory_limit(job),
         tip=str(found.get("optimizationTip") or ""),
         pod=str(status.get("podName") or ""),
-        stages=stages((found.get("timings") or {}) | (status.get("timings") or {})),
+        stages=stages(
+            (found.get("timings") or {}) | (status.get("timings") or {}),
+            again=len(status.get("attempts") or []) > 1,
+        ),
         attempts=list(status.get("attempts") or []),
         conditions=list(status.get("conditions") or []),
         files=files(found.get("outputs") or []),
@@ -123,8 +126,8 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
     )
 
 
-def stages(timings: Json) -> list[Part]:
-    """Where the time went; what no stage explains is starting and watching the pod."""
+def stages(timings: Json, *, again: bool = False) -> list[Part]:
+    """Where the time went; what no stage explains is the pod itself, or earlier attempts."""
     parts = [
         Part(kind, float(value), f"{label}: {words.millis(value)}")
         for key, kind, label in STAGES
@@ -134,8 +137,8 @@ def stages(timings: Json) -> list[Part]:
     rest = total - sum(part.value for part in parts) if isinstance(total, int) else 0
     if rest > 0:
         after_wait = 1 if parts and parts[0].kind == "wait" else 0
-        label = f"the pod's own start and end: {words.millis(rest)}"
-        parts.insert(after_wait, Part("pod", float(rest), label))
+        label = "earlier attempts, the pods' start and end" if again else "the pod's start and end"
+        parts.insert(after_wait, Part("pod", float(rest), f"{label}: {words.millis(rest)}"))
     return parts
 
 

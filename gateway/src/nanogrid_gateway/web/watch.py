@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import aiohttp
@@ -23,11 +23,12 @@ from nanogrid_gateway.web.rows import Json, slim
 
 log = logging.getLogger("nanogrid.gateway.web")
 
-PAGE: Final = 100  # jobs per request; the largest has some 100 KiB
+PAGE: Final = 200  # jobs per request; the largest has some 100 KiB
 RESYNC_SECONDS: Final = 1800.0
 WATCH_SECONDS: Final = 300.0
 IDLE_SECONDS: Final = 300.0
 FIRST_LOOK_SECONDS: Final = 3.0
+CHECK_SECONDS: Final = 0.5
 
 
 class SlimCluster(ClusterApi):
@@ -80,15 +81,31 @@ class SlimCluster(ClusterApi):
 
 
 class Watcher:
-    """Starts with the first look and ends after the last; ``idle`` in seconds."""
+    """Starts with the first look and ends after the last.
+
+    Args:
+        loop: where it runs.
+        cluster: the API server.
+        path: of the jobs' collection.
+        board: where the rows go.
+        stopping: whether the process has been told to stop.
+        idle: seconds without a look after which it ends.
+    """
 
     def __init__(
-        self, loop: Loop, cluster: ClusterApi, path: str, board: Board, idle: float = IDLE_SECONDS
+        self,
+        loop: Loop,
+        cluster: ClusterApi,
+        path: str,
+        board: Board,
+        stopping: Callable[[], bool],
+        idle: float = IDLE_SECONDS,
     ) -> None:
         self._loop = loop
         self._cluster = SlimCluster(cluster)
         self._path = path
         self._board = board
+        self._stopping = stopping
         self._idle = idle
         self._lock = threading.Lock()
         self._looked = 0.0
@@ -117,13 +134,14 @@ class Watcher:
         work = asyncio.create_task(reflector.run())
         try:
             while not work.done() and not self._unseen():
-                await asyncio.wait([work], timeout=self._idle / 10)
+                await asyncio.wait([work], timeout=CHECK_SECONDS)
             if work.done():
                 work.result()  # it never ends but by an error, which the log must have
         except Exception:
             log.exception("watching the runs failed; the next look starts anew")
         finally:
             work.cancel()
+            await asyncio.wait([work])
 
     def _replace(self, jobs: Any) -> None:
         self._board.replace(jobs)
@@ -132,7 +150,7 @@ class Watcher:
     def _unseen(self) -> bool:
         """Whether it is time to end; then the rows are freed, and the next look starts anew."""
         with self._lock:
-            if time.monotonic() - self._looked < self._idle:
+            if time.monotonic() - self._looked < self._idle and not self._stopping():
                 return False
             self._running = None
             self._primed.clear()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+MIB: Final = 1 << 20
 _FACTORS: Final = {
     "": 1,
     "k": 10**3,
@@ -10,7 +11,7 @@ _FACTORS: Final = {
     "G": 10**9,
     "T": 10**12,
     "Ki": 1 << 10,
-    "Mi": 1 << 20,
+    "Mi": MIB,
     "Gi": 1 << 30,
     "Ti": 1 << 40,
 }
