@@ -249,10 +249,12 @@ def test_without_a_list_of_its_own_a_functions_runs_come_from_the_jobs() -> None
 
     view = functionview.view_of(body, [row_of(ended("a")), row_of(timeout)])
 
-    assert [(run.status, run.kind) for run in view.recent] == [
-        ("SUCCESS", "good"),
-        ("TIMEOUT", "warn"),
+    assert [(run.request_id, run.status, run.kind) for run in view.recent] == [
+        ("a", "SUCCESS", "good"),
+        ("slow", "TIMEOUT", "warn"),
     ]
+    (first, _) = functionview.peaks(view.recent)[::-1]
+    assert first.href == paths.run_path(view.recent[0].name)
     assert view.runs is None
 
 

@@ -17,8 +17,9 @@ KINDS: Final = {wire.STATUS_SUCCESS: "good", wire.STATUS_TIMEOUT: "warn"}
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One run that has ended; memory in bytes, ``time`` when it ended."""
+    """One run that has ended; memory in bytes, ``time`` when it ended, ``name`` its job's."""
 
+    name: str
     request_id: str
     version: str
     status: str
@@ -90,12 +91,14 @@ def _oldest_first(runs: Iterable[Ended]) -> list[Ended]:
 
 def _point(run: Ended, value: Any, figure: str, limit: int | None = None) -> Point:
     label = f"{run.request_id}: {run.reason}, {figure}"
-    return Point(value, run.kind, label, run_path(run.request_id), limit)
+    return Point(value, run.kind, label, run_path(run.name), limit)
 
 
 def _from_status(run: Json) -> Ended:
+    request_id = str(run.get("requestId") or "")
     return Ended(
-        request_id=str(run.get("requestId") or ""),
+        name=str(run.get("job") or request_id),
+        request_id=request_id,
         version=str(run.get("version") or ""),
         status=str(run.get("status") or ""),
         reason=str(run.get("reason") or ""),
@@ -111,7 +114,8 @@ def _from_row(row: Row) -> Ended:
     if row.reason in (Reason.EXECUTION_TIMEOUT, Reason.DEADLINE_EXCEEDED):
         failed = wire.STATUS_TIMEOUT
     return Ended(
-        request_id=row.name,
+        name=row.name,
+        request_id=row.request_id,
         version=row.version,
         status=wire.STATUS_SUCCESS if row.phase == "Succeeded" else failed,
         reason=row.reason,
