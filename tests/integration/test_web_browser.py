@@ -303,7 +303,7 @@ def test_a_runs_pictures_are_seen_and_hostile_output_does_nothing(open_page: Ope
 
 def test_a_gateway_that_is_away_is_told_and_comes_back(open_page: Open) -> None:
     page = open_page("/web/queue", complaining=True)
-    banner = page.get_by_text("The gateway does not answer.")
+    banner = page.get_by_text("What has changed cannot be fetched now")
     expect(banner).to_be_hidden()
 
     page.route("**/web/queue?*", lambda route: route.abort())

@@ -16,8 +16,8 @@ from nanogrid.reasons import HELP, Reason
 from nanogrid_gateway.api.outputs import SAFE_TYPES
 from nanogrid_gateway.api.settings import SettingsError
 from nanogrid_gateway.web import functionview, paths, plots, runview, words
+from nanogrid_gateway.web.assets import FILES
 from nanogrid_gateway.web.board import PAGE, Board, Filter, parts
-from nanogrid_gateway.web.pages import STATIC
 from nanogrid_gateway.web.plots import Part, Point, ceiling
 from nanogrid_gateway.web.rows import row_of, slim
 from nanogrid_gateway.web.seal import MAX_VALUE, Seal
@@ -421,16 +421,16 @@ def test_names_in_paths_cannot_leave_them() -> None:
 
 
 def test_htmx_is_the_release_that_its_name_says_unchanged() -> None:
-    _, content, _ = STATIC[HTMX]
+    _, content, _ = FILES[HTMX]
 
     digest = hashlib.sha256(content).hexdigest()
     assert digest == "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
     assert b'version:"2.0.11"' in content
-    assert b"Zero-Clause BSD" in STATIC["htmx-2.0.11.LICENSE.txt"][1]
+    assert b"Zero-Clause BSD" in FILES["htmx-2.0.11.LICENSE.txt"][1]
 
 
 def test_styles_and_scripts_ask_nobody_else_for_anything() -> None:
     for name in ("page.css", "page.js", "icon.svg"):
-        text = STATIC[name][1].decode()
+        text = FILES[name][1].decode()
         addresses = re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]+[^\s\"']*|@import|url\(", text)
         assert [a for a in addresses if "www.w3.org" not in a] == [], name

@@ -1,7 +1,6 @@
 """The web page's routes; views that show or change something name their right, as the API's do."""
 
 import hashlib
-from importlib import resources
 from typing import Any, Final
 
 from flask import Blueprint, Flask, Response, g, render_template, request
@@ -19,7 +18,7 @@ from nanogrid_gateway.api.functions import listed
 from nanogrid_gateway.api.outputs import output_response
 from nanogrid_gateway.api.requests import FUNCTION, REQUEST_ID, valid_id
 from nanogrid_gateway.router.cluster import KubeError
-from nanogrid_gateway.web import access, functionview, paths, plots, runview, words
+from nanogrid_gateway.web import access, assets, functionview, paths, plots, runview, words
 from nanogrid_gateway.web import board as boards
 from nanogrid_gateway.web.board import Board, Filter
 from nanogrid_gateway.web.jobsbyname import JobsByName
@@ -70,13 +69,16 @@ def add_routes(app: Flask, gateway: Gateway) -> None:
             "caller": g.get("caller", ""),
             "signed_in": not open_to_all and "caller" in g,
             "form_word": seal.form_word(access.credentials()),
-            "static": _static_url,
+            "static": assets.url,
         }
 
+    kube, board = gateway.kube, Board()
+    watcher = Watcher(gateway.loop, kube.cluster, kube.jobs, board, lambda: gateway.draining)
     _add_access(web, gateway, seal)
-    _add_lists(web, gateway)
+    _add_lists(web, watcher, board)
+    _add_functions(web, gateway, watcher)
     _add_run(web, gateway, seal)
-    _add_static(web)
+    assets.add_routes(web)
     app.register_blueprint(web)
 
 
@@ -104,11 +106,7 @@ def _add_access(web: Blueprint, gateway: Gateway, seal: Seal) -> None:
         return access.sign_out()
 
 
-def _add_lists(web: Blueprint, gateway: Gateway) -> None:
-    board = Board()
-    kube = gateway.kube
-    watcher = Watcher(gateway.loop, kube.cluster, kube.jobs, board, lambda: gateway.draining)
-
+def _add_lists(web: Blueprint, watcher: Watcher, board: Board) -> None:
     @web.get(paths.HOME)
     @needs("list")
     def runs() -> Response:
@@ -146,6 +144,8 @@ def _add_lists(web: Blueprint, gateway: Gateway) -> None:
             trouble=watcher.trouble,
         )
 
+
+def _add_functions(web: Blueprint, gateway: Gateway, watcher: Watcher) -> None:
     @web.get(f"{paths.PREFIX}/functions")
     @needs("list", names.FUNCTION_PLURAL)
     def functions() -> Response:
@@ -208,18 +208,6 @@ def _add_run(web: Blueprint, gateway: Gateway, seal: Seal) -> None:
         response = output_response(gateway.objects, answer.body, name)
         if "inline" in request.args and response.mimetype in runview.RASTER:
             response.headers["Content-Disposition"] = "inline"
-        return response
-
-
-def _add_static(web: Blueprint) -> None:
-    @web.get(f"{paths.STATIC}/<name>")
-    def static(name: str) -> Response:
-        if name not in STATIC:
-            raise ApiError(404, Reason.FILE_NOT_FOUND, f"There is no {name!a} here.")
-        kind, content, _ = STATIC[name]
-        response = Response(content, content_type=kind)
-        # Its address has its digest, so a new one has a new address.
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 
 
@@ -286,21 +274,3 @@ def _harden(response: Response) -> Response:
 
 def _id(text: str) -> str:
     return valid_id(REQUEST_ID, text, Reason.RUN_NOT_FOUND)
-
-
-def _read_static() -> dict[str, tuple[str, bytes, str]]:
-    kinds = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-    found = {}
-    for file in resources.files(__package__).joinpath("static").iterdir():
-        kind = kinds.get(file.name.rpartition(".")[2], "text/plain")
-        content = file.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()[:12]
-        found[file.name] = (f"{kind}; charset=utf-8", content, digest)
-    return found
-
-
-STATIC: Final = _read_static()
-
-
-def _static_url(name: str) -> str:
-    return f"{paths.STATIC}/{name}?v={STATIC[name][2]}"
