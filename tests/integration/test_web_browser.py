@@ -79,6 +79,7 @@ def gateway(world: World) -> Iterator[Gateway]:
 def browser() -> Iterator[Browser]:
     # Chromium's own sandbox refuses root, who runs tests in containers.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=BROWSER, args=arguments, timeout=PATIENCE
@@ -95,7 +96,7 @@ def signed_in(browser: Browser, gateway: Gateway) -> Any:
     page.goto("/")
     page.get_by_label("Bearer token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("row")).to_have_count(51, timeout=PATIENCE)
+    expect(page.get_by_role("row")).to_have_count(51)
     state = context.storage_state()
     context.close()
     return state
@@ -185,11 +186,11 @@ def test_one_signs_in_and_out_by_keyboard(browser: Browser, gateway: Gateway) ->
     expect(page.get_by_role("alert")).to_contain_text("does not know the token")
     page.keyboard.type(TOKEN)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Runs")).to_be_attached(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Runs")).to_be_attached()
     assert page.evaluate("document.cookie") == ""
 
     page.get_by_role("button", name="Sign out").press("Enter")
-    expect(page.get_by_label("Bearer token")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_label("Bearer token")).to_be_visible()
     page.goto("/web/queue")
     expect(page).to_have_url(re.compile(r"/web/sign-in\?next=/web/queue$"))
     context.close()
@@ -225,18 +226,18 @@ def test_an_open_list_follows_the_runs_and_keeps_the_focus(
 ) -> None:
     page = open_page(f"/web/?q={running}")
     row = page.get_by_role("row").filter(has_text=running)
-    expect(row.get_by_text("Running")).to_be_visible(timeout=PATIENCE)
+    expect(row.get_by_text("Running")).to_be_visible()
     page.evaluate("window.sameDocument = true")
     row.get_by_role("link", name=running).focus()
 
     end(world, running)
 
-    expect(row.get_by_text("Succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(row.get_by_text("Succeeded")).to_be_visible()
     expect(row.get_by_text("312 ms")).to_be_visible()
     assert page.evaluate("window.sameDocument")
     expect(row.get_by_role("link", name=running)).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name=running)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name=running)).to_be_visible()
 
 
 def test_nothing_is_asked_for_while_nobody_sees_the_page(open_page: Open) -> None:
@@ -265,15 +266,15 @@ def test_a_run_is_followed_from_its_log_to_its_result(
     page = open_page(f"/web/runs/{running}")
     log = page.get_by_label("What the code prints, live")
 
-    expect(log).to_have_text("안녕 <b>bold</b>\nsecond line\n", timeout=PATIENCE)
+    expect(log).to_have_text("안녕 <b>bold</b>\nsecond line\n")
     expect(page.get_by_text("Running", exact=True)).to_be_visible()
 
     end(world, running, stdout="안녕 <b>bold</b>\nsecond line\ndone\n")
     chunks.end.set()
 
-    expect(page.get_by_text("Succeeded", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Succeeded", exact=True)).to_be_visible()
     expect(page.locator("section", has=page.get_by_role("heading", name="stdout"))).to_contain_text(
-        "done", timeout=PATIENCE
+        "done"
     )
     expect(page.get_by_text("Cancel…")).to_have_count(0)
 
@@ -283,7 +284,7 @@ def test_a_run_is_cancelled_by_hand(world: World, open_page: Open, running: str)
     page.get_by_text("Cancel…").click()
     page.get_by_role("button", name="Stop it").click()
 
-    expect(page.get_by_text("being stopped")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("being stopped")).to_be_visible()
     assert world.cluster.job(running)["spec"]["cancel"] is True
 
 
@@ -307,9 +308,9 @@ def test_a_gateway_that_is_away_is_told_and_comes_back(open_page: Open) -> None:
     expect(banner).to_be_hidden()
 
     page.route("**/web/queue?*", lambda route: route.abort())
-    expect(banner).to_be_visible(timeout=PATIENCE)
+    expect(banner).to_be_visible()
     page.unroute("**/web/queue?*")
-    expect(banner).to_be_hidden(timeout=PATIENCE)
+    expect(banner).to_be_hidden()
 
 
 def test_without_javascript_everything_can_be_read_and_filtered(open_page: Open) -> None:
