@@ -1,7 +1,8 @@
 """Run uv; install it into the cache first where a machine has none.
 
 ``python3 scripts/uv.py --prepare`` makes the checkout ready: the locked Python packages, and the
-redis-server that integration tests start. Anything else is handed to uv as it is.
+programs that integration tests start: redis-server, and Chromium for the web page. Anything else is
+handed to uv as it is.
 """
 
 import fcntl
@@ -16,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogrid"
 UV_REQUIREMENT = "uv>=0.9"
 INSTALL_SECONDS = 600
+# Any of the programs will do; the first is also Debian's package.
+SERVERS = (("redis-server",),)
+BROWSERS = (("chromium", "chromium-browser", "google-chrome"),)
 
 
 def find_uv() -> str:
@@ -40,16 +44,20 @@ def find_uv() -> str:
 def prepare(uv: str) -> None:
     """Install what `make test` needs besides a cluster."""
     subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
-    if shutil.which("redis-server"):
+    packages = missing(*SERVERS, *BROWSERS)
+    if not packages:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        sys.exit("setup: redis-server is missing: install it with your package manager")
-    print("setup: installing redis-server", flush=True)
+        if needed := missing(*SERVERS):
+            sys.exit(f"setup: {' '.join(needed)} is missing: install it with your package manager")
+        print("setup: there is no Chromium, so the web page's tests in a browser are skipped")
+        return
+    print(f"setup: installing {' '.join(packages)}", flush=True)
     # Debian's package starts a server of its own when it can; the tests start theirs.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (
         ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "redis-server"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
     ):
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS,
@@ -57,6 +65,11 @@ def prepare(uv: str) -> None:
         )  # fmt: skip
         if done.returncode != 0:
             sys.exit(f"setup: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+
+
+def missing(*programs: tuple[str, ...]) -> list[str]:
+    """The packages of programs that are not on PATH under any of their names."""
+    return [names[0] for names in programs if not any(map(shutil.which, names))]
 
 
 def main() -> None:

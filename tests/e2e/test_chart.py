@@ -239,6 +239,23 @@ def test_the_notes_say_how_to_reach_the_gateway_that_is_there() -> None:
     assert "gateway" not in notes({"enabled": False})
 
 
+def test_the_web_pages_replicas_share_one_key_which_can_be_given() -> None:
+    for values, secret, made in (
+        (REAL, "nanogrid-web-key", True),
+        (REAL | {"gateway": {"web": {"existingKeySecret": "mine"}}}, "mine", False),
+    ):
+        documents = render(values)
+        (gateway,) = [
+            d
+            for d in of_kind("Deployment", documents)
+            if d["metadata"]["name"].endswith("-gateway")
+        ]
+        (container,) = gateway["spec"]["template"]["spec"]["containers"]
+        (key,) = [e for e in container["env"] if e["name"] == "NANOGRID_WEB_KEY"]
+        assert key["valueFrom"] == {"secretKeyRef": {"name": secret, "key": "key"}}
+        assert (secret in {d["metadata"]["name"] for d in of_kind("Secret", documents)}) is made
+
+
 def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
     crds = of_kind("CustomResourceDefinition", render(REAL))
 

@@ -102,6 +102,10 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- default (printf "%s-session-key" (include "nanogrid.fullname" .)) .Values.sessions.existingKeySecret }}
 {{- end }}
 
+{{- define "nanogrid.webKeySecret" -}}
+{{- default (printf "%s-web-key" (include "nanogrid.fullname" .)) .Values.gateway.web.existingKeySecret }}
+{{- end }}
+
 {{- define "nanogrid.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

@@ -8,6 +8,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from nanogrid.reasons import Reason
+from nanogrid_gateway import web
 from nanogrid_gateway.api import api_functions, api_runs, api_service
 from nanogrid_gateway.api.answers import answered, rights
 from nanogrid_gateway.api.core import Gateway
@@ -61,7 +62,7 @@ def create_app(gateway: Gateway) -> Flask:
     ]
     for kind, handler in handlers:
         app.register_error_handler(kind, handler)
-    for module in (api_service, api_functions, api_runs):
+    for module in (api_service, api_functions, api_runs, web):
         module.add_routes(app, gateway)
     return app
 

@@ -1,0 +1,149 @@
+"""Bars and plots as SVG: numbers in attributes, colours by class, no text of anybody's. Pure.
+
+Style attributes would need a weaker Content-Security-Policy, so widths are SVG attributes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+WIDTH: Final = 640
+HEIGHT: Final = 150
+LEFT: Final = 64
+RIGHT: Final = 8
+TOP: Final = 10
+BOTTOM: Final = 12
+SMALLEST: Final = 0.6  # per cent: what took time at all can be seen
+_STEPS: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a bar: its CSS class, its size in any unit, and a label for people."""
+
+    kind: str
+    value: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One run in a plot; None where nothing was measured. ``limit`` in the unit of the value."""
+
+    value: float | None
+    kind: str
+    label: str
+    href: str
+    limit: float | None = None
+
+
+def bar(parts: Sequence[Part], title: str) -> Markup:
+    """Parts of a whole, side by side."""
+    shown = [part for part in parts if part.value > 0]
+    total = sum(part.value for part in shown)
+    widths = [max(SMALLEST, 100 * part.value / total) for part in shown]
+    scale = 100 / sum(widths) if widths else 1.0
+    drawn, at = [], 0.0
+    for part, width in zip(shown, widths, strict=True):
+        drawn.append(_rect(part.kind, at, width * scale, part.label))
+        at += width * scale
+    return _svg("bar", title, Markup("").join(drawn))
+
+
+def share(value: float, whole: float, kind: str, title: str) -> Markup:
+    """How much of a whole is used; more than the whole fills the bar."""
+    width = min(100.0, max(SMALLEST, 100 * value / whole)) if whole > 0 else 0.0
+    return _svg("bar", title, _rect(kind, 0, width, title))
+
+
+def plot(
+    points: Sequence[Point], title: str, shown: Callable[[float], str], unit: float = 1.0
+) -> Markup:
+    """Runs from the oldest to the newest, each a dot with a link; limits are a line.
+
+    Args:
+        points: at least one of them measured; otherwise the answer is empty.
+        title: what is plotted.
+        shown: a value as people read it, for the axis.
+        unit: in which the axis has a round number at its top.
+    """
+    values = [point.value for point in points if point.value is not None]
+    if not values:
+        return Markup("")
+    limits = [point.limit for point in points if point.limit]
+    top = unit * ceiling(max([*values, *limits]) / unit)
+    step = (WIDTH - LEFT - RIGHT) / max(1, len(points))
+
+    def height(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top, 1)
+
+    drawn = [_axis(height(top * part), shown(top * part)) for part in (0.0, 0.5, 1.0)]
+    for number, point in enumerate(points):
+        middle = round(LEFT + step * (number + 0.5), 1)
+        if point.limit:
+            drawn.append(_limit(middle - step / 2, middle + step / 2, height(point.limit)))
+        if point.value is not None:
+            drawn.append(_dot(point, middle, height(point.value), height(0)))
+    box = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+    return box.format(WIDTH, HEIGHT, title, Markup("").join(drawn))
+
+
+def spark(points: Sequence[Point], title: str) -> Markup:
+    """The runs as small bars, the oldest first; empty when nothing was measured."""
+    top = max((point.value for point in points if point.value is not None), default=0)
+    if not top:
+        return Markup("")
+    drawn = []
+    for number, point in enumerate(points):
+        height = round(max(1.0, 20 * (point.value or 0) / top), 1)
+        text = Markup('<rect class="{}" x="{}" y="{}" width="2" height="{}"/>')
+        drawn.append(text.format(point.kind, 3 * number, 20 - height, height))
+    box = Markup('<svg class="spark" viewBox="0 0 150 20" role="img" aria-label="{}">{}</svg>')
+    return box.format(title, Markup("").join(drawn))
+
+
+def ceiling(value: float) -> float:
+    """The next round number, for the top of an axis; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    power = 1.0
+    while power * 10 <= value:
+        power *= 10
+    while power > value:
+        power /= 10
+    return power * next(step for step in _STEPS if power * step >= value or step == _STEPS[-1])
+
+
+def _svg(kind: str, title: str, inner: Markup) -> Markup:
+    text = Markup('<svg class="{}" role="img" aria-label="{}">{}</svg>')
+    return text.format(kind, title, inner)
+
+
+def _rect(kind: str, at: float, width: float, label: str) -> Markup:
+    text = Markup(
+        '<rect class="{}" x="{:.2f}%" y="0" width="{:.2f}%" height="100%"><title>{}</title></rect>'
+    )
+    return text.format(kind, at, width, label)
+
+
+def _axis(y: float, label: str) -> Markup:
+    text = Markup(
+        '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>'
+    )
+    return text.format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, label)
+
+
+def _limit(x1: float, x2: float, y: float) -> Markup:
+    text = Markup('<line class="limit" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>')
+    return text.format(x1, x2, y, y)
+
+
+def _dot(point: Point, x: float, y: float, floor: float) -> Markup:
+    text = Markup(
+        '<a href="{}" tabindex="-1"><line class="stem" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<circle class="{}" cx="{}" cy="{}" r="4"/><title>{}</title></a>'
+    )
+    return text.format(point.href, x, x, floor, y, point.kind, x, y, point.label)
