@@ -145,7 +145,7 @@ def test_a_bad_archive_is_refused_and_nothing_is_stored(
         ({"timeout": "0"}, 422, "timeout"),
         ({"entryPoint": "../x.py"}, 422, "entryPoint"),
         ({"entryPoint": "other.py"}, 422, "main.py"),
-        ({"functionId": "f-none"}, 404, "functionId"),
+        ({"functionId": "f-none"}, 404, "no function of that name"),
         ({"color": "red"}, 422, "color"),
     ],
 )
@@ -173,6 +173,12 @@ def test_a_function_in_use_stays(world: World, gateway: Gateway) -> None:
     assert (refused.status, refused.reason) == (409, "FunctionInUse")
 
     world.cluster.remove(names.PLURAL, world.cluster.job(f"use-{function_id}")["metadata"]["name"])
+    by_reference = {"metadata": {"name": "ref"}, "spec": {"functionRef": {"name": function_id}}}
+    world.cluster.write(names.PLURAL, by_reference, create=True)
+    refused = gateway.call("DELETE", f"/functions/{function_id}")
+    assert (refused.status, refused.reason) == (409, "FunctionInUse")
+
+    world.cluster.remove(names.PLURAL, "ref")
     assert gateway.call("DELETE", f"/functions/{function_id}").json["deletedObjects"] == 1
     assert gateway.call("GET", f"/functions/{function_id}").reason == "FunctionNotFound"
     assert gateway.run(function_id).reason == "FunctionNotFound"

@@ -31,14 +31,22 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def watched(
-    found: dict[str, Callable[[], Awaitable[object]]], seconds: float = 0.08
+    found: dict[str, Callable[[], Awaitable[object]]], met: Callable[[Health], bool]
 ) -> Health:
+    """Watch until the condition holds."""
     probes = Health()
     task = asyncio.create_task(probes.watch(found))
-    await asyncio.sleep(seconds)
-    assert not task.done()
+    async with asyncio.timeout(30):
+        while not met(probes):
+            assert not task.done()
+            await asyncio.sleep(0)  # between any two checks
     task.cancel()
     return probes
+
+
+def looked(probes: Health) -> bool:
+    """Whether the first checks have ended."""
+    return "start" not in probes.missing()
 
 
 def test_nobody_is_ready_before_the_first_checks() -> None:
@@ -46,7 +54,7 @@ def test_nobody_is_ready_before_the_first_checks() -> None:
 
 
 async def test_ready_is_when_everything_answers() -> None:
-    probes = await watched({"redis": Dependency(None).check, "s3": Dependency(None).check})
+    probes = await watched({"redis": Dependency(None).check, "s3": Dependency(None).check}, looked)
 
     assert probes.missing() == {}
 
@@ -54,7 +62,7 @@ async def test_ready_is_when_everything_answers() -> None:
 async def test_what_does_not_answer_is_named_with_its_error() -> None:
     refused = Dependency(ConnectionError("refused"))
 
-    probes = await watched({"redis": refused.check, "s3": Dependency(None).check})
+    probes = await watched({"redis": refused.check, "s3": Dependency(None).check}, looked)
 
     assert probes.missing() == {"redis": "ConnectionError: refused"}
 
@@ -63,7 +71,7 @@ async def test_a_check_that_hangs_is_an_answer_too() -> None:
     async def hang() -> None:
         await asyncio.sleep(10)
 
-    probes = await watched({"s3": hang}, 0.12)
+    probes = await watched({"s3": hang}, looked)
 
     assert list(probes.missing()) == ["s3"]
 
@@ -72,9 +80,13 @@ async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO, "nanogrid.health")
     down = ConnectionError("refused")
 
-    await watched({"redis": Dependency(None, None, down, down, None, None).check})
+    def seen() -> list[str]:
+        return [r.getMessage() for r in caplog.records]
 
-    assert [r.getMessage() for r in caplog.records] == [
+    redis = Dependency(None, None, down, down, None, None)
+    await watched({"redis": redis.check}, lambda _: len(redis.answers) == 1 and len(seen()) == 3)
+
+    assert seen() == [
         "check redis: ok",
         "check redis: ConnectionError: refused",
         "check redis: ok",
@@ -109,7 +121,7 @@ async def test_a_missing_crd_is_named() -> None:
     kube.refuse("LIST", 404, "NotFound", "the server could not find the requested resource")
 
     found = checks(kube, FakePublisher(), FakeResults(), some_settings())
-    probes = await watched({"crd": found["crd"]}, 0.001)
+    probes = await watched({"crd": found["crd"]}, looked)
 
     assert probes.missing() == {
         "crd": "KubeError: 404 NotFound: the server could not find the requested resource"

@@ -15,7 +15,7 @@ from nanogrid.spec_function import MAX_VERSIONS, FunctionCode, FunctionSpec, Fun
 from nanogrid.spec_run import ResourceList, Resources, Runtime, Timeouts
 from nanogrid_gateway.api import archive
 from nanogrid_gateway.api.errors import ApiError, cluster_away, invalid
-from nanogrid_gateway.api.jobs import Json, ended, plain, request_id_of
+from nanogrid_gateway.api.jobs import Json, ended, function_of, plain, request_id_of
 from nanogrid_gateway.api.kube import Kube
 from nanogrid_gateway.api.objects import Objects
 from nanogrid_gateway.api.requests import UploadForm
@@ -113,15 +113,14 @@ class Functions:
         return {"functionId": function_id, "deletedObjects": count}
 
     def _refuse_active(self, function_id: str) -> None:
-        selector = f"{names.LABEL_FUNCTION}={function_id}"
         token = ""
         active: list[str] = []
         while True:
-            query = {"labelSelector": selector, "limit": PAGE}
-            page = listed(
-                self._kube, self._kube.jobs, query | ({"continue": token} if token else {})
-            )
-            active += [request_id_of(job) for job in page["items"] if not ended(job)]
+            # All jobs: those that say functionRef have no label of ours.
+            query = {"limit": PAGE} | ({"continue": token} if token else {})
+            page = listed(self._kube, self._kube.jobs, query)
+            mine = (job for job in page["items"] if function_of(job) == function_id)
+            active += [request_id_of(job) for job in mine if not ended(job)]
             token = page["metadata"].get("continue") or ""
             if not token:
                 break

@@ -167,10 +167,20 @@ def run_state(job: Json) -> Json:
     return {key: value for key, value in said.items() if value is not None}
 
 
+def function_of(job: Json) -> str:
+    """The name of the function that a job runs; empty for code of its own."""
+    reference = job["spec"].get("functionRef") or {}
+    label = (job["metadata"].get("labels") or {}).get(names.LABEL_FUNCTION)
+    return str(reference.get("name") or label or job["spec"].get("functionId") or "")
+
+
 def version_of(job: Json) -> int | None:
     """The function's version that a job runs."""
     text = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_FUNCTION_VERSION, "")
-    return int(text) if text.isdecimal() else None
+    if text.isdecimal():
+        return int(text)
+    pinned: int | None = (status_of(job).get("function") or {}).get("version")
+    return pinned
 
 
 def run_line(job: Json) -> Json:

@@ -58,7 +58,7 @@ def row_of(job: Json) -> Row:
         uid=meta["uid"],
         name=meta["name"],
         request_id=str(job["spec"].get("requestId") or status.get("requestId") or meta["uid"]),
-        function=sys.intern(function_of(job)),
+        function=sys.intern(jobs.function_of(job)),
         version=sys.intern(version_of(job)),
         session=job["spec"].get("mode") == names.MODE_SESSION,
         phase=sys.intern(phase),
@@ -73,17 +73,9 @@ def row_of(job: Json) -> Row:
     )
 
 
-def function_of(job: Json) -> str:
-    """The name of the function that a job runs; empty for code of its own."""
-    reference = job["spec"].get("functionRef") or {}
-    label = (job["metadata"].get("labels") or {}).get(names.LABEL_FUNCTION)
-    return str(reference.get("name") or label or job["spec"].get("functionId") or "")
-
-
 def version_of(job: Json) -> str:
     """The function's version that a job runs, if it is known."""
-    pinned = (jobs.status_of(job).get("function") or {}).get("version")
-    return str(jobs.version_of(job) or pinned or "")
+    return str(jobs.version_of(job) or "")
 
 
 def memory_limit(job: Json) -> int | None:

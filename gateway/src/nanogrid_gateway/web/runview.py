@@ -10,7 +10,7 @@ from nanogrid.status import Phase
 from nanogrid_gateway.api import jobs
 from nanogrid_gateway.web import words
 from nanogrid_gateway.web.plots import Part
-from nanogrid_gateway.web.rows import Json, function_of, memory_limit, version_of
+from nanogrid_gateway.web.rows import Json, memory_limit, version_of
 
 # Pixels and nothing else: SVG and HTML can hold scripts, so they are downloads. The API sends no
 # others by their own type.
@@ -91,7 +91,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
     return RunView(
         id=job["metadata"]["name"],
         request_id=jobs.request_id_of(job),
-        function=function_of(job) or str(found.get("functionId") or ""),
+        function=jobs.function_of(job) or str(found.get("functionId") or ""),
         version=version_of(job),
         session=spec.get("mode") == names.MODE_SESSION,
         phase=phase,

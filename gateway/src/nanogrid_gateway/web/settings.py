@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from nanogrid_gateway.api.settings import SettingsError, variable
+from nanogrid.envsettings import SettingsError
+from nanogrid_gateway.api.settings import variable
 
 KEY: Final = "web_key"
 HOURS: Final = "web_sign_in_hours"

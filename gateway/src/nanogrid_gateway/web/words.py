@@ -3,18 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from nanogrid import quantity as quantities
+
 MIB: Final = 1 << 20
-_FACTORS: Final = {
-    "": 1,
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "Ki": 1 << 10,
-    "Mi": MIB,
-    "Gi": 1 << 30,
-    "Ti": 1 << 40,
-}
 
 
 def millis(value: Any) -> str:
@@ -46,10 +37,8 @@ def size(value: Any) -> str:
 
 def quantity(text: Any) -> int | None:
     """Bytes of a Kubernetes quantity such as 256Mi; None if it is none."""
-    digits = str(text or "").rstrip("kKMGTi")
-    factor = _FACTORS.get(str(text or "")[len(digits) :])
     try:
-        return int(float(digits) * factor) if factor else None
+        return int(quantities.quantity(text))
     except ValueError:
         return None
 
