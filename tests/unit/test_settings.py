@@ -81,6 +81,8 @@ def test_a_malformed_variable_is_named_with_what_it_holds(
     [
         ("NANOGRID_DEFAULT_MEMORY", "lots"),
         ("NANOGRID_DEFAULT_CPU_REQUEST", "1 core"),
+        ("NANOGRID_AGENT_MEMORY", "32Mi"),
+        ("NANOGRID_AGENT_CPU", "10m"),
         ("NANOGRID_LOG_LEVEL", "CHATTY"),
         ("NANOGRID_WORKERS", "0"),
         ("NANOGRID_REDIS_TIMEOUT_SECONDS", "nan"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nanogrid_operator.settings import Settings
+from nanogrid_operator.settings import AGENT_REQUESTS, Settings
 
 Json = dict[str, Any]
 
@@ -32,6 +32,6 @@ def place(pod: Json, settings: Settings) -> Json:
 def trusted_resources(settings: Settings) -> Json:
     """Resources of the containers that are ours: sync, agent, checks."""
     return {
-        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "requests": dict(AGENT_REQUESTS),
         "limits": {"cpu": settings.agent_cpu, "memory": settings.agent_memory},
     }

@@ -11,6 +11,9 @@ from nanogrid.envsettings import LOG_LEVELS, SettingsError, values
 from nanogrid.envsettings import env as _env
 from nanogrid.quantity import quantity
 
+# Requests of the containers that are ours; with limits below them no pod could be made.
+AGENT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -192,6 +195,10 @@ def _check(name: str, env: str, value: Any) -> None:
             quantity(value)
         except ValueError as e:
             raise SettingsError(f"{env}: {e}") from None
+    if name in ("agent_cpu", "agent_memory"):
+        least = AGENT_REQUESTS[name.removeprefix("agent_")]
+        if quantity(value) < quantity(least):
+            raise SettingsError(f"{env} is {value}: at least {least} is needed")
     if name == "session_key" and len(value) < names.SESSION_KEY_BYTES:
         raise SettingsError(f"{env} has {len(value)} characters: expected 16 or more random ones")
     if name in JSON_OBJECTS or name in JSON_LISTS:
