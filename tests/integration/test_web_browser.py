@@ -1,6 +1,5 @@
 """The web page in a headless Chromium: live, by keyboard, on narrow screens, without JavaScript."""
 
-import os
 import re
 import shutil
 import threading
@@ -9,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from integration.browser import PATIENCE, a_browser, needs_browser
 from integration.gateway_cluster import finish, result_of
 from integration.gateway_world import Gateway, World, a_world, wait_for
 from integration.support import S3Server
@@ -28,17 +28,14 @@ from nanogrid import names
 from nanogrid_gateway.api.jobs import job_name
 from unit.builders import ROOT
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server on PATH"),
-    pytest.mark.skipif(BROWSER is None, reason=f"needs a browser on PATH: {', '.join(BROWSERS)}"),
+    needs_browser,
 ]
 RUNS = 5000
 TOKEN = "a-token-of-somebody"
 USER = "reader"
-PATIENCE = 60_000.0  # milliseconds; a machine may have much else to do
 SCREENS = ROOT / "build/web"
 PAGES = {
     "runs": "/web/",
@@ -77,15 +74,8 @@ def gateway(world: World) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # Chromium's own sandbox refuses root, who runs tests in containers.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=BROWSER, args=arguments, timeout=PATIENCE
-        )
+    with a_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
