@@ -173,5 +173,5 @@ def test_versions_are_only_added(gateway: Gateway, function: str) -> None:
         with pytest.raises(KubectlError, match="versions are only added"):
             kubectl(*IN_RELEASE, "patch", "fn", function, "--type=json", "-p", json.dumps(patch))
     shown = kubectl(*IN_RELEASE, "get", "fn", function)
-    assert shown.split()[:2] == ["NAME", "RUNTIME"]
+    assert shown.split()[:2] == ["NAME", "NEWEST"]
     assert "2" in shown.splitlines()[1].split()
