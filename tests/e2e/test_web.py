@@ -22,7 +22,7 @@ import json, os, time
 data = json.load(open(os.environ["FUNCTION_INPUT"]))
 print("painting", flush=True)
 time.sleep(data["sleep"])
-os.makedirs("output")
+os.makedirs("output", exist_ok=True)
 open("output/dot.png", "wb").write(bytes.fromhex("{png(48, 32).hex()}"))
 print("done <b>합계</b>")
 """
@@ -91,7 +91,7 @@ def test_a_run_is_followed_from_its_start_to_its_file(
     page.screenshot(path=SCREENS / "e2e-run.png", full_page=True)
 
     page.goto(f"/web/functions/{painter}")
-    expect(page.get_by_text(request_id).first).to_be_visible()
+    expect(page.locator("svg title").filter(has_text=request_id).first).to_be_attached()
     page.screenshot(path=SCREENS / "e2e-function.png", full_page=True)
     page.goto("/web/queue")
     expect(page.get_by_text("Succeeded").first).to_be_visible()
