@@ -68,6 +68,11 @@ def aside(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, results
 
 
+def states(client: FlaskClient) -> list[str]:
+    """The state of each execution: it has its turn a moment before it is RUNNING."""
+    return [line["status"] for line in client.get("/executions").json["executions"]]
+
+
 def refused(response: Any, status: int, reason: Reason) -> str:
     assert response.status_code == status, response.text
     assert response.json["error"]["reason"] == reason.value
@@ -156,8 +161,7 @@ def test_a_second_execution_waits_its_turn(client: FlaskClient, paths: Paths) ->
     wait_until(lambda: client.get("/health").json["running"] == 1)
     second, two = aside(lambda: run(client, "print('second')"))
     wait_until(lambda: client.get("/health").json["waiting"] == 1)
-    states = [line["status"] for line in client.get("/executions").json["executions"]]
-    assert states == ["RUNNING", "QUEUED"]
+    wait_until(lambda: states(client) == ["RUNNING", "QUEUED"])
 
     Path(paths.workspace, "go").touch()
     first.join()
@@ -206,7 +210,7 @@ def test_an_interrupted_execution_says_so_and_cannot_be_interrupted_again(
     client: FlaskClient,
 ) -> None:
     thread, results = aside(lambda: run(client, "import time; time.sleep(60)"))
-    wait_until(lambda: client.get("/health").json["running"] == 1)
+    wait_until(lambda: states(client) == ["RUNNING"])
 
     assert client.delete("/executions/1").status_code == 202
     thread.join()
@@ -220,7 +224,7 @@ def test_a_waiting_execution_can_be_interrupted_before_it_runs(
     client: FlaskClient, paths: Paths
 ) -> None:
     first, _ = aside(lambda: run(client, WAITS))
-    wait_until(lambda: client.get("/health").json["running"] == 1)
+    wait_until(lambda: states(client) == ["RUNNING"])
     second, results = aside(lambda: run(client, "open('second', 'w')"))
     wait_until(lambda: client.get("/health").json["waiting"] == 1)
 
