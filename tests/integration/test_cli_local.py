@@ -123,8 +123,9 @@ def test_ctrl_c_ends_the_code_and_leaves_nothing(short: Path, tmp_path: Path) ->
         f"import os, pathlib, time; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); "
         "print('x', flush=True); time.sleep(60)"
     )
+    # A shell that runs tests in its background has them, and so their children, ignore SIGINT.
     process = subprocess.Popen(
-        [*PROGRAM, "run", "--local", "-c", code],
+        ["env", "--default-signal=INT", *PROGRAM, "run", "--local", "-c", code],
         env={**os.environ, "TMPDIR": str(short)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
