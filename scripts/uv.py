@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogrid"
 UV_REQUIREMENT = "uv>=0.9"
 INSTALL_SECONDS = 600
+LOCK_SECONDS = 120  # for another program that installs something
 # Any of the programs will do; the first is also Debian's package.
 SERVERS = (("redis-server",),)
 BROWSERS = (("chromium", "chromium-browser", "google-chrome"),)
@@ -44,27 +45,33 @@ def find_uv() -> str:
 def prepare(uv: str) -> None:
     """Install what `make test` needs besides a cluster."""
     subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
-    packages = missing(*SERVERS, *BROWSERS)
-    if not packages:
+    servers, browsers = missing(*SERVERS), missing(*BROWSERS)
+    if not servers + browsers:
         return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        if needed := missing(*SERVERS):
-            sys.exit(f"setup: {' '.join(needed)} is missing: install it with your package manager")
-        print("setup: there is no Chromium, so the web page's tests in a browser are skipped")
-        return
+    able = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if servers and (failed := install(servers) if able else "install it with your package manager"):
+        sys.exit(f"setup: {' '.join(servers)} is missing: {failed}")
+    if browsers and (failed := install(browsers) if able else "there is none"):
+        print(f"setup: the web page's tests in a browser are skipped: {failed}", flush=True)
+
+
+def install(packages: list[str]) -> str:
+    """Install packages of Debian; why it failed, empty when it did not."""
     print(f"setup: installing {' '.join(packages)}", flush=True)
     # Debian's package starts a server of its own when it can; the tests start theirs.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    apt = ["apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
     for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        [*apt, "update"],
+        [*apt, "install", "-y", "--no-install-recommends", *packages],
     ):
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS,
             check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            sys.exit(f"setup: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+            return f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}"
+    return ""
 
 
 def missing(*programs: tuple[str, ...]) -> list[str]:
