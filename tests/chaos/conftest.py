@@ -10,7 +10,7 @@ from chaos.labfixtures import (  # noqa: F401 fixtures
     lab_starts,
     ledger,
 )
-from chaos.nodes import Node, gateway, move_away, workers
+from chaos.nodes import Node, gateway, move_away, renew_services, workers
 from chaos.proof import Starts
 from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
     RELEASE,
@@ -21,6 +21,13 @@ from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the 
     request_id,
 )
 from e2e.support import kubectl, kubectl_json
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fresh_services(cluster: None) -> None:  # noqa: F811
+    """Services whose rules carry nothing over from the suites before, where nodes are ours."""
+    if all(node.exists() for node in workers()):
+        renew_services()
 
 
 class Redis:

@@ -111,6 +111,23 @@ def workers() -> list[Node]:
     return [Node(n["metadata"]["name"]) for n in nodes]
 
 
+def renew_services() -> None:
+    """Have kube-proxy write the rules of all Services anew.
+
+    Kernel 6.18 was seen to lose most elements of its nftables map when one was deleted and added
+    after many Services had come and gone; a new table has none of that past.
+    """
+    table = "table ip kube-proxy"
+    for entry in kubectl_json("get", "nodes")["items"]:
+        node = Node(entry["metadata"]["name"])
+        if table not in node.run("sh", "-c", "nft list tables || true"):
+            return  # this kube-proxy does not write nftables
+        node.run("nft", "delete", *table.split())
+    words = ("-n", "kube-system", "rollout")
+    kubectl(*words, "restart", "ds/kube-proxy")
+    kubectl(*words, "status", "ds/kube-proxy", "--timeout=90s")
+
+
 def move_away(node: Node) -> None:
     """Have the release's and the cluster's own Deployments run on other nodes."""
     kubectl("cordon", node.name)
