@@ -21,6 +21,7 @@ import yaml
 
 from nanogrid import names, wire
 from nanogrid_operator.jobstatus import for_status
+from unit.builders import merge_patch
 
 Json = dict[str, Any]
 NAMESPACE = "functions"
@@ -80,19 +81,6 @@ class Cluster:
     def jobs(self, request_id: str) -> int:
         bodies = [b for (plural, _), b in list(self.objects.items()) if plural == names.PLURAL]
         return sum(b["spec"].get("requestId") == request_id for b in bodies)
-
-
-def merge(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge(merged.get(key), value)
-    return merged
 
 
 class _Refusal(Exception):
@@ -163,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
                 wanted = body.get("metadata", {}).get("resourceVersion")
                 if wanted not in (None, found["metadata"]["resourceVersion"]):
                     raise _Refusal(409, "the object has been modified")
-                return 200, cluster.write(plural, merge(found, body))
+                return 200, cluster.write(plural, merge_patch(found, body))
         if self.command == "DELETE":
             if body["preconditions"]["uid"] != found["metadata"]["uid"]:
                 raise _Refusal(409, "the uid differs")
@@ -322,4 +310,4 @@ def finish(cluster: Cluster, job: Json, result: wire.Result) -> None:
     }
     with cluster.changed:
         current = cluster.objects[names.PLURAL, job["metadata"]["name"]]
-        cluster.write(names.PLURAL, merge(current, {"status": status}))
+        cluster.write(names.PLURAL, merge_patch(current, {"status": status}))

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from integration.gateway_cluster import finish, merge, result_of
+from integration.gateway_cluster import finish, result_of
 from integration.gateway_world import Answer, Gateway, World, a_world, quoted, wait_for
 from integration.support import S3Server
 from nanogrid import names, wire
-from unit.builders import ROOT
+from unit.builders import ROOT, merge_patch
 from unit.hostile import make
 
 pytestmark = [
@@ -390,7 +390,7 @@ def test_logs_are_streamed_and_end_with_the_result(
     half = "합".encode()
     world.cluster.logs["pod-1"] = [b"one\n", half[:2], half[2:] + b"\n"]
     running = {"status": {"phase": "Running", "podName": "pod-1", "requestId": request_id}}
-    world.cluster.write(names.PLURAL, merge(job, running))
+    world.cluster.write(names.PLURAL, merge_patch(job, running))
     timer = threading.Timer(2, finish, (world.cluster, job, result_of(job)))
     timer.start()
 

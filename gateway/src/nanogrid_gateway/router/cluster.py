@@ -16,7 +16,6 @@ from kubernetes.aio.client.exceptions import ApiException
 from nanogrid_gateway.router.objects import Json
 
 USER_AGENT = "nanogrid-router"
-PAGE = 500
 GRACE_SECONDS = 10.0  # a watch that the server should have ended by then hangs
 
 
@@ -30,6 +29,8 @@ class KubeError(Exception):
 
 class ClusterApi:
     """A thin client; close it when done. timeout in seconds per request but watches."""
+
+    page = 500  # objects per request of a listing
 
     def __init__(self, api: client.ApiClient, timeout: float) -> None:
         self._api = api
@@ -55,10 +56,14 @@ class ClusterApi:
         """Close the connections."""
         await self._api.close()
 
+    def kept(self, item: Json) -> Json:
+        """What a listing keeps of each object: all of it."""
+        return item
+
     async def list(self, path: str, query: dict[str, str]) -> tuple[list[Json], str]:
         """All objects of a collection, and the list's resourceVersion."""
         items: list[Json] = []
-        asked: dict[str, Any] = {**query, "limit": PAGE}
+        asked: dict[str, Any] = {**query, "limit": self.page}
         limits = aiohttp.ClientTimeout(total=self._timeout)
         while True:
             response = await self._get(path, asked, limits)
@@ -66,7 +71,7 @@ class ClusterApi:
                 page = json.loads(await response.read())
             except (aiohttp.ClientError, TimeoutError, ValueError) as e:
                 raise KubeError(0, f"{type(e).__name__}: {e}") from e
-            items += page["items"]
+            items += map(self.kept, page["items"])
             version, more = page["metadata"]["resourceVersion"], page["metadata"].get("continue")
             if not more:
                 return items, version

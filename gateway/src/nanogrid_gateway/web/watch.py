@@ -6,7 +6,6 @@ look starts one LIST and WATCH, which ends when nobody has looked for a while.
 
 import asyncio
 import concurrent.futures
-import json
 import logging
 import threading
 import time
@@ -23,7 +22,6 @@ from nanogrid_gateway.web.rows import Json, slim
 
 log = logging.getLogger("nanogrid.gateway.web")
 
-PAGE: Final = 200  # jobs per request; the largest has some 100 KiB
 RESYNC_SECONDS: Final = 1800.0
 WATCH_SECONDS: Final = 300.0
 IDLE_SECONDS: Final = 300.0
@@ -34,30 +32,15 @@ CHECK_SECONDS: Final = 0.5
 class SlimCluster(ClusterApi):
     """LIST and WATCH that keep of each job what rows need, page by page; knows its own trouble."""
 
+    page = 200  # the largest job has some 100 KiB
+
     def __init__(self, cluster: ClusterApi) -> None:
         super().__init__(cluster._api, cluster._timeout)
         self.trouble = ""
 
-    async def list(self, path: str, query: dict[str, str]) -> tuple[list[Json], str]:
-        """All jobs, slim, and the version of the listing's first page: a watch from there is whole.
-
-        Raises:
-            KubeError: any answer but success.
-        """
-        items: list[Json] = []
-        asked: dict[str, Any] = {**query, "limit": PAGE}
-        limits = aiohttp.ClientTimeout(total=self._timeout)
-        while True:
-            response = await self._get(path, asked, limits)
-            try:
-                page = json.loads(await response.read())
-            except (aiohttp.ClientError, TimeoutError, ValueError) as e:
-                raise KubeError(0, f"{type(e).__name__}: {e}") from e
-            items += [slim(job) for job in page["items"]]
-            version, more = page["metadata"]["resourceVersion"], page["metadata"].get("continue")
-            if not more:
-                return items, version
-            asked["continue"] = more
+    def kept(self, item: Json) -> Json:
+        """What rows need: the rest is freed page by page."""
+        return slim(item)
 
     async def watch(
         self, path: str, query: dict[str, str], version: str, seconds: float
