@@ -81,7 +81,7 @@ class Outbox:
             settings=self.world.settings,
             store=self.world.store,
             client=self.client,
-            reconciler=self.world.operator,
+            delivering=self.world.operator.delivering,
             clock=lambda: self.world.now,
         )
         self.world.operator.webhook = self.webhooks.offer

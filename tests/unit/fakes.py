@@ -283,8 +283,8 @@ class World:
             events=Events(self.kube),
             clock=lambda: self.now + self.kube.server_time.offset,
         )
-        self.outbox = Outbox(self.operator)
-        self.operator.outbox = self.outbox.offer
+        self.outbox = Outbox(self.operator.delivering)
+        self.operator.ending.outbox = self.outbox.offer
         self.liveness = Liveness(self.queue, self.settings.resync_seconds, lambda: self.now)
         self.workers = Workers(
             settings=self.settings,

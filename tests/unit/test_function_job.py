@@ -221,7 +221,7 @@ async def test_a_missing_right_is_told_and_asked_for_again() -> None:
 async def test_an_ended_run_is_offered_once_as_the_api_server_has_it() -> None:
     world = a_world()
     offered: list[Json] = []
-    world.operator.ended = offered.append
+    world.operator.ending.counted = offered.append
     await world.reconcile()
     await world.reconcile()
     world.see_pod(phase="Running", agent=running(), sandbox=running())

@@ -248,7 +248,7 @@ async def test_a_whole_result_is_delivered_late_from_memory() -> None:
 
     assert world.redis.told[-1] == whole
     await world.reconcile()
-    assert world.operator.held.get(JOB_UID) is None, "nobody needs it any more"
+    assert world.operator.delivering.held.get(JOB_UID) is None, "nobody needs it any more"
 
 
 async def test_a_shortened_result_is_better_than_none_while_s3_is_down() -> None:
@@ -384,7 +384,7 @@ async def test_a_job_that_goes_leaves_no_published_result_behind() -> None:
 
     await world.reconcile()
 
-    assert world.operator.published == {}
+    assert world.operator.ending.published == {}
 
 
 # The status.

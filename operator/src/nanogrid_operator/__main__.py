@@ -66,13 +66,17 @@ async def run(settings: Settings) -> None:
         lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)
     client = WebhookClient(settings)
     webhooks = Webhooks(
-        settings=settings, store=store, client=client, reconciler=reconciler, clock=kube.now
+        settings=settings,
+        store=store,
+        client=client,
+        delivering=reconciler.delivering,
+        clock=kube.now,
     )
     reconciler.webhook = webhooks.offer
-    outbox = Outbox(reconciler)
-    reconciler.outbox = outbox.offer
+    outbox = Outbox(reconciler.delivering)
+    reconciler.ending.outbox = outbox.offer
     functions = FunctionRuns(kube, kube.now)
-    reconciler.ended, workers.listed = functions.offer, functions.listed
+    reconciler.ending.counted, workers.listed = functions.offer, functions.listed
     probes = health.Health(liveness.trouble)
     api = ResultsApi(kube=kube, store=store, queue=queue, health=probes, clock=kube.now)
     runner = web.AppRunner(api.app(), access_log=None)

@@ -9,10 +9,10 @@ import logging
 
 from nanogrid import wire
 from nanogrid_operator import outcome
+from nanogrid_operator.delivering import Delivering
 from nanogrid_operator.facts import Job, job_facts
 from nanogrid_operator.kube import KubeError
 from nanogrid_operator.outcome import Storage
-from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.s3 import S3Error
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -26,8 +26,8 @@ TURN_SECONDS = 180.0  # more than all timeouts of its calls together
 class Outbox:
     """:meth:`offer` jobs to it; :meth:`run` works for ever."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
-        self._reconciler = reconciler
+    def __init__(self, delivering: Delivering) -> None:
+        self._delivering = delivering
         self._queue = WorkQueue()
         self._pending: set[str] = set()
 
@@ -60,13 +60,13 @@ class Outbox:
                 self._queue.done(uid)
 
     async def _turn(self, uid: str) -> None:
-        body = self._reconciler.store.job(uid)
+        body = self._delivering.store.job(uid)
         job = job_facts(body) if body is not None else None
-        if job is None or job.deleting or not job.unstored or not self._reconciler.results.bucket:
+        if job is None or job.deleting or not job.unstored or not self._delivering.results.bucket:
             self._pending.discard(uid)
             return
         storage = await self._save(job)
-        await self._reconciler.result_stored(job, storage)
+        await self._delivering.stored(job, storage)
         if not storage.pending:
             self._pending.discard(uid)
             return
@@ -75,15 +75,15 @@ class Outbox:
 
     async def _save(self, job: Job) -> Storage:
         try:
-            return await self._reconciler.results.save(await self._whole(job))
+            return await self._delivering.results.save(await self._whole(job))
         except S3Error as e:
             return Storage.failed(str(e))
 
     async def _whole(self, job: Job) -> wire.Result:
         """The decided result: from memory, else as Redis was told, else what the CR keeps."""
-        held = self._reconciler.held.get(job.uid)
+        held = self._delivering.held.get(job.uid)
         if held is not None:
             return held
         kept = wire.from_dict(wire.Result, job.status["result"])
-        told = await self._reconciler.publisher.told_before(job.request_id, job.uid)
+        told = await self._delivering.publisher.told_before(job.request_id, job.uid)
         return told if told is not None and outcome.same_end(told, kept) else kept

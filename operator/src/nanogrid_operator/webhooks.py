@@ -14,9 +14,9 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from nanogrid_operator import webhook_rules as rules
+from nanogrid_operator.delivering import Delivering
 from nanogrid_operator.facts import Job, job_facts
 from nanogrid_operator.kube import KubeError
-from nanogrid_operator.reconcile import Reconciler
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.store import Store
 from nanogrid_operator.task import InvalidSpecError
@@ -39,13 +39,13 @@ class Webhooks:
         settings: Settings,
         store: Store,
         client: WebhookClient,
-        reconciler: Reconciler,
+        delivering: Delivering,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._store = store
         self._client = client
-        self._reconciler = reconciler
+        self._delivering = delivering
         self._clock = clock
         self._queue = WorkQueue()
         self._records: dict[str, Record] = {}  # of the jobs that are pending here
@@ -117,7 +117,7 @@ class Webhooks:
         else:
             after, delay = before, 0.0  # answered; only the status does not say so yet
         if rules.worth_writing(written, after):
-            await self._reconciler.webhook_told(uid, after)
+            await self._delivering.webhook_told(uid, after)
         if after.state == rules.PENDING:
             self._queue.add(uid, delay)
         else:
@@ -132,7 +132,7 @@ class Webhooks:
         if url is None:
             said = "the operator has no webhook.url any more"
             return replace(before, state=rules.REFUSED, message=said), 0.0
-        answer = await self._client.post(url, await self._reconciler.result_of(job))
+        answer = await self._client.post(url, await self._delivering.result_of(job))
         age = self._clock() - (job.completed or self._clock())
         after = rules.judged(before, answer, age, self._settings.webhook_give_up_seconds)
         delay = rules.pause(after, answer, random.uniform(0.8, 1.2))  # noqa: S311 jitter
