@@ -307,8 +307,8 @@ def test_refused_watch_ends_the_process_and_the_next_one_goes_on(
 def test_watches_are_cut_again_and_again(
     lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace
 ) -> None:
+    fault = lab.api.fault(VERBS["watch"], Cut(2000, reset=True))  # those that stand are not met
     lab.operator(NANOGRID_RESYNC_SECONDS="600").start().wait_ready()
-    fault = lab.api.fault(VERBS["watch"], Cut(2000, reset=True))
     began = time.monotonic()
     run_all(namespace, ledger, lab_starts, mixed(9, lab_starts, "cut"))
     print(f"{fault.hits} watches cut within {time.monotonic() - began:.1f} s of 9 jobs")
