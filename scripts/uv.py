@@ -1,7 +1,8 @@
 """Run uv; install it into the cache first where a machine has none.
 
 ``python3 scripts/uv.py --prepare`` makes the checkout ready: the locked Python packages, and the
-programs that integration tests start: redis-server, and Chromium for the web page. Anything else is
+programs that tests start: redis-server, and, where they can be had, Chromium for the web page, the
+shells whose completion is tested, and libfaketime for clocks that are wrong. Anything else is
 handed to uv as it is.
 """
 
@@ -20,7 +21,8 @@ INSTALL_SECONDS = 600
 LOCK_SECONDS = 120  # for another program that installs something
 # Any of the programs will do; the first is also Debian's package.
 SERVERS = (("redis-server",),)
-BROWSERS = (("chromium", "chromium-browser", "google-chrome"),)
+# Without these the tests that need them are skipped, and say so.
+EXTRAS = (("chromium", "chromium-browser", "google-chrome"), ("zsh",), ("fish",), ("faketime",))
 
 
 def find_uv() -> str:
@@ -45,14 +47,14 @@ def find_uv() -> str:
 def prepare(uv: str) -> None:
     """Install what `make test` needs besides a cluster."""
     subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
-    servers, browsers = missing(*SERVERS), missing(*BROWSERS)
-    if not servers + browsers:
+    servers, extras = missing(*SERVERS), missing(*EXTRAS)
+    if not servers + extras:
         return
     able = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if servers and (failed := install(servers) if able else "install it with your package manager"):
         sys.exit(f"setup: {' '.join(servers)} is missing: {failed}")
-    if browsers and (failed := install(browsers) if able else "there is none"):
-        print(f"setup: the web page's tests in a browser are skipped: {failed}", flush=True)
+    if extras and (failed := install(extras) if able else "install them yourself"):
+        print(f"setup: tests that need {', '.join(extras)} are skipped: {failed}", flush=True)
 
 
 def install(packages: list[str]) -> str:
