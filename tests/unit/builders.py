@@ -275,6 +275,7 @@ def a_view(
     refused: tuple[float, float] | None = None,
     inspected_age: float | None = None,
     warning: tuple[Reason, str] | None = None,
+    crowded: str = "",
 ) -> View:
     """A view ``age`` seconds after the pod's creation; the report came ``reported_age`` after.
 
@@ -292,6 +293,7 @@ def a_view(
         reported_at=None if reported_age is None else CREATED + reported_age,
         rejection=a_rejection(*refused) if refused else None,
         inspection=None if inspected_age is None else Inspection(warning, CREATED + inspected_age),
+        crowded=crowded,
         now=CREATED + age,
     )
 

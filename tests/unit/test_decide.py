@@ -17,6 +17,7 @@ from nanogrid_operator.actions import (
     Create,
     DeleteJob,
     Deliver,
+    Enqueue,
     Finish,
     Inspect,
     Nothing,
@@ -80,6 +81,8 @@ def in_words(action: Action) -> str:
             return f"wait {seconds:g} s"
         case Progress():
             return f"say {action.phase} {action.reason}, then wait {action.seconds:g} s"
+        case Enqueue(shown):
+            return f"queue up, {in_words(shown)}"
         case Stop(reason):
             return f"stop the pod: {reason}"
         case Finish() | Recover() | Retry():
@@ -163,6 +166,54 @@ ROWS = [
         reason="A new job gets its pod.",
         view=a_view(),
         want="create pod of attempt 0",
+    ),
+    Row(
+        reason="Without a place for its pod a job queues up; the first seconds cost no write.",
+        view=a_view(age=1, crowded="full"),
+        want="queue up, wait 3 s",
+    ),
+    Row(
+        reason="A job that queues for longer says so.",
+        view=a_view(age=4, crowded="full"),
+        want="queue up, say Pending Queued, then wait 300 s",
+    ),
+    Row(
+        reason="That it queues is said once, however long it does.",
+        view=a_view(a_job(status={"phase": "Pending", "reason": "Queued"}), age=64, crowded="full"),
+        want="queue up, wait 300 s",
+    ),
+    Row(
+        reason="The next attempt queues as well; its first seconds are its own.",
+        view=a_view(
+            a_job(
+                backoffLimit=3,
+                failurePolicy={"backoff": {"initialSeconds": 0}},
+                status=retrying(an_attempt(0, "NonZeroExit", age=100)),
+            ),
+            age=101,
+            crowded="full",
+        ),
+        want="queue up, wait 3 s",
+    ),
+    Row(
+        reason="A job that has a pod has its place.",
+        view=a_view(pod=a_pod(), age=0.5, crowded="full"),
+        want="wait 3.5 s",
+    ),
+    Row(
+        reason="A job that queues can be cancelled.",
+        view=a_view(a_job(cancel=True), age=64, crowded="full"),
+        want="finish FAILED Cancelled",
+    ),
+    Row(
+        reason="A job that is suspended while it queues leaves the queue.",
+        view=a_view(a_job(suspend=True), age=64, crowded="full"),
+        want="say Suspended Suspended, then wait 60 s",
+    ),
+    Row(
+        reason="In the queue no time for the start runs, whatever the API server said before.",
+        view=a_view(age=400, refused=(1, 3), crowded="full"),
+        want="queue up, say Pending Queued, then wait 300 s",
     ),
     Row(
         reason="A young pod costs no status write.",
@@ -999,6 +1050,7 @@ def views(draw: st.DrawFn, *, live: bool = False) -> View:
         report=report,
         reported_at=None if report is None else CREATED + draw(st.floats(0, age)),
         rejection=Rejection("no", CREATED + refused[0], CREATED + refused[1]) if refused else None,
+        crowded=draw(st.sampled_from(["", "full"])),
         now=CREATED + age,
     )
 
@@ -1057,7 +1109,7 @@ def test_a_job_that_goes_on_has_the_next_attempt_before_it(view: View) -> None:
         assert not after.job.finished
         assert "podName" not in {k for k, v in status.items() if v is not None}
         fresh = replace(after, pod=None, gone=None, had_pod=False, report=None, rejection=None)
-        assert isinstance(decide(fresh), Wait | Create | Finish | Progress)
+        assert isinstance(decide(fresh), Wait | Create | Finish | Progress | Enqueue)
 
 
 @given(views())
@@ -1076,7 +1128,7 @@ def test_an_attempt_that_had_a_pod_gets_no_second_one(view: View) -> None:
 def test_a_pod_is_created_only_when_there_is_none_and_nothing_was_reported(view: View) -> None:
     action = decide(view)
     if isinstance(action, Create):
-        assert (view.pod, view.had_pod, view.report) == (None, False, None)
+        assert (view.pod, view.had_pod, view.report, view.crowded) == (None, False, None, "")
         assert action.attempt == view.job.attempt
 
 
@@ -1126,6 +1178,8 @@ def test_a_success_is_never_tried_again(view: View, stored: wire.Result | None) 
 @given(views(live=True))
 def test_a_live_job_is_never_forgotten(view: View) -> None:
     action = next_action(view)
+    if isinstance(action, Enqueue):
+        action = action.shown
 
     assert not isinstance(action, Nothing | Deliver | DeleteJob)
     if isinstance(action, Wait | Progress):

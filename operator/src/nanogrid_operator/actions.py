@@ -47,6 +47,13 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Wait for a place for the attempt's pod; ``shown`` is what to do meanwhile."""
+
+    shown: Progress | Wait
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Delete the pod with its grace: the agent stores outputs and reports."""
 
@@ -93,6 +100,7 @@ Action = (
     | Create
     | Inspect
     | Progress
+    | Enqueue
     | Stop
     | Retry
     | Finish

@@ -17,6 +17,7 @@ from nanogrid_operator.actions import (
     Create,
     DeleteJob,
     Deliver,
+    Enqueue,
     Finish,
     Inspect,
     Nothing,
@@ -51,6 +52,7 @@ from nanogrid_operator.view import (
 
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; short jobs save a write
 PENDING_AFTER_SECONDS = 4.0  # a pod that starts as pods do needs no write to say so
+QUEUE_CHECK_SECONDS = 300.0  # thousands may queue, and the next one is woken when it is its turn
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to say how a sandbox ended
 # The container runtime's words for a container that was gone when its node came back.
 UNKNOWN_ENDS = frozenset({"Unknown", "ContainerStatusUnknown"})
@@ -168,6 +170,8 @@ def never_started(v: View) -> Action | None:
     if pause > 0:
         left = deadline_left(v)
         return Wait(pause if left is None else min(pause, left))
+    if v.crowded:
+        return _queued(v)
     # What runs is written down before there is a pod: no later attempt runs anything else.
     start = Pin() if v.job.unpinned else Create(v.job.attempt)
     if v.rejection is None:
@@ -178,6 +182,17 @@ def never_started(v: View) -> Action | None:
     if pause > 0:
         return _progress(v, Phase.PENDING, Reason.POD_REJECTED, v.rejection.message, pause)
     return start
+
+
+def _queued(v: View) -> Enqueue:
+    """There is no place for the pod: say so, but spare jobs the write that find one at once."""
+    ended = v.job.attempts[-1].ended if v.job.attempts else None
+    early = max(v.job.created, ended or 0.0) + PENDING_AFTER_SECONDS - v.now
+    if early > 0:
+        return Enqueue(Wait(early))
+    left = deadline_left(v)
+    check = QUEUE_CHECK_SECONDS if left is None else min(QUEUE_CHECK_SECONDS, left)
+    return Enqueue(_progress(v, Phase.PENDING, Reason.QUEUED, v.crowded, check))
 
 
 def lost(v: View) -> Action | None:
@@ -270,7 +285,7 @@ def in_progress(v: View) -> Action | None:
     return _progress(v, phase, reason, said, check)
 
 
-def _progress(v: View, phase: Phase, reason: Reason, said: str, seconds: float) -> Action:
+def _progress(v: View, phase: Phase, reason: Reason, said: str, seconds: float) -> Progress | Wait:
     """A write, unless the status says the same already."""
     status = v.job.status
     if (status.get("phase"), status.get("reason")) == (phase.value, reason.value):

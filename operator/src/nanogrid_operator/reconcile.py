@@ -19,6 +19,7 @@ from nanogrid_operator.events import Events
 from nanogrid_operator.facts import Job, job_facts, pod_facts
 from nanogrid_operator.kube import CORE, KubeApi, collection
 from nanogrid_operator.outcome import Outcome
+from nanogrid_operator.places import Places
 from nanogrid_operator.pod import pod_name
 from nanogrid_operator.publish import Publisher
 from nanogrid_operator.s3 import ResultStore, S3Error
@@ -35,6 +36,7 @@ from nanogrid_operator.writer import Writer
 
 log = logging.getLogger("nanogrid.reconcile")
 
+EXPECTED = frozenset({Reason.POD_CREATED, Reason.QUEUED})  # of a job that is pending
 UNREADABLE_SECONDS = 600.0  # for which a result that only S3 can have is asked for
 
 
@@ -53,6 +55,7 @@ class Reconciler:
     clock: Callable[[], float] = time.time
     webhook: Callable[[str], None] = lambda uid: None  # tell the webhook of this job
     followed: Followed = field(init=False)
+    places: Places = field(init=False)
     writer: Writer = field(init=False)
     starting: Starting = field(init=False)
     delivering: Delivering = field(init=False)
@@ -63,6 +66,8 @@ class Reconciler:
     def __post_init__(self) -> None:
         """Its parts, which share what it was given."""
         self.followed = Followed(self.settings)
+        self.places = Places(self.settings, self.store.has, self.queue.add)
+        self.store.pod_changed = self.places.saw
         self.writer = Writer(store=self.store, kube=self.kube, events=self.events, clock=self.clock)
         self.starting = Starting(
             settings=self.settings,
@@ -70,6 +75,7 @@ class Reconciler:
             queue=self.queue,
             kube=self.kube,
             secrets=self.secrets,
+            places=self.places,
             writer=self.writer,
             clock=self.clock,
         )
@@ -98,6 +104,7 @@ class Reconciler:
         """Decide and act once for one job."""
         body = self.store.job(uid)
         if body is None:
+            self.places.leave(uid)
             self.ending.published.pop(uid, None)
             self.delivering.held.drop(uid)
             for attempt in [a for a in self.unreadable if a[0] == uid]:
@@ -116,9 +123,19 @@ class Reconciler:
             await self.ending.finish(view, told.outcome)
             return
         action = decide.decide(view)
-        if isinstance(action, actions.Recover):
-            action = await self._recover(view, action.fallback)
-        await self._act(view, action)
+        if isinstance(action, actions.Enqueue):
+            self.places.enqueue(view.job)
+            self.store.drop_rejection(uid, view.job.attempt)  # its time does not run meanwhile
+            await self._act(view, action.shown)
+            return
+        waited = self.places.leave(uid)
+        try:
+            if isinstance(action, actions.Recover):
+                action = await self._recover(view, action.fallback)
+            await self._act(view, action)
+        finally:
+            if waited:  # the place that it had in view may be another's
+                self.places.wake_next(view.job.namespace)
 
     async def _recover(self, v: View, fallback: Outcome) -> actions.Action:
         """Ask S3 for the result. Without it, a fallback that knows the exit code will do.
@@ -148,17 +165,18 @@ class Reconciler:
         named = job.status.get("podName") == pod_name(job.name, uid, attempt)
         seen, now = self.store.session(uid, attempt), self.clock()
         facts = pod_facts(pod) if pod else None
-        witnessed = self.store.witnessed(uid, attempt)
+        had_pod = gone is not None or named or self.store.witnessed(uid, attempt)
         return View(
             job=job,
             pod=facts,
             gone=pod_facts(gone) if gone else None,
-            had_pod=gone is not None or named or witnessed,
+            had_pod=had_pod,
             report=told[0] if told else None,
             reported_at=told[1] if told else None,
             rejection=self.store.rejection(uid, attempt),
             inspection=self.store.inspection(uid, attempt),
             memory_limit_bytes=self._memory_limit(job),
+            crowded="" if pod or had_pod or job.finished else self.places.crowded(job),
             session=seen,
             session_due=self.followed.due(job, facts, seen, now),
             session_check=self.followed.check(job, now),
@@ -220,7 +238,7 @@ class Reconciler:
         if v.session_due and v.job.status.get("reason") == action.reason:
             self.queue.add(v.job.uid, action.seconds)
             return  # the counts of a session that goes on are no transition
-        bad = action.phase is Phase.PENDING and action.reason is not Reason.POD_CREATED
+        bad = action.phase is Phase.PENDING and action.reason not in EXPECTED
         self.writer.tell(v.job, action.reason, action.message, bad=bad)
         self.queue.add(v.job.uid, action.seconds)
 

@@ -96,6 +96,16 @@ class Settings:
         "NANOGRID_NODE_LOST_SECONDS", 60, "how long a pod stays on a node that does not answer"
     )
 
+    max_waiting_pods: int = _env(
+        "NANOGRID_MAX_WAITING_PODS",
+        50,
+        "pods of one namespace that wait for a node at once; 0 is no limit",
+        zero=True,
+    )
+    max_pods: int = _env(
+        "NANOGRID_MAX_PODS", 0, "pods of one namespace that live at once; 0 is no limit", zero=True
+    )
+
     lease_name: str = _env("NANOGRID_LEASE_NAME", "", "Lease to hold while working; empty: none")
     lease_namespace: str = _env("NANOGRID_LEASE_NAMESPACE", "", "namespace of the Lease")
     identity: str = _env("NANOGRID_IDENTITY", "", "the holder's name in the Lease: the pod's")

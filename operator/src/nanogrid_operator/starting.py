@@ -14,6 +14,7 @@ from nanogrid_operator import decide, functionref, jobstatus, outcome, retry, se
 from nanogrid_operator.facts import Job, Json, warning_of
 from nanogrid_operator.kube import CORE, JOBS, KubeApi, KubeError, collection
 from nanogrid_operator.outcome import Outcome
+from nanogrid_operator.places import Places
 from nanogrid_operator.pod import build_pod
 from nanogrid_operator.secrets import S3SecretReplica
 from nanogrid_operator.settings import Settings
@@ -40,6 +41,7 @@ class Starting:
     queue: WorkQueue
     kube: KubeApi
     secrets: S3SecretReplica
+    places: Places
     writer: Writer
     clock: Callable[[], float] = time.time
 
@@ -71,6 +73,11 @@ class Starting:
             manifest = self._manifest(job, attempt)
         except ValueError as e:
             return outcome.failure(job, Reason.INVALID_SPEC, str(e))
+        # Nothing is awaited between the look at the places and this.
+        with self.places.taken(job.namespace, manifest["metadata"]["name"]):
+            return await self._create(job, attempt, manifest)
+
+    async def _create(self, job: Job, attempt: int, manifest: Json) -> Outcome | None:
         path = collection(CORE, "pods", job.namespace)
         name = manifest["metadata"]["name"]
         try:

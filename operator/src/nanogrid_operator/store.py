@@ -6,6 +6,7 @@ started a second time.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nanogrid import names, wire
@@ -70,6 +71,8 @@ class Store:
         self._inspections: dict[Attempt, Inspection] = {}
         self._sessions: dict[Attempt, Seen] = {}
         self._witnessed: set[PodKey] = set()  # pods that vanished before this process began
+        # Told of each pod that is another than before: namespace, name, and the pod or None.
+        self.pod_changed: Callable[[str, str, Json | None], None] = lambda *_: None
         self.primed = False  # whether a complete LIST was ever taken in
 
     def put_job(self, body: Json) -> str:
@@ -84,8 +87,9 @@ class Store:
         """Forget a deleted job and all that belongs to it."""
         self._jobs.pop(uid, None)
         for key in self._pods_of.pop(uid, ()):
-            self._pods.pop(key, None)
             self._gone.pop(key, None)
+            if self._pods.pop(key, None) is not None:
+                self.pod_changed(*key, None)
         known = (*self._reports, *self._rejections, *self._inspections, *self._sessions)
         for attempt in [a for a in known if a[0] == uid]:
             self._reports.pop(attempt, None)
@@ -105,6 +109,7 @@ class Store:
             self._pods[key] = slim_pod(body)
             self._pods_of[uid].add(key)
             self._rejections.pop((uid, attempt_number(body["metadata"]["labels"])), None)
+            self.pod_changed(*key, self._pods[key])
         return uid
 
     def drop_pod(self, body: Json) -> str:
@@ -116,6 +121,8 @@ class Store:
         if uid in self._jobs:
             self._gone[key] = slim_pod(body)
             self._pods_of[uid].add(key)
+        if key not in self._pods:
+            self.pod_changed(*key, None)
         return uid
 
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
@@ -141,6 +148,10 @@ class Store:
         since = known.since if known else now
         self._rejections[uid, attempt] = Rejection(message, since, now)
 
+    def drop_rejection(self, uid: str, attempt: int) -> None:
+        """Forget that the API server refused an attempt's pod."""
+        self._rejections.pop((uid, attempt), None)
+
     def put_inspection(self, uid: str, attempt: int, inspection: "Inspection") -> None:
         """Remember what an attempt's pod's events said."""
         self._inspections[uid, attempt] = inspection
@@ -162,6 +173,10 @@ class Store:
         """Forget the reports of a job whose attempt is over; the CR has them now."""
         for attempt in [a for a in self._reports if a[0] == uid]:
             del self._reports[attempt]
+
+    def has(self, uid: str) -> bool:
+        """Whether the job of this uid is known."""
+        return uid in self._jobs
 
     def job(self, uid: str) -> Json | None:
         """The job of this uid."""
@@ -227,7 +242,7 @@ class Store:
         """Take in a complete LIST; returns the uids of jobs about which there may be work.
 
         Those whose pods have ended come first: somebody waits for their results, while a new pod
-        has all its time before it.
+        has all its time before it. Of the others the oldest come first.
 
         A relist after 410 Gone brings no DELETED for what vanished meanwhile, so this does: objects
         that are not in the list and not newer than it are dropped.
@@ -244,7 +259,8 @@ class Store:
             if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
         due = [uid for uid, body in self._jobs.items() if not inert(body)]
-        return sorted(due, key=lambda uid: not self._has_ended_pod(uid))
+        made = {uid: self._jobs[uid]["metadata"].get("creationTimestamp", "") for uid in due}
+        return sorted(due, key=lambda uid: (not self._has_ended_pod(uid), made[uid]))
 
     def _has_ended_pod(self, uid: str) -> bool:
         """Whether a pod of the job has ended, or vanished."""

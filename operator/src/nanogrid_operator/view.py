@@ -42,6 +42,7 @@ class View:
     rejection: Rejection | None
     inspection: Inspection | None = None
     memory_limit_bytes: int | None = None
+    crowded: str = ""  # why there is no place for the attempt's pod now
     session: Seen | None = None
     session_due: bool = False  # whether status.session should follow now
     session_check: float = IDLE_CHECK_SECONDS  # and otherwise, after so many seconds

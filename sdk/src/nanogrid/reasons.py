@@ -95,6 +95,7 @@ class Reason(StrEnum):
     # The pod.
     INVALID_SPEC = "InvalidSpec"
     NAME_CONFLICT = "NameConflict"
+    QUEUED = "Queued"
     POD_REJECTED = "PodRejected"
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -372,6 +373,11 @@ HELP: dict[Reason, Help] = {
     R.POD_REJECTED: Help(
         "The API server refused the pod (quota, admission or a missing service account).",
         "The message is the API server's: change quota, policy or spec.",
+    ),
+    R.QUEUED: Help(
+        "The job waits for its turn: its namespace has as many pods as it may.",
+        "Nothing: the oldest job is next. To run more at once, add nodes, or raise the limit that "
+        "the message names in the chart's values.",
     ),
     R.UNSCHEDULABLE: Help(
         "No node has room for the pod.", "Lower spec.resources or add nodes; see the message."
