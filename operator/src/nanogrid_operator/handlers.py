@@ -4,16 +4,40 @@ Low-level ``on.event`` handlers only: they cost no write, add no finalizer and k
 objects. Kopf swallows their errors, so they must not do anything that can fail.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import kopf
 
 from nanogrid import names
+from nanogrid_operator.kube import PAGE
 from nanogrid_operator.liveness import Liveness
 from nanogrid_operator.store import Store, version_of
 from nanogrid_operator.workqueue import WorkQueue
 
 WATCH_BACKOFFS = (1, 1, 2, 3, 5)  # seconds; Kopf starts anew when they are used up
+IDLE_SECONDS = 0.5  # for which Kopf keeps the last event of an object after it was handled
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Tells Kopf that nothing ever differs.
+
+    It compares objects for handlers of changes, of which there are none here, and without this it
+    would deep-copy the object of every event for them.
+    """
+
+    def build(
+        self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None
+    ) -> kopf.BodyEssence:
+        """Nothing of an object matters."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing was known before."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is written."""
 
 
 def register(
@@ -52,3 +76,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     # An API server that is back is watched again within seconds, however long it was away.
     settings.networking.error_backoffs = WATCH_BACKOFFS
     settings.watching.label_selectors["v1/pods"] = names.LABEL_JOB_UID  # on the server's side
+    # A start among thousands of objects: they come page by page, and none is kept for long.
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = IDLE_SECONDS
+    settings.persistence.diffbase_storage = NoDiffs()

@@ -88,8 +88,15 @@ class OperatorProcess:
 
     def memory_bytes(self) -> int:
         """Its resident set."""
+        return self._memory("VmRSS")
+
+    def peak_memory_bytes(self) -> int:
+        """The most that its resident set ever was."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
         return int(line.split()[1]) * 1024
 
     def tail(self, lines: int = 40) -> str:
