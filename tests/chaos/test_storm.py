@@ -33,7 +33,6 @@ from nanogrid_operator.slim import unstored
 Json = dict[str, Any]
 SEED = 20_240_607
 APPLIED_AT_ONCE = 50
-QUEUE_SECONDS = 900
 KINDS = (SUCCESS, FAILURE, SUCCESS, WITH_INPUT, SUCCESS, RETRIED, SUCCESS, TIMEOUT, SUCCESS, OOM)
 # An agent that cannot store its result soon gives up; a test of its own says so.
 RESULT_FILE = "/result.json"
@@ -152,11 +151,9 @@ class Storm:
             print(f"{job} was not torn: {error}")
 
 
-def patient(manifest: Json) -> Json:
-    """The job with time enough to wait for a place on a node behind all the others."""
-    spec = manifest["spec"]
-    timeouts = {**spec.get("timeouts", {}), "startupSeconds": QUEUE_SECONDS}
-    return {**manifest, "spec": {**spec, "timeouts": timeouts}}
+def memory_mib(lab: Laboratory) -> float:
+    """The peak of the operator that lives now."""
+    return lab.operators[0].peak_memory_bytes() / (1 << 20)
 
 
 def fitting(job: str, kind: Scenario, torn: set[str]) -> tuple[str, ...]:
@@ -188,14 +185,16 @@ def test_storm(
     storm = Storm(lab, ledger, namespace, pause)
     began = time.monotonic()
     with storm.raging():
-        manifests = [patient(kind.manifest(name, lab_starts)) for name, kind in jobs.items()]
+        manifests = [kind.manifest(name, lab_starts) for name, kind in jobs.items()]
         for first in range(0, count, APPLIED_AT_ONCE):  # kubectl has two minutes for each
             namespace.apply(*manifests[first : first + APPLIED_AT_ONCE])
         records = ledger.wait_finished(jobs, 60 + 2 * count)
         took = time.monotonic() - began
     delivered(ledger, 60)
     longest = max(r.finished_at - r.seen for r in records)
+    queued = sum(any(reason == "Queued" for _, _, reason in r.phases) for r in records)
     print(f"{count} jobs in {took:.1f} s, the longest {longest:.1f} s; {dict(storm.done)}")
+    print(f"{queued} were Queued; operator's memory at most {memory_mib(lab):.0f} MiB")
     print(f"reasons: {dict(Counter(r.reason for r in records))}; torn: {len(storm.torn)}")
     wrong = [
         f"{r.name} ended with {r.reason} instead of {jobs[r.name].reason}: {r.status['message']}"
