@@ -10,12 +10,17 @@ from typing import Any
 import kopf
 
 from nanogrid import names
+from nanogrid_operator.facts import Json
 from nanogrid_operator.kube import PAGE
 from nanogrid_operator.liveness import Liveness
+from nanogrid_operator.slim import ended, inert
 from nanogrid_operator.store import Store, version_of
 from nanogrid_operator.workqueue import WorkQueue
 
 WATCH_BACKOFFS = (1, 1, 2, 3, 5)  # seconds; Kopf starts anew when they are used up
+# The type of Kopf's events for what a LIST shows. At a start our own LIST has shown it before, and
+# what was due is in the queue: thousands of jobs need not be looked at twice.
+LISTED = None
 IDLE_SECONDS = 0.5  # for which Kopf keeps the last event of an object after it was handled
 
 
@@ -52,19 +57,41 @@ def register(
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_job(event: kopf.RawEvent, **_: Any) -> None:
-        body: dict[str, Any] = dict(event["object"])
-        liveness.seen(names.PLURAL, version_of(body))
-        if event["type"] == "DELETED":
-            store.drop_job(body["metadata"]["uid"])
-        else:
-            queue.add(store.put_job(body))
+        note_job(event["type"], dict(event["object"]), store, queue, liveness)
 
     @kopf.on.event("", "v1", "pods", labels={names.LABEL_JOB_UID: kopf.PRESENT}, registry=registry)
     async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
-        body: dict[str, Any] = dict(event["object"])
-        liveness.seen("pods", version_of(body))
-        gone = event["type"] == "DELETED"
-        queue.add(store.drop_pod(body) if gone else store.put_pod(body))
+        note_pod(event["type"], dict(event["object"]), store, queue, liveness)
+
+
+def note_job(
+    kind: str | None, body: Json, store: Store, queue: WorkQueue, liveness: Liveness
+) -> None:
+    """Take in a job, and enqueue it unless a LIST shows what is known and worked on already."""
+    liveness.seen(names.PLURAL, version_of(body))
+    if kind == "DELETED":
+        store.drop_job(body["metadata"]["uid"])
+        return
+    known = kind is LISTED and not store.news([body])
+    # What is left to do for an ended job may hang on this event alone: see webhooks, time to live.
+    due = ended(body) and not inert(body)
+    uid = store.put_job(body)
+    if due or not known:
+        queue.add(uid)
+
+
+def note_pod(
+    kind: str | None, body: Json, store: Store, queue: WorkQueue, liveness: Liveness
+) -> None:
+    """Take in a pod, and enqueue its job unless a LIST shows what is known already."""
+    liveness.seen("pods", version_of(body))
+    if kind == "DELETED":
+        queue.add(store.drop_pod(body))
+        return
+    known = kind is LISTED and not store.news([body], pods=True)
+    uid = store.put_pod(body)
+    if not known:
+        queue.add(uid)
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
