@@ -19,8 +19,8 @@ def orphans(pods: list[Json], jobs: list[Json], now: float) -> list[Json]:
     """The pods that were ours and whose job is gone.
 
     Args:
-        pods: of a complete LIST that was begun after that of the jobs.
-        jobs: of a complete LIST.
+        pods: of a complete LIST.
+        jobs: of another one; in ten minutes' grace it does not matter which came first.
         now: the API server's time, in seconds since the epoch.
     """
     alive = {job["metadata"]["uid"] for job in jobs}
