@@ -18,63 +18,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from chaos.lab.kubeclient import KubeCallError, KubeClient, Watch, core_path, jobs_path
+from e2e.jobrecord import JobRecord
 from nanogrid import names, wire
 from nanogrid_operator.jobstatus import for_status
 
 Json = dict[str, Any]
-TERMINAL = ("Succeeded", "Failed")
 ORPHAN_SECONDS = 60.0
 # What one result says in all places, even where one of them keeps a shortened copy.
 CORE = ("requestId", "status", "reason", "exitCode", "attempt", "job", "stdoutBytes", "stderrBytes")
-
-
-def _fixed(status: Json) -> str:
-    """What a terminal status says for ever: all but its delivery, which may come later."""
-    kept = ("phase", "reason", "message", "result", "completionTime", "attempts", "podName")
-    return json.dumps({k: status.get(k) for k in kept}, sort_keys=True)
-
-
-@dataclass
-class JobRecord:
-    """One job as it was seen over time."""
-
-    name: str
-    uid: str
-    request_id: str
-    seen: float = 0.0  # time.monotonic()
-    phases: list[tuple[float, str, str]] = field(default_factory=list)  # at, phase, reason
-    status: Json = field(default_factory=dict)
-    terminal: str = ""
-    finished_at: float = 0.0  # time.monotonic()
-    violations: list[str] = field(default_factory=list)
-    deleted: bool = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether a terminal status was seen."""
-        return bool(self.terminal)
-
-    @property
-    def reason(self) -> str:
-        """The last reason seen."""
-        return str(self.status.get("reason", ""))
-
-    def note(self, body: Json) -> None:
-        """Take in the job as it is now."""
-        self.status = status = body.get("status") or {}
-        phase, reason = status.get("phase", ""), status.get("reason", "")
-        if not self.phases or self.phases[-1][1:] != (phase, reason):
-            self.phases.append((time.monotonic(), phase, reason))
-        if self.terminal:
-            if _fixed(status) != self.terminal:
-                self.violations.append(f"changed after its end: {self.terminal} → {status}")
-        elif phase in TERMINAL:
-            self.terminal, self.finished_at = _fixed(status), time.monotonic()
 
 
 class Ledger:
@@ -145,9 +100,7 @@ class Ledger:
         uid = body["metadata"]["uid"]
         with self._changed:
             if uid not in self.jobs:
-                request = body["spec"].get("requestId") or uid
-                record = JobRecord(body["metadata"]["name"], uid, request, time.monotonic())
-                self.jobs[uid] = record
+                self.jobs[uid] = JobRecord.of(body)
             if kind == "DELETED":
                 self.jobs[uid].deleted = True
             else:

@@ -20,9 +20,10 @@ from chaos.lab.faultproxy import (
 )
 from chaos.lab.laboratory import Laboratory
 from chaos.labfixtures import proven
-from chaos.ledger import JobRecord, Ledger
+from chaos.ledger import Ledger
 from chaos.proof import Starts
 from chaos.scenarios import CANCELLED, FAILURE, RETRIED, SUCCESS, SUSPENDED, Scenario
+from e2e.jobrecord import JobRecord
 from e2e.support import Namespace, eventually, inline
 from nanogrid import names
 

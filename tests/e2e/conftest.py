@@ -1,5 +1,6 @@
 """A cluster with the chart, one namespace per test, and what is saved when a test fails."""
 
+import json
 import os
 import re
 import uuid
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from e2e.leftovers import leftovers
-from e2e.support import KubectlError, Namespace, eventually, kubectl
+from e2e.promises import Promises, broken
+from e2e.support import KubectlError, Namespace, eventually, kubectl, redis_of
+from nanogrid import names
 from scripts.devaccess import DevAccess, dev_access
 
 RELEASE, RELEASE_NAMESPACE = "nanogrid", "nanogrid-system"
@@ -66,6 +69,21 @@ def nothing_is_left(cluster: None) -> Iterator[None]:
             eventually("nothing is left", clean, LEFTOVER_SECONDS)
         except AssertionError:
             pytest.fail(f"left {LEFTOVER_SECONDS} s after the last test: {last[:20]}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def promises_are_kept(cluster: None) -> Iterator[None]:
+    """Every job of the suite ends once, and is told once."""
+    promises = Promises()
+    promises.start()
+    yield
+    promises.stop()
+    with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
+        stream = redis_of(access).xrange(names.REDIS_STREAM)
+    wrong = broken(promises.records.values(), (json.loads(e["result"]) for _, e in stream))
+    ends = sum(record.watched for record in promises.records.values())
+    print(f"\nthe ends of {ends} jobs were watched: {len(wrong)} broken promises")
+    assert not wrong, "\n".join(wrong[:40])
 
 
 @pytest.fixture
