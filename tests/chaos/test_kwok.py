@@ -188,6 +188,7 @@ def test_start_among_thousands_of_ended_jobs(
     client = KubeClient()
     try:
         made = ended_jobs(namespace.name, client, model, pod, nodes, FINISHED_JOBS)
+        bare = seconds_to_list(namespace.name, client)
         # The first page after the first one has expired meanwhile, as a slow reader finds it.
         expired = lab.api.fault(
             lambda call: call.path.endswith(names.PLURAL) and "continue" in call.query,
@@ -203,17 +204,27 @@ def test_start_among_thousands_of_ended_jobs(
         print(
             f"{FINISHED_JOBS} ended jobs with their pods (made in {made:.0f} s): ready after "
             f"{ready:.1f} s (alone {empty:.1f} s), a new job's pod after {created - before:.1f} s; "
+            f"a bare LIST of both takes {bare:.1f} s; "
             f"memory {few:.0f} → {settled:.0f} MiB, at most {most / MIB:.0f}"
         )
         assert expired.hits == 1
         assert status["phase"] == "Succeeded"
-        # A busy machine takes seconds for the interpreter alone: those are not of the jobs' making.
-        assert created - before - empty <= READY_SECONDS
+        # A busy machine takes seconds for the interpreter alone, and its API server for the LIST:
+        # those are not of the operator's making.
+        assert created - before - empty <= max(READY_SECONDS, 2 * bare)
         assert ready - empty <= READY_SECONDS
         assert most < LIMIT_BYTES
     finally:
         operator.kill()
         clean(namespace.name, client)
+
+
+def seconds_to_list(namespace: str, client: KubeClient) -> float:
+    """How long it takes to read all jobs and pods from the API server, past every proxy."""
+    began = time.monotonic()
+    for path in (jobs_path(namespace), core_path(namespace, "pods")):
+        client.list(path)
+    return time.monotonic() - began
 
 
 def wait_call(lab: Laboratory, picks: Callable[[Call], bool], since: float) -> float:
