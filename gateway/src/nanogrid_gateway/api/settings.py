@@ -92,7 +92,7 @@ class Settings(BaseModel):
     read_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
         30.0,
         description="for a client to send a request's head, and as long for its body and a second "
-        "more per 64 KiB",
+        "more per 64 KiB; and for one that takes nothing of its answer",
     )
     grace_seconds: Seconds = Field(20.0, description="for requests that run after SIGTERM")
     keepalive_seconds: Annotated[int, Field(ge=1, le=4000)] = Field(

@@ -1,16 +1,18 @@
-"""gunicorn's worker with threads, bounded in how long a client may take to send its request.
+"""gunicorn's worker with threads, bounded in how long a client may take to send and to receive.
 
 gunicorn itself leaves slow clients to a proxy in front. Here a request's head has ``read_seconds``,
 and its body as many again, and a second more for each ``BYTES_PER_SECOND`` that came: who only
 pretends to send is answered 408. Clients that let us wait for more than a moment hold at most half
 of the threads, and connections that end a quarter: there a thread waits for the client, where
-gunicorn would let its only accepting thread do that.
+gunicorn would let its only accepting thread do that. Who takes nothing of an answer for
+``read_seconds`` is cut off.
 """
 
 import errno
 import json
 import select
 import socket
+import struct
 import threading
 import time
 from concurrent.futures import Future
@@ -100,6 +102,8 @@ class Worker(ThreadWorker):
         for listener in self.sockets:
             # Who only connects has no thread: the kernel keeps it until there is something to read.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
+            # Connections have it from their listener: a send that gets nowhere ends with EAGAIN.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval(self.read_seconds))
         super().init_process()
 
     def handle(self, conn: TConn) -> Any:
@@ -142,6 +146,11 @@ class Worker(ThreadWorker):
 def worker_class(read_seconds: float) -> type[Worker]:
     """A worker for gunicorn, which makes it itself and hands no settings but its own to it."""
     return type("Worker", (Worker,), {"read_seconds": read_seconds})
+
+
+def timeval(seconds: float) -> bytes:
+    """A struct timeval, as SO_SNDTIMEO takes it (socket(7))."""
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
 
 
 def linger(sock: socket.socket) -> None:
