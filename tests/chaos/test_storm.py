@@ -167,7 +167,10 @@ def fitting(job: str, kind: Scenario, torn: set[str]) -> tuple[str, ...]:
     [
         pytest.param(24, (0.5, 1.5), id="24", marks=pytest.mark.timeout(180)),
         pytest.param(
-            300, (2.0, 4.0), id="300", marks=[pytest.mark.slow, pytest.mark.timeout(1000)]
+            300,
+            (2.0, 4.0),
+            id="300",
+            marks=[pytest.mark.slow, pytest.mark.storm, pytest.mark.timeout(1000)],
         ),
     ],
 )
