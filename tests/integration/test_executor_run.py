@@ -520,9 +520,13 @@ def test_an_upload_that_stalls_ends_at_its_timeout(
 
 @pytest.mark.parametrize("size", [64, 256])
 def test_peak_memory_is_what_was_allocated(run: Any, size: int) -> None:
-    result = run(f"x = bytearray({size} << 20); import time; time.sleep(0.1)").result
-    assert result.peak_memory_bytes is not None
-    assert size <= result.peak_memory_bytes / (1 << 20) <= size * 1.05 + 4
+    code = f"x = bytearray({size} << 20); import time; time.sleep(0.1)"
+    # A sandbox has a cgroup of its own. Here it may be everybody's, so what others take meanwhile
+    # is added: the least of a few runs is the code's. And the kernel counts a process at least as
+    # large as whoever started it, which must not be pytest: hence a shell in between, which forks.
+    wrap = ["sh", "-c", '"$@"; exit $?', "sh"]
+    peaks = [run(code, wrap=wrap).result.peak_memory_bytes / (1 << 20) for _ in range(3)]
+    assert size <= min(peaks) <= size * 1.05 + 4
 
 
 def test_cpu_time_is_that_of_all_processes(run: Any) -> None:
