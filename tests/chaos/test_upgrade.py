@@ -52,10 +52,11 @@ def rollback(to: str) -> None:
 
 
 def operator_pod() -> str:
-    """The name of the operator's one pod."""
+    """The name of the operator's one pod; one that is still on its way out does not count."""
     words = ("-n", RELEASE_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=operator")
-    (pod,) = kubectl_json(*words)["items"]
-    return str(pod["metadata"]["name"])
+    metas = [pod["metadata"] for pod in kubectl_json(*words)["items"]]
+    (name,) = [meta["name"] for meta in metas if "deletionTimestamp" not in meta]
+    return str(name)
 
 
 @pytest.fixture
