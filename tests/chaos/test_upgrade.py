@@ -70,7 +70,7 @@ def release(cluster: None) -> Iterator[str]:
 
 def fresh_pod() -> str:
     """A value that makes another operator pod."""
-    return f"--set=operator.podAnnotations.upgrade={uuid.uuid4().hex[:8]}"
+    return f"--set-string=operator.podAnnotations.upgrade={uuid.uuid4().hex[:8]}"
 
 
 @pytest.mark.slow
