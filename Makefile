@@ -59,7 +59,7 @@ chaos-all: deploy ## every fault there is, over an hour: nodes lost, each call o
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/chaos --durations=20 -s $(ARGS)
 
-chaos-short: deploy ## the quicker ones of them, 5 min: a part of make test
+chaos-short: deploy ## the quicker ones of them, 5 to 7 min: a part of make test
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/chaos -m "not slow" --durations=20 -s $(ARGS)
 

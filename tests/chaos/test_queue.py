@@ -25,7 +25,13 @@ def first_starts(starts: Starts) -> list[int]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("killed", [False, True], ids=["", "operator killed"])
+@pytest.mark.parametrize(
+    "killed",
+    [
+        pytest.param(False, id="", marks=pytest.mark.slow),  # the other one proves it as well
+        pytest.param(True, id="operator killed"),
+    ],
+)
 def test_jobs_queue_for_places(
     lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace, killed: bool
 ) -> None:
