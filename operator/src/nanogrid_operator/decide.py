@@ -168,8 +168,7 @@ def never_started(v: View) -> Action | None:
         return None
     pause = retry.not_before(v.job) - v.now
     if pause > 0:
-        left = deadline_left(v)
-        return Wait(pause if left is None else min(pause, left))
+        return Wait(_by_deadline(v, pause))
     if v.crowded:
         return _queued(v)
     # What runs is written down before there is a pod: no later attempt runs anything else.
@@ -186,13 +185,18 @@ def never_started(v: View) -> Action | None:
 
 def _queued(v: View) -> Enqueue:
     """There is no place for the pod: say so, but spare jobs the write that find one at once."""
-    ended = v.job.attempts[-1].ended if v.job.attempts else None
-    early = max(v.job.created, ended or 0.0) + PENDING_AFTER_SECONDS - v.now
+    last_end = v.job.attempts[-1].ended if v.job.attempts else None
+    early = max(v.job.created, last_end or 0.0) + PENDING_AFTER_SECONDS - v.now
     if early > 0:
         return Enqueue(Wait(early))
-    left = deadline_left(v)
-    check = QUEUE_CHECK_SECONDS if left is None else min(QUEUE_CHECK_SECONDS, left)
+    check = _by_deadline(v, QUEUE_CHECK_SECONDS)
     return Enqueue(_progress(v, Phase.PENDING, Reason.QUEUED, v.crowded, check))
+
+
+def _by_deadline(v: View, seconds: float) -> float:
+    """So many seconds, or those that are left of the job's deadline if they are fewer."""
+    left = deadline_left(v)
+    return seconds if left is None else min(seconds, left)
 
 
 def lost(v: View) -> Action | None:

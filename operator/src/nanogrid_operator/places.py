@@ -96,12 +96,11 @@ class Places:
         return "" if ahead < free else why
 
     def enqueue(self, job: Job) -> None:
-        """Let a job wait for its turn."""
-        self.leave(job.uid)
-        entry = _entry(job)
-        insort(self._queues[job.namespace], entry)
-        self._queued[job.uid] = job.namespace, entry
-        self.wake_next(job.namespace)
+        """Let a job wait for its turn; one that waits already keeps its place."""
+        if job.uid not in self._queued:
+            entry = _entry(job)
+            insort(self._queues[job.namespace], entry)
+            self._queued[job.uid] = job.namespace, entry
 
     def leave(self, uid: str) -> bool:
         """A job does not wait any more; whether it did."""

@@ -123,12 +123,7 @@ class Reconciler:
             await self.ending.finish(view, told.outcome)
             return
         action = decide.decide(view)
-        if isinstance(action, actions.Enqueue):
-            self.places.enqueue(view.job)
-            self.store.drop_rejection(uid, view.job.attempt)  # its time does not run meanwhile
-            await self._act(view, action.shown)
-            return
-        waited = self.places.leave(uid)
+        waited = not isinstance(action, actions.Enqueue) and self.places.leave(uid)
         try:
             if isinstance(action, actions.Recover):
                 action = await self._recover(view, action.fallback)
@@ -199,6 +194,10 @@ class Reconciler:
                 await self._started(v.job, await self.starting.pin(v.job))
             case actions.Create(attempt):
                 await self._started(v.job, await self.starting.create(v.job, attempt))
+            case actions.Enqueue(shown):
+                self.places.enqueue(v.job)
+                self.store.drop_rejection(v.job.uid, v.job.attempt)  # its time stands still here
+                await self._act(v, shown)
             case actions.Inspect():
                 await self.starting.inspect(v)
             case actions.Progress():

@@ -108,7 +108,7 @@ class Store:
         if known is None or version_of(body) >= version_of(known):
             self._pods[key] = slim_pod(body)
             self._pods_of[uid].add(key)
-            self._rejections.pop((uid, attempt_number(body["metadata"]["labels"])), None)
+            self.drop_rejection(uid, attempt_number(body["metadata"]["labels"]))
             self.pod_changed(*key, self._pods[key])
         return uid
 
@@ -259,8 +259,12 @@ class Store:
             if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
         due = [uid for uid, body in self._jobs.items() if not inert(body)]
-        made = {uid: self._jobs[uid]["metadata"].get("creationTimestamp", "") for uid in due}
-        return sorted(due, key=lambda uid: (not self._has_ended_pod(uid), made[uid]))
+        return sorted(due, key=lambda uid: (not self._has_ended_pod(uid), self._created(uid)))
+
+    def _created(self, uid: str) -> str:
+        """When a job was made, as RFC 3339, which sorts by time."""
+        made: str = self._jobs[uid]["metadata"].get("creationTimestamp", "")
+        return made
 
     def _has_ended_pod(self, uid: str) -> bool:
         """Whether a pod of the job has ended, or vanished."""
