@@ -1,14 +1,9 @@
 """Uploads, callers, limits and the document of the functions' API, over HTTP."""
 
 import contextlib
-import http.client
-import itertools
-import json
 import re
 import shutil
 import socket
-import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from integration.gateway_world import Gateway, World, a_world, wait_for
+from integration.gateway_world import Gateway, World, a_world
 from integration.support import BUCKET, S3Server
 from nanogrid import names
 from nanogrid.function import Function
@@ -198,96 +193,6 @@ def test_functions_are_listed(gateway: Gateway) -> None:
 
     assert function_id in found
     assert len(found) == len(set(found))
-
-
-def test_too_large_bodies_are_refused_unread(world: World) -> None:
-    with world.gateway(max_upload_bytes=20_000, max_input_bytes=1000) as small:
-        large = small.run("f-1", "x" * 1000)
-        assert (large.status, large.reason) == (413, "RequestTooLarge")
-        archive = make(("main.py", uuid.uuid4().bytes * 100_000), compression=0)
-        assert small.upload(archive).reason == "RequestTooLarge"
-        assert small.upload(VALID).status == 201
-
-
-@pytest.mark.parametrize(("path", "chunks"), [("/run", 1), ("/upload", 40)])
-def test_a_body_of_unknown_length_is_answered_and_not_cut_off(
-    world: World, path: str, chunks: int
-) -> None:
-    kind = 'multipart/form-data; boundary="b"' if path == "/upload" else "application/json"
-    with world.gateway(max_upload_bytes=20_000, max_input_bytes=1000) as small:
-        for _ in range(3):
-            connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=60)
-            body = iter([b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n"])
-            body = itertools.chain(body, [b"x" * 16_000] * chunks)
-            connection.request("POST", path, body, {"Content-Type": kind}, encode_chunked=True)
-            answer = connection.getresponse()
-            assert answer.status == 413
-            assert json.loads(answer.read())["error"]["reason"] == "RequestTooLarge"
-            connection.close()
-
-
-HEAD = b"POST /run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-SLOW = {"head": HEAD, "body": HEAD + b"Content-Length: 900\r\n\r\n{"}
-
-
-def slow_sender(port: int, begin: bytes, stop: threading.Event) -> bytes:
-    """Send a byte now and then, until there is an answer, or the connection is cut off."""
-    got = b""
-    with socket.create_connection(("127.0.0.1", port)) as client, contextlib.suppress(OSError):
-        client.settimeout(0.2)
-        client.sendall(begin)
-        while not stop.is_set() and not got:
-            with contextlib.suppress(TimeoutError):
-                got = client.recv(100) or b"cut off"
-            client.sendall(b" " if not got else b"")
-        client.settimeout(30)
-        while got and (more := client.recv(1000)):
-            got += more
-    return got
-
-
-@pytest.mark.parametrize("part", SLOW)
-def test_a_request_that_comes_too_slowly_is_answered_408(world: World, part: str) -> None:
-    with world.gateway(read_seconds=1) as gateway:
-        answer = slow_sender(gateway.port, SLOW[part], threading.Event())
-        function_id = gateway.upload(VALID).json["functionId"]
-        assert gateway.run(function_id, {"after": 0}).status == 200
-    head, _, body = answer.partition(b"\r\n\r\n")
-
-    assert head.startswith(b"HTTP/1.1 408 ")
-    assert b"Content-Type: application/json" in head
-    assert "bytes a second" in json.loads(body)["error"]["message"]
-
-
-def test_slow_senders_leave_room_for_others(world: World) -> None:
-    stop = threading.Event()
-    count = 50
-    # 60 threads, of which 30 may wait for clients and 15 take leave of them.
-    with world.gateway(max_waiting=40, spare_threads=20, read_seconds=300) as gateway:
-        function_id = gateway.upload(VALID).json["functionId"]
-
-        def times() -> list[float]:
-            answers = [gateway.run(function_id, {"after": 0}) for _ in range(20)]
-            assert {a.status for a in answers} == {200}
-            return sorted(a.seconds for a in answers)
-
-        alone = times()
-        with ThreadPoolExecutor(count) as pool:
-            begins = list(SLOW.values()) * (count // 2)
-            calls = [pool.submit(slow_sender, gateway.port, b, stop) for b in begins]
-            try:
-                wait_for(lambda: sum(c.done() for c in calls) >= count - 30, "the refusals")
-                among = times()
-                waiting = sum(not c.done() for c in calls)
-            finally:
-                stop.set()
-            refused = [answer for c in calls if (answer := c.result(60))]
-    print(f"\nmedian {alone[10] * 1000:.0f} ms alone, {among[10] * 1000:.0f} ms among slow senders")
-
-    assert 0 < waiting <= 30
-    # Where nobody takes leave of them, some see their connection cut off.
-    assert b"HTTP/1.1 408" in {answer[:12] for answer in refused} <= {b"HTTP/1.1 408", b"cut off"}
-    assert among[10] < 5
 
 
 def test_a_caller_beyond_its_rate_waits_and_others_do_not(world: World) -> None:

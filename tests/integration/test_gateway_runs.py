@@ -3,16 +3,13 @@
 import http.client
 import json
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -383,59 +380,6 @@ def test_outputs_are_attachments_with_harmless_types(
     assert answers["보고서.pdf"].headers["Content-Type"] == "application/pdf"
     assert answers["a/x.html"].headers["Content-Type"] == "application/octet-stream"
     assert "filename*=UTF-8''%EB%B3%B4" in answers["보고서.pdf"].headers["Content-Disposition"]
-
-
-def test_clients_that_read_nothing_of_their_answers_hold_up_nobody(
-    world: World, function: str, request_id: str
-) -> None:
-    size = 32 << 20
-    # As many threads as there are such clients.
-    with world.gateway(max_waiting=2, spare_threads=4, read_seconds=2) as small:
-        small.run(function, None, requestId=request_id, wait=0)
-        key = names.outputs_prefix(request_id) + "large"
-        world.s3.put(key, bytes(size))
-        output = wire.OutputFile(
-            path="large",
-            url=f"s3://user-data/{key}",
-            bytes=size,
-            sha256="0" * 64,
-            content_type="text/plain",
-        )
-        job = world.cluster.job(request_id)
-        finish(world.cluster, job, result_of(job, outputs=[output]))
-        request = f"GET /runs/{request_id}/outputs/large HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        with ExitStack() as stack:
-            clients = [stack.enter_context(idle_reader(small.port)) for _ in range(6)]
-            for client in clients:
-                client.sendall(request)
-            heads = [client.recv(12) for client in clients]
-            began = time.monotonic()
-            whole = small.call("GET", f"/runs/{request_id}/outputs/large")
-            print(f"\nserved after {time.monotonic() - began:.1f} s, behind six that do not read")
-            rest = [drained(client) for client in clients]
-
-    assert set(heads) == {b"HTTP/1.1 200"}
-    assert (whole.status, len(whole.body)) == (200, size)
-    assert max(rest) < size
-
-
-@contextmanager
-def idle_reader(port: int) -> Iterator[socket.socket]:
-    """A connection whose receive buffer is soon full."""
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(30)
-        client.connect(("127.0.0.1", port))
-        yield client
-
-
-def drained(client: socket.socket) -> int:
-    """How many bytes are still to be had until the connection ends."""
-    count = 0
-    with suppress(ConnectionError):
-        while data := client.recv(1 << 16):
-            count += len(data)
-    return count
 
 
 def test_logs_are_streamed_and_end_with_the_result(
