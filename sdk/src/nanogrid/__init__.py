@@ -1,6 +1,7 @@
-"""NanoGrid's API, shared by operator, executor, clients and tests.
+"""NanoGrid's API, shared by operator, executor, gateway, clients and tests.
 
-``names`` holds every name once, ``reasons`` every failure reason with its cure, ``wire`` the JSON
-that travels between operator, pod, S3 and Redis (standard library only: each job pays for its
-imports), ``job`` the ExecutionJob models, ``crd`` the CustomResourceDefinition made from them.
+The modules in this folder use the standard library only, because each job imports some of them:
+``names`` has every shared name, ``reasons`` every reason with its hint, ``wire`` the JSON that
+operator, pod, S3 and Redis exchange. ``api`` has the models of the custom resources, ``codegen``
+generates CRDs and documents from them. ``client`` is the Python client, ``cli`` the command line.
 """

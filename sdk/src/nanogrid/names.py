@@ -1,8 +1,8 @@
-"""Every name that two parts of NanoGrid share: API group, labels, containers, paths, keys.
+"""All names that several parts of NanoGrid share: API group, labels, containers, paths, keys.
 
-Glossary: a *job* is the ExecutionJob object, an *attempt* one try at it, a *pod* the sandbox of an
-attempt, an *execution* one run of code in it, a *result* what came out, a *delivery* telling
-others.
+Glossary: a *job* is the ExecutionJob object. An *attempt* is one try to run it. A *pod* is the
+sandbox of an attempt. An *execution* is one run of code in a pod. A *result* is the outcome of a
+job. A *delivery* sends the result to its receivers.
 """
 
 import base64
@@ -22,24 +22,43 @@ FUNCTION_KIND: Final = "Function"
 FUNCTION_PLURAL: Final = "functions"
 FUNCTION_SINGULAR: Final = "function"
 FUNCTION_SHORT_NAME: Final = "fn"
+TENANT_KIND: Final = "NanoGridTenant"
+TENANT_PLURAL: Final = "nanogridtenants"
+TENANT_SINGULAR: Final = "nanogridtenant"
+TENANT_SHORT_NAME: Final = "ngt"
 
-# Of a job that runs a function: what it is found by, and what its request asked for.
+# Labels and annotations of a job that runs a function.
 LABEL_FUNCTION: Final = f"{GROUP}/function"
 ANNOTATION_REQUEST_DIGEST: Final = f"{GROUP}/request-digest"
 ANNOTATION_RUNTIME: Final = f"{GROUP}/runtime"
 ANNOTATION_FUNCTION_VERSION: Final = f"{GROUP}/function-version"
 
-# Labels and annotations of a sandbox pod. `LABEL_JOB_UID` is what the operator watches by.
+# Labels and annotations of a sandbox pod. The operator watches pods by `LABEL_JOB_UID`.
 LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 LABEL_MODE: Final = f"{GROUP}/mode"
 MODE_BATCH: Final = "Batch"
 MODE_SESSION: Final = "Session"
+# What NetworkPolicies select: the network access of a job, and sessions with an own entry point.
+LABEL_EGRESS: Final = f"{GROUP}/egress"
+LABEL_EXPOSED: Final = f"{GROUP}/exposed"
+# Labels of Kueue. A job's queue and priority are those of its pods; Kueue marks the pods it queues.
+LABEL_KUEUE_PRIORITY: Final = "kueue.x-k8s.io/priority-class"
+KUEUE_LABELS: Final = ("kueue.x-k8s.io/queue-name", LABEL_KUEUE_PRIORITY)
+LABEL_KUEUE_MANAGED: Final = "kueue.x-k8s.io/managed"
 MANAGED_BY: Final = "nanogrid-operator"
+# The two pods that test whether the cluster enforces NetworkPolicies: one has the policy of a
+# sandbox, the other one may reach the port that sandboxes may not reach.
+LABEL_PROBE: Final = f"{GROUP}/probe"
+PROBE_DENIED: Final = "denied"
+PROBE_ALLOWED: Final = "allowed"
+PROBE_KINDS: Final = (PROBE_DENIED, PROBE_ALLOWED)
 ANNOTATION_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
-# The EKS identity webhook injects the role into all containers but those named here.
+# The EKS identity webhook injects the role into all containers except those in this annotation.
 ANNOTATION_IRSA_SKIP: Final = "eks.amazonaws.com/skip-containers"
+# /etc/passwd of the sandbox: a volume shows the annotation as a file.
+ANNOTATION_PASSWD: Final = f"{GROUP}/passwd"
 
 # Containers of a sandbox pod.
 CONTAINER_SYNC: Final = "sync-input"
@@ -57,7 +76,7 @@ RUN_DIR: Final = "/run/nanogrid"
 AGENT_SOCKET: Final = f"{RUN_DIR}/agent.sock"
 MANIFEST_FILE: Final = f"{RUN_DIR}/manifest.json"
 LAUNCHER_DIR: Final = "/opt/nanogrid/launcher"  # in the executor image
-INSTALLED_LAUNCHER_DIR: Final = f"{RUN_DIR}/launcher"  # put there for other images
+INSTALLED_LAUNCHER_DIR: Final = f"{RUN_DIR}/launcher"  # a copy for other images
 TOKEN_DIR: Final = "/var/run/secrets/nanogrid"  # noqa: S105 a path
 TOKEN_FILE: Final = f"{TOKEN_DIR}/token"
 SESSION_TOKEN_DIR: Final = "/var/run/secrets/nanogrid-session"  # noqa: S105 a path
@@ -65,7 +84,7 @@ SESSION_TOKEN_FILE: Final = f"{SESSION_TOKEN_DIR}/token"
 TERMINATION_FILE: Final = "/dev/termination-log"
 ENTRYPOINT: Final = "main.py"
 
-# How a function finds its inputData: the variable holds a path that can be opened.
+# How a function finds its inputData: the variable has a path that the code can open.
 ENV_FUNCTION_INPUT: Final = "FUNCTION_INPUT"
 FUNCTION_INPUT_FILE: Final = "input.json"
 FUNCTION_INPUT_DIR: Final = f"{WORKSPACE}/input"
@@ -74,111 +93,113 @@ FUNCTION_INPUT_STDIN: Final = "/dev/stdin"
 # Environment of the pod's trusted containers.
 ENV_TASK: Final = "NANOGRID_TASK"
 ENV_RESULTS_URL: Final = "NANOGRID_RESULTS_URL"
+ENV_RESULT_KEY: Final = "NANOGRID_RESULT_KEY"  # of the agent only
 ENV_S3_ENDPOINT: Final = "NANOGRID_S3_ENDPOINT"
 ENV_S3_REGION: Final = "AWS_REGION"
-# User code may not set these: they would reach, or look like, our own settings.
+# The agent alone has these: one for each variable of the code with a value from a Secret.
+SECRET_ENV_PREFIX: Final = "NANOGRID_SECRET_ENV_"  # noqa: S105 a name
+# User code must not set these variables: they are, or look like, settings of NanoGrid.
 RESERVED_ENV_PREFIXES: Final = ("NANOGRID_", "AWS_", "KUBERNETES_")
 
-# At most, for outputs and report after the code was told to stop; the pod's grace allows for it.
+# Limit for upload and report after the code is stopped. The grace period of the pod includes it.
 STOP_UPLOAD_SECONDS: Final = 120
 
 # The results endpoint of the operator.
 RESULTS_AUDIENCE: Final = "nanogrid-results"
 RESULTS_PATH: Final = "/v1/results"
-SESSIONS_PATH: Final = "/v1/sessions"  # how a session tells of its activity
+SESSIONS_PATH: Final = "/v1/sessions"  # reports of sessions
 RESULTS_PORT: Final = 8080
+# The operator's port that sandboxes may not reach. It accepts and closes connections: a pod that
+# reaches the results port, but not this one, has its NetworkPolicies in force.
+DENIED_PORT: Final = 8081
 
-# A session's HTTP API, served by its agent; a port that user code is unlikely to want.
+# The agent's HTTP API of a session. User code is unlikely to need this port.
 SESSION_PORT: Final = 9080
-# What a webhook gets beside the result.
+
+# The egress proxy, which sandbox pods with an allow-list reach.
+EGRESS_PROXY_PORT: Final = 3128
+
+# Headers of a webhook request.
 HEADER_REQUEST_ID: Final = "X-NanoGrid-Request-Id"
 HEADER_TIMESTAMP: Final = "X-NanoGrid-Timestamp"
 HEADER_SIGNATURE: Final = "X-NanoGrid-Signature"
 
-# Redis: one key, one channel and one stream entry per result.
-REDIS_STREAM: Final = "results"
 
-
-def result_key(request_id: str) -> str:
-    """The Redis key, and also the Redis channel, of one request's result."""
-    return f"result:{request_id}"
-
-
-# S3 keys, relative to the bucket.
+# S3 keys, relative to the root of the namespace. Redis names are in :mod:`nanogrid.tenancy`.
 def result_object(request_id: str) -> str:
-    """The key of one request's result JSON."""
+    """The key of a request's result JSON."""
     return f"results/{request_id}/result.json"
 
 
 def manifest_object(request_id: str) -> str:
-    """The key of the manifest that proves one request's inputs."""
+    """The key of the manifest of a request's inputs."""
     return f"results/{request_id}/manifest.json"
 
 
 def function_prefix(function_id: str) -> str:
-    """The prefix, ending in a slash, below which a function keeps its code and large inputs."""
+    """The prefix of a function's code and large inputs; it ends with a slash."""
     return f"functions/{function_id}/"
 
 
 def function_object(function_id: str, version: int) -> str:
-    """The key of one version's ZIP."""
+    """The key of a version's ZIP."""
     return f"{function_prefix(function_id)}v{version}.zip"
 
 
 def function_input_object(function_id: str, request_id: str, sha256: str) -> str:
-    """The key of one request's inputData, when it is too large for standard input.
+    """The key of a request's inputData that is too large for standard input.
 
-    The content's hex digest is in it, so that no other request can change it under a run.
+    It contains the hex digest of the content, so no other request can change the input of a run.
     """
     folder = f"{function_prefix(function_id)}inputs/{request_id}/{sha256[:16]}"
     return f"{folder}/{FUNCTION_INPUT_FILE}"
 
 
 def stream_object(request_id: str, stream: str) -> str:
-    """The key of one request's full stdout or stderr."""
+    """The key of a request's full stdout or stderr."""
     return f"results/{request_id}/{stream}.txt"
 
 
 def session_prefix(request_id: str) -> str:
-    """The prefix, ending in a slash, below which a session keeps everything of its own."""
+    """The prefix of all objects of a session; it ends with a slash."""
     return f"sessions/{request_id}/"
 
 
 # Folders below a session's prefix.
-SESSION_INPUT: Final = "input/"  # put there by the caller
-SESSION_DATA: Final = "data/"  # files sent through the API
+SESSION_INPUT: Final = "input/"  # written by the caller
+SESSION_DATA: Final = "data/"  # files from the API
 SESSION_DEBUG: Final = "debug/"  # one record per execution
-SESSION_ARTIFACTS: Final = "artifacts/"  # what the session leaves
-SESSION_ARTIFACTS_DIR: Final = "artifacts"  # the same, in the workspace
+SESSION_ARTIFACTS: Final = "artifacts/"  # output of the session
+SESSION_ARTIFACTS_DIR: Final = "artifacts"  # the same in the workspace
 
 
 def execution_object(request_id: str, number: int) -> str:
-    """The key of one execution's record."""
+    """The key of an execution's record."""
     return f"{session_prefix(request_id)}{SESSION_DEBUG}execution_{number}.json"
 
 
 def short_digest(uid: str) -> str:
-    """Eight hex digits that make a name a job's own, for as long as anybody remembers it."""
+    """A hash of eight hex digits, so that names of different jobs are different."""
     return hashlib.sha256(uid.encode()).hexdigest()[:8]
 
 
 def session_object(job_name: str, uid: str) -> str:
-    """The name of a session's Secret (key ``token``), and of its Service and Ingress if any."""
+    """The name of a session's Secret (key ``token``), Service and Ingress."""
     return f"{job_name[:45]}-s-{short_digest(uid)}"
 
 
-SESSION_KEY_BYTES: Final = 16  # a shorter key could be guessed
+KEY_BYTES: Final = 16  # of a secret key; a shorter one could be guessed
 
 
 def session_path(namespace: str, job_name: str) -> str:
-    """The path of a session at the router."""
+    """The path of a session in the router."""
     return f"/sessions/{namespace}/{job_name}"
 
 
 def session_token(key: bytes, uid: str) -> str:
     """A session's bearer token.
 
-    Whoever has the key (operator, router) knows the token of every session without storing any.
+    Operator and router have the key, so they can compute each token and store none.
 
     Args:
         key: the installation's secret key.
@@ -188,10 +209,36 @@ def session_token(key: bytes, uid: str) -> str:
     return "ngs_" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-# Below this, in the outputs' prefix, go the files of a run that failed.
+def report_secret(job_name: str, uid: str) -> str:
+    """The name of the Secret with a job's report token (key ``token``)."""
+    return f"{job_name[:45]}-r-{short_digest(uid)}"
+
+
+REPORT_TOKEN_PREFIX: Final = "ngr_"  # noqa: S105 not a secret
+
+
+def report_token(key: bytes, uid: str) -> str:
+    """The token with which a job's agent reports to an operator that may not review tokens.
+
+    Args:
+        key: the operator's secret key.
+        uid: the job's uid.
+    """
+    digest = hmac.new(key, f"report:{uid}".encode(), hashlib.sha256).digest()
+    code = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return f"{REPORT_TOKEN_PREFIX}{uid}.{code}"
+
+
+def report_token_uid(token: str) -> str:
+    """The uid that a report token names, not verified; empty if it is no report token."""
+    uid, dot, _ = token.removeprefix(REPORT_TOKEN_PREFIX).rpartition(".")
+    return uid if dot and token.startswith(REPORT_TOKEN_PREFIX) else ""
+
+
+# Folder below the prefix of the outputs for the files of a failed run.
 PARTIAL_PREFIX: Final = ".partial/"
 
 
 def outputs_prefix(request_id: str) -> str:
-    """The default prefix, ending in a slash, of one request's output files."""
+    """The default prefix of a request's output files; it ends with a slash."""
     return f"outputs/{request_id}/"

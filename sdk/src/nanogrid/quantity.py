@@ -1,7 +1,7 @@
 """Kubernetes quantities as numbers. Pure.
 
-The grammar is that of resource.Quantity: the API server may answer in its canonical form, so all
-suffixes are read, whatever the CRD lets users write
+The grammar is that of resource.Quantity. The API server may answer in its canonical form, so all
+suffixes are accepted, also those that the CRD does not allow
 (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/).
 """
 
@@ -21,11 +21,11 @@ def quantity(text: str | int) -> Decimal:
     """The value of a quantity: bytes for memory, cores for cpu.
 
     Raises:
-        ValueError: the text is no quantity.
+        ValueError: the text is not a quantity.
     """
     match = _GRAMMAR.fullmatch(str(text))
     if match is None:
-        raise ValueError(f"{str(text)!r} is no quantity such as 256Mi or 500m")
+        raise ValueError(f"{str(text)!r} is not a quantity such as 256Mi or 500m")
     number = Decimal(match["number"])
     suffix = match["suffix"] or ""
     if suffix in _BINARY:

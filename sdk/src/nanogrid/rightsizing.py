@@ -1,7 +1,7 @@
-"""Which memory limit fits code, by the measured peaks of its runs. Pure, standard library only.
+"""Memory limits that fit the measured peaks of runs. Pure, standard library only.
 
-The one place for room above a peak and for the sizes that advice is rounded to: the tip of a single
-run, a function's recommendation and the command line all use it.
+The hint of a single run, the recommendation of a function and the command line use the same rules
+for the room above a peak and for rounding.
 """
 
 import math
@@ -14,15 +14,15 @@ from nanogrid.reasons import Reason
 
 MEGABYTE: Final = 1 << 20
 HEADROOM: Final = 1.3  # times the peak
-OOM_FACTOR: Final = 2  # times the limit: the peak of a killed process is its limit, not its need
+OOM_FACTOR: Final = 2  # times the limit, because the peak of a killed process is its limit
 SMALLEST_MB: Final = 16
-LEAST_RUNS: Final = 5  # measured, before several runs say anything
+LEAST_RUNS: Final = 5  # measured runs that a recommendation needs
 PERCENTILE: Final = 95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredRun:
-    """The memory of one run that has ended, in bytes; None for what is not known."""
+    """The memory of an ended run in bytes; None for an unknown value."""
 
     peak_bytes: int | None
     limit_bytes: int | None = None
@@ -31,9 +31,9 @@ class MeasuredRun:
 
     @property
     def known_bytes(self) -> int | None:
-        """What the run needed at least; None when it says nothing about the need.
+        """The memory that the run needed at least; None when the run does not show its need.
 
-        Code that failed for another reason than memory may not have come as far as it does.
+        Code that failed for another reason may have ended before it reached its peak.
         """
         if self.oom_killed:
             return max(self.peak_bytes or 0, self.limit_bytes or 0) or None
@@ -42,13 +42,13 @@ class MeasuredRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """The limit that the runs suggest, and what it rests on; sizes in bytes."""
+    """The recommended limit and its basis; sizes in bytes."""
 
-    memory: str  # as a manifest has it: 64Mi, 2Gi
+    memory: str  # as in a manifest: 64Mi, 2Gi
     memory_bytes: int
-    based_on: int  # measured runs
+    based_on: int  # number of measured runs
     p95_peak_bytes: int
-    current_limit_bytes: int | None  # of the newest run whose limit is known
+    current_limit_bytes: int | None  # of the newest run with a known limit
     oom_kills: int
 
 
@@ -56,13 +56,13 @@ def nice_mb(count: float) -> int:
     """Bytes as megabytes, rounded up to a multiple of 16 (32, 64, ... for larger sizes)."""
     wanted = max(count / MEGABYTE, SMALLEST_MB)
     step = 16
-    while step * 16 < wanted:  # steps grow with the size: 16 MB up to 256, 32 up to 512, ...
+    while step * 16 < wanted:  # the step grows with the size: 16 MB up to 256, 32 up to 512, ...
         step *= 2
     return int(-(-wanted // step) * step)
 
 
 def recommended_mb(peak: int) -> int:
-    """A limit in MB with 30 % of room above a peak in bytes, as a size that people write."""
+    """A limit in MB: the peak in bytes plus 30 %, rounded up."""
     return nice_mb(peak * HEADROOM)
 
 
@@ -72,30 +72,32 @@ def after_oom_mb(limit: int) -> int:
 
 
 def memory_text(megabytes: int) -> str:
-    """Megabytes as a manifest has them: 64Mi, 1536Mi, 2Gi."""
+    """Megabytes as in a manifest: 64Mi, 1536Mi, 2Gi."""
     return f"{megabytes // 1024}Gi" if megabytes % 1024 == 0 else f"{megabytes}Mi"
 
 
 def percentile(values: Sequence[int], share: int) -> int:
-    """The smallest of the values that so many of 100 do not exceed (nearest rank).
+    """The smallest value that at least ``share`` percent of the values do not exceed.
+
+    This is the nearest-rank method.
 
     Raises:
         ValueError: there are no values.
     """
     if not values:
-        raise ValueError("no values: a percentile needs one at least")
+        raise ValueError("no values: a percentile needs at least one")
     return sorted(values)[max(0, math.ceil(len(values) * share / 100) - 1)]
 
 
 def recommend(runs: Sequence[MeasuredRun], least_runs: int = LEAST_RUNS) -> Advice | None:
-    """The limit with room above the 95th percentile, and above every limit that was too small.
+    """The limit above the 95th percentile, and above every limit that caused an OOM kill.
 
     Args:
         runs: of the same code, the newest first.
-        least_runs: how many of them must be measured.
+        least_runs: minimum number of measured runs.
 
     Returns:
-        None while too few runs are measured.
+        None if there are too few measured runs.
     """
     known = [need for run in runs if (need := run.known_bytes) is not None]
     if len(known) < max(1, least_runs):
@@ -115,15 +117,15 @@ def recommend(runs: Sequence[MeasuredRun], least_runs: int = LEAST_RUNS) -> Advi
 
 
 def measured(status: Mapping[str, Any]) -> MeasuredRun | None:
-    """What the status of an ExecutionJob says of its last attempt's memory.
+    """The memory of a job's last attempt.
 
     Args:
-        status: as the API server gives it.
+        status: of an ExecutionJob, as in the Kubernetes API.
 
     Returns:
-        None for a job that has not ended.
+        None if the job has not ended.
     """
-    from nanogrid.quantity import quantity  # late: pods import this module, for their tip
+    from nanogrid.quantity import quantity  # late, because each pod imports this module
 
     result = status.get("result")
     if not result:

@@ -1,24 +1,27 @@
-"""The JSON that travels between operator, pod, S3 and Redis. Standard library only.
+"""The JSON that operator, pod, S3 and Redis exchange. Standard library only.
 
-``Task`` goes into a pod (environment of its trusted containers), ``Report`` comes back out of it
-(POST to the operator), ``Result`` inside the report is what S3 and Redis get, byte for byte as
-:func:`dumps` writes it. Unknown keys are ignored when reading, so that an older reader meets a
-newer writer without harm; a missing required key raises ``ValueError``.
+``PodTask`` goes into a pod, in the environment of its trusted containers. ``Report`` comes back by
+POST to the operator. The ``Result`` in the report is stored in S3 and Redis, byte for byte as
+:func:`dumps` writes it. Readers ignore unknown keys, so an older reader accepts the data of a newer
+writer. A missing required key raises ``ValueError``.
 """
 
 import json
 import types
 import typing
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
+
+from nanogrid import json_text
 
 SCHEMA_VERSION = 1
 
-# Caps, in bytes of UTF-8. A result must fit into a Redis message and an HTTP body with room.
+# Limits in bytes of UTF-8. A result must fit into a Redis message and into an HTTP body.
 STREAM_CAP_BYTES = 64 * 1024
-TASK_CAP_BYTES = 120 * 1024  # Linux takes at most 128 KiB in one environment variable
+TASK_CAP_BYTES = 120 * 1024  # Linux allows 128 KiB per environment variable
 REPORT_CAP_BYTES = 1024 * 1024
-TERMINATION_CAP_BYTES = 4096  # the kubelet's limit for one container's termination message
+TERMINATION_CAP_BYTES = 4096  # limit of the kubelet for a termination message
 
 STATUS_SUCCESS = "SUCCESS"
 STATUS_FAILED = "FAILED"
@@ -28,7 +31,7 @@ T = TypeVar("T")
 
 
 def json_name(name: str) -> str:
-    """A field's camelCase name; the older system's ``peakMemoryMB`` is the one exception."""
+    """The camelCase name of a field; only ``peakMemoryMB`` of the older system is different."""
     if name == "peak_memory_mb":
         return "peakMemoryMB"
     head, *rest = name.split("_")
@@ -37,7 +40,7 @@ def json_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Source:
-    """One key, or everything below one prefix, of a bucket."""
+    """One object of a bucket, or all objects below a prefix."""
 
     bucket: str
     key: str | None = None
@@ -46,13 +49,13 @@ class S3Source:
     version_id: str | None = None
 
     def uri(self) -> str:
-        """``s3://bucket/key`` as people write it."""
+        """The source as ``s3://bucket/key``."""
         return f"s3://{self.bucket}/{self.key if self.key is not None else self.prefix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """Where an input comes from, where its files go, and what makes it complete."""
+    """Source of an input, folder of its files, and the test that it is complete."""
 
     name: str
     s3: S3Source
@@ -60,14 +63,14 @@ class Input:
     required: bool = True
     min_files: int = 1
     max_bytes: int | None = None
-    unpack: bool = False  # the one key is a ZIP whose files go to mount_path
+    unpack: bool = False  # the object is a ZIP and is unpacked into mount_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRules:
-    """Which files of the output directory are stored, where, and up to which caps.
+    """Files of the output directory to store, their destination, and limits.
 
-    Globs are matched against the path relative to the output directory; ``**`` crosses folders.
+    Globs match the path relative to the output directory; ``**`` matches several folders.
     """
 
     bucket: str
@@ -84,7 +87,7 @@ class OutputRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRules:
-    """How a session lives and ends; times in seconds."""
+    """Limits of a session; times in seconds."""
 
     idle_timeout_seconds: float
     max_lifetime_seconds: float
@@ -94,8 +97,8 @@ class SessionRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """Everything a pod's trusted containers need to know of one attempt at a job."""
+class PodTask:
+    """All data of an attempt that the trusted containers of its pod need."""
 
     namespace: str
     job: str
@@ -116,13 +119,19 @@ class Task:
     memory_limit_bytes: int | None = None
     input_sync_timeout_seconds: float = 300.0
     upload_timeout_seconds: float = 300.0
-    log_cap_bytes: int = 10 << 20  # of each stream's full text in S3; 0 stores none
+    log_cap_bytes: int = 10 << 20  # limit for the full text of each stream in S3; 0 stores none
     session: SessionRules | None = None  # None: a batch job
+    gate_port: int | None = None  # code waits until the results host's port is closed; None: no
+    root: str = ""  # of the namespace in the bucket: empty, or a path that ends with a slash
+
+    def key(self, relative: str) -> str:
+        """The S3 key of a name of :mod:`nanogrid.names`, below the root of the namespace."""
+        return self.root + relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestEntry:
-    """One file on disk, with what proves it. ``path`` is absolute inside the pod."""
+    """A copied file with its size and checksum. ``path`` is absolute inside the pod."""
 
     path: str
     bytes: int
@@ -133,18 +142,18 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputReport:
-    """What the sync did: counts, and how long it took."""
+    """Counts and duration of the input sync."""
 
     files: int
     bytes: int
     duration_millis: int
     retries: int
-    manifest: str | None = None  # S3 URI of the manifest, when it could be stored
+    manifest: str | None = None  # S3 URI of the manifest, if it is stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The proof that all inputs are in place; written last, so its presence means complete."""
+    """The list of all copied files. It is written last, so it exists only after a complete sync."""
 
     report: InputReport
     entries: list[ManifestEntry]
@@ -153,7 +162,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncFailure:
-    """Termination message of a sync that failed: a reason of :mod:`nanogrid.reasons`."""
+    """Termination message of a failed sync; the reason is one of :mod:`nanogrid.reasons`."""
 
     reason: str
     message: str
@@ -161,7 +170,7 @@ class SyncFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """One stored output file. ``path`` is relative to the output directory."""
+    """A stored output file. ``path`` is relative to the output directory."""
 
     path: str
     url: str
@@ -172,7 +181,7 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRef:
-    """Which job a result belongs to."""
+    """The job of a result."""
 
     namespace: str
     name: str
@@ -181,7 +190,7 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Wall time of each phase in milliseconds; None for a phase that did not happen."""
+    """Wall time of each phase in milliseconds; None if the phase did not happen."""
 
     sync_millis: int | None = None
     start_millis: int | None = None
@@ -191,10 +200,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came out of a job. The first block of keys is the older system's and stays.
+    """The result of a job. The first block of keys is from the older system and does not change.
 
-    ``exit_code`` is None when the code never ran, and 128 + signal number for a signal.
-    ``stdout`` and ``stderr`` hold at most ``STREAM_CAP_BYTES`` each: head and tail of the stream.
+    ``exit_code`` is None if the code never ran, and 128 + signal number after a signal.
+    ``stdout`` and ``stderr`` have at most ``STREAM_CAP_BYTES`` each: head and tail of the stream.
+    ``namespace`` is the tenant, empty in results of older versions. ``authentication`` is the code
+    of :mod:`nanogrid.result_auth`.
     """
 
     request_id: str
@@ -210,6 +221,7 @@ class Result:
     output_files: list[str]
 
     reason: str
+    namespace: str = ""
     job: JobRef
     attempt: int = 0
     message: str = ""
@@ -220,12 +232,14 @@ class Result:
     stderr_truncated: bool = False
     cpu_millis: int | None = None
     memory_source: str | None = None
-    stdout_url: str | None = None  # full text in S3, up to the log cap
+    stdout_url: str | None = None  # full text in S3, up to the log limit
     stderr_url: str | None = None
     outputs: list[OutputFile] = field(default_factory=list)
+    output_bytes: int | None = None  # of all stored outputs, also those that `outputs` lacks
     timings: Timings = field(default_factory=Timings)
-    executions: int | None = None  # of a session
+    executions: int | None = None  # only of a session
     schema_version: int = SCHEMA_VERSION
+    authentication: str | None = None
 
 
 def blank_result(
@@ -238,7 +252,7 @@ def blank_result(
     attempt: int,
     message: str,
 ) -> Result:
-    """A result without anything that an execution adds: the code has not run, or not told yet."""
+    """A result without the data of an execution: the code has not run or not reported."""
     return Result(
         request_id=request_id,
         function_id=function_id,
@@ -252,6 +266,7 @@ def blank_result(
         optimization_tip="",
         output_files=[],
         reason=reason,
+        namespace=job.namespace,
         job=job,
         attempt=attempt,
         message=message,
@@ -260,11 +275,11 @@ def blank_result(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the agent POSTs: the result, and what the operator needs beside it.
+    """The agent's POST: the result, and further data for the operator.
 
-    ``final`` is False when the agent saw the sandbox go without a report: only the kubelet knows
-    why, and the operator completes the result with the kubelet's word. ``stored`` is False when S3
-    did not take the result from the agent: the operator stores it then.
+    ``final`` is False when the sandbox ended without a report. Only the kubelet knows the cause, so
+    the operator completes the result from the kubelet's status. ``stored`` is False when the agent
+    could not store the result in S3. Then the operator stores it.
     """
 
     attempt: int
@@ -276,9 +291,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
-    """What a session's agent POSTs while it lives; the newest one supersedes all before it.
+    """The POST of a session's agent during the session; the newest one replaces all earlier ones.
 
-    ``last_activity_millis`` is an age, not a time of day, so that clocks need not agree.
+    ``last_activity_millis`` is an age, not a time of day, so it does not depend on equal clocks.
     """
 
     uid: str
@@ -300,7 +315,7 @@ def to_dict(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """The one way a wire value is written: compact, UTF-8, fields in their declared order."""
+    """The JSON text of a wire value: compact, UTF-8, fields in their declared order."""
     return json.dumps(to_dict(value), ensure_ascii=False, separators=(",", ":"))
 
 
@@ -308,30 +323,33 @@ def loads(cls: type[T], text: str | bytes) -> T:
     """Read a wire value.
 
     Raises:
-        ValueError: the text is not JSON, or a key is missing or of the wrong type.
+        ValueError: the text is not JSON, or a key is missing or has the wrong type.
     """
-    try:
-        return from_dict(cls, json.loads(text))
-    except RecursionError:
-        raise ValueError(f"{cls.__name__}: nested too deeply") from None
+    return from_dict(cls, json_text.parse(text))
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:
-    """Build a wire dataclass from JSON data, checking types; see :func:`loads`."""
+    """Build a wire dataclass from JSON data and check its types; see :func:`loads`."""
     if not isinstance(data, dict):
         raise ValueError(f"{where or cls.__name__}: expected an object, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)  # type: ignore[arg-type]  # a class is hashable
     values: dict[str, Any] = {}
     for f in fields(cls):  # type: ignore[arg-type]  # cls is a dataclass by contract
         key = json_name(f.name)
         if key in data:
             values[f.name] = _read(hints[f.name], data[key], f"{where}.{key}" if where else key)
         elif _optional(hints[f.name]):
-            # The API server drops nulls from a status: absent means null.
+            # The API server removes nulls from a status, so absent means null.
             values[f.name] = None if f.default is MISSING else f.default
         elif f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where or cls.__name__}: {key} is missing")
     return cls(**values)
+
+
+@cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    """Cached: resolving annotations takes most of the time of a read."""
+    return typing.get_type_hints(cls)
 
 
 def _optional(hint: Any) -> bool:
@@ -353,15 +371,18 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         _, item = typing.get_args(hint)
         return {k: _read(item, v, f"{where}.{k}") for k, v in _typed(dict, value, where).items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{where}: the number is too large") from None
     return _typed(hint, value, where)
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    # bool is an int to Python and not to JSON.
+    # In Python a bool is an int, in JSON it is not.
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{where}: expected {hint.__name__}, got {type(value).__name__}")
     if isinstance(value, str) and not value.isascii():
-        # JSON can hold half a surrogate pair, which no UTF-8 can: it becomes a question mark.
+        # JSON can express half a surrogate pair, UTF-8 cannot. It becomes a question mark.
         return value.encode("utf-8", "replace").decode()
     return value

@@ -1,74 +1,76 @@
 """``outputs ls|get`` and ``upload``: files in S3."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nanogrid.cli import follow, tables
-from nanogrid.cli.faults import Fault
-from nanogrid.cli.jobs import JobName, find
-from nanogrid.cli.link import Link, command
-from nanogrid.cli.output import Format, Output, emit, say
+from nanogrid.cli import follow
+from nanogrid.cli.app import job_tables
+from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.errors import CliError
+from nanogrid.cli.app.options import JobName
+from nanogrid.cli.app.output import TABLE, Output, emit, note
+from nanogrid.cli.jobs import find
+from nanogrid.types import Json
 
 if TYPE_CHECKING:
-    from nanogrid.client.result import Result
-
-Json = dict[str, Any]
+    from nanogrid.client.jobs.result import Result
 
 
-def _result(link: Link, name: str) -> "Result":
-    run = find(link.client(), name)
+def _result(ctx: CommandContext, name: str) -> "Result":
+    run = find(ctx.client(), name)
     result = run.result
     if result is None:
-        cure = f"Wait for its end: nanogrid logs -f {run.name}{link.flags()}"
-        raise Fault(f"{run.name} has not ended, so it has no outputs yet", cure)
+        hint = f"Wait for its end: nanogrid logs -f {run.name}{ctx.flags()}"
+        raise CliError(f"{run.name} has not finished and has no outputs yet", hint)
     return result
 
 
-def ls(link: Link, name: JobName, output: Output = Format.TABLE) -> None:
+def ls(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
     """List the output files of a job."""
-    result = _result(link, name)
-    found: list[Json] = result.raw.get("outputs") or []
-    if not found and output.for_people:
-        say("no outputs: the code wrote nothing to output/")
+    result = _result(ctx, name)
+    files: list[Json] = result.raw.get("outputs") or []
+    if not files and output.for_people:
+        note("no outputs; the code wrote no files to output/")
         return
-    emit(found, output, lambda: tables.outputs_table(found), lambda: [o["path"] for o in found])
+    emit(
+        files,
+        output,
+        lambda: job_tables.outputs_table(files),
+        lambda: [file["path"] for file in files],
+    )
 
 
 def get(
-    link: Link,
+    ctx: CommandContext,
     name: JobName,
-    files: Annotated[list[str] | None, typer.Argument(help="Paths; default: all.")] = None,
+    files: Annotated[list[str] | None, typer.Argument(help="Paths; default: all files.")] = None,
     folder: Annotated[
-        Path, typer.Option("--to", "-d", help="Folder that gets the files; it is made.")
+        Path, typer.Option("--to", "-d", help="Target folder; created if missing.")
     ] = Path(),
 ) -> None:
-    """Download output files of a job; each is checked against its SHA-256."""
-    result = _result(link, name)
-    unknown = [one for one in files or [] if one not in result.outputs]
+    """Download output files of a job and verify their SHA-256."""
+    result = _result(ctx, name)
+    unknown = [path for path in files or [] if path not in result.outputs]
     if unknown:
-        there = ", ".join(result.outputs) or "none"
-        raise Fault(f"no output {', '.join(unknown)}", f"There are: {there}.")
-    for path in files or list(result.outputs):
-        target = follow.safe_target(folder, path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        result.outputs[path].download(target)
-        say(f"saved {target}")
+        available = ", ".join(result.outputs) or "none"
+        raise CliError(f"no output {', '.join(unknown)}", f"Available outputs: {available}.")
+    follow.download(result, folder, files)
 
 
 def upload(
-    link: Link,
-    path: Annotated[Path, typer.Argument(help="A file, or a folder: it becomes a ZIP.")],
+    ctx: CommandContext,
+    path: Annotated[Path, typer.Argument(help="A file, or a folder, which becomes a ZIP.")],
     key: Annotated[
-        str | None, typer.Argument(help="Key in the bucket; default: one with the checksum.")
+        str | None, typer.Argument(help="Key in the bucket; default: derived from the checksum.")
     ] = None,
-    output: Output = Format.TABLE,
+    output: Output = TABLE,
 ) -> None:
-    """Store a file or folder in the bucket; prints its URI."""
+    """Store a file or folder in the bucket and print its URI."""
     if not path.exists():
-        raise Fault(f"there is no file or folder {path}", "Check the path.")
-    stored = link.client().upload(path, key)
+        raise CliError(f"no file or folder {path}", "Check the path.")
+    stored = ctx.client().upload(path, key)
     data = {"uri": stored.uri, "sha256": stored.sha256, "bytes": stored.bytes}
     emit(data, output, lambda: f"{stored.uri}\n", lambda: [stored.uri])
 

@@ -1,62 +1,97 @@
-"""``doctor``: looks at everything that a job needs, and says how to mend what is wrong."""
+"""``doctor``: checks everything that a job needs, with a hint for each problem."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nanogrid.cli.checks import CHECKS, Finding, api_server
-from nanogrid.cli.exits import Exit
-from nanogrid.cli.link import Link, command
-from nanogrid.cli.output import Format, Output, emit
+from nanogrid.cli import installation_checks, namespace_checks
+from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.exits import Exit
+from nanogrid.cli.app.output import TABLE, Output, emit
+from nanogrid.cli.app.progress import make_progress
+from nanogrid.cli.finding import Check, Finding
 
 if TYPE_CHECKING:
     from nanogrid.client import Cluster
 
-MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+LABELS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL", "skip": "skip"}
+CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    ("CRD", installation_checks.job_crd),
+    ("functions", installation_checks.function_crd),
+    ("operator", installation_checks.operator),
+    ("sessions", installation_checks.router),
+    ("isolation", installation_checks.isolation),
+    ("permissions", namespace_checks.permissions),
+    ("pod security", namespace_checks.pod_security),
+    ("network", namespace_checks.network),
+    ("image", installation_checks.image),
+)
 
 
 def examine(cluster: "Cluster", namespace: str) -> list[Finding]:
-    """All findings; a check that may not look says so.
+    """Run all checks; a check without permission becomes a warning.
 
     Raises:
-        ApiError: the API server does not answer at all.
+        ApiError: the API server does not respond.
     """
     from nanogrid.client import errors
 
-    found = list(api_server(cluster, namespace))
+    findings = list(installation_checks.api_server(cluster, namespace))
     for name, check in CHECKS:
         try:
-            found += check(cluster, namespace)
+            findings += check(cluster, namespace)
         except (errors.Forbidden, errors.NotFound) as error:
-            found.append(Finding(name, "warn", f"not to be seen: {error.message}", error.cure))
-    return found
+            detail = f"cannot be checked: {error.message}"
+            findings.append(Finding(name, "warn", detail, error.hint))
+    return findings
 
 
-def to_text(found: list[Finding]) -> str:
-    """What people read."""
-    width = max(len(one.check) for one in found)
-    lines: list[Any] = []
-    for one in found:
-        lines.append(f"{MARKS[one.state]}  {one.check.ljust(width)}  {one.detail}")
-        if one.cure:
-            lines.append(f"{'':6}{'':{width}}  how to mend: {one.cure}")
+def to_text(findings: list[Finding]) -> str:
+    """The findings as text, each with its hint below."""
+    width = max(len(one.check) for one in findings)
+    lines: list[str] = []
+    for one in findings:
+        lines.append(f"{LABELS[one.state]}  {one.check.ljust(width)}  {one.detail}")
+        if one.hint:
+            lines.append(f"{'':6}{'':{width}}  hint: {one.hint}")
     return "\n".join(lines) + "\n"
 
 
-def doctor(link: Link, output: Output = Format.TABLE) -> None:
-    """Check the installation, the namespace and your permissions; exit 1 if something is wrong."""
-    cluster = link.client().cluster
-    found = examine(cluster, cluster.namespace)
+Tenant = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NS", help="Attack the boundary of this namespace instead."),
+]
+
+
+def doctor(ctx: CommandContext, tenant: Tenant = None, output: Output = TABLE) -> None:
+    """Check the installation, the namespace and your permissions. Exits with 1 on a failure.
+
+    With --tenant, short jobs in that namespace try what a tenant must not be able to do. They are
+    deleted at the end.
+    """
+    if tenant is None:
+        cluster = ctx.client().cluster
+        findings = examine(cluster, cluster.namespace)
+    else:
+        findings = _attack(ctx, tenant, output)
+    failed = [one.check for one in findings if one.state == "fail"]
     emit(
-        [one.to_json() for one in found],
+        [one.to_json() for one in findings],
         output,
-        lambda: to_text(found),
-        lambda: [one.check for one in found if one.state == "fail"],
+        lambda: to_text(findings),
+        lambda: failed,
     )
-    if any(one.state == "fail" for one in found):
+    if failed:
         raise typer.Exit(Exit.FAILED)
+
+
+def _attack(ctx: CommandContext, tenant: str, output: Output) -> list[Finding]:
+    from nanogrid.cli.boundary import checks
+
+    with make_progress(quiet=not output.for_people) as progress:
+        return checks.examine(ctx.client(tenant), tenant, progress)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "doctor", "nanogrid doctor -n team", exit_codes=True)(doctor)
+    command(app, "doctor", "nanogrid doctor --tenant team", exit_codes=True)(doctor)

@@ -1,139 +1,186 @@
-"""Waiting for a job in front of the user, and what is left to say and do when it has ended."""
+"""Waits for a job, shows its output meanwhile, then shows the result and downloads outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from nanogrid.cli import exits, tables
-from nanogrid.cli.exits import Exit
-from nanogrid.cli.faults import Fault
-from nanogrid.cli.link import Link
-from nanogrid.cli.output import Format, emit, say, streams_are_one, tell, write
-from nanogrid.cli.progress import Progress, summary
-from nanogrid.cli.reasoning import help_of
+from nanogrid import wire
+from nanogrid.cli.app import exits, job_tables
+from nanogrid.cli.app.command import CommandContext
+from nanogrid.cli.app.errors import CliError, print_error
+from nanogrid.cli.app.exits import Exit
+from nanogrid.cli.app.output import (
+    Format,
+    emit,
+    note,
+    streams_are_one,
+    write_stderr,
+    write_stdout,
+)
+from nanogrid.cli.app.progress import Progress, make_progress, summary
+from nanogrid.lifecycle import Phase
+from nanogrid.reasons import help_of
+from nanogrid.types import Json
 
 if TYPE_CHECKING:
-    from nanogrid.client.live import Told
-    from nanogrid.client.result import Result
-    from nanogrid.client.run import Run
-
-Json = dict[str, Any]
+    from nanogrid.client.callbacks import OutputCallbacks
+    from nanogrid.client.jobs.result import Result
+    from nanogrid.client.jobs.run import Run
 
 
-def wait(run: "Run", link: Link, shown: Progress, form: Format) -> "Result":
-    """Wait for the end; with a form for reading, what the code prints is shown meanwhile.
+def wait(run: "Run", ctx: CommandContext, progress: Progress, output_format: Format) -> "Result":
+    """Wait for the end of a job; with a text format, show its output while it runs.
 
     Raises:
-        typer.Exit: Ctrl-C; the job goes on, and the user is told how to get back to it.
+        typer.Exit: on Ctrl-C. The job continues; a note says how to follow or cancel it.
     """
     try:
-        told = hearing(shown, form)
+        listeners = output_listeners(progress, output_format)
         return run.wait(
-            on_change=lambda changed: shown.changed(changed.job),
-            on_stdout=told.stdout,
-            on_stderr=told.stderr,
-            on_output=told.both,
-            on_note=told.note,
+            on_change=lambda changed: progress.update(changed.job),
+            on_stdout=listeners.stdout,
+            on_stderr=listeners.stderr,
+            on_output=listeners.both,
+            on_note=listeners.note,
         )
     except KeyboardInterrupt:
-        shown.__exit__(None, None, None)
-        flags = link.flags()
-        say(f"\n{run.name} goes on. Follow it: nanogrid logs -f {run.name}{flags}")
-        say(f"Its end: nanogrid get {run.name}{flags}. Stop it: nanogrid cancel {run.name}{flags}")
+        progress.hide()
+        name, flags = run.name, ctx.flags()
+        note(f"\n{name} continues. Follow it: nanogrid logs -f {name}{flags}")
+        note(f"Status: nanogrid get {name}{flags}. Cancel: nanogrid cancel {name}{flags}")
         raise typer.Exit(Exit.CANCELLED) from None
 
 
-def hearing(shown: Progress, form: Format) -> "Told":
-    """Who hears what the code prints.
+def run_job(
+    ctx: CommandContext,
+    output_format: Format,
+    outputs: Path | None,
+    detach: bool,
+    start: Callable[[Progress], "Run"],
+) -> None:
+    """Start a job, wait for its end and show the result; with ``detach`` show its name only.
 
-    Where stdout and stderr lead to the same place nothing has to tell them apart, so both are live
-    on every cluster.
+    Raises:
+        typer.Exit: with the exit code of the result.
     """
-    from nanogrid.client.live import Told
+    with make_progress(quiet=not output_format.for_people) as progress:
+        run = start(progress)
+        if detach:
+            show_started(run, output_format)
+            return
+        progress.update(run.job)
+        result = wait(run, ctx, progress, output_format)
+    raise typer.Exit(deliver(run, result, output_format, outputs))
 
-    if not form.as_text:
-        return Told()
 
-    def through(use: Callable[[str], None]) -> Callable[[str], None]:
-        def hear(text: str) -> None:
-            shown.printing()
-            use(text)
+def show_started(run: "Run", output_format: Format) -> None:
+    """Show a job that was created."""
+    job = run.job
+    emit(job, output_format, lambda: f"{run.name}\n", lambda: [job_tables.job_name(job)])
 
-        return hear
 
+def output_listeners(progress: Progress, output_format: Format) -> "OutputCallbacks":
+    """The functions that receive the code's output while it runs.
+
+    If stdout and stderr are the same terminal, file or pipe, the log need not be split. Then both
+    are live on every cluster.
+    """
+    from nanogrid.client.callbacks import OutputCallbacks
+
+    if not output_format.as_text:
+        return OutputCallbacks()
+
+    def after_progress(write: Callable[[str], None]) -> Callable[[str], None]:
+        def listener(text: str) -> None:
+            progress.hide()
+            write(text)
+
+        return listener
+
+    notes = after_progress(note)
     if streams_are_one():
-        return Told(both=through(write), note=through(say))
-    return Told(stdout=through(write), stderr=through(tell), note=through(say))
+        return OutputCallbacks(both=after_progress(write_stdout), note=notes)
+    stdout, stderr = after_progress(write_stdout), after_progress(write_stderr)
+    return OutputCallbacks(stdout=stdout, stderr=stderr, note=notes)
 
 
-def deliver(run: "Run", result: "Result", form: Format, outputs: Path | None) -> int:
-    """Show what is left of a result and download its outputs; the exit code that it means."""
-    code = show(run.job, result.raw, form, printed=form.as_text)
+def deliver(run: "Run", result: "Result", output_format: Format, outputs: Path | None) -> int:
+    """Show a result after its live output and download its outputs; returns the exit code."""
+    code = show(run.job, result.raw, output_format, printed=output_format.as_text)
     if outputs is not None:
-        download(result, outputs, quiet=not form.for_people)
+        outputs.mkdir(parents=True, exist_ok=True)
+        download(result, outputs, quiet=not output_format.for_people)
     return code
 
 
-def show(job: Json, raw: Json, form: Format, printed: bool = False) -> int:
-    """Write stdout or the whole result to stdout, the rest to stderr; the exit code.
+def show(job: Json, raw: Json, output_format: Format, printed: bool = False) -> int:
+    """Write stdout or the whole result to stdout, the rest to stderr; returns the exit code.
 
     Args:
-        job: name, phase and timings are taken from it.
-        raw: the result's JSON.
-        form: with table, stdout gets what the code printed.
-        printed: the code's stdout and stderr were written while it ran.
+        job: provides name, phase and timings.
+        raw: the JSON of the result.
+        output_format: with table, stdout receives the code's stdout.
+        printed: the code's stdout and stderr were shown while it ran.
     """
     text = "" if printed else str(raw.get("stdout") or "")
-    emit(raw, form, lambda: text, lambda: [tables.job_name(job)])
-    code = exits.of_result(raw)
-    if form.for_people:
+    emit(raw, output_format, lambda: text, lambda: [job_tables.job_name(job)])
+    code = exits.for_result(raw)
+    if output_format.for_people:
         if not printed:
-            _tell_streams(raw)
-        _tell(job, raw, code)
+            _show_streams(raw)
+        _show_outcome(job, raw, code)
     return code
 
 
-def _tell_streams(raw: Json) -> None:
+def job_of(name: str, raw: Json) -> Json:
+    """A job with name, phase, reason and timings of a result, for a run without a job."""
+    succeeded = raw.get("status") == wire.STATUS_SUCCESS
+    phase = (Phase.SUCCEEDED if succeeded else Phase.FAILED).value
+    timings = raw.get("timings") or {}
+    status = {"phase": phase, "reason": raw.get("reason"), "timings": timings}
+    return {"metadata": {"name": name}, "status": status}
+
+
+def _show_streams(raw: Json) -> None:
     if raw.get("stderr"):
-        say(str(raw["stderr"]).rstrip("\n"))
+        note(str(raw["stderr"]).rstrip("\n"))
     for stream in ("stdout", "stderr"):
         if raw.get(f"{stream}Truncated"):
-            whole = raw.get(f"{stream}Url") or "not kept"
-            say(f"{stream} was shortened; the whole: {whole}")
+            note(f"{stream} was shortened; full text: {raw.get(f'{stream}Url') or 'not stored'}")
 
 
-def _tell(job: Json, raw: Json, code: int) -> None:
-    say(summary(job))
+def _show_outcome(job: Json, raw: Json, code: int) -> None:
+    note(summary(job))
     if code == Exit.OK:
         return
     reason = raw.get("reason", "")
     known = help_of(reason)
-    cure = known.cure if known else ""
-    say(f"error: {str(raw.get('message') or reason).removesuffix(cure).strip()}")
-    if cure:
-        say(f"how to mend: {cure}")
+    hint = known.hint if known else ""
+    print_error(str(raw.get("message") or reason).removesuffix(hint).strip(), hint)
 
 
 def safe_target(folder: Path, path: str) -> Path:
-    """Where an output file goes.
+    """The local path of an output file.
 
     Raises:
-        Fault: the name leads out of the folder.
+        CliError: the path is outside the folder.
     """
     target = (folder / path).resolve()
     if not target.is_relative_to(folder.resolve()):
-        raise Fault(f"the output {path!r} would be written outside of {folder}", "Rename it.")
+        message = f"the output {path!r} would be written outside {folder}"
+        raise CliError(message, "Rename it in the code.")
     return target
 
 
-def download(result: "Result", folder: Path, quiet: bool) -> None:
-    """Download all output files into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, output in result.outputs.items():
+def download(
+    result: "Result", folder: Path, paths: Sequence[str] | None = None, quiet: bool = False
+) -> None:
+    """Download output files into a folder; all of them by default."""
+    for path in paths or list(result.outputs):
         target = safe_target(folder, path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        output.download(target)
+        result.outputs[path].download(target)
         if not quiet:
-            say(f"saved {target}")
+            note(f"saved {target}")

@@ -1,133 +1,136 @@
-"""``function list|get|versions|upload|delete``: code that can be run again and again.
+"""``function list|get|versions|upload|delete``: code that is uploaded once and run often.
 
-By the API server, or through the gateway when one is named by --gateway or $NANOGRID_URL.
+Through the API server, or through the gateway that --gateway or $NANOGRID_URL names.
 """
 
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from nanogrid import names
-from nanogrid.cli import functionrun, functiontables, source
-from nanogrid.cli.faults import Fault, UsageFault
-from nanogrid.cli.jobs import AllNamespaces
-from nanogrid.cli.link import Link, command
-from nanogrid.cli.output import Format, Output, emit, say
+from nanogrid.cli import function_run, source
+from nanogrid.cli.app import function_tables
+from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.errors import CliError, UsageError
+from nanogrid.cli.app.options import (
+    AllNamespaces,
+    Cpu,
+    Env,
+    EnvSecret,
+    FunctionName,
+    GatewayUrl,
+    Memory,
+    Yes,
+)
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
 
-Json = dict[str, Any]
-HELP: Final = "Code that is uploaded once and run again and again, each time with other input."
-FunctionName = Annotated[str, typer.Argument(metavar="FUNCTION", help="Name of the function.")]
-GatewayUrl = functionrun.GatewayUrl
+HELP: Final = "Code that you upload once and run often, with different input."
 
 
 def list_functions(
-    link: Link,
+    ctx: CommandContext,
     all_namespaces: AllNamespaces = False,
     gateway: GatewayUrl = None,
-    output: Output = Format.TABLE,
+    output: Output = TABLE,
 ) -> None:
-    """List functions: versions, runs, how the last one ended, and the memory that would do."""
-    remote = functionrun.gateway_of(gateway)
+    """List functions with their versions, runs, last status and recommended memory."""
+    remote = function_run.gateway_of(gateway)
     if remote is not None and all_namespaces:
-        raise UsageFault("a gateway knows one namespace", "Leave out -A, or give --gateway ''.")
+        raise UsageError("a gateway has one namespace", "Remove -A, or use --gateway ''.")
     if remote is not None:
-        found, where = remote.functions(), "the gateway"
+        functions, where = remote.functions(), "the gateway"
     else:
-        client = link.client()
-        found = client.functions.list(all_namespaces)
+        client = ctx.client()
+        functions = client.functions.list(all_namespaces)
         where = "any namespace" if all_namespaces else client.namespace
-    if not found and output.as_text:
-        say(f"no functions in {where}")
+    if not functions and output.as_text:
+        note(f"no functions in {where}")
         return
     wide = output is Format.WIDE
     emit(
-        found,
+        functions,
         output,
-        lambda: functiontables.functions_table(found, time.time(), wide, all_namespaces),
-        lambda: [functiontables.function_name(one) for one in found],
+        lambda: function_tables.functions_table(functions, time.time(), wide, all_namespaces),
+        lambda: [function_tables.function_name(one) for one in functions],
     )
 
 
 def get(
-    link: Link, name: FunctionName, gateway: GatewayUrl = None, output: Output = Format.TABLE
+    ctx: CommandContext, name: FunctionName, gateway: GatewayUrl = None, output: Output = TABLE
 ) -> None:
     """Show a function and its newest runs."""
-    remote = functionrun.gateway_of(gateway)
-    found = link.client().functions.get(name) if remote is None else remote.function(name)
-    emit(
-        found,
-        output,
-        lambda: functiontables.function_card(found, time.time()),
-        lambda: [functiontables.function_name(found)],
-    )
+    remote = function_run.gateway_of(gateway)
+    function = ctx.client().functions.get(name) if remote is None else remote.function(name)
+    full_name = function_tables.function_name(function)
+    card = function_tables.function_card(function, time.time())
+    emit(function, output, lambda: card, lambda: [full_name])
 
 
 def versions(
-    link: Link, name: FunctionName, gateway: GatewayUrl = None, output: Output = Format.TABLE
+    ctx: CommandContext, name: FunctionName, gateway: GatewayUrl = None, output: Output = TABLE
 ) -> None:
-    """List a function's versions, the newest first."""
-    remote = functionrun.gateway_of(gateway)
+    """List the versions of a function, newest first."""
+    remote = function_run.gateway_of(gateway)
     if remote is None:
-        found = functiontables.versions_of(link.client().functions.get(name))
+        listed = function_tables.versions_of(ctx.client().functions.get(name))
     else:
-        found = remote.versions(name)
-    emit(
-        found,
-        output,
-        lambda: functiontables.versions_table(found, time.time()),
-        lambda: [str(one["version"]) for one in found],
-    )
+        listed = remote.versions(name)
+    table = function_tables.versions_table(listed, time.time())
+    emit(listed, output, lambda: table, lambda: [str(one["version"]) for one in listed])
 
 
 def upload(
-    link: Link,
+    ctx: CommandContext,
     path: Annotated[Path, typer.Argument(help="A folder with main.py, a ZIP, or a Python file.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Of the function; one that exists gets a new version."),
+        typer.Option("--name", help="Name of the function; an existing one gets a new version."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="Image; with a gateway, one of its runtimes.")
+        str | None,
+        typer.Option("--image", help="Container image; with a gateway, the name of a runtime."),
     ] = None,
-    memory: Annotated[str | None, typer.Option("--memory", help="Most memory: 256Mi.")] = None,
-    cpu: Annotated[str | None, typer.Option("--cpu", help="Most cores: 1 or 500m.")] = None,
+    memory: Memory = None,
+    cpu: Cpu = None,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", help="Of a run: 90, 90s, 5m, 1h.")
+        str | None, typer.Option("--timeout", help="Timeout of each run: 90, 90s, 5m, 1h.")
     ] = None,
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE; again.")] = None,
+    env: Env = None,
+    env_secrets: EnvSecret = None,
     start: Annotated[
-        str | None, typer.Option("--command", help="Instead of python3 main.py.")
+        str | None, typer.Option("--command", help="Command; default: python3 main.py.")
     ] = None,
     gateway: GatewayUrl = None,
-    output: Output = Format.TABLE,
+    output: Output = TABLE,
 ) -> None:
-    """Store code as a new function, or as the next version of one; prints NAME and VERSION."""
+    """Store code as a new function or a new version, and print NAME and VERSION."""
     from nanogrid.client import functions
 
-    words = None if start is None else _words(start)
-    seconds = source.parse_timeout(timeout)
+    argv = None if start is None else _argv(start)
+    seconds = source.duration_option("--timeout", timeout)
     variables = source.parse_env(env or [])
-    remote = functionrun.gateway_of(gateway)
+    secrets = source.parse_env_secrets(env_secrets or [])
+    remote = function_run.gateway_of(gateway)
     if remote is not None:
-        if cpu or variables:
-            said = "the gateway sets neither cpu nor env"
-            raise UsageFault(said, "Leave them out, or give --gateway '' to use the cluster.")
-        form = {
-            "functionId": name,
-            "runtime": image,
-            "entryPoint": _script(words),
-            "memory": memory,
-            "timeout": seconds,
-        }
-        stored = remote.upload(functions.archive_of(path, words is None), **form)
+        if cpu or variables or secrets:
+            message = "a gateway does not support --cpu, --env and --env-secret"
+            raise UsageError(message, "Remove them, or use --gateway '' for the cluster.")
+        stored = remote.upload(
+            functions.archive_of(path, argv is None),
+            functionId=name,
+            runtime=image,
+            entryPoint=_script(argv),
+            memory=memory,
+            timeout=seconds,
+        )
         shown, version = stored["functionId"], stored["version"]
     else:
         shown = name or functions.name_of(path)
-        stored = link.client().functions.upload(
+        stored = ctx.client().functions.upload(
             path,
             shown,
             image=image,
@@ -135,60 +138,63 @@ def upload(
             cpu=cpu,
             timeout=seconds,
             env=variables,
-            command=words,
+            env_secrets=secrets,
+            command=argv,
         )
         version = functions.newest_of(stored)
-    full = f"{names.FUNCTION_SINGULAR}.{names.GROUP}/{shown}"
-    emit(stored, output, lambda: f"{shown} {version}\n", lambda: [full])
+    full_name = f"{names.FUNCTION_SINGULAR}.{names.GROUP}/{shown}"
+    emit(stored, output, lambda: f"{shown} {version}\n", lambda: [full_name])
 
 
-def _words(text: str) -> list[str]:
+def _argv(text: str) -> list[str]:
     try:
-        words = shlex.split(text)
+        argv = shlex.split(text)
     except ValueError as error:
-        raise UsageFault(f"--command {text!r}: {error}", "Close the quotes.") from None
-    if not words:
-        raise UsageFault("--command is empty", "--command 'python3 handler.py'")
-    return words
+        raise UsageError(f"--command {text!r}: {error}", "Close the quotes.") from None
+    if not argv:
+        raise UsageError("--command is empty", "--command 'python3 handler.py'")
+    return argv
 
 
-def _script(words: list[str] | None) -> str | None:
+def _script(argv: list[str] | None) -> str | None:
     """The script that the gateway starts with python3."""
-    if words is None:
+    if argv is None:
         return None
-    if len(words) == 2 and words[0] == "python3":
-        return words[1]
-    raise UsageFault("a gateway starts only scripts", "--command 'python3 SCRIPT.py'")
+    if len(argv) == 2 and argv[0] == "python3":
+        return argv[1]
+    raise UsageError("a gateway starts only Python scripts", "--command 'python3 SCRIPT.py'")
 
 
 def delete(
-    link: Link,
-    given: Annotated[list[str], typer.Argument(metavar="FUNCTION...", help="Names.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ctx: CommandContext,
+    functions: Annotated[
+        list[str], typer.Argument(metavar="FUNCTION...", help="Names of functions.")
+    ],
+    yes: Yes = False,
     gateway: GatewayUrl = None,
 ) -> None:
-    """Delete functions; runs that have begun go on."""
-    remote = functionrun.gateway_of(gateway)
+    """Delete functions. Their current runs continue."""
+    remote = function_run.gateway_of(gateway)
     if not yes:
-        agree(f"Delete {', '.join(given)}?", "nanogrid function delete --yes deletes unasked.")
-    for name in given:
+        confirm(f"Delete {', '.join(functions)}?")
+    for name in functions:
         if remote is None:
-            link.client().functions.delete(name)
+            ctx.client().functions.delete(name)
         else:
             remote.delete(name)
-        say(f"{name} is deleted")
+        note(f"{name} deleted")
 
 
-def agree(question: str, unasked: str) -> None:
-    """Ask, on a terminal only.
+def confirm(question: str) -> None:
+    """Ask for confirmation, on a terminal only.
 
     Raises:
-        Fault: nobody can be asked, or the answer is no.
+        CliError: there is no terminal, or the answer is no.
     """
     if not sys.stdin.isatty():
-        raise Fault(f"{question} Nobody can be asked here", unasked)
+        raise CliError(f"no terminal to confirm: {question}", "Use --yes to skip the question.")
     if not typer.confirm(question, err=True):
-        raise Fault("nothing was changed")
+        raise CliError("nothing was changed")
 
 
 def register(app: typer.Typer) -> None:
@@ -200,6 +206,6 @@ def register(app: typer.Typer) -> None:
     command(group, "upload", "nanogrid function upload ./report --name report --memory 256Mi")(
         upload
     )
-    functionrun.register(group)
+    function_run.register(group)
     command(group, "delete", "nanogrid function delete report --yes")(delete)
     app.add_typer(group, name="function", help=HELP)

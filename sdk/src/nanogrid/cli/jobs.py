@@ -1,167 +1,172 @@
-"""``list``, ``get``, ``logs``, ``why``, ``cancel`` and ``top``: what is known of jobs."""
+"""``list``, ``get``, ``logs``, ``why``, ``cancel`` and ``top``: show and stop jobs."""
 
 import json
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from nanogrid import names
-from nanogrid.cli import tables, top, why
-from nanogrid.cli.faults import Fault, UsageFault
-from nanogrid.cli.link import Link, command
-from nanogrid.cli.output import Format, Output, emit, say, write
-from nanogrid.cli.progress import summary
-from nanogrid.cli.source import parse_timeout
+from nanogrid.cli import top, why
+from nanogrid.cli.app import job_tables
+from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.errors import CliError, UsageError
+from nanogrid.cli.app.options import AllNamespaces, Follow, JobName
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_stdout
+from nanogrid.cli.app.progress import summary
+from nanogrid.cli.source import duration_option
+from nanogrid.types import Json
 
 if TYPE_CHECKING:
     from nanogrid.client import Client
-    from nanogrid.client.run import Run
+    from nanogrid.client.jobs.run import Run
 
-Json = dict[str, Any]
 LATEST: Final = "@latest"
 CANCEL_SECONDS: Final = 300
 
-JobName = Annotated[str, typer.Argument(help="A job; @latest is the newest.")]
-AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
-
 
 def find(client: "Client", name: str) -> "Run":
-    """A job by its name, or the newest.
+    """Get a job by its name; ``@latest`` is the newest.
 
     Raises:
-        Fault: there is no job at all.
+        CliError: ``@latest`` in a namespace without jobs.
     """
     if name != LATEST:
         return client.get(name)
     runs = client.list()
     if not runs:
-        raise Fault(f"there is no job in {client.cluster.namespace}", "nanogrid run -c 'print(1)'")
+        raise CliError(f"no jobs in {client.cluster.namespace}", "nanogrid run -c 'print(1)'")
     return max(runs, key=lambda run: str(run.job["metadata"]["creationTimestamp"]))
 
 
 def list_jobs(
-    link: Link,
-    phase: Annotated[str | None, typer.Option("--phase", help="Only of this phase.")] = None,
+    ctx: CommandContext,
+    phase: Annotated[str | None, typer.Option("--phase", help="Only jobs in this phase.")] = None,
     all_namespaces: AllNamespaces = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with changes.")] = False,
-    output: Output = Format.TABLE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Keep printing changes of jobs.")
+    ] = False,
+    output: Output = TABLE,
 ) -> None:
-    """List jobs, the oldest first."""
-    client = link.client()
+    """List jobs, oldest first."""
+    client = ctx.client()
     if watch:
         _watch(client, phase, all_namespaces, output)
         return
-    found = [run.job for run in client.list(phase=phase, all_namespaces=all_namespaces)]
-    found.sort(key=lambda job: str(job["metadata"].get("creationTimestamp", "")))
-    if not found and output.as_text:
+    jobs = [run.job for run in client.list(phase=phase, all_namespaces=all_namespaces)]
+    jobs.sort(key=lambda job: str(job["metadata"].get("creationTimestamp", "")))
+    if not jobs and output.as_text:
         where = "any namespace" if all_namespaces else client.cluster.namespace
-        say(f"no jobs in {where}")
+        note(f"no jobs in {where}")
         return
     emit(
-        found,
+        jobs,
         output,
-        lambda: tables.jobs_table(found, time.time(), all_namespaces),
-        lambda: [tables.job_name(job) for job in found],
+        lambda: job_tables.jobs_table(jobs, time.time(), all_namespaces),
+        lambda: [job_tables.job_name(job) for job in jobs],
     )
 
 
-def _watch(client: "Client", phase: str | None, all_namespaces: bool, form: Format) -> None:
-    from nanogrid.client import jobs
+def _watch(client: "Client", phase: str | None, all_namespaces: bool, output: Format) -> None:
+    from nanogrid.client.kube.paths import jobs
 
-    where = None if all_namespaces else client.cluster.namespace
+    namespace = None if all_namespaces else client.cluster.namespace
     header = True
-    for event in client.cluster.watch(jobs(where)):
+    for event in client.cluster.watch(jobs(namespace)):
         job = event["object"]
         if phase and (job.get("status") or {}).get("phase") != phase:
             continue
-        if form in (Format.JSON, Format.YAML):
-            write(json.dumps(event, ensure_ascii=False) + "\n")  # one a line: a stream has no end
-        elif form is Format.NAME:
-            write(tables.job_name(job) + "\n")
+        if output in (Format.JSON, Format.YAML):
+            # One document a line, because the stream has no end.
+            write_stdout(json.dumps(event, ensure_ascii=False) + "\n")
+        elif output is Format.NAME:
+            write_stdout(job_tables.job_name(job) + "\n")
         else:
-            text = tables.jobs_table([job], time.time(), all_namespaces)
-            write(text if header else text.partition("\n")[2])
+            text = job_tables.jobs_table([job], time.time(), all_namespaces)
+            write_stdout(text if header else text.partition("\n")[2])
             header = False
 
 
-def get(link: Link, name: JobName, output: Output = Format.TABLE) -> None:
+def get(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
     """Show a job."""
-    job = find(link.client(), name).job
-    emit(job, output, lambda: tables.job_card(job, time.time()), lambda: [tables.job_name(job)])
+    job = find(ctx.client(), name).job
+    card = job_tables.job_card(job, time.time())
+    emit(job, output, lambda: card, lambda: [job_tables.job_name(job)])
 
 
-def logs(
-    link: Link,
-    name: JobName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the code ends.")] = False,
-) -> None:
-    """Print what the code has written; of an ended job, from its result."""
-    for line in find(link.client(), name).logs(follow, on_note=say):
-        write(f"{line}\n")
+def logs(ctx: CommandContext, name: JobName, follow: Follow = False) -> None:
+    """Print the output of a job. After its pod is deleted, the output comes from the result."""
+    for line in find(ctx.client(), name).logs(follow, on_note=note):
+        write_stdout(f"{line}\n")
 
 
-def explain(link: Link, name: JobName, output: Output = Format.TABLE) -> None:
-    """Say why a job is as it is: cause, evidence, cure, timeline."""
-    client = link.client()
-    found = why.diagnose(*gather(client, find(client, name).job))
-    emit(found.to_json(), output, lambda: why.to_text(found), lambda: [found.name])
+def explain(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
+    """Explain the state of a job: cause, evidence, hint, timeline."""
+    client = ctx.client()
+    diagnosis = why.diagnose(*gather(client, find(client, name).job))
+    emit(
+        diagnosis.to_json(),
+        output,
+        lambda: why.to_text(diagnosis),
+        lambda: [diagnosis.name],
+    )
 
 
 def gather(client: "Client", job: Json) -> tuple[Json, Json | None, list[Json]]:
-    """A job, its newest pod, and the Events of both; without what may not be read."""
-    from nanogrid.client import errors, events, pods
+    """A job, its newest pod, and the Events of both; without what the user cannot read."""
+    from nanogrid.client import errors
+    from nanogrid.client.kube.paths import events, pods
 
     cluster, namespace = client.cluster, job["metadata"]["namespace"]
     uid = job["metadata"]["uid"]
-    own: list[Json] = []
-    said: list[Json] = []
+    own_pods: list[Json] = []
+    own_events: list[Json] = []
     try:
-        own = cluster.list(pods(namespace), labels=f"{names.LABEL_JOB_UID}={uid}")
-        own.sort(key=lambda one: str(one["metadata"].get("creationTimestamp", "")))
-        for about in [uid, *(one["metadata"]["uid"] for one in own)]:
-            said += cluster.list(events(namespace), fields=f"involvedObject.uid={about}")
+        own_pods = cluster.list(pods(namespace), labels=f"{names.LABEL_JOB_UID}={uid}")
+        own_pods.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+        for about in [uid, *(pod["metadata"]["uid"] for pod in own_pods)]:
+            own_events += cluster.list(events(namespace), fields=f"involvedObject.uid={about}")
     except errors.Forbidden as error:
-        say(f"not all could be read: {error.message}")
-    return job, own[-1] if own else None, said
+        note(f"incomplete: {error.message}")
+    return job, own_pods[-1] if own_pods else None, own_events
 
 
 def cancel(
-    link: Link,
-    names_: Annotated[list[str], typer.Argument(metavar="NAME...", help="Jobs.")],
+    ctx: CommandContext,
+    jobs: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of jobs.")],
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Until they have ended, outputs stored.")
+        bool, typer.Option("--wait", "-w", help="Wait until the jobs end and outputs are stored.")
     ] = False,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", help="Of --wait; default: 5m.")
+        str | None, typer.Option("--timeout", help="Timeout of --wait; default: 5m.")
     ] = None,
 ) -> None:
-    """Stop jobs; what they have written is kept."""
+    """Cancel jobs. Their output so far is kept."""
     if timeout is not None and not wait:
-        raise UsageFault("--timeout is of --wait", "Give --wait, too.")
-    seconds = parse_timeout(timeout) or CANCEL_SECONDS
-    client = link.client()
-    stopped = []
-    for name in names_:
+        raise UsageError("--timeout needs --wait", "Add --wait.")
+    seconds = duration_option("--timeout", timeout) or CANCEL_SECONDS
+    client = ctx.client()
+    cancelled = []
+    for name in jobs:
         run = find(client, name)
         if run.finished:
-            say(f"{run.name} has ended already: {run.phase}")
+            note(f"{run.name} has already finished: {run.phase}")
             continue
-        stopped.append(run.cancel())
-        say(f"{run.name} is being cancelled")
+        cancelled.append(run.cancel())
+        note(f"{run.name} is being cancelled")
     deadline = time.monotonic() + seconds
-    for run in stopped if wait else ():
+    for run in cancelled if wait else ():
         run.wait(max(0.1, deadline - time.monotonic()))
-        say(summary(run.job))
+        note(summary(run.job))
 
 
 def show_top(
-    link: Link, all_namespaces: AllNamespaces = False, output: Output = Format.TABLE
+    ctx: CommandContext, all_namespaces: AllNamespaces = False, output: Output = TABLE
 ) -> None:
-    """Show what jobs use: peak memory, its limit, cpu time; the largest first."""
-    runs = link.client().list(all_namespaces=all_namespaces)
-    found = top.ranked([run.job for run in runs])
-    emit(found, output, lambda: top.to_text(found), lambda: [one["name"] for one in found])
+    """Show memory and CPU time of jobs, largest peak first."""
+    runs = ctx.client().list(all_namespaces=all_namespaces)
+    usages = top.ranked([run.job for run in runs])
+    emit(usages, output, lambda: top.to_text(usages), lambda: [one["name"] for one in usages])
 
 
 def register(app: typer.Typer) -> None:

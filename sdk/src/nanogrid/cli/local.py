@@ -1,77 +1,75 @@
-"""``run --local``: the executor's own agent and launcher as processes of this machine.
+"""``run --local``: runs the executor's agent and launcher as processes of this machine.
 
-Archive checks, input sync, launcher and result are the cluster's; the sandbox is not: the code
-may do whatever the user may do. Memory and cpu limits do not hold, and no image is used.
+Archive checks, input sync, launcher and result are the same as in a cluster. There is no sandbox:
+the code has the permissions of the user. Memory limit, CPU limit and image have no effect.
+
+The SDK does not import the executor; it starts ``python -m nanogrid_executor``. The rules for
+archives are in :mod:`nanogrid.archive`.
 """
 
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import typer
 
 from nanogrid import names, wire
 from nanogrid.cli import follow
-from nanogrid.cli.exits import Exit
-from nanogrid.cli.faults import Fault
-from nanogrid.cli.output import Format, say
-from nanogrid.cli.reasoning import help_of
-from nanogrid.cli.source import Given, Wanted
-from nanogrid.reasons import Reason
+from nanogrid.cli.app.errors import CliError
+from nanogrid.cli.app.exits import Exit
+from nanogrid.cli.app.output import Format, note
+from nanogrid.cli.http_serving import QuietHandler, serving
+from nanogrid.cli.source import InputSource, RunRequest
+from nanogrid.reasons import Reason, help_of
 
-Json = dict[str, Any]
 EXECUTOR: Final = "nanogrid_executor"
-LAUNCHER: Final = names.LAUNCHER_DIR
-TIMEOUT_SECONDS: Final = 300  # spec.timeouts.executionSeconds
+TIMEOUT_SECONDS: Final = 300  # the default of spec.timeouts.executionSeconds
 GRACE_SECONDS: Final = 10
 STOP_SECONDS: Final = 15.0
-SOCKET_PATH_BYTES: Final = 108  # of Linux's sockaddr_un, with the final NUL
-AGENT_SECONDS: Final = 60.0  # from the code's end to the report
-ENDS: Final = {wire.STATUS_SUCCESS: "Succeeded"}
+SOCKET_PATH_BYTES: Final = 108  # of Linux's sockaddr_un, including the final NUL
+AGENT_SECONDS: Final = 60.0  # from the end of the code to the report
 
 
-def run(wanted: Wanted, form: Format, outputs: Path | None) -> None:
-    """Run the code here and show its result as that of a job.
+def run_local(request: RunRequest, output_format: Format, outputs: Path | None) -> None:
+    """Run the code on this machine and show its result like that of a job.
 
     Raises:
-        Fault: the executor is not installed, or the code or an input is refused.
+        CliError: the executor is not installed, or the code or an input is rejected.
         typer.Exit: with the exit code of the result.
     """
     if importlib.util.find_spec(EXECUTOR) is None:
-        said = "--local needs the package nanogrid-executor, which is not installed here"
-        cure = "pip install ./executor-image of the source tree, or run on a cluster."
-        raise Fault(said, cure, Exit.INFRASTRUCTURE)
-    if form.for_people:
-        say("no sandbox: the code runs as a process of this machine, with your rights")
-        _say_what_does_not_count(wanted)
+        message = "--local needs the package nanogrid-executor, which is not installed"
+        hint = "Run pip install ./executor-image in the source tree, or run on a cluster."
+        raise CliError(message, hint, Exit.INFRASTRUCTURE)
+    if output_format.for_people:
+        note("no sandbox: the code runs as a local process with your permissions")
+        _note_ignored_options(request)
     root = make_root()
     try:
-        task = prepare(wanted, root)
+        task = prepare(request, root)
         if task.inputs:
             _sync(task, root)
-        result = _execute(task, root)
-        code = follow.show(_as_job(wanted.name, result), wire.to_dict(result), form)
+        raw = wire.to_dict(_execute(task, root))
+        code = follow.show(follow.job_of(request.name, raw), raw, output_format)
         if outputs is not None:
-            _copy_outputs(root, outputs, form.for_people)
+            _copy_outputs(root, outputs, quiet=not output_format.for_people)
     finally:
-        if wanted.keep:
-            say(f"kept {root}")
+        if request.keep:
+            note(f"kept {root}")
         else:
             shutil.rmtree(root, ignore_errors=True)
     raise typer.Exit(code)
 
 
 def make_root() -> Path:
-    """A temporary directory whose path is short enough for the agent's socket."""
+    """Create a temporary directory whose path is short enough for the agent's socket."""
     root = tempfile.mkdtemp(prefix="nanogrid-")
     if len(f"{root}{names.AGENT_SOCKET}".encode()) < SOCKET_PATH_BYTES:
         return Path(root)
@@ -79,50 +77,51 @@ def make_root() -> Path:
     return Path(tempfile.mkdtemp(prefix="nanogrid-", dir="/tmp"))
 
 
-def _say_what_does_not_count(wanted: Wanted) -> None:
-    given = {"--memory": wanted.memory, "--cpu": wanted.cpu, "--image": wanted.image}
-    unused = [flag for flag, value in given.items() if value]
-    if unused:
-        say(f"without effect here: {', '.join(unused)}")
+def _note_ignored_options(request: RunRequest) -> None:
+    options = {"--memory": request.memory, "--cpu": request.cpu, "--image": request.image}
+    ignored = [flag for flag, value in options.items() if value]
+    if ignored:
+        note(f"no effect with --local: {', '.join(ignored)}")
 
 
-def real(root: Path, path: str) -> Path:
-    """Where a path of the pod is on this machine."""
+def local_path(root: Path, path: str) -> Path:
+    """The local path of a path in the pod."""
     return Path(f"{root}{path}")
 
 
-def prepare(wanted: Wanted, root: Path) -> wire.Task:
-    """Put code and local inputs in place; the task of the agent."""
+def prepare(request: RunRequest, root: Path) -> wire.PodTask:
+    """Put code and local inputs in place; returns the task of the agent."""
     for path in (names.WORKSPACE, names.RUN_DIR, os.path.dirname(names.TERMINATION_FILE)):
-        real(root, path).mkdir(parents=True, exist_ok=True)
-    token = real(root, names.TOKEN_FILE)
+        local_path(root, path).mkdir(parents=True, exist_ok=True)
+    token = local_path(root, names.TOKEN_FILE)
     token.parent.mkdir(parents=True)
     token.write_text("local")
-    task = wire.Task(
+    task = wire.PodTask(
         namespace="local",
-        job=wanted.name,
-        uid=wanted.name,
+        job=request.name,
+        uid=request.name,
         attempt=0,
-        request_id=wanted.request_id or wanted.name,
-        execution_timeout_seconds=float(wanted.timeout_seconds or TIMEOUT_SECONDS),
+        request_id=request.request_id or request.name,
+        execution_timeout_seconds=float(request.timeout_seconds or TIMEOUT_SECONDS),
         termination_grace_seconds=float(GRACE_SECONDS),
-        command=["python3", names.ENTRYPOINT, *wanted.args],
+        command=["python3", names.ENTRYPOINT, *request.args],
         bucket="",
         outputs=wire.OutputRules(
             bucket="", prefix="", path=names.DEFAULT_OUTPUT_DIR, upload_policy="Never"
         ),
-        code_inline=wanted.inline,
-        inputs=[_input(one) for one in wanted.inputs if one.path is None],
-        env=wanted.env,
+        code_inline=request.inline,
+        inputs=[_s3_input(one) for one in request.inputs if one.path is None],
+        env=request.env,
     )
-    for one in wanted.inputs:
-        _place(one, root)
-    if wanted.folder is not None:
-        _unpack(wanted.folder, task.command, root)
+    for one in request.inputs:
+        if one.path is not None:
+            _copy_input(one.path, local_path(root, one.mount))
+    if request.folder is not None:
+        _unpack(request.folder, task.command, root)
     return task
 
 
-def _input(one: Given) -> wire.Input:
+def _s3_input(one: InputSource) -> wire.Input:
     is_prefix = one.key.endswith("/")
     source = wire.S3Source(
         bucket=one.bucket,
@@ -132,54 +131,50 @@ def _input(one: Given) -> wire.Input:
     return wire.Input(name=one.name, s3=source, mount_path=one.mount)
 
 
-def _place(one: Given, root: Path) -> None:
-    if one.path is None:
-        return
-    target = real(root, one.mount)
-    if one.path.is_dir():
-        shutil.copytree(one.path, target, dirs_exist_ok=True)
+def _copy_input(path: Path, target: Path) -> None:
+    if path.is_dir():
+        shutil.copytree(path, target, dirs_exist_ok=True)
     else:
         target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(one.path, target / one.path.name)
+        shutil.copy(path, target / path.name)
 
 
 def _unpack(folder: Path, command: list[str], root: Path) -> None:
-    """Pack the folder and unpack it as the pod does, so that what is refused there is here."""
-    from nanogrid.client.packing import zip_directory
-    from nanogrid_executor import archive, entrypoint
-    from nanogrid_executor.archive_checks import ArchiveError
-    from nanogrid_executor.plan import SyncError
+    """Pack the folder and unpack it with the rules of the pod, which reject the same folders."""
+    from nanogrid import archive
+    from nanogrid.client.jobs.packing import zip_directory
 
-    packed = root / "code.zip"
-    packed.write_bytes(zip_directory(folder))
+    workspace = local_path(root, names.WORKSPACE)
     try:
-        with archive.opened(str(packed)) as opened:
-            entrypoint.settle(opened, command, ())
-            opened.extract(str(real(root, names.WORKSPACE)))
-    except (ArchiveError, SyncError) as error:
-        raise _refused(error.reason, str(error)) from error
+        with archive.opened(io.BytesIO(zip_directory(folder))) as opened:
+            opened.locate(archive.script_of(command))
+            for entry in opened.entries:  # only files: folders are not packed
+                target = workspace / entry.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    file.writelines(opened.read(entry))
+                target.chmod(0o755 if entry.executable else 0o644)
+    except archive.ArchiveError as error:
+        raise _rejected(error.reason, str(error)) from error
+    except FileExistsError as error:
+        path = os.path.relpath(error.filename, workspace)
+        message = f"{path} is in the code and in an input"
+        raise _rejected(Reason.PATH_CONFLICT, message) from error
 
 
-def _refused(reason: str, message: str) -> Fault:
-    known = help_of(reason)
-    cure = known.cure if known else ""
-    return Fault(f"{reason}: {message}", cure, Exit.INFRASTRUCTURE)
+def _executor(command: str, *args: str) -> list[str]:
+    return [sys.executable, "-m", EXECUTOR, command, *args]
 
 
-def _executor(command: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", EXECUTOR, command, *words]
-
-
-def _sync(task: wire.Task, root: Path) -> None:
-    """Copy S3 inputs with the sync of the pod; credentials are those of the environment.
+def _sync(task: wire.PodTask, root: Path) -> None:
+    """Copy S3 inputs with the sync of the pod; credentials come from the environment.
 
     Raises:
-        Fault: they are not all there; the reason is the one that a job would have.
+        CliError: the sync failed; the reason is that of a job in a cluster.
     """
-    env = {**os.environ, names.ENV_TASK: wire.dumps(task)}
     done = subprocess.run(
         _executor("sync", "--root", str(root)),
-        env=env,
+        env={**os.environ, names.ENV_TASK: wire.dumps(task)},
         capture_output=True,
         text=True,
         timeout=task.input_sync_timeout_seconds + STOP_SECONDS,
@@ -187,85 +182,77 @@ def _sync(task: wire.Task, root: Path) -> None:
     )
     if done.returncode == 0:
         return
-    said = real(root, names.TERMINATION_FILE)
-    if not said.exists():
-        raise _refused(Reason.SYNC_FAILED, (done.stderr or done.stdout).strip()[-500:])
-    failure = wire.loads(wire.SyncFailure, said.read_text("utf-8"))
-    raise _refused(failure.reason, failure.message)
+    termination = local_path(root, names.TERMINATION_FILE)
+    if not termination.exists():
+        raise _rejected(Reason.SYNC_FAILED, (done.stderr or done.stdout).strip()[-500:])
+    failure = wire.loads(wire.SyncFailure, termination.read_text("utf-8"))
+    raise _rejected(failure.reason, failure.message)
 
 
-class _Endpoint(HTTPServer):
-    """Takes one report, as the operator does."""
+def _rejected(reason: str, message: str) -> CliError:
+    known = help_of(reason)
+    return CliError(f"{reason}: {message}", known.hint if known else "", Exit.INFRASTRUCTURE)
+
+
+class _ReportServer(HTTPServer):
+    """Receives one report, like the operator."""
 
     report: bytes = b""
 
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Endpoint
+
+class _Handler(QuietHandler):
+    server: _ReportServer
 
     def do_POST(self) -> None:
-        """Keep the report."""
+        """Store the report."""
         self.server.report = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: stderr is the user's."""
 
-
-@contextmanager
-def _endpoint() -> Iterator[_Endpoint]:
-    server = _Endpoint(("127.0.0.1", 0), _Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def _execute(task: wire.Task, root: Path) -> wire.Result:
-    """Run launcher and agent to their ends; the reported result.
+def _execute(task: wire.PodTask, root: Path) -> wire.Result:
+    """Run launcher and agent until both end; returns the reported result.
 
     Raises:
-        Fault: there was no report.
-        KeyboardInterrupt: Ctrl-C; nothing runs any more.
+        CliError: the agent sent no report.
+        KeyboardInterrupt: on Ctrl-C; all processes have ended.
     """
-    launcher = real(root, LAUNCHER)
+    launcher = local_path(root, names.LAUNCHER_DIR)
     subprocess.run(_executor("install-launcher", str(launcher)), check=True, timeout=60)
     log = root / "agent.log"
-    with _endpoint() as endpoint, log.open("wb") as sink:
-        url = f"http://127.0.0.1:{endpoint.server_port}{names.RESULTS_PATH}"
+    with serving(_ReportServer()) as server, log.open("wb") as sink:
+        url = f"http://127.0.0.1:{server.server_port}{names.RESULTS_PATH}"
         env = {**os.environ, names.ENV_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         agent = _start(_executor("agent", "--root", str(root)), env, sink, sink)
-        words = [sys.executable, "-I", "-S", str(launcher), str(real(root, names.AGENT_SOCKET))]
-        sandbox = _start(words, {"PATH": path}, subprocess.DEVNULL, sink)
+        socket = str(local_path(root, names.AGENT_SOCKET))
+        command = [sys.executable, "-I", "-S", str(launcher), socket]
+        sandbox = _start(command, {"PATH": path}, subprocess.DEVNULL, sink)
         try:
-            limit = task.execution_timeout_seconds + GRACE_SECONDS + AGENT_SECONDS
-            agent.wait(limit)
+            agent.wait(task.execution_timeout_seconds + GRACE_SECONDS + AGENT_SECONDS)
         except subprocess.TimeoutExpired:
-            raise _refused(Reason.AGENT_FAILED, "it did not end") from None
+            raise _rejected(Reason.AGENT_FAILED, "the agent did not end") from None
         finally:
             _stop(sandbox, agent)
-        report = endpoint.report
+        report = server.report
     if not report:
-        last = log.read_text("utf-8", "replace")[-800:]
-        raise _refused(Reason.AGENT_FAILED, f"there is no report; its log ends with:\n{last}")
+        tail = log.read_text("utf-8", "replace")[-800:]
+        raise _rejected(Reason.AGENT_FAILED, f"no report; the agent's log ends with:\n{tail}")
     return wire.loads(wire.Report, report).result
 
 
 def _start(
-    words: list[str], env: dict[str, str], stdout: IO[bytes] | int, stderr: IO[bytes]
+    command: list[str], env: dict[str, str], stdout: IO[bytes] | int, stderr: IO[bytes]
 ) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own: Ctrl-C is ours, and it is told by SIGTERM."""
-    return subprocess.Popen(words, env=env, stdout=stdout, stderr=stderr, start_new_session=True)
+    """Start a process in a new session: Ctrl-C reaches only the CLI, which sends SIGTERM."""
+    return subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr, start_new_session=True)
 
 
 def _stop(*processes: "subprocess.Popen[bytes]") -> None:
-    """Leave nothing running: SIGTERM stops the code and its children."""
+    """Stop all processes: SIGTERM stops the code and its children."""
     for process in processes:
         if process.poll() is None:
             process.terminate()
@@ -277,17 +264,11 @@ def _stop(*processes: "subprocess.Popen[bytes]") -> None:
             process.wait()
 
 
-def _copy_outputs(root: Path, folder: Path, tell: bool) -> None:
-    made = real(root, f"{names.WORKSPACE}/{names.DEFAULT_OUTPUT_DIR}")
-    for path in sorted(one for one in made.rglob("*") if one.is_file() and not one.is_symlink()):
-        target = folder / path.relative_to(made)
+def _copy_outputs(root: Path, folder: Path, quiet: bool) -> None:
+    source = local_path(root, f"{names.WORKSPACE}/{names.DEFAULT_OUTPUT_DIR}")
+    for path in sorted(one for one in source.rglob("*") if one.is_file() and not one.is_symlink()):
+        target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-        if tell:
-            say(f"saved {target}")
-
-
-def _as_job(name: str, result: wire.Result) -> Json:
-    timings = wire.to_dict(result.timings)
-    status = {"phase": ENDS.get(result.status, "Failed"), "reason": result.reason}
-    return {"metadata": {"name": name}, "status": status | {"timings": timings}}
+        if not quiet:
+            note(f"saved {target}")

@@ -1,4 +1,4 @@
-"""The program: all commands put together."""
+"""The program ``nanogrid``: all commands together."""
 
 import sys
 from enum import StrEnum
@@ -7,17 +7,17 @@ from typing import Annotated, Final
 
 import typer
 
-from nanogrid.cli import cleanup, data, doctor, functions, jobs, rightsize, run, sessions, starter
-from nanogrid.cli.link import EPILOG, Link, command, local_command
-from nanogrid.cli.output import Format, Output, emit, write
+from nanogrid.cli import cleanup, data, doctor, functions, init, jobs, rightsize, run, sessions
+from nanogrid.cli.app.command import EPILOG, CommandContext, command, local_command
+from nanogrid.cli.app.output import TABLE, Output, emit, write_stdout
 
 PROGRAM: Final = "nanogrid"
 PLUGIN: Final = "kubectl-ej"
-HELP: Final = "Run code in sandboxes on Kubernetes, as jobs and in sessions."
+HELP: Final = "Run code in sandboxes on Kubernetes, as jobs or in sessions."
 
 
 class Shell(StrEnum):
-    """Shells that know completion."""
+    """Shells with completion."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -25,43 +25,43 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
-    """Print the script for your shell: eval "$(nanogrid completion bash)"."""
+    """Print shell completion. Load it with: eval "$(nanogrid completion bash)"."""
     from typer._completion_shared import get_completion_script
 
     variable = f"_{PROGRAM.upper()}_COMPLETE"
     script = get_completion_script(prog_name=PROGRAM, complete_var=variable, shell=shell.value)
-    write(script + "\n")
+    write_stdout(script + "\n")
 
 
 def version(
-    link: Link,
-    client: Annotated[bool, typer.Option("--client", help="Do not ask the cluster.")] = False,
-    output: Output = Format.TABLE,
+    ctx: CommandContext,
+    client: Annotated[bool, typer.Option("--client", help="Do not contact the cluster.")] = False,
+    output: Output = TABLE,
 ) -> None:
     """Print the versions of this program and of the cluster."""
     from importlib.metadata import version as installed
 
-    found = {"client": installed("nanogrid")}
+    versions = {"client": installed("nanogrid")}
     if not client:
-        found["kubernetes"] = str(link.client().cluster.version().get("gitVersion", ""))
-    table = "".join(f"{key:<11} {value}\n" for key, value in found.items())
-    emit(found, output, lambda: table, lambda: [found["client"]])
+        versions["kubernetes"] = str(ctx.client().cluster.version().get("gitVersion", ""))
+    table = "".join(f"{key:<11} {value}\n" for key, value in versions.items())
+    emit(versions, output, lambda: table, lambda: [versions["client"]])
 
 
 def build() -> typer.Typer:
-    """The program's commands."""
+    """Build the program with all its commands."""
     app = typer.Typer(
         name=PROGRAM,
         help=HELP,
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=True,
-        rich_markup_mode=None,  # importing its renderer takes longer than all the rest
+        rich_markup_mode=None,  # the import of its renderer takes longer than everything else
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for part in (run, jobs, data, functions, rightsize, sessions, cleanup, doctor, starter):
-        part.register(app)
+    for module in (run, jobs, data, functions, rightsize, sessions, cleanup, doctor, init):
+        module.register(app)
     local_command(app, "completion", 'eval "$(nanogrid completion bash)"')(completion)
     command(app, "version", "nanogrid version --client")(version)
     return app
@@ -72,5 +72,5 @@ app = build()
 
 def main() -> None:
     """Entry point of ``nanogrid`` and of ``kubectl ej``."""
-    called = PurePath(sys.argv[0]).name
-    app(prog_name="kubectl ej" if called == PLUGIN else PROGRAM)
+    called_as = PurePath(sys.argv[0]).name
+    app(prog_name="kubectl ej" if called_as == PLUGIN else PROGRAM)

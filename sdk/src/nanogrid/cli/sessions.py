@@ -1,111 +1,122 @@
-"""``session new|exec|ls|rm|shell``: sandboxes that stay."""
+"""``session new|exec|ls|rm|shell``: sandboxes that keep their state between executions."""
 
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from nanogrid import names
-from nanogrid.cli import exits, source, tables
-from nanogrid.cli.exits import Exit
-from nanogrid.cli.faults import UsageFault
-from nanogrid.cli.link import Link, command
-from nanogrid.cli.output import Format, Output, emit, say, tell, write
-from nanogrid.cli.times import FORM, seconds_of
+from nanogrid.cli import source
+from nanogrid.cli.app import exits, job_tables
+from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.errors import UsageError
+from nanogrid.cli.app.exits import Exit
+from nanogrid.cli.app.options import (
+    AllNamespaces,
+    Cpu,
+    Env,
+    EnvSecret,
+    Image,
+    Memory,
+    SessionName,
+)
+from nanogrid.cli.app.output import TABLE, Output, emit, note, write_stderr, write_stdout
 
 if TYPE_CHECKING:
-    from nanogrid.client.execution import Execution
-    from nanogrid.client.session import Session
+    from nanogrid.client.sessions.execution import Execution
+    from nanogrid.client.sessions.session import Session
 
-Json = dict[str, Any]
 READY_SECONDS: Final = 300.0
 END_SECONDS: Final = 120.0
-SHELL: Final = "BASH: "  # code that begins so is the shell's
+SHELL_PREFIX: Final = "BASH: "  # a session runs code with this prefix in a shell
 DEFAULT_CONTEXT: Final = "default"
 
-SessionName = Annotated[str, typer.Argument(metavar="SESSION", help="Name of the session.")]
-
-
-def _seconds(flag: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else seconds_of(text)
-    except ValueError as error:
-        raise UsageFault(f"{flag}: {error}", FORM) from None
+Interpreter = Annotated[
+    str, typer.Option("--interpreter", help="Context whose variables are kept between executions.")
+]
 
 
 def new(
-    link: Link,
-    name: Annotated[str | None, typer.Argument(help="Name; default: a fresh one.")] = None,
-    image: Annotated[str | None, typer.Option("--image", help="Image of the sandbox.")] = None,
-    memory: Annotated[str | None, typer.Option("--memory", help="Most memory: 512Mi.")] = None,
-    cpu: Annotated[str | None, typer.Option("--cpu", help="Most cores: 1 or 500m.")] = None,
+    ctx: CommandContext,
+    name: Annotated[str | None, typer.Argument(help="Name; default: a unique name.")] = None,
+    env: Env = None,
+    env_secrets: EnvSecret = None,
+    image: Image = None,
+    memory: Memory = None,
+    cpu: Cpu = None,
     idle: Annotated[
-        str | None, typer.Option("--idle", help="Ends it when unused for so long: 15m.")
+        str | None, typer.Option("--idle", help="End the session after this idle time: 15m.")
     ] = None,
     lifetime: Annotated[
-        str | None, typer.Option("--lifetime", help="Ends it after so long: 8h.")
+        str | None, typer.Option("--lifetime", help="End the session after this time: 8h.")
     ] = None,
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE; again.")] = None,
-    request_id: Annotated[str | None, typer.Option("--request-id", help="Its session id.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Until it is ready.")] = True,
-    output: Output = Format.TABLE,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Session id; default: the job's uid.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the session is ready.")
+    ] = True,
+    output: Output = TABLE,
 ) -> None:
-    """Start a session; prints its name once it is ready."""
-    rules = {
-        "idleTimeoutSeconds": _seconds("--idle", idle),
-        "maxLifetimeSeconds": _seconds("--lifetime", lifetime),
+    """Start a session and print its name when it is ready."""
+    limits = {
+        "idleTimeoutSeconds": source.duration_option("--idle", idle),
+        "maxLifetimeSeconds": source.duration_option("--lifetime", lifetime),
     }
-    session = link.client().session(
+    session = ctx.client().session(
         ready_timeout=READY_SECONDS,
         name=name,
         image=image,
         memory=memory,
         cpu=cpu,
         env=source.parse_env(env or []),
+        env_secrets=source.parse_env_secrets(env_secrets or []),
         request_id=request_id,
-        session={key: value for key, value in rules.items() if value},
+        session={key: value for key, value in limits.items() if value},
     )
     if wait:
         if output.for_people:
-            say(f"{session.name}: waiting until it is ready")
+            note(f"{session.name}: waiting until the session is ready")
         session.ready()
     session.close()
     job = session.run.job
-    emit(job, output, lambda: f"{session.name}\n", lambda: [tables.job_name(job)])
+    emit(job, output, lambda: f"{session.name}\n", lambda: [job_tables.job_name(job)])
 
 
 def run_code(
-    link: Link,
+    ctx: CommandContext,
     name: SessionName,
     code: Annotated[str | None, typer.Argument(help="Python code, or - for stdin.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file with code.")] = None,
-    bash: Annotated[bool, typer.Option("--bash", help="The code is a shell's.")] = False,
-    interpreter: Annotated[
-        str, typer.Option("--interpreter", help="Context whose variables live on.")
-    ] = DEFAULT_CONTEXT,
-    process: Annotated[bool, typer.Option("--process", help="In a fresh process.")] = False,
-    timeout: Annotated[str | None, typer.Option("--timeout", help="For this code: 90s.")] = None,
-    output: Output = Format.TABLE,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="File with code.")] = None,
+    bash: Annotated[bool, typer.Option("--bash", help="Run the code in a shell.")] = False,
+    interpreter: Interpreter = DEFAULT_CONTEXT,
+    process: Annotated[
+        bool, typer.Option("--process", help="Run the code in a new process, without a context.")
+    ] = False,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Timeout of this execution: 90s.")
+    ] = None,
+    output: Output = TABLE,
 ) -> None:
-    """Run code in a session; variables live on. Its output is ours, its exit code too."""
+    """Run code in a session; variables are kept. Output and exit code are those of the code."""
     if (code is None) == (file is None):
-        raise UsageFault("give exactly one of CODE and --file", "nanogrid session exec S 'x = 1'")
+        message = "exactly one of CODE and --file is required"
+        raise UsageError(message, "nanogrid session exec SESSION 'x = 1'")
     text = file.read_text("utf-8") if file else sys.stdin.read() if code == "-" else str(code)
-    session = link.client().attach(name, ready_timeout=READY_SECONDS)
+    session = ctx.client().attach(name, ready_timeout=READY_SECONDS)
     quiet = not output.for_people
-    seconds = _seconds("--timeout", timeout)
+    seconds = source.duration_option("--timeout", timeout)
     try:
         session.ready()
-        done = execute(
-            session, SHELL + text if bash else text, interpreter, process, seconds, quiet
-        )
+        code_text = SHELL_PREFIX + text if bash else text
+        execution = execute(session, code_text, interpreter, process, seconds, quiet)
     finally:
         session.close()
     if not output.as_text:
-        emit(done.raw, output, str, lambda: [str(done.number)])
-    raise typer.Exit(exits.of_execution(done.raw))
+        emit(execution.raw, output, str, lambda: [str(execution.number)])
+    raise typer.Exit(exits.for_execution(execution.raw))
 
 
 def execute(
@@ -116,108 +127,103 @@ def execute(
     timeout: int | None = None,
     quiet: bool = False,
 ) -> "Execution":
-    """Run code and show what it prints while it does; Ctrl-C interrupts it."""
-    heard = None if quiet else write
+    """Run code and show its output while it runs; Ctrl-C interrupts it."""
     try:
-        done = session.execute(
+        execution = session.execute(
             code,
             None if process else context,
             timeout=timeout,
-            on_stdout=heard,
-            on_stderr=None if quiet else tell,
+            on_stdout=None if quiet else write_stdout,
+            on_stderr=None if quiet else write_stderr,
         )
     except KeyboardInterrupt:
         session.interrupt()
         raise
     if not quiet:
-        _show_results(done)
-    return done
+        _show_results(execution)
+    return execution
 
 
-def _show_results(done: "Execution") -> None:
-    for one in done.results:
+def _show_results(execution: "Execution") -> None:
+    for one in execution.results:
         if one.png is not None:
-            say(f"[a picture of {len(one.png)} bytes: -o json shows it]")
+            note(f"[image of {len(one.png)} bytes; use -o json to get it]")
         elif one.text is not None:
-            write(f"{one.text}\n")
-    if done.sandbox_restarted:
-        say("the sandbox was restarted: variables are gone")
-    if not done.success and done.reason != "NonZeroExit":
-        say(f"error: {done.reason}: {done.error or ''}".rstrip(": "))
+            write_stdout(f"{one.text}\n")
+    if execution.sandbox_restarted:
+        note("the sandbox was restarted; all variables are lost")
+    if not execution.success and execution.reason != "NonZeroExit":
+        note(f"error: {execution.reason}: {execution.error or ''}".rstrip(": "))
 
 
 def ls(
-    link: Link,
-    all_namespaces: Annotated[
-        bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")
-    ] = False,
-    ended: Annotated[bool, typer.Option("--ended", help="Those that have ended, too.")] = False,
-    output: Output = Format.TABLE,
+    ctx: CommandContext,
+    all_namespaces: AllNamespaces = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Include ended sessions.")] = False,
+    output: Output = TABLE,
 ) -> None:
     """List sessions."""
-    runs = link.client().list(all_namespaces=all_namespaces)
-    found = [
+    runs = ctx.client().list(all_namespaces=all_namespaces)
+    sessions = [
         run.job
         for run in runs
         if run.job["spec"].get("mode") == names.MODE_SESSION and (ended or not run.finished)
     ]
-    if not found and output.as_text:
-        say("no sessions")
+    if not sessions and output.as_text:
+        note("no sessions")
         return
     emit(
-        found,
+        sessions,
         output,
-        lambda: tables.sessions_table(found, time.time()),
-        lambda: [tables.job_name(job) for job in found],
+        lambda: job_tables.sessions_table(sessions, time.time()),
+        lambda: [job_tables.job_name(job) for job in sessions],
     )
 
 
 def rm(
-    link: Link,
-    sessions: Annotated[list[str], typer.Argument(metavar="SESSION...", help="Names.")],
-    force: Annotated[bool, typer.Option("--force", help="At once; without its artifacts.")] = False,
+    ctx: CommandContext,
+    sessions: Annotated[list[str], typer.Argument(metavar="SESSION...", help="Names of sessions.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete immediately, without storing artifacts.")
+    ] = False,
 ) -> None:
-    """End sessions, wait until their artifacts are stored, and remove them."""
-    client = link.client()
+    """End sessions, wait until their artifacts are stored, and delete them."""
+    client = ctx.client()
     for name in sessions:
         session = client.attach(name)
         if not force and not session.run.finished:
             session.end("removed by the command line", timeout=END_SECONDS)
         session.run.delete()
         session.close()
-        say(f"{name} is removed")
+        note(f"{name} deleted")
 
 
 def shell(
-    link: Link,
-    name: SessionName,
-    interpreter: Annotated[
-        str, typer.Option("--interpreter", help="Context whose variables live on.")
-    ] = DEFAULT_CONTEXT,
+    ctx: CommandContext, name: SessionName, interpreter: Interpreter = DEFAULT_CONTEXT
 ) -> None:
-    """Type Python in a session; `!ls` runs a shell's command; Ctrl-D leaves, the session stays."""
-    session = link.client().attach(name, ready_timeout=READY_SECONDS)
+    """Type Python in a session. `!ls` runs a shell command. Ctrl-D exits; the session continues."""
+    session = ctx.client().attach(name, ready_timeout=READY_SECONDS)
     try:
         session.ready()
         if sys.stdin.isatty():
-            import readline  # noqa: F401 importing it gives input() its history
+            import readline  # noqa: F401 the import adds history to input()
 
-            say(f"session {name}; !COMMAND is the shell's, Ctrl-D leaves")
+            note(f"session {name}: !COMMAND runs a shell command, Ctrl-D exits")
         while (code := read_block()) is not None:
             if not code.strip():
                 continue
-            text = SHELL + code[1:] if code.startswith("!") else code
+            text = SHELL_PREFIX + code[1:] if code.startswith("!") else code
             try:
                 execute(session, text, interpreter)
             except KeyboardInterrupt:
-                say("interrupted")
+                note("interrupted")
     finally:
         session.close()
     raise typer.Exit(Exit.OK)
 
 
 def read_block() -> str | None:
-    """One complete statement from stdin; None at its end."""
+    """Read one complete statement from stdin; None at the end of input."""
     import codeop
 
     lines: list[str] = []
@@ -234,7 +240,7 @@ def read_block() -> str | None:
             if codeop.compile_command(text) is not None:
                 return text
         except (SyntaxError, ValueError, OverflowError):
-            return text  # the session's Python says what is wrong
+            return text  # the session's Python reports the error
 
 
 def register(app: typer.Typer) -> None:
@@ -247,4 +253,5 @@ def register(app: typer.Typer) -> None:
     command(sessions, "ls", "nanogrid session ls -A")(ls)
     command(sessions, "rm", "nanogrid session rm analysis")(rm)
     command(sessions, "shell", "nanogrid session shell analysis")(shell)
-    app.add_typer(sessions, name="session", help="Sandboxes that stay and run code again.")
+    help_text = "Sandboxes that keep their state and run code repeatedly."
+    app.add_typer(sessions, name="session", help=help_text)

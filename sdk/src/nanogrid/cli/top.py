@@ -1,37 +1,21 @@
-"""How much memory jobs reserve and use. Pure."""
+"""Memory limits and memory use of jobs. Pure."""
 
 from collections.abc import Sequence
-from typing import Any, Final
 
-from nanogrid.cli.output import columns
-from nanogrid.cli.times import amount, duration
-
-Json = dict[str, Any]
-_SUFFIX: Final = {
-    "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40,
-    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
-}  # fmt: skip
-
-
-def quantity_bytes(text: str | int | None) -> int | None:
-    """Bytes of a Kubernetes quantity; None for none."""
-    if text is None:
-        return None
-    words = str(text)
-    for suffix, factor in _SUFFIX.items():
-        if words.endswith(suffix):
-            return int(float(words.removesuffix(suffix)) * factor)
-    return int(float(words))
+from nanogrid.cli.app.formatting import amount, duration
+from nanogrid.cli.app.output import columns
+from nanogrid.quantity import quantity
+from nanogrid.types import Json
 
 
 def usage(job: Json) -> Json:
-    """What a job that ran used: peak and limit in bytes, times in milliseconds."""
+    """Peak memory and memory limit in bytes, times in milliseconds; None if unknown."""
     status = job.get("status") or {}
     result = status.get("result") or {}
     peak = result.get("peakMemoryBytes")
-    # The status shows the limit that was in force: "41Mi/256Mi".
+    # status.peakMemory contains the effective limit: "41Mi/256Mi".
     shown = str(status.get("peakMemory") or "").partition("/")[2]
-    limit = quantity_bytes(shown) if shown else None
+    limit = int(quantity(shown)) if shown else None
     return {
         "namespace": job["metadata"].get("namespace", ""),
         "name": job["metadata"]["name"],
@@ -46,14 +30,14 @@ def usage(job: Json) -> Json:
 
 
 def ranked(jobs: Sequence[Json]) -> list[Json]:
-    """The jobs' usage, the largest peak first; those that have not run come last."""
+    """The usage of jobs, largest peak first; jobs that did not run come last."""
     return sorted(map(usage, jobs), key=lambda one: -(one["peakMemoryBytes"] or 0))
 
 
-def to_text(found: Sequence[Json]) -> str:
-    """What people read."""
+def to_text(usages: Sequence[Json]) -> str:
+    """A table of usages."""
     rows = [["NAMESPACE", "NAME", "PHASE", "PEAK", "LIMIT", "USED", "CPU", "DURATION"]]
-    for one in found:
+    for one in usages:
         used = "" if one["usedPercent"] is None else f"{one['usedPercent']}%"
         rows.append(
             [

@@ -1,18 +1,24 @@
-"""Why a job is as it is: cause, evidence, cure and timeline. Pure."""
+"""Explains the state of a job: cause, evidence, hint and timeline. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from nanogrid.cli.reasoning import help_of
-from nanogrid.cli.times import clock, duration, parse_time
-from nanogrid.reasons import Reason
+from nanogrid.cli.app.formatting import clock, duration, parse_time
+from nanogrid.reasons import Reason, help_of
+from nanogrid.types import Json
 
-Json = dict[str, Any]
 TAIL_LINES: Final = 8
 EVENT_LINES: Final = 5
+UNKNOWN_HINT: Final = "See the timeline below. Wait a moment and run `nanogrid why` again."
+# Cause and hint of a job without a status.
+NOT_PROCESSED: Final = (
+    "The operator has not processed the job yet.",
+    "If this does not change, run `nanogrid doctor`: it checks that the operator is ready and "
+    "watches this namespace.",
+)
 _STEPS: Final = (
-    ("pendingMillis", "waited for its pod"),
+    ("pendingMillis", "waited for the pod"),
     ("syncMillis", "inputs copied and verified"),
     ("startMillis", "process started"),
     ("executionMillis", "code ran"),
@@ -23,7 +29,7 @@ _STEPS: Final = (
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happened; ``at`` is seconds since the epoch, or None."""
+    """One event of the timeline; ``at`` is in seconds since the epoch, or None."""
 
     at: float | None
     what: str
@@ -32,27 +38,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The answer of ``why``."""
+    """The result of ``why``."""
 
     name: str
     namespace: str
     phase: str
     reason: str
     cause: str
-    cure: str
+    hint: str
     evidence: list[str] = field(default_factory=list)
-    phases: list[tuple[str, int]] = field(default_factory=list)  # what, milliseconds
+    phases: list[tuple[str, int]] = field(default_factory=list)  # phase, milliseconds
     timeline: list[Step] = field(default_factory=list)
 
     def to_json(self) -> Json:
-        """For -o json."""
+        """The diagnosis for -o json."""
         return {
             "name": self.name,
             "namespace": self.namespace,
             "phase": self.phase,
             "reason": self.reason,
             "cause": self.cause,
-            "cure": self.cure,
+            "hint": self.hint,
             "evidence": self.evidence,
             "phases": [{"what": what, "millis": millis} for what, millis in self.phases],
             "timeline": [
@@ -66,36 +72,28 @@ def diagnose(job: Json, pod: Json | None, events: Sequence[Json]) -> Diagnosis:
 
     Args:
         job: the ExecutionJob.
-        pod: its newest pod, if there is one.
-        events: Events of job and pod, in any order.
+        pod: its newest pod, or None.
+        events: Events of the job and its pods, in any order.
     """
     status = job.get("status") or {}
     phase = status.get("phase") or "Pending"
     reason = status.get("reason") or _pod_reason(pod) or ""
     known = help_of(reason)
     if not reason and not status:
-        cause, cure = _unseen(job)
+        cause, hint = NOT_PROCESSED
     else:
-        cause = known.meaning if known else status.get("message") or "Nothing is known yet."
-        cure = known.cure if known else "Look at the events below; wait a moment and ask again."
+        cause = known.meaning if known else status.get("message") or "The cause is not known yet."
+        hint = known.hint if known else UNKNOWN_HINT
     return Diagnosis(
         name=job["metadata"]["name"],
         namespace=job["metadata"].get("namespace", ""),
         phase=phase,
         reason=reason,
         cause=cause,
-        cure=cure,
-        evidence=_evidence(status, cause, cure, pod, events),
+        hint=hint,
+        evidence=_evidence(status, cause, hint, pod, events),
         phases=_phases(status),
         timeline=_timeline(job, pod, events),
-    )
-
-
-def _unseen(job: Json) -> tuple[str, str]:
-    return (
-        "The operator has not acted upon the job yet.",
-        "If this stays: `nanogrid doctor` tells whether the operator is there and ready, and "
-        "whether it watches this namespace.",
     )
 
 
@@ -108,10 +106,10 @@ def _pod_reason(pod: Json | None) -> str:
 
 
 def _evidence(
-    status: Json, cause: str, cure: str, pod: Json | None, events: Sequence[Json]
+    status: Json, cause: str, hint: str, pod: Json | None, events: Sequence[Json]
 ) -> list[str]:
     lines: list[str] = []
-    message = str(status.get("message") or "").removesuffix(cure).strip().removeprefix(cause)
+    message = str(status.get("message") or "").removesuffix(hint).strip().removeprefix(cause)
     if message.strip():
         lines.append(message.strip())
     result = status.get("result") or {}
@@ -123,7 +121,7 @@ def _evidence(
     if result.get("optimizationTip"):
         lines.append(str(result["optimizationTip"]))
     lines += _tail("stderr", result)
-    lines += _unhappy(status)
+    lines += _false_conditions(status)
     lines += _containers(pod)
     lines += _warnings([one for one in events if one.get("reason") != status.get("reason")])
     return lines
@@ -134,13 +132,13 @@ def _tail(stream: str, result: Json) -> list[str]:
     return [f"{stream}: {line}" for line in text[-TAIL_LINES:]]
 
 
-def _unhappy(status: Json) -> list[str]:
-    """Conditions that are false and say more than the status does."""
-    said = (status.get("reason"), str(Reason.NOT_EXECUTED))
+def _false_conditions(status: Json) -> list[str]:
+    """Conditions that are False and add a reason to that of the status."""
+    known = (status.get("reason"), str(Reason.NOT_EXECUTED))
     return [
         f"{one['type']}: {one['reason']} {one.get('message', '')}".rstrip()
         for one in status.get("conditions", [])
-        if one["status"] == "False" and one.get("reason") not in said
+        if one["status"] == "False" and one.get("reason") not in known
     ]
 
 
@@ -152,11 +150,11 @@ def _containers(pod: Json | None) -> list[str]:
             state = one.get("state", {})
             waiting, ended = state.get("waiting"), state.get("terminated")
             if waiting and waiting.get("reason") not in ("PodInitializing", "ContainerCreating"):
-                said = f"{waiting.get('reason', '')} {waiting.get('message', '')}".strip()
-                lines.append(f"container {one['name']} waits: {said}")
+                detail = f"{waiting.get('reason', '')} {waiting.get('message', '')}".strip()
+                lines.append(f"container {one['name']} is waiting: {detail}")
             elif ended and ended.get("exitCode"):
-                said = ended.get("reason", "")
-                lines.append(f"container {one['name']} ended with {ended['exitCode']} {said}")
+                reason = ended.get("reason", "")
+                lines.append(f"container {one['name']} exited with {ended['exitCode']} {reason}")
     for condition in status.get("conditions", []):
         if condition.get("status") == "False" and condition.get("reason") == "Unschedulable":
             lines.append(f"scheduler: {condition.get('message', '')}")
@@ -177,10 +175,10 @@ def _when(event: Json) -> float | None:
 
 
 def _warnings(events: Sequence[Json]) -> list[str]:
-    found = [one for one in events if one.get("type") == "Warning"]
-    found.sort(key=lambda one: _when(one) or 0.0)
-    said = [f"event {one.get('reason', '')}: {_one_line(one)}" for one in found]
-    return list(dict.fromkeys(said))[-EVENT_LINES:]
+    warnings = [one for one in events if one.get("type") == "Warning"]
+    warnings.sort(key=lambda one: _when(one) or 0.0)
+    lines = [f"event {one.get('reason', '')}: {_one_line(one)}" for one in warnings]
+    return list(dict.fromkeys(lines))[-EVENT_LINES:]
 
 
 def _one_line(event: Json) -> str:
@@ -197,34 +195,35 @@ def _timeline(job: Json, pod: Json | None, events: Sequence[Json]) -> list[Step]
     steps = [Step(parse_time(job["metadata"].get("creationTimestamp")), "job created")]
     for one in status.get("attempts", []):
         detail = f"{one['reason']}, pod {one['podName']}"
-        begun = parse_time(one.get("startTime"))
+        started = parse_time(one.get("startTime"))
         ended = parse_time(one.get("completionTime"))
-        steps.append(Step(begun, f"attempt {one['number']} began"))
+        steps.append(Step(started, f"attempt {one['number']} started"))
         steps.append(Step(ended, f"attempt {one['number']} ended", detail))
     if pod is not None:
-        made = parse_time(pod["metadata"].get("creationTimestamp"))
+        created = parse_time(pod["metadata"].get("creationTimestamp"))
         node = pod.get("spec", {}).get("nodeName", "no node yet")
-        steps.append(Step(made, "pod created", f"{pod['metadata']['name']} on {node}"))
+        steps.append(Step(created, "pod created", f"{pod['metadata']['name']} on {node}"))
     for one in status.get("conditions", []):
-        truth = "" if one["status"] == "True" else " no"
+        answer = "yes" if one["status"] == "True" else "no"
         detail = f"{one['reason']} {one.get('message', '')}".strip()
         at = parse_time(one.get("lastTransitionTime"))
-        steps.append(Step(at, f"{one['type']}:{truth or ' yes'}", detail))
+        steps.append(Step(at, f"{one['type']}: {answer}", detail))
     for one in events:
         steps.append(Step(_when(one), f"event {one.get('reason', '')}", _one_line(one)))
-    # Stable: what has the same second keeps the order of cause and effect above.
+    # The sort is stable: within one second, the order above (cause before effect) is kept.
     return sorted(steps, key=lambda one: one.at if one.at is not None else float("inf"))
 
 
-def to_text(found: Diagnosis) -> str:
-    """What people read."""
-    reason = f": {found.reason}" if found.reason else ""
-    lines = [f"{found.namespace}/{found.name}  {found.phase}{reason}", "", f"cause  {found.cause}"]
-    lines += [f"       {line}" for line in found.evidence]
-    lines += [f"cure   {found.cure}"]
-    if found.phases:
+def to_text(diagnosis: Diagnosis) -> str:
+    """The diagnosis as text."""
+    reason = f": {diagnosis.reason}" if diagnosis.reason else ""
+    title = f"{diagnosis.namespace}/{diagnosis.name}  {diagnosis.phase}{reason}"
+    lines = [title, "", f"cause  {diagnosis.cause}"]
+    lines += [f"       {line}" for line in diagnosis.evidence]
+    lines += [f"hint   {diagnosis.hint}"]
+    if diagnosis.phases:
         lines += ["", "phases"]
-        lines += [f"  {duration(millis):>8}  {what}" for what, millis in found.phases]
+        lines += [f"  {duration(millis):>8}  {what}" for what, millis in diagnosis.phases]
     lines += ["", "timeline (UTC)"]
-    lines += [f"  {clock(one.at)}  {one.what}  {one.detail}".rstrip() for one in found.timeline]
+    lines += [f"  {clock(one.at)}  {one.what}  {one.detail}".rstrip() for one in diagnosis.timeline]
     return "\n".join(lines) + "\n"

@@ -1,45 +1,50 @@
 """The Python client: run code as jobs and in sessions. See docs/python.md."""
 
-from nanogrid.client.api import Client
-from nanogrid.client.asynchronous import AsyncClient, AsyncRun
-from nanogrid.client.asyncsession import AsyncSession
-from nanogrid.client.cluster import Cluster, events, jobs, pods, secrets
+from nanogrid.client.aio.client import AsyncClient, AsyncRun
+from nanogrid.client.aio.session import AsyncSession
+from nanogrid.client.client import Client
 from nanogrid.client.errors import (
     ApiError,
-    Cancelled,
-    CodeFailed,
     Conflict,
-    ExecutionTimeout,
     Expired,
     Forbidden,
-    ImageError,
-    InputError,
-    Interrupted,
     Invalid,
     InvalidRequest,
     JobDeleted,
-    JobFailed,
     NanoGridError,
     NotConfigured,
     NotFound,
-    OutOfMemory,
-    OutputError,
-    PlacementError,
-    SpecError,
-    StorageError,
     Unauthorized,
     Unreachable,
     WaitTimeout,
 )
-from nanogrid.client.execution import Display, Execution, ExecutionFailed
-from nanogrid.client.fulltext import NotKept
 from nanogrid.client.functions import Functions
 from nanogrid.client.gateway import Gateway
-from nanogrid.client.manifest import Uploaded, build_job
-from nanogrid.client.portforward import port_forward
-from nanogrid.client.result import Output, Result
-from nanogrid.client.run import Run
-from nanogrid.client.session import FileInfo, Files, Session
+from nanogrid.client.jobs.full_output import NotKept
+from nanogrid.client.jobs.manifest import build_job
+from nanogrid.client.jobs.output import Output
+from nanogrid.client.jobs.result import (
+    Cancelled,
+    CodeFailed,
+    ExecutionTimeout,
+    ImageError,
+    InputError,
+    Interrupted,
+    JobFailed,
+    OutOfMemory,
+    OutputError,
+    PlacementError,
+    Result,
+    SpecError,
+    StorageError,
+)
+from nanogrid.client.jobs.run import Run
+from nanogrid.client.kube.cluster import Cluster
+from nanogrid.client.kube.port_forward import port_forward
+from nanogrid.client.s3_uri import Uploaded
+from nanogrid.client.sessions.execution import Display, Execution, ExecutionFailed
+from nanogrid.client.sessions.files import FileInfo, Files
+from nanogrid.client.sessions.session import Session
 from nanogrid.client.storage import Corrupt, Storage
 
 __all__ = [
@@ -89,9 +94,5 @@ __all__ = [
     "Uploaded",
     "WaitTimeout",
     "build_job",
-    "events",
-    "jobs",
-    "pods",
     "port_forward",
-    "secrets",
 ]

@@ -1,112 +1,116 @@
-"""Every error of the client: what happened (``message``) and how to mend it (``cure``).
+"""Errors of the client: each has a ``message`` (what happened) and a ``hint`` (how to fix it).
 
-An :class:`ApiError` is a refusal of an HTTP API (Kubernetes, gateway, session), a
-:class:`JobFailed` a job that ended badly, with the reason of :mod:`nanogrid.reasons`. Which class
-a reason gives is in one table, :data:`BY_REASON`.
+An :class:`ApiError` is the refusal of an HTTP API (Kubernetes, gateway, session). The errors of
+failed jobs are in :mod:`nanogrid.client.jobs.result`.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from nanogrid.reasons import HELP, Reason
+from nanogrid.kube.conventions import KubeError
+from nanogrid.reasons import HELP
 
-if TYPE_CHECKING:
-    from nanogrid.client.result import Result
-
-
-_CURES: Final = {reason.value: help_.cure for reason, help_ in HELP.items()}
+_HINTS: Final = {reason.value: help_.hint for reason, help_ in HELP.items()}
 
 
 class NanoGridError(Exception):
-    """The base of all errors of this package."""
+    """The base class of all errors of this package."""
 
-    default_cure = ""
+    default_hint = ""
 
-    def __init__(self, message: str, cure: str = "") -> None:
+    def __init__(self, message: str, hint: str = "") -> None:
         self.message = message
-        self.cure = cure or self.default_cure
-        super().__init__(f"{message} {self.cure}".strip())
+        self.hint = hint or self.default_hint
+        super().__init__(f"{message} {self.hint}".strip())
 
 
 class NotConfigured(NanoGridError):
-    """There are no credentials, or no address, of what was asked for."""
+    """Credentials or an address are missing."""
 
-    default_cure = "Set KUBECONFIG, or give context= or kubeconfig=."
+    default_hint = "Set KUBECONFIG, or give context= or kubeconfig=."
 
 
 class InvalidRequest(NanoGridError, ValueError):
-    """The arguments of a call contradict each other or the job's schema; nothing was sent."""
+    """Arguments contradict each other or do not match the schema; nothing was sent."""
 
 
 class WaitTimeout(NanoGridError, TimeoutError):
-    """The time given for waiting has passed; the job goes on."""
+    """The wait is over and the job still runs."""
 
-    default_cure = "Wait again with Run.wait(), or stop the job with Run.cancel()."
+    default_hint = "Wait again with Run.wait(), or stop the job with Run.cancel()."
 
 
 class JobDeleted(NanoGridError):
-    """Somebody deleted the job while it was waited for."""
+    """The job was deleted during the wait."""
 
-    default_cure = "Its result, if it had one, is in S3: results/{requestId}/result.json."
+    default_hint = (
+        "Its result, if it had one, is in S3: results/{requestId}/result.json below the root of "
+        "the namespace."
+    )
 
 
 class ApiError(NanoGridError):
-    """An answer that is no success.
+    """An HTTP API did not answer with success.
 
     Attributes:
-        status: the HTTP status; 0 when there was no answer.
-        reason: the server's word for it, for example NotFound.
-        retry_after: seconds that the server asks to be left alone.
+        status: HTTP status; 0 when there was no answer.
+        reason: reason that the server gives, for example NotFound.
+        retry_after: seconds to wait before a retry, from the server; 0 when it gives none.
     """
 
-    default_cure = "Try again; if it stays, see the server's log."
+    default_hint = "Try again. If the error stays, see the server's log."
 
     def __init__(
-        self, status: int, reason: str, message: str, cure: str = "", retry_after: float = 0.0
+        self, status: int, reason: str, message: str, hint: str = "", retry_after: float = 0.0
     ) -> None:
-        super().__init__(message, cure)
+        super().__init__(message, hint)
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
 
+    @property
+    def transient(self) -> bool:
+        """Whether a retry may succeed: no answer, 429, or an error of the server (5xx)."""
+        return self.status in (0, 429) or self.status >= 500
+
 
 class Unreachable(ApiError):
-    """No answer, or none that can be read: whether a write took place is not known."""
+    """There is no readable answer; a write may have happened."""
 
-    default_cure = "Check that the server runs and that its address can be reached from here."
+    default_hint = "Check that the server runs and that its address is reachable from here."
 
 
 class Unauthorized(ApiError):
     """The credentials are missing, wrong or expired."""
 
-    default_cure = "Log in again, or check the kubeconfig's user, or the token."
+    default_hint = "Log in again, or check the user in the kubeconfig, or the token."
 
 
 class Forbidden(ApiError):
-    """The credentials are known and may not do this."""
+    """The credentials are valid but do not allow the request."""
 
-    default_cure = "Ask for a role with the verb and resource that the message names."
+    default_hint = "Ask for a role with the verb and resource that the message names."
 
 
 class NotFound(ApiError):
-    """There is no such object, or no such API."""
+    """The object or the API does not exist."""
 
-    default_cure = "Check name and namespace; `kubectl get ej -A` lists all jobs."
+    default_hint = "Check name and namespace; `kubectl get ej -A` lists all jobs."
 
 
 class Conflict(ApiError):
-    """An object of that name exists, or it was changed by somebody else."""
+    """An object with this name exists, or another client changed the object."""
 
-    default_cure = "Use another name, or read the object again."
+    default_hint = "Use another name, or read the object again."
 
 
 class Invalid(ApiError):
-    """The server's validation refused the object; the message names the field."""
+    """The server rejects the object as invalid; the message names the field."""
 
-    default_cure = "Mend the field; `kubectl explain ej.spec --recursive` describes it."
+    default_hint = "Fix the field; `kubectl explain ej.spec --recursive` describes it."
 
 
 class Expired(ApiError):
-    """A resourceVersion is too old, or a session is gone (410)."""
+    """A resourceVersion is too old, or a session has ended (410)."""
 
 
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {
@@ -121,114 +125,19 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 
 
 def api_error(
-    status: int, reason: str, message: str, cure: str = "", retry_after: float = 0.0
+    status: int, reason: str, message: str, hint: str = "", retry_after: float = 0.0
 ) -> ApiError:
-    """The error of an HTTP status, with the cure of its reason if that is one of ours."""
+    """The error for an HTTP status; without ``hint`` it has the hint of its NanoGrid reason."""
     kind = _BY_STATUS.get(status, ApiError)
-    said = message or f"HTTP {status} {reason}"
-    return kind(status, reason, said, cure or cure_of(reason), retry_after)
+    text = message or f"HTTP {status} {reason}"
+    return kind(status, reason, text, hint or hint_of(reason), retry_after)
 
 
-class JobFailed(NanoGridError):
-    """A job ended without success.
-
-    Attributes:
-        reason: one word, see docs/reasons.md.
-        result: everything that is known of the job, also what it printed.
-    """
-
-    def __init__(self, reason: str, message: str, cure: str, result: "Result") -> None:
-        super().__init__(f"{reason}: {message}", cure)
-        self.reason = reason
-        self.result = result
+def of_kube(error: KubeError) -> ApiError:
+    """The client's error for an error of the API server."""
+    return api_error(error.code, error.reason, error.message, retry_after=error.retry_after)
 
 
-class CodeFailed(JobFailed):
-    """The code ran and ended with an error; its stderr is in ``result.stderr``."""
-
-
-class OutOfMemory(JobFailed):
-    """The code reached its memory limit."""
-
-
-class ExecutionTimeout(JobFailed):
-    """The code ran longer than it may."""
-
-
-class InputError(JobFailed):
-    """Inputs or code were missing, wrong or unreadable; the code never ran."""
-
-
-class OutputError(JobFailed):
-    """The code ended, but not all of its output files are stored."""
-
-
-class Cancelled(JobFailed):
-    """The job was told to stop."""
-
-
-class ImageError(JobFailed):
-    """The image cannot be pulled, or cannot run the launcher."""
-
-
-class SpecError(JobFailed):
-    """The job cannot be run as it is described."""
-
-
-class PlacementError(JobFailed):
-    """No node took the pod, or not in time."""
-
-
-class Interrupted(JobFailed):
-    """The pod or its node went away; running it again may well succeed."""
-
-
-class StorageError(JobFailed):
-    """S3 did not answer properly."""
-
-
-R = Reason
-BY_REASON: Final[dict[str, type[JobFailed]]] = {
-    reason.value: kind
-    for kind, reasons in {
-        CodeFailed: [R.NON_ZERO_EXIT, R.SIGNALED, R.ENTRYPOINT_NOT_FOUND],
-        OutOfMemory: [R.OOM_KILLED],
-        ExecutionTimeout: [R.EXECUTION_TIMEOUT, R.DEADLINE_EXCEEDED],
-        InputError: [
-            R.INPUT_NOT_FOUND, R.INPUT_ACCESS_DENIED, R.INPUT_INCOMPLETE, R.INPUT_TOO_LARGE,
-            R.CHECKSUM_MISMATCH, R.PATH_CONFLICT, R.UNSAFE_PATH, R.EMPTY_ARCHIVE,
-            R.CORRUPT_ARCHIVE, R.UNSAFE_ARCHIVE, R.ARCHIVE_TOO_LARGE, R.SYNC_FAILED,
-            R.INPUT_SYNC_TIMEOUT,
-        ],
-        OutputError: [R.OUTPUT_UPLOAD_FAILED],
-        Cancelled: [R.CANCELLED],
-        ImageError: [R.IMAGE_PULL_FAILED, R.RUNTIME_INVALID],
-        SpecError: [
-            R.INVALID_SPEC, R.NAME_CONFLICT, R.POD_REJECTED, R.CONFIG_ERROR,
-            R.FUNCTION_NOT_FOUND, R.VERSION_NOT_FOUND,
-        ],
-        PlacementError: [R.UNSCHEDULABLE, R.STARTUP_TIMEOUT],
-        Interrupted: [
-            R.TERMINATED, R.PREEMPTED, R.NODE_LOST, R.EVICTED, R.POD_LOST, R.SANDBOX_LOST,
-            R.AGENT_FAILED, R.RESULT_MISMATCH, R.SUSPENDED,
-        ],
-        StorageError: [R.STORAGE_UNAVAILABLE, R.CLOCK_SKEW, R.RESULT_UNREADABLE],
-    }.items()
-    for reason in reasons
-}  # fmt: skip
-
-
-def cure_of(reason: str) -> str:
-    """What a reader can do about a reason; empty for a reason of a newer release."""
-    return _CURES.get(reason, "")
-
-
-def job_failed(result: "Result") -> JobFailed:
-    """The error of a result that is no success; JobFailed itself for an unknown reason."""
-    kind = BY_REASON.get(result.reason, JobFailed)
-    message = result.message or f"the job ended with status {result.status}"
-    # A status message ends with its cure already.
-    cure = cure_of(result.reason)
-    if cure and message.endswith(cure):
-        message = message.removesuffix(cure).rstrip()
-    return kind(result.reason, message, cure, result)
+def hint_of(reason: str) -> str:
+    """The hint of a reason; empty for a reason of a newer release."""
+    return _HINTS.get(reason, "")

@@ -1,63 +1,63 @@
-"""Functions of a namespace, by the API server: upload versions, read, delete; what input becomes.
+"""Functions of a namespace in the Kubernetes API: upload versions, read, delete.
 
-A function's code is a ZIP below ``code/`` in the bucket, named by its checksum: no version can be
-overwritten, and none is deleted with its function, because others may have the same code.
+The code of a function is a ZIP below ``code/`` in the bucket; its key is its checksum. So no upload
+overwrites a version. The ZIP stays when the function is deleted, because another function may have
+the same code.
 """
 
-import hashlib
 import io
-import json
-import random
 import re
-import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
-from nanogrid import names
-from nanogrid.client import cluster as paths
-from nanogrid.client.cluster import Cluster
+from nanogrid import archive, names
+from nanogrid.api.function_spec import MAX_VERSIONS, FunctionRef, FunctionSpec
+from nanogrid.backoff import exponential, jitter
 from nanogrid.client.errors import Conflict, InvalidRequest, NotFound
-from nanogrid.client.manifest import Uploaded, limits_of, split_uri
-from nanogrid.client.packing import zip_directory, zip_files
-from nanogrid.spec_function import MAX_VERSIONS, FunctionRef, FunctionSpec
+from nanogrid.client.jobs.manifest import env_fields, runtime_fields
+from nanogrid.client.jobs.packing import zip_directory, zip_files
+from nanogrid.client.kube.cluster import Cluster
+from nanogrid.client.kube.paths import functions
+from nanogrid.client.s3_uri import Uploaded, split_uri
+from nanogrid.client.validation import check_spec
+from nanogrid.types import Json
 
-Json = dict[str, Any]
 Objects = list[Json]
 TRIES: Final = 5
 PAUSE_SECONDS: Final = 0.2
-STDIN_BYTES: Final = 60 * 1024  # of input as the pod's environment holds it, quoted once more
-CURE: Final = "`nanogrid function list` shows what there is."
+TOO_MANY_VERSIONS: Final = "VersionLimit"
 
 
 class Functions:
-    """The functions of one namespace; objects are plain dicts as Kubernetes has them."""
+    """The functions of one namespace; objects are dicts as in the Kubernetes API."""
 
     def __init__(self, cluster: Cluster, put_archive: Callable[[bytes], Uploaded]) -> None:
         self._cluster = cluster
         self._put_archive = put_archive
 
     def list(self, all_namespaces: bool = False) -> Objects:
-        """All functions, by name."""
-        where = None if all_namespaces else self._cluster.namespace
-        found = self._cluster.list(paths.functions(where))
+        """All functions, sorted by name."""
+        namespace = None if all_namespaces else self._cluster.namespace
+        found = self._cluster.list(functions(namespace))
         return sorted(found, key=lambda one: str(one["metadata"]["name"]))
 
     def get(self, name: str) -> Json:
         """One function.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: the function does not exist.
         """
         try:
             return self._cluster.get(f"{self._path}/{name}")
         except NotFound as e:
-            said = f"there is no function {name} in namespace {self._cluster.namespace}."
-            raise NotFound(e.status, e.reason, said, CURE) from e
+            message = f"there is no function {name} in namespace {self._cluster.namespace}."
+            hint = "`nanogrid function list` lists all functions."
+            raise NotFound(e.status, e.reason, message, hint) from e
 
     def upload(
         self,
@@ -69,11 +69,12 @@ class Functions:
         cpu: str | None = None,
         timeout: int | None = None,
         env: Mapping[str, str] | None = None,
+        env_secrets: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
     ) -> Json:
         """Store code as the next version of a function, or as a new function.
 
-        The same code once more is no new version. Settings hold for all versions.
+        An upload of the newest version's code adds no version. Settings apply to all versions.
 
         Args:
             path: a folder with main.py, a ZIP, or a Python file.
@@ -81,57 +82,59 @@ class Functions:
             image: image of the sandbox.
             memory: limit, for example 256Mi.
             cpu: limit in cores, for example 500m.
-            timeout: seconds that a run may take.
+            timeout: longest duration of a run in seconds.
             env: environment variables of the code.
-            command: of this version, instead of python3 main.py.
+            env_secrets: variables from Secrets: SECRET:KEY by name.
+            command: command of this version; default is python3 main.py.
 
         Returns:
             The function, whose newest version has this code.
 
         Raises:
             InvalidRequest: there is no code, or a setting is wrong.
-            Conflict: it has 100 versions, or others change it all the time.
+            Conflict: the function has 100 versions, or other clients change it all the time.
         """
         _check_name(name)
-        settings = _settings(image, memory, cpu, timeout, env)
+        settings = runtime_fields(image or None, memory, cpu, timeout or None)
+        settings = _given(settings | {"env": env_fields(env, env_secrets)})
         stored = self._put_archive(archive_of(Path(path), command is None))
         for attempt in range(TRIES):
             try:
                 return self._store(name, stored, settings, command)
             except Conflict as e:
-                if e.reason == TOO_MANY or attempt == TRIES - 1:
+                if e.reason == TOO_MANY_VERSIONS or attempt == TRIES - 1:
                     raise
-            time.sleep(PAUSE_SECONDS * 2**attempt * random.uniform(0.7, 1.3))  # noqa: S311 jitter
+            self._cluster.timing.sleep(jitter(exponential(attempt, PAUSE_SECONDS), 0.7, 1.3))
         raise AssertionError("the loop returns or raises")
 
     def set_memory(self, function: Json, memory: str) -> Json:
-        """Change a function's memory limit, if it still is as it was read.
+        """Change the memory limit of a function, unless it changed since it was read.
 
         Raises:
-            Conflict: it was changed meanwhile.
+            Conflict: the function was changed or replaced.
         """
         metadata = function["metadata"]
         body = {
             "metadata": {key: metadata[key] for key in ("uid", "resourceVersion")},
             "spec": {"resources": {"limits": {"memory": memory}}},
         }
-        path = paths.functions(metadata["namespace"])
+        path = functions(metadata["namespace"])
         return self._cluster.patch(path, metadata["name"], body)
 
     def delete(self, name: str) -> None:
-        """Delete a function; its code stays in S3, and runs that have begun go on."""
+        """Delete a function; its code stays in S3, and runs in progress continue."""
         uid = self.get(name)["metadata"]["uid"]
         self._cluster.delete(self._path, name, uid)
 
     @property
     def _path(self) -> str:
-        return paths.functions(self._cluster.namespace)
+        return functions(self._cluster.namespace)
 
     def _store(
         self, name: str, stored: Uploaded, settings: Json, command: Sequence[str] | None
     ) -> Json:
         try:
-            there = self._cluster.get(f"{self._path}/{name}")
+            function = self._cluster.get(f"{self._path}/{name}")
         except NotFound:
             spec = settings | {"versions": [_version(1, stored, command)]}
             body = {
@@ -141,24 +144,21 @@ class Functions:
                 "spec": _valid(spec),
             }
             return self._cluster.create(self._path, body)
-        versions = there["spec"]["versions"]
+        versions = function["spec"]["versions"]
         newest = max(versions, key=lambda one: int(one["version"]))
-        fresh = _version(newest["version"] + 1, stored, command)
-        if all(newest.get(key) == fresh.get(key) for key in ("s3", "command")):
+        new = _version(newest["version"] + 1, stored, command)
+        if all(newest.get(key) == new.get(key) for key in ("s3", "command")):
             if not settings:
-                return there
+                return function
         elif len(versions) >= MAX_VERSIONS:
-            said = f"function {name} has {MAX_VERSIONS} versions, the most that it can have."
-            raise Conflict(409, TOO_MANY, said, "Upload it under another name.")
+            message = f"function {name} has {MAX_VERSIONS} versions, the most that it can have."
+            raise Conflict(409, TOO_MANY_VERSIONS, message, "Upload it under another name.")
         else:
-            versions = [*versions, fresh]
-        version = there["metadata"]["resourceVersion"]
+            versions = [*versions, new]
+        version = function["metadata"]["resourceVersion"]
         spec = _valid(settings | {"versions": versions})
         body = {"metadata": {"resourceVersion": version}, "spec": spec}
         return self._cluster.patch(self._path, name, body)
-
-
-TOO_MANY: Final = "VersionLimit"
 
 
 def newest_of(function: Json) -> int:
@@ -167,10 +167,11 @@ def newest_of(function: Json) -> int:
 
 
 def archive_of(path: Path, needs_main: bool = True) -> bytes:
-    """The ZIP of a folder, a Python file, or a ZIP as it is.
+    """The ZIP of a folder or a Python file; a ZIP stays unchanged.
 
     Raises:
-        InvalidRequest: it is none, holds no files, or has no main.py where one is needed.
+        InvalidRequest: the path does not exist, has no files, or has no main.py where one is
+            needed.
     """
     if path.is_dir():
         content = zip_directory(path)
@@ -179,76 +180,34 @@ def archive_of(path: Path, needs_main: bool = True) -> bytes:
     elif zipfile.is_zipfile(path):
         content = path.read_bytes()
     elif path.suffix == ".zip":
-        raise InvalidRequest(f"{path} is no readable ZIP.", "Pack it anew.")
+        raise InvalidRequest(f"{path} is not a readable ZIP.", "Create the ZIP again.")
     else:
         content = zip_files({names.ENTRYPOINT: (path.read_bytes(), False)})
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        files = [one for one in archive.namelist() if not one.endswith("/")]
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
+        files = [one for one in opened.namelist() if not one.endswith("/")]
     if not files:
-        raise InvalidRequest(f"{path} holds no files.", f"Put {names.ENTRYPOINT} into it.")
-    # As the sync does it: at the top level, or in the only folder.
-    tops = {one.partition("/")[0] for one in files}
-    at = {names.ENTRYPOINT, f"{next(iter(tops))}/{names.ENTRYPOINT}" if len(tops) == 1 else ""}
-    if needs_main and not at.intersection(files):
-        cure = f"Put {names.ENTRYPOINT} at its top level, or give the command."
-        raise InvalidRequest(f"{path} has no {names.ENTRYPOINT}.", cure)
+        raise InvalidRequest(f"{path} has no files.", f"Put {names.ENTRYPOINT} into it.")
+    if needs_main and archive.folder_of(files, names.ENTRYPOINT) is None:
+        hint = f"Put {names.ENTRYPOINT} at its top level, or give the command."
+        raise InvalidRequest(f"{path} has no {names.ENTRYPOINT}.", hint)
     return content
 
 
 def name_of(path: Path) -> str:
-    """A function's name from that of its file or folder."""
+    """A function's name, made from the name of its file or folder."""
     clean = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-")[:63].strip("-")
     return clean or "function"
 
 
-def input_text(value: Any) -> str:
-    """Input as the code reads it: compact JSON.
-
-    Raises:
-        InvalidRequest: it is no JSON value.
-    """
-    try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can say
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as e:
-        raise InvalidRequest(f"input is no JSON: {e}.", "Give dicts, lists, texts …") from e
-    return text
-
-
-def fits_stdin(text: str) -> bool:
-    """Whether input can be the code's standard input, rather than a file from S3."""
-    return len(json.dumps(text, ensure_ascii=False).encode()) <= STDIN_BYTES
-
-
-def input_key(text: str) -> str:
-    """The key of input that is no standard input."""
-    return f"uploads/{hashlib.sha256(text.encode()).hexdigest()}/{names.FUNCTION_INPUT_FILE}"
-
-
 def _version(number: int, stored: Uploaded, command: Sequence[str] | None) -> Json:
     bucket, key = split_uri(stored.uri)
-    where = {"bucket": bucket} if bucket else {}
-    found: Json = {"version": number, "s3": where | {"key": key, "sha256": stored.sha256}}
+    source = {"bucket": bucket} if bucket else {}
+    found: Json = {"version": number, "s3": source | {"key": key, "sha256": stored.sha256}}
     found |= {} if command is None else {"command": list(command)}
     return found | {"createdAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def _settings(
-    image: str | None,
-    memory: str | None,
-    cpu: str | None,
-    timeout: int | None,
-    env: Mapping[str, str] | None,
-) -> Json:
-    limits = limits_of(memory, cpu)
-    fields: Json = {
-        "runtime": {"image": image} if image else None,
-        "resources": {"limits": limits} if limits else None,
-        "timeouts": {"executionSeconds": timeout} if timeout else None,
-        "env": [{"name": key, "value": value} for key, value in (env or {}).items()] or None,
-    }
+def _given(fields: Json) -> Json:
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -256,18 +215,11 @@ def _check_name(name: str) -> None:
     try:
         FunctionRef(name=name)
     except ValidationError:
-        cure = "Use up to 63 of a-z, 0-9 and -, a letter or digit at both ends."
-        raise InvalidRequest(f"{name!r} is no name of a function.", cure) from None
+        hint = "Use up to 63 of a-z, 0-9 and -. Begin and end with a letter or a digit."
+        raise InvalidRequest(f"{name!r} is not a valid name of a function.", hint) from None
 
 
 def _valid(spec: Json) -> Json:
-    try:
-        FunctionSpec.model_validate(spec)
-    except ValidationError as e:
-        wrong = "; ".join(
-            f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-            for one in e.errors()[:5]
-        )
-        cure = "`kubectl explain fn.spec --recursive` describes every field."
-        raise InvalidRequest(f"the function is not valid: {wrong}.", cure) from e
+    hint = "`kubectl explain fn.spec --recursive` describes every field."
+    check_spec(FunctionSpec, spec, "function", hint)
     return spec

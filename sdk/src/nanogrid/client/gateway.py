@@ -1,8 +1,6 @@
 """The gateway: run functions over HTTP without access to Kubernetes."""
 
 import os
-import random
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any, Final
@@ -11,16 +9,19 @@ from urllib.parse import quote, urlencode
 from urllib3 import BaseHTTPResponse, encode_multipart_formdata
 from urllib3.exceptions import HTTPError
 
+from nanogrid.backoff import exponential, jitter
 from nanogrid.client.errors import ApiError, NotConfigured, Unreachable, WaitTimeout
 from nanogrid.client.http import Http, json_of, seconds_of
-from nanogrid.client.sse import events
+from nanogrid.client.sessions.sse import events
+from nanogrid.client.timing import DEFAULT_TIMING, Timing
+from nanogrid.types import Json
 
-Json = dict[str, Any]
 ENV_URL: Final = "NANOGRID_URL"
 ENV_TOKEN: Final = "NANOGRID_TOKEN"  # noqa: S105 a name
-WAIT_SECONDS: Final = 30.0  # of one request; proxies often end those of a minute
+WAIT_SECONDS: Final = 30.0  # per request; many proxies end requests after one minute
 GRACE_SECONDS: Final = 30.0
 TRIES: Final = 4
+PAUSE_SECONDS: Final = 0.3
 POLL_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 60.0  # four heartbeats
 UPLOAD_SECONDS: Final = 600.0
@@ -28,18 +29,24 @@ CHUNK_BYTES: Final = 1 << 16
 
 
 class Gateway:
-    """Runs, and the functions that are run. Safe for threads; close it when done."""
+    """Runs and functions of one gateway. Safe for threads; close it after use.
 
-    def __init__(self, http: Http) -> None:
+    All methods raise ApiError when the gateway refuses a request.
+    """
+
+    def __init__(self, http: Http, timing: Timing = DEFAULT_TIMING) -> None:
         self._http = http
+        self._timing = timing
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
     @classmethod
-    def connect(cls, url: str | None = None, token: str | None = None) -> "Gateway":
-        """With $NANOGRID_URL and $NANOGRID_TOKEN unless given.
+    def connect(
+        cls, url: str | None = None, token: str | None = None, timing: Timing = DEFAULT_TIMING
+    ) -> "Gateway":
+        """Use ``url`` and ``token``; the defaults are $NANOGRID_URL and $NANOGRID_TOKEN.
 
         Raises:
             NotConfigured: there is no URL.
@@ -47,7 +54,7 @@ class Gateway:
         base = url or os.environ.get(ENV_URL)
         if not base:
             raise NotConfigured("no gateway is configured.", f"Set {ENV_URL}, or gateway_url=.")
-        return cls(Http(base, token or os.environ.get(ENV_TOKEN, "")))
+        return cls(Http(base, token or os.environ.get(ENV_TOKEN, "")), timing)
 
     def run(
         self,
@@ -57,28 +64,21 @@ class Gateway:
         version: int | None = None,
         timeout: float = 300.0,
     ) -> Json:
-        """Run a function; the result's JSON.
+        """Run a function and return the JSON of its result.
 
-        The requestId is fixed before the first try, so a repetition finds the same run.
+        The requestId is fixed before the first try, so a retry finds the same run.
 
         Raises:
-            WaitTimeout: it has not ended within ``timeout`` seconds.
-            ApiError: the gateway refuses it.
+            WaitTimeout: the run has not ended within ``timeout`` seconds.
         """
-        deadline = time.monotonic() + timeout
-        body: Json = {
-            "functionId": function_id,
-            "inputData": input_data,
-            "requestId": request_id or str(uuid.uuid4()),
-        }
-        body |= {} if version is None else {"version": version}
+        deadline = self._timing.now() + timeout
+        body = _request(function_id, input_data, request_id, version)
         path, method = "/run", "POST"
         failures = 0
         while True:
-            left = deadline - time.monotonic()
+            left = deadline - self._timing.now()
             if left <= 0:
-                said = f"run {body['requestId']} has not ended within {timeout} s."
-                raise WaitTimeout(said, "Ask again with the same request_id.")
+                raise _not_ended(body["requestId"], timeout)
             wait = min(WAIT_SECONDS, left)
             try:
                 answer = self._http.send(
@@ -89,16 +89,16 @@ class Gateway:
                 )
             except ApiError as e:
                 failures += 1
-                if failures >= TRIES or not (e.status in (0, 429) or e.status >= 500):
+                if failures >= TRIES or not e.transient:
                     raise
-                _pause(max(e.retry_after, 0.3 * 2**failures), deadline)
+                self._pause(max(e.retry_after, exponential(failures, PAUSE_SECONDS)), deadline)
                 continue
             failures = 0
             found = json_of(answer)
             if answer.status != 202:
                 return found
             path, method = str(found["links"]["self"]), "GET"
-            _pause(seconds_of(answer.headers, POLL_SECONDS), deadline)
+            self._pause(seconds_of(answer.headers, POLL_SECONDS), deadline)
 
     def start(
         self,
@@ -107,50 +107,43 @@ class Gateway:
         request_id: str | None = None,
         version: int | None = None,
     ) -> str:
-        """Run a function without waiting for its end; the requestId.
-
-        Raises:
-            ApiError: the gateway refuses it.
-        """
-        named = request_id or str(uuid.uuid4())
-        body: Json = {"functionId": function_id, "inputData": input_data, "requestId": named}
-        body |= {} if version is None else {"version": version}
-        # The requestId makes it repeatable.
-        self._repeated("POST", "/run", body=body | {"wait": 0})
-        return named
+        """Start a function and return the requestId at once."""
+        body = _request(function_id, input_data, request_id, version)
+        # The requestId makes a retry safe.
+        self._retry("POST", "/run", body=body | {"wait": 0})
+        return str(body["requestId"])
 
     def wait(self, request_id: str, timeout: float = 300.0) -> Json:
-        """The result of a run that was started.
+        """The result of a started run.
 
         Raises:
-            WaitTimeout: it has not ended within ``timeout`` seconds.
-            NotFound: there is no such run.
+            WaitTimeout: the run has not ended within ``timeout`` seconds.
+            NotFound: the run does not exist.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self._timing.now() + timeout
         while True:
-            answer = self._repeated("GET", f"/runs/{_part(request_id)}")
+            answer = self._retry("GET", f"/runs/{_segment(request_id)}")
             if answer.status != 202:
                 return json_of(answer)
-            if time.monotonic() >= deadline:
-                said = f"run {request_id} has not ended within {timeout} s."
-                raise WaitTimeout(said, "Ask again with the same request_id.")
-            _pause(seconds_of(answer.headers, POLL_SECONDS), deadline)
+            if self._timing.now() >= deadline:
+                raise _not_ended(request_id, timeout)
+            self._pause(seconds_of(answer.headers, POLL_SECONDS), deadline)
 
     def get(self, request_id: str) -> tuple[bool, Json]:
         """Whether a run has ended, and its result or its state.
 
         Raises:
-            NotFound: there is no such run.
+            NotFound: the run does not exist.
         """
-        answer = self._http.send("GET", f"/runs/{_part(request_id)}")
+        answer = self._http.send("GET", f"/runs/{_segment(request_id)}")
         return answer.status != 202, json_of(answer)
 
     def logs(self, request_id: str) -> Iterator[str]:
-        """What a run prints, live, until it has ended or the gateway ends the stream."""
+        """Live output of a run, until the run or the stream ends."""
         headers = {"Accept": "text/event-stream"}
         answer = self._http.send(
             "GET",
-            f"/runs/{_part(request_id)}/logs",
+            f"/runs/{_segment(request_id)}/logs",
             headers=headers,
             read_seconds=SILENCE_SECONDS,
             preload=False,
@@ -171,7 +164,7 @@ class Gateway:
         found: list[Json] = []
         query: dict[str, str] = {}
         while True:
-            page = json_of(self._repeated("GET", f"/functions?{urlencode(query)}"))
+            page = json_of(self._retry("GET", f"/functions?{urlencode(query)}"))
             found += page["functions"]
             if not page.get("continue"):
                 return found
@@ -181,18 +174,18 @@ class Gateway:
         """One function.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: the function does not exist.
         """
-        return json_of(self._repeated("GET", f"/functions/{_part(function_id)}"))
+        return json_of(self._retry("GET", f"/functions/{_segment(function_id)}"))
 
     def versions(self, function_id: str) -> list[Json]:
         """All versions of a function, the newest first."""
-        path = f"/functions/{_part(function_id)}/versions"
-        found: list[Json] = json_of(self._repeated("GET", path))["versions"]
+        path = f"/functions/{_segment(function_id)}/versions"
+        found: list[Json] = json_of(self._retry("GET", path))["versions"]
         return found
 
     def upload(self, archive: bytes, **form: Any) -> Json:
-        """Store a ZIP; a lost answer is not repeated, because it may have made a version.
+        """Store a ZIP. There is no retry after a lost answer: it could create a second version.
 
         Args:
             archive: the ZIP.
@@ -210,29 +203,43 @@ class Gateway:
         )
 
     def delete(self, function_id: str) -> Json:
-        """Delete a function and its code: functionId, deletedObjects.
+        """Delete a function and its code; returns functionId and deletedObjects.
 
         Raises:
-            Conflict: runs of it have not ended.
+            Conflict: runs of the function have not ended.
         """
-        return self._http.json("DELETE", f"/functions/{_part(function_id)}")
+        return self._http.json("DELETE", f"/functions/{_segment(function_id)}")
 
-    def _repeated(self, method: str, path: str, **options: Any) -> BaseHTTPResponse:
+    def _retry(self, method: str, path: str, **options: Any) -> BaseHTTPResponse:
         for attempt in range(TRIES):
             try:
                 return self._http.send(method, path, **options)
             except ApiError as e:
-                passing = e.status in (0, 429) or e.status >= 500
-                if attempt == TRIES - 1 or not passing:
+                if attempt == TRIES - 1 or not e.transient:
                     raise
-                _pause(max(e.retry_after, 0.3 * 2**attempt), float("inf"))
+                self._pause(max(e.retry_after, exponential(attempt, PAUSE_SECONDS)), float("inf"))
         raise AssertionError("the loop returns or raises")
 
+    def _pause(self, seconds: float, deadline: float) -> None:
+        left = deadline - self._timing.now()
+        self._timing.sleep(max(0.0, min(jitter(seconds, 0.8, 1.2), left)))
 
-def _part(text: str) -> str:
+
+def _request(
+    function_id: str, input_data: Any, request_id: str | None, version: int | None
+) -> Json:
+    body = {
+        "functionId": function_id,
+        "inputData": input_data,
+        "requestId": request_id or str(uuid.uuid4()),
+    }
+    return body if version is None else body | {"version": version}
+
+
+def _not_ended(request_id: str, timeout: float) -> WaitTimeout:
+    message = f"run {request_id} has not ended within {timeout} s."
+    return WaitTimeout(message, "Call it again with the same request_id.")
+
+
+def _segment(text: str) -> str:
     return quote(text, safe="")
-
-
-def _pause(seconds: float, deadline: float) -> None:
-    jittered = seconds * random.uniform(0.8, 1.2)  # noqa: S311 no secret
-    time.sleep(max(0.0, min(jittered, deadline - time.monotonic())))

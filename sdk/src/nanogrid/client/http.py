@@ -1,4 +1,4 @@
-"""HTTP+JSON to gateway and sessions: one request with a bearer token, errors made ours."""
+"""HTTP and JSON to the gateway and to sessions, with a bearer token and errors of the client."""
 
 import json
 from collections.abc import Mapping
@@ -7,20 +7,21 @@ from typing import Any, Final
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from nanogrid import json_text
 from nanogrid.client.errors import ApiError, Unreachable, api_error
+from nanogrid.types import Json
 
-Json = dict[str, Any]
 CONNECT_SECONDS: Final = 10.0
 USER_AGENT: Final = "nanogrid-client"
 
 
 class Http:
-    """One base URL. Safe for threads; close it when done."""
+    """Requests to one base URL. Safe for threads; close it after use."""
 
     def __init__(self, base: str, token: str = "") -> None:
         self._base = base.rstrip("/")
         self._token = token
-        # No proxy: what is asked is in the cluster or on this machine.
+        # No proxy: the server is in the cluster or on this machine.
         self._pool = urllib3.PoolManager(maxsize=8)
 
     def close(self) -> None:
@@ -38,10 +39,11 @@ class Http:
         read_seconds: float = 60.0,
         preload: bool = True,
     ) -> urllib3.BaseHTTPResponse:
-        """An answer with a status below 300; ``content`` is a raw body (bytes or a file).
+        """The answer, if its status is below 300; ``content`` is a raw body (bytes or a file).
 
         Raises:
-            ApiError: any other status; Unreachable when there is no answer.
+            ApiError: the status is 300 or higher.
+            Unreachable: there is no answer.
         """
         sent = {"Accept": "application/json", "User-Agent": USER_AGENT} | dict(headers or {})
         if self._token:
@@ -62,12 +64,12 @@ class Http:
             if answer.status >= 300:
                 raise _refusal(answer)
         except (HTTPError, OSError) as e:
-            said = f"{self._base} does not answer: {e}."
-            raise Unreachable(0, type(e).__name__, said) from e
+            message = f"{self._base} does not answer: {e}."
+            raise Unreachable(0, type(e).__name__, message) from e
         return answer
 
     def json(self, method: str, path: str, **options: Any) -> Json:
-        """The JSON of an answer; see send."""
+        """The JSON of the answer; see send."""
         return json_of(self.send(method, path, **options))
 
 
@@ -75,14 +77,14 @@ def json_of(answer: urllib3.BaseHTTPResponse) -> Json:
     """The JSON object of an answer.
 
     Raises:
-        Unreachable: it is none, so something else answers there.
+        Unreachable: the body is not a JSON object, so another server answers.
     """
     try:
-        found = json.loads(answer.data)
+        found = json_text.parse(answer.data)
     except ValueError as e:
         raise Unreachable(0, "NotJson", f"the answer is not JSON: {e}.") from e
     if not isinstance(found, dict):
-        raise Unreachable(0, "NotJson", "the answer is no JSON object.")
+        raise Unreachable(0, "NotJson", "the answer is not a JSON object.")
     return found
 
 
@@ -95,11 +97,11 @@ def seconds_of(headers: Mapping[str, str], default: float = 0.0) -> float:
 def _refusal(answer: urllib3.BaseHTTPResponse) -> ApiError:
     data = answer.data if answer.data is not None else b""
     try:
-        told = json.loads(data)
-        error = told.get("error") or {}
+        body = json_text.parse(data)
+        error = body.get("error") or {}
         reason, message = str(error.get("reason", "")), str(error.get("message", ""))
-        if not message:  # health says a state instead of an error
-            message = f"HTTP {answer.status}: {json.dumps(told)[:500]}"
+        if not message:  # /health has a state instead of an error
+            message = f"HTTP {answer.status}: {json.dumps(body)[:500]}"
     except (ValueError, AttributeError):
         reason, message = "", f"HTTP {answer.status}: {data[:500].decode(errors='replace')}"
     return api_error(answer.status, reason, message, retry_after=seconds_of(answer.headers))

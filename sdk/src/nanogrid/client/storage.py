@@ -1,4 +1,4 @@
-"""Objects in S3: what a job reads is put there, what it leaves is fetched from there."""
+"""Objects in S3: uploads for jobs, and downloads of their output."""
 
 import base64
 import hashlib
@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from nanogrid import names
-from nanogrid.client.cluster import Cluster, secrets
 from nanogrid.client.errors import (
     Forbidden,
     NanoGridError,
@@ -18,13 +17,18 @@ from nanogrid.client.errors import (
     Unreachable,
     api_error,
 )
-from nanogrid.client.manifest import Uploaded, split_uri
-from nanogrid.client.portforward import port_forward
+from nanogrid.client.kube.cluster import Cluster
+from nanogrid.client.kube.paths import secrets
+from nanogrid.client.kube.port_forward import port_forward
+from nanogrid.client.s3_uri import Uploaded, split_uri
+from nanogrid.s3.errors import S3Error
+from nanogrid.tenancy import default_root
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    from nanogrid.s3.client import S3
 
 ENV_BUCKET: Final = "NANOGRID_S3_BUCKET"
+ENV_ROOT: Final = "NANOGRID_S3_ROOT"
 RELEASE: Final = "nanogrid"
 RELEASE_NAMESPACE: Final = "nanogrid-system"
 DEV_BUCKET: Final = "nanogrid"
@@ -38,77 +42,90 @@ UPLOAD_PREFIX: Final = "uploads/"
 
 
 class Corrupt(NanoGridError):
-    """What was read is not what was stored."""
+    """The content that was read differs from the stored content."""
 
-    default_cure = "Read it again; if it stays, somebody has overwritten the object."
+    default_hint = "Read it again. If the error stays, the object was overwritten."
 
 
 class Storage:
-    """One S3 endpoint, and the bucket that is meant when none is named. Close it when done."""
+    """One S3 endpoint, a default bucket, and the root of a namespace in it. Close it after use.
 
-    def __init__(self, s3: "S3Client", bucket: str | None, stack: ExitStack | None = None) -> None:
+    Uploads without a key go below the root, because a job may only name keys there. The root is
+    NANOGRID_S3_ROOT, which may be empty, or by default ``NAMESPACE/``.
+    """
+
+    def __init__(
+        self, s3: "S3", bucket: str | None, stack: ExitStack | None = None, namespace: str = ""
+    ) -> None:
         self.s3 = s3
         self.bucket = bucket
+        self.namespace = namespace
+        self.root = _root(namespace)
         self._stack = stack or ExitStack()
 
     @classmethod
-    def from_env(cls) -> "Storage":
-        """AWS_* for credentials and region, NANOGRID_S3_ENDPOINT, NANOGRID_S3_BUCKET."""
-        endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or None
+    def from_env(cls, namespace: str = "") -> "Storage":
+        """Use AWS_* (credentials, region), NANOGRID_S3_ENDPOINT, _S3_BUCKET and _S3_ROOT."""
+        endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or ""
         region = os.environ.get(names.ENV_S3_REGION) or (DEV_REGION if endpoint else None)
-        client = _client(endpoint_url=endpoint, region_name=region)
-        return cls(client, os.environ.get(ENV_BUCKET) or None)
+        bucket = os.environ.get(ENV_BUCKET) or None
+        return cls(_connect(endpoint, region), bucket, namespace=namespace)
 
     @classmethod
     def of_dev_release(
         cls, cluster: Cluster, release: str = RELEASE, namespace: str = RELEASE_NAMESPACE
     ) -> "Storage":
-        """The S3 server of a release with devServices, reached by port-forward.
+        """Use the S3 server of a release with devServices, by port-forward.
 
         Raises:
-            NotConfigured: the release has none.
+            NotConfigured: the release has no S3 server.
         """
-        # The chart's own rule for the prefix of its names.
+        # The rule of the chart for the prefix of its names.
         name = release if "nanogrid" in release else f"{release}-nanogrid-operator"
         try:
             data = cluster.get(f"{secrets(namespace)}/{name}-dev")["data"]
         except NotFound:
-            cure = f"Set {ENV_BUCKET} and AWS credentials, or give s3=."
-            said = f"no S3 is configured, and release {release} has no devServices."
-            raise NotConfigured(said, cure) from None
+            hint = f"Set {ENV_BUCKET} and AWS credentials, or give s3=."
+            message = f"no S3 is configured, and release {release} has no devServices."
+            raise NotConfigured(message, hint) from None
         stack = ExitStack()
         target = f"svc/{name}-dev-s3"
         port = stack.enter_context(port_forward(cluster, namespace, target, DEV_PORT))
-        client = _client(
-            endpoint_url=f"http://127.0.0.1:{port}",
-            region_name=DEV_REGION,
-            aws_access_key_id=base64.b64decode(data["AWS_ACCESS_KEY_ID"]).decode(),
-            aws_secret_access_key=base64.b64decode(data["AWS_SECRET_ACCESS_KEY"]).decode(),
+        keys = (
+            base64.b64decode(data[key]).decode()
+            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         )
-        return cls(client, DEV_BUCKET, stack)
+        s3 = _connect(f"http://127.0.0.1:{port}", DEV_REGION, *keys)
+        return cls(s3, DEV_BUCKET, stack, cluster.namespace)
 
     @classmethod
     def find(cls, cluster: Cluster) -> "Storage":
-        """The environment's, if it names one; else that of a dev release; else AWS's defaults."""
+        """Use the environment, else the S3 of a dev release, else the defaults of AWS."""
         if os.environ.get(ENV_BUCKET) or os.environ.get(names.ENV_S3_ENDPOINT):
-            return cls.from_env()
+            return cls.from_env(cluster.namespace)
         try:
             return cls.of_dev_release(cluster)
         except (NotConfigured, Forbidden):
-            # No dev release, or not ours to see: then it is AWS, with buckets named in each URI.
-            return cls.from_env()
+            # No dev release, or no access to it. Then it is AWS, and each URI names its bucket.
+            return cls.from_env(cluster.namespace)
 
     def close(self) -> None:
-        """End connections and port-forwards."""
+        """Close connections and port-forwards."""
         self.s3.close()
         self._stack.close()
 
-    def upload(self, path: str | Path, key: str | None = None) -> Uploaded:
-        """Store a file; the default key holds its checksum, so nothing is overwritten.
+    def root_of(self, namespace: str | None) -> str:
+        """The root of a namespace; None is the client's."""
+        return self.root if namespace in (None, self.namespace) else default_root(str(namespace))
+
+    def upload(
+        self, path: str | Path, key: str | None = None, namespace: str | None = None
+    ) -> Uploaded:
+        """Store a file; the default key contains its checksum, so it overwrites nothing.
 
         Raises:
             OSError: the file cannot be read.
-            ApiError: S3 refused it.
+            ApiError: S3 refuses the request.
         """
         file = Path(path)
         digest = hashlib.sha256()
@@ -116,38 +133,35 @@ class Storage:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
         sha256 = digest.hexdigest()
-        where = key or f"{UPLOAD_PREFIX}{sha256}/{file.name}"
+        key = key or f"{self.root_of(namespace)}{UPLOAD_PREFIX}{sha256}/{file.name}"
         with _answers():
-            self.s3.upload_file(str(file), self._own_bucket(), where)
-        return Uploaded(self._uri(where), sha256, file.stat().st_size)
+            self.s3.upload(str(file), self._own_bucket(), key)
+        return Uploaded(self._uri(key), sha256, file.stat().st_size)
 
     def put(self, key: str, content: bytes) -> Uploaded:
-        """Store bytes; skipped when an object of that key, checksum and size is there already."""
+        """Store bytes, unless an object with this key, checksum and size exists."""
         sha256 = hashlib.sha256(content).hexdigest()
         bucket = self._own_bucket()
         if not self._has(bucket, key, sha256, len(content)):
             with _answers():
-                self.s3.put_object(
-                    Bucket=bucket, Key=key, Body=content, Metadata={"sha256": sha256}
-                )
+                self.s3.put(bucket, key, content, metadata={"sha256": sha256})
         return Uploaded(self._uri(key), sha256, len(content))
 
     def chunks(self, uri: str) -> Iterator[bytes]:
-        """An object, in pieces of 1 MiB at most."""
+        """The content of an object, in pieces of at most 1 MiB."""
         bucket, key = split_uri(uri)
         with _answers():
-            answer = self.s3.get_object(Bucket=bucket or self._own_bucket(), Key=key)
-            yield from answer["Body"].iter_chunks(CHUNK_BYTES)
+            yield from self.s3.download(bucket or self._own_bucket(), key, CHUNK_BYTES).chunks
 
     def _has(self, bucket: str, key: str, sha256: str, size: int) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            found = self.s3.head_object(Bucket=bucket, Key=key)
-        except ClientError:
-            return False  # not there, or not to be seen: the put decides
-        same = found["Metadata"].get("sha256") == sha256
-        return same and found["ContentLength"] == size
+        with _answers():
+            try:
+                stored, metadata = self.s3.head(bucket, key)
+            except S3Error as e:
+                if not e.status:
+                    raise
+                return False  # it does not exist or is not visible: the put decides
+        return (stored, metadata.get("sha256")) == (size, sha256)
 
     def _own_bucket(self) -> str:
         if self.bucket is None:
@@ -160,33 +174,25 @@ class Storage:
 
 @contextmanager
 def _answers() -> Iterator[None]:
-    """Turns the errors of boto3 into ours."""
-    from boto3.exceptions import S3UploadFailedError
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    """Turns errors of S3 into errors of the client."""
     try:
         yield
-    except ClientError as e:
-        told = e.response
-        status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        cure = "Check bucket, key and the S3 credentials."
-        raise api_error(status, told.get("Error", {}).get("Code", ""), f"S3: {e}.", cure) from e
-    except (BotoCoreError, S3UploadFailedError) as e:
-        raise Unreachable(0, type(e).__name__, f"S3: {e}.") from e
+    except S3Error as e:
+        if not e.status:
+            raise Unreachable(0, e.code, f"S3: {e.message}.") from e
+        hint = "Check bucket, key and the S3 credentials."
+        raise api_error(e.status, e.code, f"S3: {e.message}.", hint) from e
 
 
-def _client(**options: Any) -> "S3Client":
-    import boto3
-    from botocore.config import Config
+def _root(namespace: str) -> str:
+    """The root that the environment names, also an empty one, or the default of the namespace."""
+    given = os.environ.get(ENV_ROOT)
+    if given is None:
+        return default_root(namespace) if namespace else ""
+    return given if not given or given.endswith("/") else f"{given}/"
 
-    local = str(options.get("endpoint_url") or "").startswith("http://127.0.0.1:")
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
-        # A server of one's own has no name per bucket.
-        s3={"addressing_style": "path"} if options.get("endpoint_url") else {},
-        # A proxy of the environment cannot reach this machine's ports.
-        proxies={} if local else None,
-    )
-    return boto3.client("s3", config=config, **options)
+
+def _connect(endpoint: str, region: str | None, *keys: str) -> "S3":
+    from nanogrid.s3.client import S3  # boto3 is slow to import
+
+    return S3(endpoint, region, *keys, connect=CONNECT_SECONDS, read=READ_SECONDS, tries=TRIES)

@@ -1,0 +1,1 @@
+"""The custom resources ExecutionJob and Function as pydantic models."""

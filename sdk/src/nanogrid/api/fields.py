@@ -1,0 +1,100 @@
+"""Base model, CEL helper and bounded field types of the models.
+
+The CustomResourceDefinition is generated from the models (:mod:`nanogrid.codegen.crd`), so each
+field has a description. Every string, list and map has a bound, because the API server refuses CEL
+rules over unbounded data.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from nanogrid import names
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
+    """JSON schema extra with CEL rules; each is a pair of the rule and a message with the fix."""
+    return {"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in rules]}
+
+
+def list_map(key: str, most: int, *, least: int | None = None, **extra: JsonValue) -> Any:
+    """A list that server-side apply merges by a key of its items.
+
+    Args:
+        key: field that identifies an item.
+        most: maximum number of items.
+        least: minimum number of items.
+        **extra: further JSON schema extra, such as ``cel(...)``.
+    """
+    merge: dict[str, JsonValue] = {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": [key],
+    }
+    return Field(min_length=least, max_length=most, json_schema_extra=merge | extra)
+
+
+class Model(BaseModel):
+    """Base model: camelCase in JSON, snake_case in Python; unknown fields are an error."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid"
+    )
+
+
+class Resource(Model):
+    """Base model of a custom resource of the API group."""
+
+    api_version: str = Field(names.API_VERSION, alias="apiVersion")
+    kind: str
+    metadata: dict[str, Any]
+
+
+Bucket = Annotated[str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+ObjectKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=cel(
+            ("!self.startsWith('/')", "an S3 key does not start with '/': remove the '/'"),
+            (
+                "!self.split('/').exists(p, p == '..')",
+                "an S3 key must not contain a '..' segment: use the full key of the object",
+            ),
+        ),
+    ),
+]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+Quantity = Annotated[
+    str | int,
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+            "maxLength": 32,
+        }
+    ),
+]
+VersionId = Annotated[str, Field(min_length=1, max_length=256)]
+Glob = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        json_schema_extra=cel(
+            (
+                "!self.startsWith('/') && !self.split('/').exists(p, p == '..')",
+                "a glob is relative to outputs.path and stays below it, for example **/*.csv",
+            ),
+        ),
+    ),
+]
+Argument = Annotated[str, Field(max_length=4096)]
+Identifier = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
+
+Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
+Text = Annotated[str, Field(max_length=32768)]
+Millis = Annotated[int, Field(ge=0)]

@@ -1,0 +1,1 @@
+"""Shared by all commands: context, errors, exit codes, output, progress, tables."""

@@ -1,0 +1,153 @@
+"""How a command reaches the cluster: the options that all commands share, and the client.
+
+``@command(app, "get")`` adds --namespace, --context and --kubeconfig to a function whose first
+parameter is a :class:`CommandContext`. Errors are handled by :mod:`nanogrid.cli.app.errors`.
+"""
+
+import inspect
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from nanogrid.cli.app import exits
+from nanogrid.cli.app.errors import exit_on_error
+
+if TYPE_CHECKING:
+    from nanogrid.client import Client
+
+Command = Callable[..., None]
+PANEL: Final = "Cluster"
+
+_Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Namespace; default: from the kubeconfig.",
+        rich_help_panel=PANEL,
+    ),
+]
+_Context = Annotated[
+    str | None, typer.Option("--context", help="Kubeconfig context to use.", rich_help_panel=PANEL)
+]
+_Kubeconfig = Annotated[
+    str | None,
+    typer.Option(
+        "--kubeconfig",
+        help="Path of the kubeconfig; default: $KUBECONFIG, then ~/.kube/config.",
+        rich_help_panel=PANEL,
+    ),
+]
+SHARED: Final[dict[str, Any]] = {
+    "namespace": _Namespace,
+    "context": _Context,
+    "kubeconfig": _Kubeconfig,
+}
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """The cluster and namespace that a command works on, and its open clients."""
+
+    namespace: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+    clients: "list[Client]" = field(default_factory=list)
+
+    def client(self, namespace: str | None = None) -> "Client":
+        """Make a client. This sends no request."""
+        self.clients.append(make_client(self, namespace or self.namespace))
+        return self.clients[-1]
+
+    def close(self) -> None:
+        """Close what the clients opened: connections and port-forwards."""
+        while self.clients:
+            self.clients.pop().close()
+
+    def flags(self) -> str:
+        """The cluster options to repeat in a hint, with a leading space: `` -n jobs``."""
+        given = [("-n", self.namespace), ("--context", self.context)]
+        given.append(("--kubeconfig", self.kubeconfig))
+        return "".join(f" {flag} {value}" for flag, value in given if value)
+
+
+def make_client(ctx: CommandContext, namespace: str | None) -> "Client":
+    """The only place that creates clients; tests replace it with a fake."""
+    from nanogrid.client import Client
+
+    return Client(
+        namespace=namespace,
+        context=ctx.context,
+        kubeconfig=ctx.kubeconfig,
+    )
+
+
+def command(
+    app: typer.Typer, name: str, example: str, exit_codes: bool = False
+) -> Callable[[Command], Command]:
+    """Register a cluster command; its first parameter is a :class:`CommandContext`.
+
+    Args:
+        app: the group that the command belongs to.
+        name: the name of the command.
+        example: a valid command line, for --help.
+        exit_codes: show the table of exit codes in --help.
+    """
+
+    def register(function: Command) -> Command:
+        def run(**given: Any) -> None:
+            ctx = CommandContext(**{key: given.pop(key) for key in SHARED})
+            with closing(ctx):
+                exit_on_error(lambda: function(ctx, **given))
+
+        _, *own = inspect.signature(function).parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        epilog = _epilog(example) + (f"\n\n{EPILOG}" if exit_codes else "")
+        shared = [
+            inspect.Parameter(key, keyword, default=None, annotation=kind)
+            for key, kind in SHARED.items()
+        ]
+        return _register(app, name, run, function, [*own, *shared], epilog)
+
+    return register
+
+
+def local_command(app: typer.Typer, name: str, example: str) -> Callable[[Command], Command]:
+    """Register a command that needs no cluster. The arguments are those of :func:`command`."""
+
+    def register(function: Command) -> Command:
+        def run(**given: Any) -> None:
+            exit_on_error(lambda: function(**given))
+
+        own = list(inspect.signature(function).parameters.values())
+        return _register(app, name, run, function, own, _epilog(example))
+
+    return register
+
+
+def _register(
+    app: typer.Typer,
+    name: str,
+    run: Command,
+    function: Command,
+    parameters: list[inspect.Parameter],
+    epilog: str,
+) -> Command:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [parameter.replace(kind=keyword) for parameter in parameters]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__ = function.__doc__
+    run.__name__ = function.__name__
+    app.command(name, epilog=epilog)(run)
+    return function
+
+
+def _epilog(example: str) -> str:
+    return f"Example:\n\n\b\n  {example}"
+
+
+EPILOG: Final = "Exit codes:\n\n\b\n" + exits.table()

@@ -1,0 +1,1 @@
+"""The asynchronous client: the same methods, run in threads."""

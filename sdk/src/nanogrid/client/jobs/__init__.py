@@ -1,0 +1,1 @@
+"""Jobs in the client: submit, follow, read results."""

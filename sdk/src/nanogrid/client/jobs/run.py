@@ -1,0 +1,241 @@
+"""A submitted job: follow it, read its logs, stop it, run it again."""
+
+from collections.abc import Callable, Iterator
+
+from nanogrid import names
+from nanogrid.client.callbacks import OutputCallbacks, TextCallback
+from nanogrid.client.errors import JobDeleted, NotFound, WaitTimeout
+from nanogrid.client.jobs.live_output import LiveOutput
+from nanogrid.client.jobs.manifest import job_name, stamped
+from nanogrid.client.jobs.remaining_output import LogText, remaining_of_both
+from nanogrid.client.jobs.result import Result
+from nanogrid.client.jobs.submit import submit
+from nanogrid.client.kube.cluster import Cluster
+from nanogrid.client.kube.paths import jobs
+from nanogrid.client.kube.pod_log import attempt_of, log_of, started_pods
+from nanogrid.client.storage import Storage
+from nanogrid.lifecycle import finished
+from nanogrid.types import Json
+
+
+class Run:
+    """A job as the client last read it; ``refresh`` and ``wait`` read it again.
+
+    All methods raise ApiError when the API server refuses a request.
+    """
+
+    def __init__(self, cluster: Cluster, job: Json, storage: Callable[[], Storage]) -> None:
+        self._cluster = cluster
+        self._storage = storage
+        self.job = job
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return str(self.job["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the job."""
+        return str(self.job["metadata"]["namespace"])
+
+    @property
+    def uid(self) -> str:
+        """Uid of the job; a later job with the same name has another one."""
+        return str(self.job["metadata"]["uid"])
+
+    @property
+    def status(self) -> Json:
+        """Status of the job, as the operator wrote it."""
+        found: Json = self.job.get("status") or {}
+        return found
+
+    @property
+    def request_id(self) -> str:
+        """The id of the result in S3 and Redis."""
+        return str(self.status.get("requestId") or self.job["spec"].get("requestId") or self.uid)
+
+    @property
+    def phase(self) -> str:
+        """Pending, Suspended, Syncing, Running, Succeeded or Failed."""
+        return str(self.status.get("phase") or "Pending")
+
+    @property
+    def reason(self) -> str:
+        """Reason of the phase, for example Unschedulable; see docs/reasons.md."""
+        return str(self.status.get("reason") or "")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has ended; it never starts again."""
+        return finished(self.job)
+
+    @property
+    def result(self) -> Result | None:
+        """The result; None until the job has ended."""
+        return Result.of_job(self.job, self._storage) if self.finished else None
+
+    def refresh(self) -> "Run":
+        """Read the job again.
+
+        Raises:
+            JobDeleted: the job is gone, or another job has its name.
+        """
+        try:
+            found = self._cluster.get(f"{jobs(self.namespace)}/{self.name}")
+        except NotFound as e:
+            raise self._deleted() from e
+        self._update(found)
+        return self
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        on_change: Callable[["Run"], None] | None = None,
+        *,
+        on_stdout: TextCallback | None = None,
+        on_stderr: TextCallback | None = None,
+        on_output: TextCallback | None = None,
+        on_note: TextCallback | None = None,
+    ) -> Result:
+        """Wait until the job ends and return its result.
+
+        Args:
+            timeout: seconds; None waits without limit.
+            on_change: called with this run after each change of the job.
+            on_stdout: called with text of stdout: live if the API server can split the log's
+                streams, otherwise at the end. Other threads call it, one call at a time.
+            on_stderr: the same for stderr.
+            on_output: called with text of both streams, live and in the order of the log; replaces
+                the other two.
+            on_note: called with a sentence about missing text, or about a new attempt.
+
+        Raises:
+            WaitTimeout: the job has not ended and continues. The next wait passes its text on from
+                the beginning.
+            JobDeleted: the job was deleted.
+        """
+        live = self.live(OutputCallbacks(on_stdout, on_stderr, on_output, on_note))
+        try:
+            if not self.finished:
+                self._follow(timeout, on_change)
+            result = Result.of_job(self.job, self._storage)
+            live.finish(result)
+        finally:
+            live.close()
+        return result
+
+    def live(self, callbacks: OutputCallbacks) -> LiveOutput:
+        """Start to pass on output; the caller must call finish or close."""
+        return LiveOutput(self._cluster, self.job, callbacks).start()
+
+    def logs(self, follow: bool = True, on_note: TextCallback | None = None) -> Iterator[str]:
+        """Lines of stdout and stderr together, as the code prints them.
+
+        The result adds lines that the log lacks at its end.
+
+        Args:
+            follow: until the job ends; otherwise only the lines so far.
+            on_note: called with a sentence about lines that are missing.
+        """
+        return _lines(self._output(follow, OutputCallbacks(note=on_note)))
+
+    def cancel(self) -> "Run":
+        """Stop the job and keep its output; a finished job stays unchanged."""
+        # The uid causes a conflict if another job has the name now.
+        body = {"metadata": {"uid": self.uid}, "spec": {"cancel": True}}
+        self._update(self._cluster.patch(jobs(self.namespace), self.name, body))
+        return self
+
+    def retry(self) -> "Run":
+        """Create a new job with the same spec; it has its own name and requestId."""
+        left_out = ("requestId", "cancel", "suspend")
+        spec = {key: value for key, value in self.job["spec"].items() if key not in left_out}
+        metadata = {
+            "name": job_name(None, self.name[:45]),
+            "namespace": self.namespace,
+            "labels": dict(self.job["metadata"].get("labels") or {}),
+        }
+        head = {"apiVersion": names.API_VERSION, "kind": names.KIND}
+        body = stamped(head | {"metadata": metadata, "spec": spec})
+        return Run(self._cluster, submit(self._cluster, body), self._storage)
+
+    def delete(self) -> None:
+        """Delete the job, and stop it if it runs. A missing job is not an error."""
+        try:
+            self._cluster.delete(jobs(self.namespace), self.name, self.uid)
+        except NotFound:
+            return
+
+    def until(
+        self,
+        done: Callable[[], bool],
+        timeout: float | None = None,
+        on_change: Callable[["Run"], None] | None = None,
+    ) -> bool:
+        """Follow the job until ``done()``; False after ``timeout`` seconds."""
+        if done():
+            return True
+        events = self._cluster.watch(
+            jobs(self.namespace),
+            fields=f"metadata.name={self.name}",
+            resource_version=self.job["metadata"]["resourceVersion"],
+            timeout_seconds=timeout,
+        )
+        for event in events:
+            self._update(event["object"])
+            if on_change is not None:
+                on_change(self)
+            if done():
+                return True
+            if event["type"] == "DELETED":
+                raise self._deleted()
+        return False
+
+    def __repr__(self) -> str:
+        return f"<Run {self.namespace}/{self.name} {self.phase} {self.reason}>"
+
+    def _update(self, job: Json) -> None:
+        if job["metadata"]["uid"] != self.uid:
+            raise self._deleted()
+        self.job = job
+
+    def _deleted(self) -> JobDeleted:
+        return JobDeleted(f"job {self.namespace}/{self.name} was deleted.")
+
+    def _follow(self, timeout: float | None, on_change: Callable[["Run"], None] | None) -> None:
+        if self.until(lambda: self.finished, timeout, on_change):
+            return
+        # The watch may have missed the last event.
+        if not self.refresh().finished:
+            raise WaitTimeout(
+                f"job {self.namespace}/{self.name} has not ended within {timeout} s: "
+                f"{self.phase} {self.reason}."
+            )
+
+    def _output(self, follow: bool, callbacks: OutputCallbacks) -> Iterator[str]:
+        """Text of the logs, then the rest from the result."""
+
+        def over() -> bool:
+            return not follow or self.finished or self.refresh().finished
+
+        log, attempt = LogText(), 0
+        for pod in started_pods(self._cluster, self.namespace, self.uid, over):
+            log, attempt = LogText(), attempt_of(pod)
+            for piece in log_of(self._cluster, pod, over, follow):
+                yield log.add(piece)
+        result = self.result
+        if result is not None:
+            last = log if attempt == result.raw.get("attempt", 0) else LogText()
+            for _, text in remaining_of_both(result, last, callbacks.add_note):
+                yield text
+
+
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    """Complete lines without line ends; the last line may be incomplete."""
+    pending = ""
+    for text in texts:
+        *whole, pending = (pending + text).split("\n")
+        yield from whole
+    if pending:
+        yield pending

@@ -1,0 +1,1 @@
+"""The Kubernetes API for the client: objects, watches, pod logs, port forwarding."""

@@ -1,0 +1,94 @@
+"""Credentials and address of the Kubernetes API, from a kubeconfig or a pod's service account."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import urllib3
+
+from nanogrid.client.errors import NotConfigured
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+ENV_NAMESPACE: Final = "NANOGRID_NAMESPACE"
+DEFAULT_PATH: Final = "~/.kube/config"
+CONNECTIONS: Final = 32  # idle connections; the asynchronous client has as many threads
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Address and credentials of one API server.
+
+    Attributes:
+        configuration: of the kubernetes package; it renews tokens by itself.
+        in_cluster: whether the credentials are a pod's service account.
+    """
+
+    host: str
+    pool: urllib3.PoolManager
+    namespace: str
+    configuration: Any
+    in_cluster: bool
+    kubeconfig: str | None = None
+    context: str | None = None
+
+    def auth_headers(self) -> dict[str, str]:
+        """Authorization for one request; an expired token is renewed first.
+
+        Raises:
+            NotConfigured: the credential plugin of the kubeconfig failed.
+        """
+        from kubernetes.config import ConfigException
+
+        try:
+            settings = self.configuration.auth_settings()
+        except ConfigException as e:
+            raise NotConfigured(f"the kubeconfig's credentials cannot be renewed: {e}.") from e
+        return {
+            one["key"]: one["value"]
+            for one in settings.values()
+            if one["in"] == "header" and one["value"]
+        }
+
+
+def connect(
+    context: str | None = None, kubeconfig: str | None = None, namespace: str | None = None
+) -> Connection:
+    """Find the API server: a pod's service account, unless a kubeconfig is given or set.
+
+    Raises:
+        NotConfigured: both are missing, or the kubeconfig cannot be used.
+    """
+    from kubernetes import client, config
+    from kubernetes.client.rest import RESTClientObject
+
+    settings = client.Configuration()
+    # Cluster retries. The value is not False, because the library treats it as the int 0.
+    settings.retries = None
+    settings.connection_pool_maxsize = CONNECTIONS
+    explicit = bool(context or kubeconfig or os.environ.get("KUBECONFIG"))
+    in_cluster = not explicit and "KUBERNETES_SERVICE_HOST" in os.environ
+    try:
+        if in_cluster:
+            config.load_incluster_config(client_configuration=settings)
+            found = _text(SERVICE_ACCOUNT / "namespace")
+        else:
+            # The library reads KUBECONFIG only once, at its import.
+            path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser(DEFAULT_PATH)
+            config.load_kube_config(path, context, client_configuration=settings)
+            found = _namespace_of(config, path, context)
+    except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as e:
+        raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
+    chosen = namespace or os.environ.get(ENV_NAMESPACE) or found or "default"
+    pool = RESTClientObject(settings).pool_manager
+    return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
+
+
+def _namespace_of(config: Any, path: str, context: str | None) -> str:
+    contexts, active = config.list_kube_config_contexts(path)
+    chosen = next((c for c in contexts if c["name"] == context), active)
+    return str(chosen.get("context", {}).get("namespace") or "")
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""

@@ -1,0 +1,1 @@
+"""Sessions of the client: executions, files, event streams."""

@@ -1,0 +1,121 @@
+"""The connection to a session's HTTP API: address, token, and a new connection when it breaks."""
+
+import base64
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from nanogrid import names
+from nanogrid.backoff import exponential, jitter
+from nanogrid.client.errors import ApiError, Unauthorized, Unreachable
+from nanogrid.client.http import Http
+from nanogrid.client.jobs.run import Run
+from nanogrid.client.kube.cluster import Cluster
+from nanogrid.client.kube.paths import secrets
+from nanogrid.client.kube.port_forward import port_forward
+from nanogrid.types import Json
+
+T = TypeVar("T")
+ENV_ROUTER_URL: Final = "NANOGRID_ROUTER_URL"
+TRIES: Final = 6
+RETRYABLE: Final = frozenset({0, 429, 502, 503, 504})
+# The router learns of a session by a watch, a moment after the session is ready.
+UNKNOWN_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 5.0
+
+
+class SessionConnection:
+    """Requests to one session. Safe for threads; close it after use."""
+
+    def __init__(self, cluster: Cluster, run: Run) -> None:
+        self._cluster = cluster
+        self._run = run
+        self._timing = cluster.timing
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._http: Http | None = None
+        self._answered = False  # the session has answered once
+
+    def close(self) -> None:
+        """Close connections and the port-forward."""
+        with self._lock:
+            self._http = None
+            self._stack.close()
+
+    def call(self, use: Callable[[Http], T]) -> T:
+        """Call ``use`` with the connection, and again with a new one after a failure.
+
+        Every request to a session is repeatable: reads, writes of whole files, and executions with
+        their Idempotency-Key.
+
+        Raises:
+            ApiError: a final answer, or none after six tries.
+        """
+        began = self._timing.now()
+        for attempt in range(TRIES):
+            http = self._connected()
+            try:
+                found = use(http)
+                self._answered = True
+                return found
+            except ApiError as e:
+                early = isinstance(e, Unauthorized) and not self._answered
+                unknown = early and self._timing.now() - began < UNKNOWN_SECONDS
+                if attempt == TRIES - 1 or not (unknown or e.status in RETRYABLE):
+                    raise
+                if isinstance(e, Unreachable):
+                    self._drop(http)
+                pause = max(e.retry_after, exponential(attempt, PAUSE_SECONDS))
+                pause = min(LONGEST_PAUSE_SECONDS, pause)
+                self._timing.sleep(jitter(pause, 0.8, 1.2))
+        raise AssertionError("the loop returns or raises")
+
+    def json(self, method: str, path: str, **options: Any) -> Json:
+        """The JSON of the answer to a request; see call."""
+        return self.call(lambda http: http.json(method, path, **options))
+
+    def _connected(self) -> Http:
+        with self._lock:
+            if self._http is None:
+                self._http = Http(self._address(), self._token())
+                self._stack.callback(self._http.close)
+            return self._http
+
+    def _drop(self, http: Http) -> None:
+        with self._lock:
+            if self._http is http:
+                self._http = None
+                self._stack.close()
+
+    def _address(self) -> str:
+        path = names.session_path(self._run.namespace, self._run.name)
+        if router := os.environ.get(ENV_ROUTER_URL):
+            return router.rstrip("/") + path
+        url = str(self._session.get("url") or "")
+        if not url:
+            raise Unreachable(0, "NoAddress", f"session {self._run.name} has no address yet.")
+        parts = urlsplit(url)
+        service = (parts.hostname or "").split(".")
+        # NAME.NAMESPACE.svc is a Service. Only pods can reach it.
+        if self._cluster.connection.in_cluster or len(service) < 3 or service[2] != "svc":
+            return url
+        port = self._stack.enter_context(
+            port_forward(self._cluster, service[1], f"svc/{service[0]}", parts.port or 80)
+        )
+        return f"http://127.0.0.1:{port}{parts.path}"
+
+    def _token(self) -> str:
+        name = self._session.get("tokenSecretName")
+        if not name:
+            return ""  # spec.session.auth is Unprotected
+        secret = self._cluster.get(f"{secrets(self._run.namespace)}/{name}")
+        return base64.b64decode(secret["data"]["token"]).decode()
+
+    @property
+    def _session(self) -> Json:
+        found: Json = self._run.status.get("session") or {}
+        return found

@@ -1,0 +1,225 @@
+"""A session: a long-running sandbox that executes code on request."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from nanogrid.client.callbacks import TextCallback
+from nanogrid.client.errors import (
+    ApiError,
+    Expired,
+    InvalidRequest,
+    NanoGridError,
+    Unreachable,
+    WaitTimeout,
+)
+from nanogrid.client.jobs.result import Result, job_failed
+from nanogrid.client.jobs.run import Run
+from nanogrid.client.kube.cluster import Cluster
+from nanogrid.client.sessions import stream
+from nanogrid.client.sessions.connection import SessionConnection
+from nanogrid.client.sessions.execution import Execution
+from nanogrid.client.sessions.files import Files
+from nanogrid.types import Json
+
+SYNC_SECONDS: Final = 3600.0
+SHELL: Final = "BASH: "
+DEFAULT_CONTEXT: Final = "default"
+
+
+class Session:
+    """A session; as a context manager it waits until it is ready.
+
+    The end of the context manager ends a session that the client started, and no other one.
+
+    Attributes:
+        run: job of the session.
+        files: files of the session's workspace.
+    """
+
+    def __init__(self, cluster: Cluster, run: Run, ready_timeout: float, owned: bool) -> None:
+        self.run = run
+        self._ready_timeout = ready_timeout
+        self._owned = owned
+        self._timing = cluster.timing
+        self._connection = SessionConnection(cluster, run)
+        self.files = Files(self._connection)
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return self.run.name
+
+    @property
+    def id(self) -> str:
+        """The session id; the session's files in S3 are below sessions/{id}/."""
+        return self.run.request_id
+
+    def ready(self, timeout: float | None = None) -> "Session":
+        """Wait until the session accepts requests.
+
+        Args:
+            timeout: seconds; default is the ``ready_timeout`` of the session.
+
+        Raises:
+            JobFailed: the session ended; the class follows from the reason.
+            WaitTimeout: the session is not ready.
+        """
+        seconds = self._ready_timeout if timeout is None else timeout
+        deadline = self._timing.now() + seconds
+        came = self.run.until(lambda: self.run.finished or _is_ready(self.run), seconds)
+        if (result := self.run.result) is not None:
+            raise job_failed(result)
+        if not came:
+            message = f"session {self.name} is not ready within {seconds} s: {self.run.reason}."
+            raise WaitTimeout(message, "Call ready() again, or read the status of the job.")
+        while True:
+            try:
+                self._connection.json("GET", "/health")
+                return self
+            except ApiError as e:
+                if e.status != 503 or self._timing.now() > deadline:
+                    raise
+
+    def execute(
+        self,
+        code: str,
+        context: str | None = DEFAULT_CONTEXT,
+        *,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        on_stdout: TextCallback | None = None,
+        on_stderr: TextCallback | None = None,
+    ) -> Execution:
+        """Run code and wait for its end; failed code is also a result.
+
+        A retry after a lost answer does not run the code again.
+
+        Args:
+            code: Python; or, after the prefix ``BASH: ``, a shell command without a context.
+            context: name of an interpreter that keeps its variables; None runs a new process.
+            timeout: seconds; default is the session's.
+            env: environment variables of this execution.
+            stdin: text on standard input.
+            on_stdout: called with text while the code prints it.
+            on_stderr: the same for stderr.
+
+        Raises:
+            Expired: the session has ended; ``reason`` says why.
+            Conflict: another execution runs, and spec.session.concurrencyPolicy is Reject.
+            ApiError: the session refuses the request.
+        """
+        body: Json = {"code": code, "stream": True}
+        body |= {} if context is None or code.startswith(SHELL) else {"context": context}
+        body |= {} if timeout is None else {"timeoutSeconds": timeout}
+        body |= {} if stdin is None else {"stdin": stdin}
+        body |= {"env": dict(env)} if env else {}
+        text = stream.StreamedText(on_stdout, on_stderr)
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        return Execution(self._connection.call(lambda http: stream.execute(http, body, key, text)))
+
+    def bash(self, command: str, **options: Any) -> Execution:
+        """Run a command in the session's shell; options as in execute."""
+        return self.execute(SHELL + command, None, **options)
+
+    def interrupt(self, number: int | None = None) -> None:
+        """Stop an execution, by default the running one; its context keeps its variables.
+
+        Raises:
+            InvalidRequest: no execution runs.
+            Conflict: the execution has ended.
+            NotFound: the execution does not exist.
+        """
+        if number is None:
+            number = self._connection.json("GET", "/health").get("running")
+        if number is None:
+            raise InvalidRequest("no execution runs.", "Give the number of the execution.")
+        self._connection.json("DELETE", f"/executions/{number}")
+
+    def sync(self, bucket: str, prefix: str, path: str | None = None) -> Json:
+        """Copy an S3 prefix of the session or of its inputs to /app/data.
+
+        Args:
+            bucket: of the prefix.
+            prefix: for example sessions/{id}/input/.
+            path: folder, /app/data by default or one below it.
+
+        Returns:
+            files (count), bytes, durationMillis, retries, files_list.
+
+        Raises:
+            Forbidden: the prefix does not belong to the session.
+            NotFound: the prefix has no objects.
+        """
+        body = {"action": "sync_data_from_s3", "bucket_name": bucket, "s3_key_prefix": prefix}
+        body |= {} if path is None else {"local_path": path}
+        return self._connection.json("POST", "/file-sync", body=body, read_seconds=SYNC_SECONDS)
+
+    def contexts(self) -> list[Json]:
+        """The running interpreters: name, executions, busy, ageSeconds, memoryBytes."""
+        found: list[Json] = self._connection.json("GET", "/contexts")["contexts"]
+        return found
+
+    def drop_context(self, name: str) -> None:
+        """Stop an interpreter; its variables are lost."""
+        self._connection.json("DELETE", f"/contexts/{quote(name, safe='')}")
+
+    def health(self) -> Json:
+        """Health of the session: status, executions, running …."""
+        return self._connection.json("GET", "/health")
+
+    def end(self, reason: str = "", timeout: float | None = 300.0) -> Result:
+        """End the session and wait until its artifacts and records are stored.
+
+        Args:
+            reason: a text for the log.
+            timeout: seconds; None waits without limit.
+        """
+        self._request_end(reason)
+        try:
+            return self.run.wait(timeout)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; the session continues until its idle timeout."""
+        self._connection.close()
+
+    def __enter__(self) -> "Session":
+        try:
+            return self.ready()
+        except BaseException:
+            # No caller can use the session, so it must not run until its idle timeout.
+            if self._owned and not self.run.finished:
+                self.run.cancel()
+            self.close()
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if self._owned and not self.run.finished:
+                self._request_end("")
+        except NanoGridError as e:
+            if error is None:
+                raise
+            error.add_note(f"the session could not be ended: {e}")
+        finally:
+            self.close()
+
+    def _request_end(self, reason: str) -> None:
+        try:
+            self._connection.json("POST", "/end", body={"reason": reason} if reason else {})
+        except Expired:
+            return  # the session has already ended
+        except Unreachable:
+            self.run.cancel()  # the operator can still stop it
+
+    def __repr__(self) -> str:
+        return f"<Session {self.run.namespace}/{self.name} {self.run.phase}>"
+
+
+def _is_ready(run: Run) -> bool:
+    conditions = run.status.get("conditions") or []
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

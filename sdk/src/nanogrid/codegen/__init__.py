@@ -1,0 +1,1 @@
+"""Generates the CustomResourceDefinitions and the reference documentation."""

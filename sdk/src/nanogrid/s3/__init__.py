@@ -1,0 +1,1 @@
+"""S3 over boto3: one client and one error for all parts."""

@@ -1,0 +1,196 @@
+"""S3 in a few verbs; the only module that uses boto3.
+
+boto3 blocks: a coroutine calls it in a thread. Every call has a connect and a read timeout and a
+bounded number of tries. Every error is an :class:`~nanogrid.s3.errors.S3Error`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nanogrid.s3.errors import S3Error
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONNECTIONS: Final = 10
+LOOPBACK: Final = "http://127.0.0.1:"
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An object on its way: its size in bytes, and its content."""
+
+    size: int
+    chunks: Iterator[bytes]
+
+
+class S3:
+    """One endpoint. Safe for threads; close it when done. Times are in seconds.
+
+    Args:
+        endpoint: URL; empty for AWS.
+        region: None: from the environment.
+        access_key: with secret_key; empty: boto3 finds credentials itself.
+        secret_key: of the access key.
+        connect: timeout of a connection.
+        read: timeout of an answer, and between two pieces of it.
+        tries: of one call, in all.
+        connections: open at the same time.
+        checksums: ``request_checksum_calculation`` of boto3; None: its default.
+
+    Raises:
+        S3Error: from every method; see :mod:`nanogrid.s3.errors`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = "",
+        region: str | None = None,
+        access_key: str = "",
+        secret_key: str = "",
+        *,
+        connect: float,
+        read: float,
+        tries: int,
+        connections: int = CONNECTIONS,
+        checksums: Literal["when_supported", "when_required"] | None = None,
+    ) -> None:
+        config = Config(
+            connect_timeout=connect,
+            read_timeout=read,
+            max_pool_connections=connections,
+            retries={"mode": "standard", "total_max_attempts": tries},
+            # A server of one's own has no DNS name per bucket.
+            s3={"addressing_style": "path" if endpoint else "auto"},
+            # A proxy of the environment cannot reach this machine's ports.
+            proxies={} if endpoint.startswith(LOOPBACK) else None,
+            request_checksum_calculation=checksums,
+        )
+        self.boto3: S3Client = boto3.client(
+            "s3",
+            endpoint_url=endpoint or None,
+            region_name=region,
+            aws_access_key_id=access_key or None,
+            aws_secret_access_key=secret_key or None,
+            config=config,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.boto3.close()
+
+    def check(self, bucket: str) -> None:
+        """Whether a bucket answers."""
+        with _errors(f"bucket {bucket}"):
+            self.boto3.head_bucket(Bucket=bucket)
+
+    def head(self, bucket: str, key: str) -> tuple[int, dict[str, str]]:
+        """An object's size in bytes, and its metadata."""
+        with _errors(_uri(bucket, key)):
+            found = self.boto3.head_object(Bucket=bucket, Key=key)
+        return found["ContentLength"], found["Metadata"]
+
+    def read(self, bucket: str, key: str, limit: int) -> bytes:
+        """An object's first ``limit`` bytes."""
+        with _errors(_uri(bucket, key)):
+            return self.boto3.get_object(Bucket=bucket, Key=key)["Body"].read(limit)
+
+    def download(self, bucket: str, key: str, chunk: int) -> Download:
+        """An object, in pieces of at most ``chunk`` bytes."""
+        where = _uri(bucket, key)
+        with _errors(where):
+            answer = self.boto3.get_object(Bucket=bucket, Key=key)
+        return Download(answer["ContentLength"], _chunks(answer["Body"], chunk, where))
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        body: IO[bytes] | bytes,
+        *,
+        content_type: str = "",
+        metadata: dict[str, str] | None = None,
+        only_if_absent: bool = False,
+    ) -> bool:
+        """Store an object.
+
+        Returns:
+            False when ``only_if_absent`` found an object of that key, which stays.
+
+        Raises:
+            S3Error: ``unsupported`` when the server knows no conditions.
+        """
+        options: dict[str, Any] = {"Metadata": metadata or {}}
+        if content_type:
+            options["ContentType"] = content_type
+        if only_if_absent:
+            options["IfNoneMatch"] = "*"
+        try:
+            with _errors(_uri(bucket, key)):
+                self.boto3.put_object(Bucket=bucket, Key=key, Body=body, **options)
+        except S3Error as e:
+            if only_if_absent and e.exists:
+                return False
+            raise
+        return True
+
+    def upload(self, path: str, bucket: str, key: str) -> None:
+        """Store a file, in parts if it is large."""
+        with _errors(_uri(bucket, key)):
+            self.boto3.upload_file(path, bucket, key)
+
+    def delete_prefix(self, bucket: str, prefix: str) -> int:
+        """Delete all objects below a prefix; returns their number."""
+        count = 0
+        with _errors(_uri(bucket, prefix)):
+            pages = self.boto3.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", [])]:
+                    self.boto3.delete_objects(
+                        Bucket=bucket,
+                        Delete={"Objects": keys, "Quiet": True},  # type: ignore[typeddict-item]
+                    )
+                    count += len(keys)
+        return count
+
+    def uploads(self, bucket: str) -> Iterator[dict[str, Any]]:
+        """Multipart uploads that have not ended, as S3 lists them: Key, UploadId, Initiated."""
+        with _errors(f"bucket {bucket}"):
+            pages = self.boto3.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=bucket):
+                for one in page.get("Uploads", []):
+                    yield dict(one)
+
+    def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """End a multipart upload and delete its parts."""
+        with _errors(_uri(bucket, key)):
+            self.boto3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+
+
+def _uri(bucket: str, key: str) -> str:
+    return f"s3://{bucket}/{key}"
+
+
+def _chunks(body: Any, chunk: int, where: str) -> Iterator[bytes]:
+    with _errors(where):
+        yield from body.iter_chunks(chunk)
+
+
+@contextmanager
+def _errors(where: str) -> Iterator[None]:
+    """Turns the errors of boto3 into ours."""
+    try:
+        yield
+    except ClientError as e:
+        status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = e.response.get("Error", {}).get("Code", "")
+        raise S3Error(str(e), where, status, code) from e
+    except (BotoCoreError, S3UploadFailedError) as e:
+        raise S3Error(str(e), where, 0, type(e).__name__) from e

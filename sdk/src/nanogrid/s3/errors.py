@@ -1,0 +1,49 @@
+"""What S3 answers instead of a success. Pure, so that callers need no boto3 to catch it."""
+
+from typing import Final
+
+MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
+DENIED: Final = frozenset({"AccessDenied", "403"})
+EXISTS: Final = frozenset({"PreconditionFailed", "412"})
+UNSUPPORTED: Final = frozenset({"NotImplemented", "501"})
+
+
+class S3Error(Exception):
+    """S3 did not answer, or refused.
+
+    Attributes:
+        message: what boto3 says.
+        where: the object or bucket, for example s3://bucket/key.
+        status: the HTTP status; 0 when there was no answer.
+        code: of S3, for example NoSuchKey; without an answer the type of the error.
+    """
+
+    def __init__(self, message: str, where: str = "", status: int = 0, code: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.message = message
+        self.where = where
+        self.status = status
+        self.code = code
+
+    @property
+    def missing(self) -> bool:
+        """There is no such object."""
+        return self.code in MISSING
+
+    @property
+    def unseen(self) -> bool:
+        """There is no such object, as far as these credentials can see.
+
+        Without the right to list, S3 answers 403 for a key that does not exist.
+        """
+        return self.missing or self.code in DENIED
+
+    @property
+    def exists(self) -> bool:
+        """A conditional put found an object of that key."""
+        return self.code in EXISTS
+
+    @property
+    def unsupported(self) -> bool:
+        """The server does not know the operation, or its condition."""
+        return self.code in UNSUPPORTED

@@ -1,0 +1,66 @@
+"""Where the data of one namespace is: its bucket and root in S3, its keys and streams in Redis.
+
+Every namespace is a tenant. All S3 keys of a namespace are below its root, which is ``NAMESPACE/``
+by default. One namespace of an installation, the *compatibility namespace*, has the names of the
+older systems: an empty root, and Redis keys without the namespace. Standard library only.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+# The stream of the platform team: the results of all namespaces.
+PLATFORM_STREAM: Final = "results"
+
+
+def default_root(namespace: str) -> str:
+    """The root of a namespace that the installation does not name."""
+    return f"{namespace}/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """The bucket, root and Redis names of one namespace.
+
+    Attributes:
+        namespace: the Kubernetes namespace.
+        bucket: the S3 bucket; empty if the installation has none.
+        root: prefix of all keys: empty, or a path that ends with a slash.
+        plain: whether it is the compatibility namespace, with Redis keys of the older form.
+    """
+
+    namespace: str
+    bucket: str
+    root: str
+    plain: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        namespace: str,
+        *,
+        bucket: str,
+        root: str | None = None,
+        compatibility_namespace: str = "",
+    ) -> "Area":
+        """The area of a namespace; ``root`` None is the default root."""
+        plain = namespace == compatibility_namespace
+        default = "" if plain else default_root(namespace)
+        return cls(
+            namespace=namespace,
+            bucket=bucket,
+            root=default if root is None else root,
+            plain=plain,
+        )
+
+    def key(self, relative: str) -> str:
+        """The S3 key of a name of :mod:`nanogrid.names`, such as ``results/ID/result.json``."""
+        return self.root + relative
+
+    def result_key(self, request_id: str) -> str:
+        """The Redis key and Redis channel of a request's result."""
+        return f"result:{request_id}" if self.plain else f"result:{self.namespace}:{request_id}"
+
+    @property
+    def stream(self) -> str:
+        """The Redis stream with the results of this namespace only."""
+        return f"results:{self.namespace}"
