@@ -1,7 +1,7 @@
-"""Head and tail of a stream of any length, in constant memory.
+"""Shortens streams and texts to their head and tail; a stream of any length in constant memory.
 
-The head says how a program began, the tail how it ended; what lies between is counted and left
-out. The text is at most ``cap`` bytes of UTF-8, the line that tells of the gap included.
+The head shows how a program began, the tail how it ended. A marker line between them counts the
+bytes left out. The text is at most ``cap`` bytes of UTF-8, the marker line included.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ MARKER_ROOM: Final = 64
 
 
 class Capture:
-    """Takes a stream in pieces; gives its text, its length and whether something was left out."""
+    """Takes a stream in pieces; gives its text, its length and whether the text is shortened."""
 
     def __init__(self, cap: int = STREAM_CAP_BYTES) -> None:
         if cap < 2 * MARKER_ROOM:
@@ -35,7 +35,7 @@ class Capture:
                 del self._tail[: -self.cap]
 
     def text(self) -> str:
-        """What was captured; bytes that are no UTF-8 become U+FFFD."""
+        """The captured text; bytes that are not UTF-8 become U+FFFD."""
         return self._fit()[0]
 
     @property
@@ -44,8 +44,8 @@ class Capture:
         return self._fit()[1]
 
     def _fit(self) -> tuple[str, bool]:
-        # A stream of up to two caps is still whole here; U+FFFD takes 3 bytes for 1, so that
-        # only the decoded text says whether it fits.
+        # A stream of up to two caps is still complete here. U+FFFD takes 3 bytes for 1, so only
+        # the decoded text shows whether it fits.
         if self.count <= self.cap:
             whole = self._head.decode(errors="replace")
             if len(whole.encode()) <= self.cap:
@@ -54,21 +54,26 @@ class Capture:
 
 
 def shorten_text(text: str, cap: int) -> str:
-    """Head and tail of a text in at most ``cap`` bytes of UTF-8; short texts stay as they are."""
+    """Head and tail of a text in at most ``cap`` bytes of UTF-8; a text that fits is unchanged."""
     data = text.encode()
     if len(data) <= cap:
         return text
     return shorten(data, b"", len(data), cap)
 
 
+def shorten_line(text: str, cap: int) -> str:
+    """:func:`shorten_text` for one line: the result is one line, too."""
+    return shorten_text(text, cap).replace("\n", " ")
+
+
 def shorten(head: bytes, tail: bytes, count: int, cap: int) -> str:
-    """Half of ``cap`` from the beginning, half from the end, and a line between that counts.
+    """Half of ``cap`` from the beginning, half from the end, and the marker line between them.
 
     Args:
-        head: the stream's first bytes.
-        tail: its last bytes, as far as they are not in ``head``.
-        count: its length.
-        cap: how many bytes of UTF-8 the text may have; too few for the marker gives no text.
+        head: the first bytes of the stream.
+        tail: its last bytes, except those in ``head``.
+        count: its length in bytes.
+        cap: most bytes of UTF-8 that the text may have; without room for the marker it is empty.
     """
     if cap < 2 * MARKER_ROOM:
         return ""
@@ -84,13 +89,13 @@ def _clip_end(data: bytes, limit: int) -> tuple[str, bytes]:
     cut = len(data)
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
-        if byte & 0xC0 != 0x80:  # the last character's first byte
+        if byte & 0xC0 != 0x80:  # the first byte of the last character
             if back < _length(byte):
                 cut -= back
             break
     text = data[:cut].decode(errors="replace")
     while len(text.encode()) > limit:
-        cut = cut * 2 // 3  # only text that is full of broken bytes grows by decoding
+        cut = cut * 2 // 3  # only text full of invalid bytes grows when it is decoded
         text = data[:cut].decode(errors="replace")
     return text, data[:cut]
 
@@ -109,7 +114,7 @@ def _clip_start(data: bytes, limit: int) -> tuple[str, bytes]:
 
 
 def _length(first: int) -> int:
-    """How many bytes the UTF-8 character has that begins with this byte."""
+    """The bytes of the UTF-8 character that begins with this byte."""
     if first >= 0xF0:
         return 4
     if first >= 0xE0:

@@ -1,4 +1,4 @@
-"""Where things are in the pod; a root in front of every path lets tests run outside of one."""
+"""The paths of the pod. Tests put a root in front of them to run outside of a pod."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Paths:
     root: str = ""
 
     def real(self, path: str) -> str:
-        """Where a path of the pod is on this machine."""
+        """The path on this machine for a path of the pod."""
         return self.root + path
 
     @property
@@ -23,7 +23,7 @@ class Paths:
 
     @property
     def run_dir(self) -> str:
-        """The directory that user code can read and not write."""
+        """The directory that user code can read but not write."""
         return self.real(names.RUN_DIR)
 
     @property
@@ -33,16 +33,16 @@ class Paths:
 
     @property
     def manifest(self) -> str:
-        """The sync's proof that all inputs are in place."""
+        """The file that proves that all inputs are in place."""
         return self.real(names.MANIFEST_FILE)
 
     @property
     def token(self) -> str:
-        """The projected token that the operator accepts results with."""
+        """The projected token that authorizes the agent at the operator's results endpoint."""
         return self.real(names.TOKEN_FILE)
 
     def write_manifest(self, text: str) -> None:
-        """Put the proof in place: whole, on disk, or not there at all."""
+        """Write the manifest atomically: it is complete and on disk, or it does not exist."""
         temporary = f"{self.manifest}.new"
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
@@ -51,7 +51,7 @@ class Paths:
         os.rename(temporary, self.manifest)
 
     def write_termination(self, message: str) -> None:
-        """Leave the last words that the kubelet copies into the pod's status."""
+        """Write the termination message, which the kubelet copies into the pod's status."""
         path = self.real(names.TERMINATION_FILE)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:

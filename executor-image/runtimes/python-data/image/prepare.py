@@ -1,9 +1,9 @@
-"""Prepares the image when it is built: Korean fonts for matplotlib, packages for user code.
+"""Prepares the image during its build: Korean fonts for matplotlib, packages for user code.
 
-    prepare.py fonts      as root, where the packages are: matplotlib's defaults and its font list
-    prepare.py packages   as root, in the final image: the .pth file
+Run it as root:
 
-It runs with the packages on PYTHONPATH, or, for ``packages``, without any.
+    prepare.py fonts      with the packages on PYTHONPATH: matplotlib's defaults and its font list
+    prepare.py packages   in the final image, without PYTHONPATH: the .pth file
 """
 
 import importlib
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = Path("/opt/nanogrid/runtime")
-FONT_LISTS = Path("/opt/nanogrid/runtime-fonts")  # nanogrid_runtime.py knows it too
+FONT_LISTS = Path("/opt/nanogrid/runtime-fonts")  # also in nanogrid_runtime.py
 DEFAULT_FONT = "NanumGothic"
-# Fonts that code from Windows, macOS or the web asks for; they are not free, or large.
+# Fonts that code from Windows, macOS or the web uses; they are not free, or too large.
 ALIASES = (
     "Malgun Gothic",
     "AppleGothic",
@@ -28,7 +28,7 @@ ALIASES = (
     "Noto Sans CJK KR",
 )
 SEMIBOLD, BOLD = 600, 700
-# Each generic family starts with a Korean font; DejaVu Sans has the signs that NanumGothic lacks.
+# Each generic family starts with a Korean font; DejaVu Sans has symbols that NanumGothic lacks.
 FAMILIES = {
     "family": "sans-serif, DejaVu Sans",
     "serif": "NanumMyeongjo, ",
@@ -38,15 +38,15 @@ FAMILIES = {
 
 
 def korean_defaults(rc: str) -> str:
-    """The default matplotlibrc with Korean fonts in front, and no search for a screen.
+    """The default matplotlibrc with Korean fonts first, and a backend that needs no screen.
 
-    The lines stay comments, as all are in this file: matplotlib reads them as its defaults.
+    The lines stay comments, like all lines of this file: matplotlib reads them as its defaults.
 
     Raises:
         ValueError: the file does not have the expected lines.
     """
     changes = {r"^##backend: Agg$": "backend: Agg"}
-    # Korean fonts lack the minus sign, which only falls back to another font in a list of them.
+    # Korean fonts lack the minus sign, and only a list of fonts has a fallback for it.
     changes[r"^#axes\.unicode_minus: True"] = "#axes.unicode_minus: False"
     for name, fonts in FAMILIES.items():
         new = fonts if name == "family" else rf"{fonts}\g<rest>"
@@ -54,19 +54,19 @@ def korean_defaults(rc: str) -> str:
     for pattern, line in changes.items():
         rc, count = re.subn(pattern, line, rc, flags=re.M)
         if count != 1:
-            raise ValueError(f"matplotlibrc has {count} lines like {pattern}, not one")
+            raise ValueError(f"matplotlibrc has {count} lines that match {pattern}, expected 1")
     return rc
 
 
 def prepare_fonts() -> None:
-    """Write matplotlib's defaults, and the list of fonts that it would make at each start."""
+    """Write matplotlib's defaults, and the font list that it would build at each start."""
     rc = PACKAGES / "matplotlib/mpl-data/matplotlibrc"
     rc.write_text(korean_defaults(rc.read_text("utf-8")), "utf-8")
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MPLCONFIGDIR"] = cache
-        fonts = importlib.import_module("matplotlib.font_manager")  # makes the list
+        fonts = importlib.import_module("matplotlib.font_manager")  # builds the list
         if DEFAULT_FONT not in fonts.get_font_names():
-            sys.exit(f"prepare: matplotlib does not see the font {DEFAULT_FONT}")
+            sys.exit(f"prepare: matplotlib does not find the font {DEFAULT_FONT}")
         FONT_LISTS.mkdir(parents=True)
         for file in Path(cache).glob("fontlist-*.json"):
             korean = korean_font_list(json.loads(file.read_text("utf-8")))
@@ -74,10 +74,10 @@ def prepare_fonts() -> None:
 
 
 def korean_font_list(found: dict[str, Any]) -> dict[str, Any]:
-    """The list that matplotlib made, so that code for other systems shows Korean here too."""
+    """The list of matplotlib, extended: code for other systems shows Korean text too."""
     fonts = []
     for font in found["ttflist"]:
-        # NanumMyeongjo calls its bold face semibold: "bold" would find it with a warning.
+        # NanumMyeongjo names its bold face semibold: "bold" would find it with a warning.
         semibold = font["name"].startswith("Nanum") and font["weight"] == SEMIBOLD
         fonts.append({**font, "weight": BOLD} if semibold else font)
         if font["name"] == DEFAULT_FONT:
@@ -87,7 +87,7 @@ def korean_font_list(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def put_on_path() -> None:
-    """Write the .pth file that every Python of the image reads unless it is told -S."""
+    """Write the .pth file, which every Python of the image reads unless it runs with -S."""
     folder = Path(site.getsitepackages()[0])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "nanogrid-runtime.pth").write_text(f"{PACKAGES}\nimport nanogrid_runtime\n")

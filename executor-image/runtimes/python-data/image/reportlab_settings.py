@@ -1,4 +1,4 @@
-"""Read by reportlab when it starts: where TTFont("NanumGothic", "NanumGothic.ttf") finds fonts."""
+"""reportlab reads this at its start: the font folders for TTFont(NAME, "NanumGothic.ttf")."""
 
 TTFSearchPath = (
     "/usr/share/fonts/truetype/nanum",

@@ -1,9 +1,9 @@
-"""Boot test of the image: run it as user code runs, with a read-only root.
+"""Boot test of the image: run it like user code, with a read-only root.
 
     docker run --rm --read-only --network=none --tmpfs=/tmp IMAGE env -i HOME=/tmp python3 FILE
 
-Draws Korean text into a PNG and two PDFs, and fails when a letter has no glyph, a PDF has no
-Korean font inside, the prepared font list is not used, or an import is slow.
+Draws Korean text into a PNG and two PDFs. Fails when a letter has no glyph, a PDF contains no
+Korean font, the prepared font list is not used, or an import is slow.
 """
 
 import datetime
@@ -15,19 +15,19 @@ import warnings
 import zoneinfo
 from pathlib import Path
 
-SLOW_IMPORT_SECONDS = 10.0  # normally below 1: this only finds a font list made anew, or no .pyc
+SLOW_IMPORT_SECONDS = 10.0  # usually below 1; a rebuilt font list or missing byte code exceeds it
 KOREAN = "신선식품 매출 보고서 −1,234원"
 
 
-class Complaints(logging.Handler):
-    """Collects warnings of matplotlib's loggers: a font that is not found is only logged."""
+class WarningCollector(logging.Handler):
+    """Collects warnings of matplotlib's loggers: matplotlib only logs a missing font."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
+        """Keep the message."""
         self.texts.append(record.getMessage())
 
 
@@ -40,7 +40,7 @@ def draw() -> tuple[bytes, bytes]:
     axes.set_title(KOREAN)
     axes.set_ylabel("금액", family="monospace")
     axes.set_xlabel("카테고리", family="serif", weight="bold")
-    plt.rcParams["font.family"] = "Malgun Gothic"  # of Windows; has a negative tick too
+    plt.rcParams["font.family"] = "Malgun Gothic"  # of Windows; one tick is negative
     figure.add_subplot().bar(["수산"], [-3])
     png, pdf = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png")
@@ -49,7 +49,7 @@ def draw() -> tuple[bytes, bytes]:
 
 
 def report() -> bytes:
-    """A PDF by reportlab, which finds the font by its file's name."""
+    """A PDF by reportlab, which finds the font by its file name."""
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
     from reportlab.pdfgen.canvas import Canvas
@@ -71,22 +71,22 @@ def table() -> None:
     target = io.BytesIO()
     frame.to_excel(target, index=False)
     target.seek(0)
-    check(pd.read_excel(target).equals(frame), "an XLSX does not come back as it was written")
+    check(pd.read_excel(target).equals(frame), "reading the XLSX gives other data than written")
     noon = datetime.datetime(2025, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("Asia/Seoul"))
-    check(noon.utcoffset() == datetime.timedelta(hours=9), "Asia/Seoul is not known")
+    check(noon.utcoffset() == datetime.timedelta(hours=9), "the time zone Asia/Seoul is unknown")
 
 
-def check(right: bool, complaint: str) -> None:
-    """End with a message when something is not right."""
-    if not right:
-        sys.exit(f"selftest: {complaint}")
+def check(passed: bool, message: str) -> None:
+    """Exit with a message if a check failed."""
+    if not passed:
+        sys.exit(f"selftest: {message}")
 
 
 def main() -> None:
-    """All checks; one line with the measured import time."""
-    warnings.simplefilter("error")  # among them: a glyph is missing from the font
-    complaints = Complaints()
-    logging.getLogger("matplotlib").addHandler(complaints)
+    """Run all checks; print one line with the measured import time."""
+    warnings.simplefilter("error")  # for example a glyph that the font lacks
+    warning_collector = WarningCollector()
+    logging.getLogger("matplotlib").addHandler(warning_collector)
     started = time.monotonic()
     import matplotlib.pyplot as plt
 
@@ -98,8 +98,8 @@ def main() -> None:
     lists = list(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
     check(bool(lists) and all(f.is_symlink() for f in lists), "the prepared font list is not used")
     png, chart = draw()
-    check(not complaints.texts, "; ".join(complaints.texts))
-    check(png.startswith(b"\x89PNG"), "no PNG")
+    check(not warning_collector.texts, "; ".join(warning_collector.texts))
+    check(png.startswith(b"\x89PNG"), "the PNG is invalid")
     for name, pdf, kind in (
         ("matplotlib", chart, b"/Type3"),
         ("reportlab", report(), b"/FontFile2"),

@@ -1,8 +1,8 @@
-"""The agent of a session: its life from the first container to the final report.
+"""The agent of a session: from the start of the pod to the final report.
 
-The sandbox's socket comes first, because the launcher is already looking for it; then the API,
-which says ``initializing`` until the sandbox is there. At the end everything is stopped before
-anything is stored, and the report is handed over as a batch job's is.
+The sandbox's socket comes first, because the launcher already tries to connect. Then comes the API,
+which reports ``initializing`` until the sandbox has connected. At the end, all executions are
+stopped before outputs are stored. The report is delivered like that of a batch job.
 """
 
 import os
@@ -15,77 +15,86 @@ from typing import TYPE_CHECKING, Final
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor import keeper
-from nanogrid_executor import result as results
-from nanogrid_executor.agent import fill_workspace, hand_over, read_inputs
+from nanogrid_executor.agent import persist
+from nanogrid_executor.agent.handover import (
+    fill_workspace,
+    hand_over,
+    read_inputs,
+    write_termination,
+)
+from nanogrid_executor.agent.network_gate import NetworkGate
+from nanogrid_executor.agent.result import not_run
 from nanogrid_executor.clock import Deadline, DeadlineError
 from nanogrid_executor.log import log
+from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
-from nanogrid_executor.s3_errors import StorageError
-from nanogrid_executor.session import final
-from nanogrid_executor.session.auth import Auth
-from nanogrid_executor.session.core import Session
-from nanogrid_executor.session.port import SandboxPort
+from nanogrid_executor.session import final_report
+from nanogrid_executor.session.final_report import SessionTotals
 from nanogrid_executor.session.sandbox import LauncherSandbox
+from nanogrid_executor.session.sandbox_protocol import SandboxProtocol
+from nanogrid_executor.session.session import Session
+from nanogrid_executor.storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from cheroot.wsgi import Server
+    from nanogrid_executor.session.api.server import HttpServer
 
-# How long the launcher may take to end an execution beyond the grace that it gives it.
-STOP_ROOM_SECONDS: Final = 3.0
+# How long the launcher may take to end an execution after its grace period.
+STOP_MARGIN_SECONDS: Final = 3.0
 LOST_SECONDS: Final = 2.0  # after the sandbox was closed
-LONGEST_LOOK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = (0.02, 1.0)  # the shortest and the longest
 RECORDS_SECONDS: Final = 15.0
-READY_LOOK_SECONDS: Final = 0.5
+READY_POLL_SECONDS: Final = 0.5
 JOIN_SECONDS: Final = 60.0
-ANSWERS_SECONDS: Final = 3.0
+RESPONSES_SECONDS: Final = 3.0
 
 
 class SessionAgent:
-    """One session; :meth:`run` is its whole life."""
+    """One session; :meth:`run` runs it from start to end."""
 
-    def __init__(self, task: wire.Task, paths: Paths, sandbox: SandboxPort, port: int) -> None:
-        self.task = task
-        self.paths = paths
-        self.sandbox = sandbox
-        self.port = port
-        self.session = Session(task, paths, sandbox, os.environ.get(names.ENV_RESULTS_URL, ""))
+    def __init__(
+        self, task: wire.PodTask, paths: Paths, sandbox: SandboxProtocol, port: int
+    ) -> None:
+        self.task, self.paths = task, paths
+        self.sandbox, self.port = sandbox, port
+        url = os.environ.get(names.ENV_RESULTS_URL, "")
+        self.session = Session(task, paths, sandbox, url)
+        self.gate = NetworkGate(url, task.gate_port)
         self.upload: Deadline | None = None
         self.stopping = False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM: the pod is being deleted; stop and report within the grace."""
+        """SIGTERM: the pod is being deleted; stop and report within the grace period."""
         self.stopping = True
         if self.session.end_reason is None:
             self.session.end_reason = Reason.TERMINATED
-        self.session.end_asked.set()
+        self.session.end_requested.set()
         if self.upload is not None:
             self.upload.shorten(names.STOP_UPLOAD_SECONDS)
 
     def run(self) -> None:
-        """Serve until there is a reason to end; hand over the report."""
+        """Serve until there is a reason to end, then deliver the report."""
         problem = self._prepare()
         if problem:
             self.sandbox.close()
-            report = results.not_run(self.task, Reason.SYNC_FAILED, problem)
+            report = not_run(self.task, Reason.SYNC_FAILED, problem)
             hand_over(self.task, self.paths, report)
             return
         server = self._serve()
-        threading.Thread(target=self._prepare_numbers, name="ready", daemon=True).start()
+        threading.Thread(target=self._become_ready_or_exit, name="ready", daemon=True).start()
         self.session.reporter.start()
-        reason = self._live()
+        reason = self._wait_for_end()
         report = self._end(reason)
         hand_over(self.task, self.paths, report)
-        # Answers that are on their way get there; a request that hangs does not hold us up.
+        # Responses in progress are sent; a request that hangs does not delay the end.
         stopping = threading.Thread(target=server.stop, name="http-stop", daemon=True)
         stopping.start()
-        stopping.join(ANSWERS_SECONDS)
+        stopping.join(RESPONSES_SECONDS)
 
     def _prepare(self) -> str:
-        """Inputs, code and folders; what is wrong, or nothing."""
+        """Prepare inputs, code and folders; returns what is wrong, or nothing."""
         session = self.session
         session.inputs, problem = read_inputs(self.task, self.paths)
-        if problem or session.resumed:  # code of a session that goes on may have been changed
+        if problem or session.resumed:  # user code of a resumed session may have changed its files
             return problem
         for folder in (names.DEFAULT_DATA_PATH, f"{names.WORKSPACE}/{self.task.outputs.path}"):
             try:
@@ -94,28 +103,25 @@ class SessionAgent:
                 return f"The workspace cannot be prepared: {error}"
         return fill_workspace(self.task, self.paths)
 
-    def _serve(self) -> "Server":
-        # Late: the launcher can connect while these take their time.
-        from nanogrid_executor.session.app import create_app
-        from nanogrid_executor.session.server import make_server
+    def _serve(self) -> "HttpServer":
+        # Late: the launcher can connect while these imports run.
+        from nanogrid_executor.session.api.server import start_server
 
-        app = create_app(self.session, Auth(self.paths.real(names.SESSION_TOKEN_FILE)))
-        server = make_server(app, self.port)
-        server.prepare()
-        threading.Thread(target=server.serve, name="http", daemon=True).start()
+        token_file = self.paths.real(names.SESSION_TOKEN_FILE)
+        server = start_server(self.session, token_file, self.port)
         log("session-listening", port=self.port, resumed=self.session.resumed)
         return server
 
-    def _prepare_numbers(self) -> None:
+    def _become_ready_or_exit(self) -> None:
         try:
             self._become_ready()
-        except Exception:  # the boundary: the kubelet starts us anew, the pod's volume stays
+        except Exception:  # the boundary: the kubelet restarts the container, the volume stays
             traceback.print_exc(file=sys.stdout)
             sys.stdout.flush()
             os._exit(1)
 
     def _become_ready(self) -> None:
-        """Find out which numbers were given before, and wait for the sandbox."""
+        """Find the last number that was given, and wait for the network and the sandbox."""
         session = self.session
         last = 0
         if not session.resumed:
@@ -123,102 +129,101 @@ class SessionAgent:
                 last = session.history.records.last_in_s3()
             except (StorageError, DeadlineError) as error:
                 log("records-not-listed", error=error)
-        session.number_from(last)
-        session.history.adopt()
+        # The API takes no execution before the numbering has begun.
+        if unsafe := self.gate.wait(session.end_requested.is_set):
+            session.request_end(Reason.NETWORK_NOT_ENFORCED, unsafe)
+            return
+        session.begin_numbering(last)
+        session.history.record_lost()
         session.history.records.start()
-        while not self.sandbox.wait_available(READY_LOOK_SECONDS):
-            if session.end_asked.is_set():
+        while not self.sandbox.wait_available(READY_POLL_SECONDS):
+            if session.end_requested.is_set():
                 return
-        session.life.touch()  # nobody could use the session before
+        session.timeouts.touch()  # the session could not be used before
         log("session-ready", executions=session.executions.count)
         session.reporter.changed()
 
-    def _live(self) -> Reason:
+    def _wait_for_end(self) -> Reason:
         """Wait for a reason to end."""
-        session, executions = self.session, self.session.executions
+        session, executions, timeouts = self.session, self.session.executions, self.session.timeouts
         ready = False
-        while not session.end_asked.is_set():
+        while not session.end_requested.is_set():
             if session.ready != ready:
                 ready = not ready
                 session.reporter.changed()
             if ready or executions.count:
-                due = session.life.due(executions.count, busy=executions.busy)
+                reason = timeouts.reason_to_end(executions.count, busy=executions.busy)
             else:  # waiting for the sandbox is not idling; the operator has a timeout for it
-                due = None
-            if due is not None:
-                session.ask_end(due)
+                reason = None
+            if reason is not None:
+                session.request_end(reason)
                 break
-            wait = min(LONGEST_LOOK_SECONDS, max(0.02, session.life.next_seconds()))
-            session.end_asked.wait(wait)
+            shortest, longest = POLL_SECONDS
+            session.end_requested.wait(min(longest, max(shortest, timeouts.seconds_left())))
         return session.end_reason or Reason.SESSION_ENDED
 
     def _end(self, reason: Reason) -> wire.Report:
-        """Stop everything, then store what it left."""
+        """Stop all executions, then store outputs and records."""
         session = self.session
         log("session-ending", reason=reason, executions=session.executions.count)
         session.reporter.stop()
         session.executions.end(reason)
-        grace = self.task.termination_grace_seconds + STOP_ROOM_SECONDS
-        in_time = session.executions.wait_over(grace)
+        grace = self.task.termination_grace_seconds + STOP_MARGIN_SECONDS
+        in_time = session.executions.wait_done(grace)
         self.sandbox.close()
-        if not in_time and not session.executions.wait_over(LOST_SECONDS):
-            log("execution-did-not-end", execution=session.executions.turns.running)
+        if not in_time and not session.executions.wait_done(LOST_SECONDS):
+            log("execution-did-not-end", execution=session.queue.running)
         self.upload = Deadline(self.task.upload_timeout_seconds)
         if self.stopping:
             self.upload.shorten(names.STOP_UPLOAD_SECONDS)
-        # Should this process not live to report, the kubelet still has the end of the session.
-        cut_off = results.Stored(failed=["the agent ended while it stored them"])
-        early = results.to_termination(self._report(reason, cut_off, 0))
-        self.paths.write_termination(early)
-        stored, _ = keeper.store_outputs(
+        # If this process is killed before it reports, the kubelet still has this early report.
+        cut_off = Stored(failed=["the agent ended while it stored them"])
+        write_termination(self.paths, self._report(reason, cut_off, 0))
+        stored, _ = persist.store_outputs(
             self.task, self.paths.workspace, self.upload, succeeded=True
         )
         seconds = min(RECORDS_SECONDS, self.upload.remaining())
         unrecorded = session.history.records.flush(Deadline(seconds))
         return self._report(reason, stored, unrecorded)
 
-    def _report(self, reason: Reason, stored: results.Stored, unrecorded: int) -> wire.Report:
+    def _report(self, reason: Reason, stored: Stored, unrecorded: int) -> wire.Report:
         session, history = self.session, self.session.history
-        last = history.last_answer
-        report = final.build(
-            self.task,
-            reason,
-            stored,
-            session.inputs,
-            last=last,
+        totals = SessionTotals(
+            last=history.last_answer,
             executions=session.executions.count,
             unrecorded=unrecorded,
-            seconds=session.life.age_seconds,
-            cpu_millis=history.cpu_millis if last else None,
+            seconds=session.timeouts.age_seconds,
+            cpu_millis=history.cpu_millis if history.last_answer else None,
             peak_memory_bytes=history.peak_memory_bytes,
-            memory_source=last["memorySource"] if last else None,
         )
+        report = final_report.build(self.task, reason, stored, session.inputs, totals)
         log("session-end", status=report.result.status, reason=report.result.reason)
         return report
 
 
-def run(task: wire.Task, paths: Paths, port: int) -> None:
-    """Entry point of a session's agent container; returns when the report is handed over.
+def run(task: wire.PodTask, paths: Paths, port: int) -> None:
+    """Entry point of a session's agent container; returns after the report is delivered.
 
-    The session lives in a thread of its own: a signal's handler may then take any lock, for the
-    main thread, which runs it, never holds one.
+    The session runs in its own thread. The main thread runs the signal handlers and never holds a
+    lock, so a handler may take any lock.
 
     Raises:
-        BaseException: what ended the session's thread; the kubelet starts the container anew.
+        BaseException: what ended the session's thread; the kubelet restarts the container.
     """
     sandbox = LauncherSandbox(paths.socket, paths.workspace)
     sandbox.start()
     agent = SessionAgent(task, paths, sandbox, port)
     signal.signal(signal.SIGTERM, agent.stop)
+    agent.gate.start()
     failures: list[BaseException] = []
 
-    def live() -> None:
+    def run_agent() -> None:
         try:
             agent.run()
-        except BaseException as error:  # raised again where it ends the process
+        except BaseException as error:  # raised again in the main thread, where it ends the process
             failures.append(error)
 
-    thread = threading.Thread(target=live, name="session", daemon=True)
+    thread = threading.Thread(target=run_agent, name="session", daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(JOIN_SECONDS)

@@ -1,4 +1,4 @@
-"""What the API answers when it does not do what was asked: one shape, a reason, a way to mend."""
+"""The API's error responses: all have the same shape, a reason and a hint."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ RETRY_SECONDS: Final = 1
 
 
 class ApiError(Exception):
-    """An answer other than success; ``message`` says what, where, and how to mend it."""
+    """An error response; ``message`` says what failed, where, and how to fix it."""
 
     def __init__(
         self,
@@ -26,22 +26,22 @@ class ApiError(Exception):
         self.more = more or {}
 
     def body(self) -> dict[str, object]:
-        """The JSON of the answer; ``more`` stands beside ``error``."""
+        """The response's JSON; the fields of ``more`` are next to ``error``."""
         return {"error": {"reason": self.reason.value, "message": str(self)}, **self.more}
 
 
 def bad_request(message: str) -> ApiError:
-    """400: the request cannot be understood."""
+    """400: the request is invalid."""
     return ApiError(400, Reason.BAD_REQUEST, message)
 
 
 def ending(reason: Reason) -> ApiError:
-    """503: the session takes nothing new; ``reason`` is why it ends."""
-    said = f"The session is ending ({reason.value}). Start a new session."
-    return ApiError(503, reason, said, more={"status": "ending"})
+    """503: the session accepts no more requests; ``reason`` is why it ends."""
+    message = f"The session is ending ({reason.value}). Start a new session."
+    return ApiError(503, reason, message, more={"status": "ending"})
 
 
 def initializing(message: str) -> ApiError:
-    """503: not yet."""
+    """503: the session is not ready yet."""
     more: dict[str, object] = {"status": "initializing"}
     return ApiError(503, Reason.INITIALIZING, message, retry_after=RETRY_SECONDS, more=more)

@@ -1,7 +1,7 @@
-"""What happened in one execution, as server-sent events: replayed from the start, then live.
+"""The events of one execution, as server-sent events: replayed from the start, then live.
 
-A reader has a position of its own, so a slow one holds up nobody. What is kept is bounded: when
-the oldest events are dropped, a reader that had not come so far gets one ``gap`` event instead.
+Each reader has its own position, so a slow reader does not delay the others. The log is bounded:
+the oldest events are dropped, and a reader that has not read them gets one ``gap`` event instead.
 """
 
 import json
@@ -16,7 +16,7 @@ HEARTBEAT: Final = ": heartbeat\n\n"
 
 
 def encode(name: str, data: object) -> str:
-    """One server-sent event; JSON has no line breaks of its own."""
+    """One server-sent event; compact JSON contains no line breaks."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return f"event: {name}\ndata: {text}\n\n"
 
@@ -33,7 +33,7 @@ class EventLog:
         self._changed = threading.Condition()
 
     def append(self, name: str, data: object) -> None:
-        """One more event."""
+        """Add an event."""
         event = encode(name, data)
         with self._changed:
             self._events.append(event)
@@ -44,13 +44,13 @@ class EventLog:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """There will be no more."""
+        """Mark the log as complete: readers end after the last event."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def follow(self, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> Iterator[str]:
-        """All events, waiting for those to come; a comment whenever nothing came for so long."""
+        """All events, old and new ones; a comment after each ``heartbeat_seconds`` of silence."""
         position = 0
         while True:
             with self._changed:

@@ -1,7 +1,8 @@
-"""Copies files from S3 into the data directory while a session lives; see also ``sync.py``.
+"""Copies files from S3 into the data directory while a session runs.
 
-Only sources of this session's own are allowed, and files are written as uploads are: no link is
-followed, whatever the code may do meanwhile.
+Only the session's own sources are allowed. Files are written like uploads: no link is followed,
+even if user code changes files at the same time. ``inputs/`` copies the inputs before the session
+starts.
 """
 
 import os
@@ -13,24 +14,24 @@ from typing import Any, Final
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor import parts
 from nanogrid_executor.clock import DeadlineError
-from nanogrid_executor.fetch import WORKERS
-from nanogrid_executor.listing import list_source
-from nanogrid_executor.log import log
-from nanogrid_executor.plan import (
+from nanogrid_executor.inputs.fetch import WORKERS
+from nanogrid_executor.inputs.plan import (
     Planned,
     SyncError,
     plan_input,
     refuse_conflicts,
     refuse_unsafe_source,
 )
-from nanogrid_executor.pool import each
-from nanogrid_executor.s3 import Storage
-from nanogrid_executor.s3_errors import StorageError
+from nanogrid_executor.log import log
 from nanogrid_executor.session.errors import RETRY_SECONDS, ApiError
 from nanogrid_executor.session.workspace import Workspace, explained, relative
-from nanogrid_executor.target import Target
+from nanogrid_executor.storage import multipart
+from nanogrid_executor.storage.download import Target
+from nanogrid_executor.storage.errors import StorageError
+from nanogrid_executor.storage.listing import list_source
+from nanogrid_executor.storage.parallel import each
+from nanogrid_executor.storage.s3 import Storage
 
 LISTED: Final = 1000
 STATUSES: Final = {
@@ -45,39 +46,40 @@ STATUSES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a client asks for, checked: where from, and where to in the pod."""
+class SyncRequest:
+    """A client's request, checked: an S3 source and the folder in the pod."""
 
     source: wire.S3Source
     folder: str
 
 
-def allow(task: wire.Task, bucket: str, prefix: str, local_path: str) -> Wanted:
-    """What may be copied. Pure.
+def check_request(task: wire.PodTask, bucket: str, prefix: str, local_path: str) -> SyncRequest:
+    """Check a client's request. Pure.
 
     Raises:
-        ApiError: 403 it is not this session's own, 400 a path that is unsafe.
+        ApiError: 403 the source is not one of this session's, 400 a path is unsafe.
     """
     folder = f"{names.WORKSPACE}/{relative(local_path)}"
     data = names.DEFAULT_DATA_PATH
     if not local_path.startswith("/") or not (folder == data or folder.startswith(f"{data}/")):
-        said = f"local_path {local_path!a} does not lie in {data}. Give a path below it."
-        raise ApiError(400, Reason.UNSAFE_PATH, said)
+        message = f"local_path {local_path!a} is not in {data}. Use {data} or a path below it."
+        raise ApiError(400, Reason.UNSAFE_PATH, message)
     for item in task.inputs:
         if item.s3.key is not None and (bucket, prefix) == (item.s3.bucket, item.s3.key):
-            return Wanted(item.s3, folder)
+            return SyncRequest(item.s3, folder)
     source = wire.S3Source(bucket=bucket, prefix=prefix)
     try:
         refuse_unsafe_source(source)
     except SyncError as error:
         raise ApiError(400, error.reason, f"s3_key_prefix: {error}.") from error
-    allowed = [(task.bucket, names.session_prefix(task.request_id))] if task.bucket else []
+    own = task.key(names.session_prefix(task.request_id))
+    allowed = [(task.bucket, own)] if task.bucket else []
     allowed += [(i.s3.bucket, i.s3.prefix) for i in task.inputs if i.s3.prefix is not None]
-    if not any(bucket == own and _within(prefix, root) for own, root in allowed):
-        listed = ", ".join(f"s3://{own}/{root}" for own, root in allowed) or "nothing"
-        said = f"s3://{bucket}/{prefix} is not one of this session's sources, which are: {listed}."
-        raise ApiError(403, Reason.PREFIX_NOT_ALLOWED, said)
-    return Wanted(source, folder)
+    if not any(bucket == one and _within(prefix, top) for one, top in allowed):
+        listed = ", ".join(f"s3://{one}/{top}" for one, top in allowed) or "nothing"
+        message = f"s3://{bucket}/{prefix} is not one of this session's sources ({listed})."
+        raise ApiError(403, Reason.PREFIX_NOT_ALLOWED, message)
+    return SyncRequest(source, folder)
 
 
 def _within(prefix: str, root: str) -> bool:
@@ -86,24 +88,23 @@ def _within(prefix: str, root: str) -> bool:
 
 
 class FileSync:
-    """One copy."""
+    """One copy operation."""
 
-    def __init__(self, workspace: Workspace, storage: Storage, wanted: Wanted) -> None:
-        self.workspace = workspace
-        self.storage = storage
-        self.wanted = wanted
+    def __init__(self, workspace: Workspace, storage: Storage, request: SyncRequest) -> None:
+        self.workspace, self.storage = workspace, storage
+        self.request = request
         self.copied = 0
         self._lock = threading.Lock()
 
     def run(self) -> dict[str, Any]:
-        """Copy everything; the answer's body.
+        """Copy all files; returns the response's body.
 
         Raises:
-            ApiError: with the reason; files that were whole by then stay.
+            ApiError: with the reason; files that are complete by then are kept.
         """
         started = time.monotonic()
-        source = self.wanted.source
-        log("file-sync-start", source=source.uri(), folder=self.wanted.folder)
+        source = self.request.source
+        log("file-sync-start", source=source.uri(), folder=self.request.folder)
         try:
             files = self._plan()
             each(self._copy, files, WORKERS, self.storage.deadline)
@@ -128,8 +129,8 @@ class FileSync:
         }
 
     def _plan(self) -> list[Planned]:
-        source = self.wanted.source
-        item = wire.Input(name="file-sync", s3=source, mount_path=self.wanted.folder)
+        source = self.request.source
+        item = wire.Input(name="file-sync", s3=source, mount_path=self.request.folder)
         files = plan_input(item, list_source(self.storage, source))
         refuse_conflicts((file.path, file.source) for file in files)
         return files
@@ -138,21 +139,21 @@ class FileSync:
         path = posixpath.relpath(file.path, names.WORKSPACE)
         with explained(path), self.workspace.create(path) as new:
             target = Target(new.reopenable, _uncounted, None)
-            received = parts.download(self.storage, file.bucket, file.object, target)
+            received = multipart.download(self.storage, file.bucket, file.object, target)
             size = os.fstat(new.file.fileno()).st_size
             if not received.size == size == file.object.size:
-                said = f"{file.source} gave {size} bytes of {file.object.size}"
-                raise SyncError(Reason.INPUT_INCOMPLETE, said)
+                message = f"{file.source} gave {size} bytes of {file.object.size}"
+                raise SyncError(Reason.INPUT_INCOMPLETE, message)
             new.commit()
         with self._lock:
             self.copied += 1
 
-    def _failed(self, status: int, reason: Reason, said: str) -> ApiError:
-        log("file-sync-failed", reason=reason, message=said)
+    def _failed(self, status: int, reason: Reason, detail: str) -> ApiError:
+        log("file-sync-failed", reason=reason, message=detail)
         after = RETRY_SECONDS if status == 503 else None
-        whole = f"{said}. {self.copied} files were copied before."
-        return ApiError(status, reason, whole, retry_after=after)
+        message = f"{detail}. {self.copied} files were copied before the failure."
+        return ApiError(status, reason, message, retry_after=after)
 
 
 def _uncounted(size: int) -> None:
-    """Nobody looks at the progress of a file sync."""
+    """A file sync reports no progress."""

@@ -1,8 +1,8 @@
-"""The numbers that were given out, on the volume that outlives a restart of the agent.
+"""The numbers of accepted executions, on the volume that survives a restart of the agent.
 
-One line per accepted execution, written before anything of it happens: a number is never given
-twice, and a client that repeats a request after a restart finds that it was accepted. User code
-can read the volume, so a key is kept as a hash only.
+Each accepted execution is one line, written before anything else happens. So no number is given
+twice, and a client that repeats a request after a restart learns that it was accepted. User code
+can read the volume, so the file has only the hashes of keys.
 """
 
 import hashlib
@@ -17,49 +17,49 @@ KEYS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """What a key stands for: an execution, and the hash of the request that asked for it."""
+class AcceptedKey:
+    """What an Idempotency-Key stands for: an execution, and the hash of its request."""
 
     number: int
     digest: str
 
 
 def digest(text: str | bytes) -> str:
-    """A short hash that two requests share only when they are the same."""
+    """A short hash that identifies a request."""
     data = text.encode() if isinstance(text, str) else text
     return hashlib.sha256(data).hexdigest()[:32]
 
 
 class Journal:
-    """The file; not safe for several threads at once, its caller has a lock."""
+    """The file; not thread-safe, the caller holds a lock."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.last = 0
         self.started: float | None = None
-        self._keys: dict[str, Accepted] = {}
+        self._keys: dict[str, AcceptedKey] = {}
         self._read()
 
     @property
     def exists(self) -> bool:
-        """Whether an agent has been here before."""
+        """Whether an earlier agent has begun the journal."""
         return self.started is not None
 
     def begin(self, last: int, started: float) -> None:
-        """Start a new journal, atomically.
+        """Begin a new journal, atomically.
 
         Args:
-            last: the number before the first to be given out.
-            started: when the session began, in seconds of this machine's monotonic clock.
+            last: the number before the first one to give.
+            started: when the session started, in seconds of this machine's monotonic clock.
         """
         self.last, self.started = last, started
         self._rewrite()
 
     def accept(self, key: str | None, request_digest: str) -> int:
-        """Give out the next number.
+        """Give the next number.
 
         Raises:
-            OSError: it could not be written, so it is not given.
+            OSError: the line could not be written, so the number is not given.
         """
         number = self.last + 1
         line: dict[str, Any] = {"n": number}
@@ -70,19 +70,19 @@ class Journal:
             os.write(descriptor, (json.dumps(line) + "\n").encode())
         finally:
             os.close(descriptor)
-        self._take(line)
+        self._apply(line)
         return number
 
-    def find(self, key: str) -> Accepted | None:
-        """What was accepted under a key, among the last thousand."""
+    def find(self, key: str) -> AcceptedKey | None:
+        """What was accepted under a key, among the last ``KEYS`` keys."""
         return self._keys.get(digest(key))
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _apply(self, line: dict[str, Any]) -> None:
         self.last = max(self.last, int(line["n"]))
         if "s" in line:
             self.started = float(line["s"])
         if "k" in line:
-            self._keys[line["k"]] = Accepted(int(line["n"]), line["d"])
+            self._keys[line["k"]] = AcceptedKey(int(line["n"]), line["d"])
             if len(self._keys) > KEYS:
                 del self._keys[next(iter(self._keys))]
 
@@ -96,10 +96,10 @@ class Journal:
             if not text:
                 continue
             try:
-                self._take(json.loads(text))
-            except (ValueError, KeyError) as error:  # cut off by the end of an agent
+                self._apply(json.loads(text))
+            except (ValueError, KeyError) as error:  # the agent ended while it wrote the line
                 log("journal-line-broken", line=number, error=error)
-        self._rewrite()  # whole lines only, and no more of them than needed
+        self._rewrite()  # complete lines only, and only as many as needed
 
     def _rewrite(self) -> None:
         lines: list[dict[str, Any]] = [{"n": self.last, "s": self.started}]

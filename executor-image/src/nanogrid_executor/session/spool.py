@@ -1,7 +1,7 @@
-"""Records on the volume that outlives a restart of the agent: few of them, and a bounded size.
+"""Records on the volume that survives a restart of the agent: few files, and a bounded size.
 
-The volume is small and a pod that fills it is evicted. So copies of records that are in S3 go
-first, oldest first; then the largest parts of those that are not.
+The volume is small, and the kubelet evicts a pod that fills it. When space runs out, copies of
+records that S3 has are removed, oldest first. Then the largest parts of the other records are cut.
 """
 
 import json
@@ -11,7 +11,7 @@ import threading
 from typing import Any, Final
 
 from nanogrid_executor.log import log
-from nanogrid_executor.session.record import cut
+from nanogrid_executor.session.record import cut_record
 
 LIMIT_BYTES: Final = 24 * 1024 * 1024
 CUT_STREAM_BYTES: Final = 2048
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 
 class Spool:
-    """A directory with one file per record; its name says whether S3 has it too."""
+    """A directory with one file per record; the file's name says whether S3 has it too."""
 
     def __init__(self, directory: str, limit_bytes: int = LIMIT_BYTES) -> None:
         self.directory = directory
@@ -43,12 +43,12 @@ class Spool:
                 self._stored[number] = match[2] == "stored"
 
     def unstored(self) -> list[int]:
-        """Which are not in S3 yet, oldest first."""
+        """The numbers of records that S3 does not have yet, oldest first."""
         with self._lock:
             return sorted(number for number, stored in self._stored.items() if not stored)
 
-    def note(self, number: int, note: Record) -> None:
-        """Leave word of an execution that has no record yet.
+    def write_note(self, number: int, note: Record) -> None:
+        """Write a note about an execution that has no record yet.
 
         Raises:
             OSError: it could not be written.
@@ -58,18 +58,18 @@ class Spool:
         self._notes.add(number)
 
     def notes(self) -> list[Record]:
-        """What was left of executions that have no record, oldest first."""
+        """The notes about executions that have no record, oldest first."""
         found = []
         for number in sorted(self._notes):
             try:
                 with open(self._note_path(number), encoding="utf-8") as file:
                     found.append(json.load(file))
-            except ValueError as error:  # cut off by the end of an agent
+            except ValueError as error:  # the agent ended while it wrote the note
                 log("note-broken", execution=number, error=error)
         return found
 
     def put(self, number: int, record: Record) -> None:
-        """Write or replace one record that is not in S3 yet, and make room for it.
+        """Write or replace one record that S3 does not have yet, and free space for it.
 
         Raises:
             OSError: it could not be written.
@@ -89,19 +89,19 @@ class Spool:
                 kept = self._load(other)
                 if kept is not None and self._sizes[other] > 4 * CUT_STREAM_BYTES:
                     log("record-cut", execution=other, bytes=self._sizes[other])
-                    self._write(other, cut(kept, CUT_STREAM_BYTES))
+                    self._write(other, cut_record(kept, CUT_STREAM_BYTES))
 
     def get(self, number: int) -> Record | None:
-        """One record, if it is here."""
+        """One record; None if it is not here."""
         with self._lock:
             return self._load(number)
 
     def is_stored(self, number: int) -> bool:
-        """Whether it is in S3; one that is not here is, for nothing else is removed."""
+        """Whether S3 has the record; also True for a removed one: only stored ones are removed."""
         return self._stored.get(number, True)
 
     def mark_stored(self, number: int) -> None:
-        """S3 has it: it may go when there is no room."""
+        """S3 has the record: its copy here may be removed."""
         with self._lock:
             if self._stored.get(number) is False:
                 os.rename(self._path(number, stored=False), self._path(number, stored=True))

@@ -1,8 +1,8 @@
-"""Files of the workspace, reached from outside while the user's code may change it.
+"""Reads and writes files of the workspace while the user's code may change it.
 
-Every path is walked by file descriptors and no symbolic link is followed at any level, so that
-nothing outside of the workspace is read or written whatever the code puts there. A new file is
-written under another name and put in place when it is whole.
+Every path is opened part by part with file descriptors, and no symbolic link is followed at any
+level. So nothing outside of the workspace is read or written, even if the code creates links. A
+new file is written under another name and renamed when it is complete.
 """
 
 import errno
@@ -15,13 +15,13 @@ from typing import IO, Any, Final
 
 from nanogrid import names
 from nanogrid.reasons import Reason
+from nanogrid_executor.outputs.walk import MAX_DEPTH, Inner, shown
 from nanogrid_executor.session.errors import ApiError
-from nanogrid_executor.walk import MAX_DEPTH, Inner, shown
 
 TEMPORARY_PREFIX: Final = ".nanogrid-upload-"
 LISTED: Final = 1000
 MAX_PATH_BYTES: Final = 4000
-# Looked at in one folder: names are sorted, so all are read before the first is shown.
+# Entries read from one folder: names are sorted, so all are read before the first is listed.
 MAX_FOLDER: Final = 100_000
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,21 +29,21 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _CONFLICTS: Final = {
-    errno.ELOOP: "is a symbolic link, or one is on the way to it; they are not followed",
-    errno.ENOTDIR: "has something on its way that is no folder (symbolic links are not followed)",
+    errno.ELOOP: "is a symbolic link, or its path has one; symbolic links are not followed",
+    errno.ENOTDIR: "is below something that is not a folder; symbolic links are not followed",
     errno.EISDIR: "is a folder",
-    errno.ENOTEMPTY: "is a folder that is not empty; remove what is in it first",
-    errno.EEXIST: "exists and is something else",
-    errno.EACCES: "cannot be reached: the code took away the permission",
-    errno.EPERM: "cannot be changed: the code took away the permission",
+    errno.ENOTEMPTY: "is a folder that is not empty; remove its content first",
+    errno.EEXIST: "exists and is not a regular file",
+    errno.EACCES: "cannot be accessed: the code removed the permission",
+    errno.EPERM: "cannot be changed: the code removed the permission",
 }
 
 
 def relative(path: str) -> str:
-    """A client's path, absolute or not, as one relative to the workspace; empty for itself.
+    """A client's path, absolute or relative, made relative to the workspace; empty for itself.
 
     Raises:
-        ApiError: 400, it leaves the workspace or is no path.
+        ApiError: 400, it is outside of the workspace, or it is not a valid path.
     """
     if path == names.WORKSPACE or path.startswith(f"{names.WORKSPACE}/"):
         path = path[len(names.WORKSPACE) + 1 :]
@@ -51,47 +51,50 @@ def relative(path: str) -> str:
     while parts and parts[-1] == "":
         parts.pop()
     if any(part in ("", "..") for part in parts) or not path.isprintable():
-        said = f"{path!a} does not lie in {names.WORKSPACE}, or has '..', '//' or control"
-        raise ApiError(400, Reason.UNSAFE_PATH, f"{said} characters. Give a path below it.")
+        message = (
+            f"{path!a} is not in {names.WORKSPACE}, or contains '..', '//' or control characters. "
+            f"Use a path below {names.WORKSPACE}."
+        )
+        raise ApiError(400, Reason.UNSAFE_PATH, message)
     if len(path.encode(errors="replace")) > MAX_PATH_BYTES:
-        said = f"The path has more than {MAX_PATH_BYTES} bytes. Give a shorter one."
-        raise ApiError(400, Reason.UNSAFE_PATH, said)
+        message = f"The path has more than {MAX_PATH_BYTES} bytes. Use a shorter one."
+        raise ApiError(400, Reason.UNSAFE_PATH, message)
     return "/".join(parts)
 
 
 def file_path(path: str) -> str:
-    """Like :func:`relative`, for a path that must name something in the workspace."""
+    """Like :func:`relative`, but the path must not be the workspace itself."""
     found = relative(path)
     if not found:
-        said = f"The path of a file is missing. Give one below {names.WORKSPACE}."
-        raise ApiError(400, Reason.UNSAFE_PATH, said)
+        message = f"The path of the file is missing. Use one below {names.WORKSPACE}."
+        raise ApiError(400, Reason.UNSAFE_PATH, message)
     return found
 
 
 @contextmanager
 def explained(path: str) -> Iterator[None]:
-    """Turns the system's refusals into answers."""
+    """Turns errors of the file system into error responses."""
     where = f"{names.WORKSPACE}/{shown(path)}"
     try:
         yield
     except FileNotFoundError as error:
-        said = f"{where} does not exist. GET /files lists what does."
-        raise ApiError(404, Reason.FILE_NOT_FOUND, said) from error
+        message = f"{where} does not exist. GET /files lists the files."
+        raise ApiError(404, Reason.FILE_NOT_FOUND, message) from error
     except OSError as error:
         if error.errno in _CONFLICTS:
-            said = f"{where} {_CONFLICTS[error.errno]}."
-            raise ApiError(409, Reason.PATH_CONFLICT, said) from error
+            message = f"{where} {_CONFLICTS[error.errno]}."
+            raise ApiError(409, Reason.PATH_CONFLICT, message) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            said = f"{where}: no space is left in the workspace. Remove files first."
-            raise ApiError(507, Reason.FILE_TOO_LARGE, said) from error
+            message = f"{where}: no space is left in the workspace. Remove files first."
+            raise ApiError(507, Reason.FILE_TOO_LARGE, message) from error
         if error.errno == errno.ENAMETOOLONG:
-            said = f"{where} has a name of more than 255 bytes. Give a shorter one."
-            raise ApiError(400, Reason.UNSAFE_PATH, said) from error
+            message = f"{where} has a name of more than 255 bytes. Use a shorter one."
+            raise ApiError(400, Reason.UNSAFE_PATH, message) from error
         raise
 
 
 class NewFile:
-    """A file that is being written; in place only after :meth:`commit`."""
+    """A file that is being written; :meth:`commit` gives it its name."""
 
     def __init__(self, folder: int, name: str) -> None:
         self._folder = folder
@@ -103,29 +106,29 @@ class NewFile:
 
     @property
     def reopenable(self) -> str:
-        """A path that opens this very file, whatever becomes of its name."""
+        """A path that opens this file, even if user code renames it."""
         return f"/proc/self/fd/{self.file.fileno()}"
 
     def commit(self) -> None:
-        """Put it in place; what had the name is replaced, a folder is not."""
+        """Give it its name; replaces a file or a link of that name, but not a folder."""
         os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._committed = True
 
     def close(self) -> None:
-        """Leave nothing behind that was not committed."""
+        """Remove the file unless it was committed."""
         self.file.close()
         try:
             if not self._committed:
                 os.unlink(self._temporary, dir_fd=self._folder)
         except FileNotFoundError:
-            pass  # the code removed it, or moved it: it is the code's now
+            pass  # user code removed or moved it
         finally:
             os.close(self._folder)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Some of what lies below a folder, in order of paths."""
+    """The first entries below a folder, in the order of their paths."""
 
     path: str
     files: list[dict[str, Any]]
@@ -140,7 +143,7 @@ class Workspace:
 
     @contextmanager
     def create(self, path: str) -> Iterator[NewFile]:
-        """A new file at a relative path, with the folders above it.
+        """A new file at a relative path; creates the folders above it.
 
         Raises:
             ApiError: 400, 409 or 507.
@@ -167,13 +170,8 @@ class Workspace:
         Raises:
             ApiError: 404 or 409.
         """
-        folder, name = os.path.split(path)
-        with explained(path):
-            parent = self._folder(folder)
-            try:
-                descriptor = os.open(name, _READ, dir_fd=parent)
-            finally:
-                os.close(parent)
+        with self._parent(path) as (folder, name):
+            descriptor = os.open(name, _READ, dir_fd=folder)
             info = os.fstat(descriptor)
             if stat.S_ISREG(info.st_mode):
                 return os.fdopen(descriptor, "rb"), info.st_size
@@ -188,20 +186,26 @@ class Workspace:
         Raises:
             ApiError: 404 or 409.
         """
+        with self._parent(path) as (folder, name):
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode):
+                os.rmdir(name, dir_fd=folder)
+            else:
+                os.unlink(name, dir_fd=folder)
+
+    @contextmanager
+    def _parent(self, path: str) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder that contains ``path``, and the last part of ``path``."""
         folder, name = os.path.split(path)
         with explained(path):
-            parent = self._folder(folder)
+            descriptor = self._folder(folder)
             try:
-                info = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode):
-                    os.rmdir(name, dir_fd=parent)
-                else:
-                    os.unlink(name, dir_fd=parent)
+                yield descriptor, name
             finally:
-                os.close(parent)
+                os.close(descriptor)
 
     def listing(self, path: str, limit: int = LISTED) -> Listing:
-        """What lies below a folder, at most ``limit`` entries; unreadable folders are skipped.
+        """The first ``limit`` entries below a folder; unreadable folders are skipped.
 
         Raises:
             ApiError: 404 or 409.
@@ -218,19 +222,18 @@ class Workspace:
     def _folder(self, path: str, *, create: bool = False) -> int:
         current = os.open(self.root, _FOLDER)
         for part in path.split("/") if path else ():
+            parent = current
             try:
                 if create:
-                    _make_folder(current, part)
-                current, parent = os.open(part, _FOLDER, dir_fd=current), current
-            except OSError:
-                os.close(current)
-                raise
-            os.close(parent)
+                    _make_folder(parent, part)
+                current = os.open(part, _FOLDER, dir_fd=parent)
+            finally:
+                os.close(parent)
         return current
 
 
 def _make_folder(parent: int, name: str) -> None:
-    with suppress(FileExistsError):  # the open that follows sees what it is
+    with suppress(FileExistsError):  # the open that follows fails if it is not a folder
         os.mkdir(name, 0o755, dir_fd=parent)
 
 
@@ -243,7 +246,7 @@ def _list(folder: int, prefix: str, depth: int, limit: int, found: list[dict[str
         try:
             info = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
-            continue  # it went while we looked
+            continue  # removed in the meantime
         found.append(_entry(prefix + name, info))
         if stat.S_ISDIR(info.st_mode) and depth < MAX_DEPTH:
             try:
@@ -256,6 +259,6 @@ def _list(folder: int, prefix: str, depth: int, limit: int, found: list[dict[str
 def _entry(path: str, info: os.stat_result) -> dict[str, Any]:
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
     kind = kinds.get(stat.S_IFMT(info.st_mode), "other")
-    # Names are bytes, any bytes: what is no text is shown with question marks.
+    # Names may be any bytes: those that are not UTF-8 are shown as question marks.
     text = path.encode(errors="surrogateescape").decode(errors="replace")
     return {"path": text, "type": kind, "bytes": info.st_size, "modified": info.st_mtime}

@@ -1,0 +1,174 @@
+"""The agent of a batch job: lets the launcher run the code, stores the outputs, reports the result.
+
+The order matters. The socket comes first, because the launcher already looks for it. The result
+goes to the termination message, then to S3, then to the operator. Whenever this process ends, the
+operator finds the result in at least one of the three.
+"""
+
+import os
+import signal
+import socket
+import threading
+import time
+from types import FrameType
+from typing import Final
+
+from nanogrid import names, wire
+from nanogrid.reasons import Reason
+from nanogrid_executor.agent import persist
+from nanogrid_executor.agent.execution import Execution, RunRequest, Sandbox
+from nanogrid_executor.agent.handover import (
+    fill_workspace,
+    hand_over,
+    read_inputs,
+    write_termination,
+)
+from nanogrid_executor.agent.network_gate import NetworkGate
+from nanogrid_executor.agent.result import build, not_run
+from nanogrid_executor.agent.stream_log import StreamLog
+from nanogrid_executor.clock import Deadline
+from nanogrid_executor.log import log
+from nanogrid_executor.outputs.stored import Stored
+from nanogrid_executor.paths import Paths
+
+# The launcher may come late: its image is pulled after this container has started. The operator's
+# startup timeout ends the pod long before this.
+LAUNCHER_SECONDS: Final = 3600.0
+ACCEPT_INTERVAL: Final = 0.5
+# The kubelet stops the containers of a pod one by one: our SIGTERM may follow the launcher's end.
+STOP_WAIT_SECONDS: Final = 0.5
+# The launcher says that it was stopped. If that is true, the kubelet also stops this container.
+STOP_CONFIRM_SECONDS: Final = 5.0
+STOP_LOOK_SECONDS: Final = 0.02
+
+
+def listen(path: str) -> socket.socket:
+    """The socket that one launcher may connect to."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(1)
+    return listener
+
+
+class BatchAgent:
+    """The agent of one job; :meth:`run` is its whole life."""
+
+    def __init__(self, task: wire.PodTask, paths: Paths) -> None:
+        self.task = task
+        self.paths = paths
+        self.gate = NetworkGate(os.environ.get(names.ENV_RESULTS_URL, ""), task.gate_port)
+        self.inputs: wire.InputReport | None = None
+        self.sandbox: Sandbox | None = None
+        self.upload: Deadline | None = None
+        self.stopping = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM: the pod is being deleted. Stop the code and report within the grace period."""
+        self.stopping = True
+        if self.sandbox is not None:
+            self.sandbox.cancel()
+        if self.upload is not None:
+            self.upload.shorten(names.STOP_UPLOAD_SECONDS)
+
+    def run(self, listener: socket.socket) -> None:
+        """Run the code and hand over the report."""
+        problem = self._prepare()
+        self.sandbox = self._accept(listener)
+        unsafe = problem or self.gate.wait(lambda: self.stopping)
+        if problem:
+            report = not_run(self.task, Reason.SYNC_FAILED, problem)
+        elif self.stopping:
+            report = not_run(self.task, Reason.TERMINATED, "It had not started")
+        elif self.sandbox is None:
+            why = f"No launcher connected within {LAUNCHER_SECONDS:g} s"
+            report = not_run(self.task, Reason.SANDBOX_LOST, why, final=False)
+        elif unsafe:
+            report = not_run(self.task, Reason.NETWORK_NOT_ENFORCED, unsafe)
+        else:
+            report = self._execute(self.sandbox)
+        if self.sandbox is not None:
+            self.sandbox.close()
+        log("execution-end", status=report.result.status, reason=report.result.reason)
+        hand_over(self.task, self.paths, report)
+
+    def _prepare(self) -> str:
+        """Read the manifest of the sync and write inline code; the problem, or an empty text."""
+        self.inputs, problem = read_inputs(self.task, self.paths)
+        return problem or fill_workspace(self.task, self.paths)
+
+    def _accept(self, listener: socket.socket) -> Sandbox | None:
+        """Accept the only connection there will be; None when the pod is stopped before."""
+        deadline = time.monotonic() + LAUNCHER_SECONDS
+        listener.settimeout(ACCEPT_INTERVAL)
+        try:
+            while not self.stopping and time.monotonic() < deadline:
+                try:
+                    sock, _ = listener.accept()
+                    return Sandbox(sock)
+                except TimeoutError:
+                    continue  # check the flag and the clock
+            return None
+        finally:
+            os.unlink(self.paths.socket)
+            listener.close()
+
+    def _execute(self, sandbox: Sandbox) -> wire.Report:
+        task = self.task
+        request = RunRequest(
+            argv=task.command,
+            cwd=self.paths.workspace,
+            env=task.env,
+            stdin=task.stdin,
+            timeout_seconds=task.execution_timeout_seconds,
+            grace_seconds=task.termination_grace_seconds,
+        )
+        cap = task.log_cap_bytes if task.bucket else 0
+        stdout, stderr = (StreamLog(self.paths.run_dir, cap) for _ in range(2))
+        execution = Execution(stdout, stderr)
+        sandbox.run(request, execution, self._warm_up)
+        sandbox.close()  # the sandbox container may end while its outputs are being stored
+        if execution.exited is None:
+            self._await_stop(STOP_WAIT_SECONDS)
+        elif execution.exited.cancelled:
+            self._await_stop(STOP_CONFIRM_SECONDS)
+        return self._store(execution, {"stdout": stdout, "stderr": stderr})
+
+    def _await_stop(self, seconds: float) -> None:
+        """The launcher has ended early: wait for a SIGTERM of our own, which explains it."""
+        deadline = Deadline(seconds)
+        while not self.stopping and deadline.remaining():
+            time.sleep(STOP_LOOK_SECONDS)
+
+    def _store(self, execution: Execution, streams: dict[str, StreamLog]) -> wire.Report:
+        """Store outputs and streams; the report with what was stored."""
+        self.upload = Deadline(self.task.upload_timeout_seconds)
+        if self.stopping:
+            self.upload.shorten(names.STOP_UPLOAD_SECONDS)
+        # If this process dies before it reports, the kubelet still has the end of the code.
+        cut_off = Stored(failed=["the agent ended while it stored them"])
+        write_termination(self.paths, self._build(execution, cut_off))
+        stored = persist.store(self.task, self.paths.workspace, execution, streams, self.upload)
+        return self._build(execution, stored)
+
+    def _build(self, execution: Execution, stored: Stored) -> wire.Report:
+        stopped = self.stopping
+        return build(self.task, execution, stored, self.inputs, stopped=stopped)
+
+    def _warm_up(self) -> None:
+        with_storage = bool(self.task.bucket)
+        warm_up = threading.Thread(
+            target=persist.import_late_modules, args=(with_storage,), daemon=True
+        )
+        warm_up.start()
+
+
+def run(task: wire.PodTask, paths: Paths) -> None:
+    """Run a batch job in the agent container; returns when the report is handed over."""
+    agent = BatchAgent(task, paths)
+    signal.signal(signal.SIGTERM, agent.stop)
+    agent.gate.start()
+    listener = listen(paths.socket)
+    log("agent-listening")
+    agent.run(listener)
+    persist.await_uploads(lambda: agent.stopping)

@@ -1,0 +1,188 @@
+"""The agent's side of one execution: sends ``RUN`` to the launcher and collects what comes back.
+
+This module knows nothing of jobs, results or S3.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from nanogrid import result_bounds as bounds
+from nanogrid import wire
+from nanogrid_executor.capture import Capture
+from nanogrid_executor.launcher import frames
+
+# The launcher enforces timeout and grace itself; it may take this much longer to report the end.
+LATE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """The payload of the ``RUN`` frame."""
+
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    stdin: str
+    timeout_seconds: float
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The launcher's ``STARTED`` frame."""
+
+    pid: int
+    start_millis: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The launcher's ``EXITED`` frame; ``error`` is why the process could not be started."""
+
+    exit_code: int
+    signal: str | None
+    timed_out: bool
+    cancelled: bool
+    oom_killed: bool
+    duration_millis: int
+    cpu_millis: int
+    peak_memory_bytes: int
+    memory_source: str
+    error: str | None
+
+
+def read_started(payload: bytes) -> Started:
+    """The ``STARTED`` frame within its bounds.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    read = wire.loads(Started, payload)
+    return Started(pid=bounds.count(read.pid), start_millis=bounds.millis(read.start_millis))
+
+
+def read_exited(payload: bytes) -> Exited:
+    """The ``EXITED`` frame within its bounds: a job's own image may send anything.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    read = wire.loads(Exited, payload)
+    return Exited(
+        exit_code=bounds.exit_code(read.exit_code),
+        signal=bounds.optional(bounds.signal_name, read.signal),
+        timed_out=read.timed_out,
+        cancelled=read.cancelled,
+        oom_killed=read.oom_killed,
+        duration_millis=bounds.millis(read.duration_millis),
+        cpu_millis=bounds.millis(read.cpu_millis),
+        peak_memory_bytes=bounds.count(read.peak_memory_bytes),
+        memory_source=bounds.word(read.memory_source),
+        error=bounds.optional(bounds.message, read.error),
+    )
+
+
+@dataclass(slots=True)
+class Execution:
+    """What the agent observed of one execution.
+
+    Without ``exited`` the connection to the launcher was lost; ``lost`` is why.
+    """
+
+    stdout: Capture = field(default_factory=Capture)
+    stderr: Capture = field(default_factory=Capture)
+    started: Started | None = None
+    exited: Exited | None = None
+    lost: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the code ended by itself with exit code 0."""
+        exited = self.exited
+        if exited is None or exited.error is not None or exited.timed_out or exited.cancelled:
+            return False
+        return exited.exit_code == 0
+
+
+class Sandbox:
+    """The connection to one launcher."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._running = False
+        self._cancelled = False
+        self._late = ""
+
+    def cancel(self) -> None:
+        """Ask the launcher to stop the code; a signal handler may call this at any time."""
+        self._cancelled = True
+        if self._running:
+            self._send_cancel()
+
+    def close(self) -> None:
+        """Close the connection: the launcher then exits as the last execution did."""
+        self._sock.close()
+
+    def run(
+        self, request: RunRequest, execution: Execution, on_started: Callable[[], None]
+    ) -> None:
+        """Run one execution to its end.
+
+        Args:
+            request: what to run.
+            execution: receives what is observed.
+            on_started: called once the code runs, when waiting costs nothing.
+        """
+        longest = request.timeout_seconds + request.grace_seconds + LATE_SECONDS
+        # Not a timeout of the socket: a launcher that sends a byte now and then would reset it.
+        hang_up = threading.Timer(longest, self._hang_up)
+        hang_up.daemon = True
+        hang_up.start()
+        try:
+            payload = {wire.json_name(key): value for key, value in asdict(request).items()}
+            frames.send_json(self._sock, frames.RUN, payload)
+            # From here on a signal handler may send CANCEL. One that came earlier is sent now. If
+            # both are sent, the launcher ignores the second.
+            self._running = True
+            if self._cancelled:
+                self._send_cancel()
+            while execution.exited is None:
+                self._receive(execution, on_started)
+        except (OSError, frames.ProtocolError, ValueError) as error:
+            execution.lost = bounds.message(self._late or str(error) or type(error).__name__)
+        finally:
+            hang_up.cancel()
+            self._running = False
+
+    def _receive(self, execution: Execution, on_started: Callable[[], None]) -> None:
+        frame = frames.receive(self._sock)
+        if frame is None:
+            raise frames.ProtocolError("the launcher closed the connection")
+        kind, payload = frame
+        if kind == frames.STDOUT:
+            execution.stdout.feed(payload)
+        elif kind == frames.STDERR:
+            execution.stderr.feed(payload)
+        elif kind == frames.STARTED and execution.started is None:
+            execution.started = read_started(payload)
+            on_started()
+        elif kind == frames.EXITED:
+            execution.exited = read_exited(payload)
+        else:
+            raise frames.ProtocolError(f"unexpected frame {kind!r}")
+
+    def _hang_up(self) -> None:
+        self._late = "the launcher reported no end in time"
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it is closed already
+
+    def _send_cancel(self) -> None:
+        try:
+            frames.send(self._sock, frames.CANCEL)
+        except OSError:
+            self._cancelled = True  # the launcher is gone; the reading side reports it

@@ -1,0 +1,46 @@
+"""The advice on the memory limit in each result. Text only; nothing is measured here."""
+
+from typing import Final
+
+from nanogrid.rightsizing import MEGABYTE, after_oom_mb, recommended_mb
+
+NEAR: Final = 0.85
+FAR: Final = 0.5
+
+
+def optimization_tip(limit: int | None, peak: int | None, *, oom_killed: bool = False) -> str:
+    """One sentence about the memory limit: how much was used, and a better limit.
+
+    Args:
+        limit: the memory limit in bytes.
+        peak: peak memory in bytes.
+        oom_killed: whether the kernel killed the code for its memory.
+    """
+    if oom_killed:
+        return _after_oom(limit)
+    if peak is None:
+        return "Peak memory is unknown, so there is no advice on the memory limit."
+    used = _mb(peak)
+    advice = recommended_mb(peak)
+    if limit is None:
+        return f"no memory limit, used {used} MB: set a limit of {advice} MB."
+    head = f"limit {_mb(limit)} MB, used {used} MB"
+    if peak > limit * NEAR:
+        return f"{head}: close to the limit; raise it to {advice} MB to be safe from OOM kills."
+    if peak < limit * FAR and advice * MEGABYTE < limit:
+        return f"{head}: a limit of {advice} MB is enough and leaves room for more jobs."
+    return f"{head}: the limit fits."
+
+
+def _after_oom(limit: int | None) -> str:
+    if limit is None:
+        return "The node ran out of memory: set a memory limit, or read the input in pieces."
+    return (
+        f"limit {_mb(limit)} MB, reached: the kernel killed the code; raise the limit to "
+        f"{after_oom_mb(limit)} MB, or read the input in pieces."
+    )
+
+
+def _mb(count: int) -> int:
+    """Megabytes, rounded up: 1 byte is not 0 MB."""
+    return -(-count // MEGABYTE)

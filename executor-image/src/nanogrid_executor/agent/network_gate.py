@@ -1,0 +1,187 @@
+"""Keeps user code waiting until the NetworkPolicies of its pod are in force.
+
+A network plugin learns of a pod when the pod already runs. Until then it refuses everything, or
+nothing. The operator has two ports that tell the difference. The policies of a sandbox open the
+results port and nothing else of the operator, and its other port accepts everybody. So a pod that
+reaches the first one, and not the second one, is under its policies.
+"""
+
+import errno
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from nanogrid import names
+from nanogrid_executor.log import log
+
+CONNECT_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.03
+# The plugin's first packets may be lost, and the resolver of glibc asks again after 5 s only.
+RESOLVE_SECONDS: Final = 0.5
+RESOLVE_PAUSE_SECONDS: Final = 0.05
+CHECK_STOP_SECONDS: Final = 0.1
+# Errors of this machine, which say nothing about the network.
+LOCAL_ERRORS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
+)
+
+
+class Outcome(Enum):
+    """What the pod observed of the port that it must not reach."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    UNREACHABLE = "unreachable"  # not even the results port answers
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a pod waits, in seconds.
+
+    Attributes:
+        enforce: for policies, once the results port answers.
+        reach: for the results port. The operator may be away for a while.
+    """
+
+    enforce: float = 15.0
+    reach: float = 120.0
+
+
+class Ports(NamedTuple):
+    """The operator's address."""
+
+    host: str
+    results: int
+    denied: int
+
+
+def reaches(address: tuple[str, int]) -> bool | None:
+    """Whether a connection succeeds; None if this machine could not try."""
+    try:
+        with socket.create_connection(address, CONNECT_SECONDS):
+            return True
+    except OSError as error:
+        return None if error.errno in LOCAL_ERRORS else False
+
+
+def resolve(host: str, port: int, until: float) -> str | None:
+    """The first address of a name; None if there is no answer until then (monotonic seconds)."""
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put(str(found[0][4][0]))
+        except OSError:
+            answers.put(None)
+
+    while time.monotonic() < until:
+        # Each try has its own thread: one that waits for a lost answer delays no other one.
+        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        try:
+            address = answers.get(timeout=RESOLVE_SECONDS)
+        except queue.Empty:
+            continue
+        if address is not None:
+            return address
+        time.sleep(RESOLVE_PAUSE_SECONDS)
+    return None
+
+
+def watch_until_closed(ports: Ports, bounds: Bounds) -> Outcome:
+    """Return when the denied port is closed to this pod, or after the bounds."""
+    until = time.monotonic() + bounds.reach
+    address = resolve(ports.host, ports.results, until)
+    reached = False
+    while address is not None and time.monotonic() < until:
+        results, denied = (address, ports.results), (address, ports.denied)
+        if reaches(results):
+            if not reached:
+                reached, until = True, time.monotonic() + bounds.enforce
+            # The results port again: an operator that just ended has closed both.
+            if reaches(denied) is False and reaches(results):
+                return Outcome.CLOSED
+        time.sleep(POLL_SECONDS)
+    return Outcome.OPEN if reached else Outcome.UNREACHABLE
+
+
+def watch_until_open(ports: Ports, bounds: Bounds) -> Outcome:
+    """Return when this pod reaches the denied port, or after the bounds."""
+    until = time.monotonic() + bounds.reach
+    address = resolve(ports.host, ports.denied, until)
+    while address is not None and time.monotonic() < until:
+        if reaches((address, ports.denied)):
+            return Outcome.OPEN
+        time.sleep(POLL_SECONDS)
+    return Outcome.UNREACHABLE
+
+
+class NetworkGate:
+    """Watches in a thread of its own from :meth:`start` on, while the agent prepares its work."""
+
+    def __init__(self, results_url: str, gate_port: int | None, bounds: Bounds | None = None):
+        """Without ``gate_port`` the gate is open."""
+        parts = urlsplit(results_url)
+        self._bounds = bounds or Bounds()
+        self._decided = threading.Event()
+        self._problem = ""
+        self._ports: Ports | None = None
+        if gate_port is None:
+            self._decided.set()
+        elif not parts.hostname:
+            self._decide(f"{names.ENV_RESULTS_URL} is not set, so the network cannot be tested")
+        else:
+            self._ports = Ports(parts.hostname, parts.port or names.RESULTS_PORT, gate_port)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self._ports is not None:
+            threading.Thread(target=self._watch, name="network-gate", daemon=True).start()
+
+    def wait(self, stopped: Callable[[], bool] = lambda: False) -> str:
+        """Wait until code may start.
+
+        Returns:
+            Why it may not, or nothing. Also when ``stopped`` says that the pod ends.
+        """
+        began = time.monotonic()
+        while not self._decided.wait(CHECK_STOP_SECONDS):
+            if stopped():
+                return "The pod stops"
+        if self._ports is not None:
+            # What the gate costs: the agent had nothing else to do.
+            log("network-gate-waited", millis=_millis_since(began), problem=self._problem or "no")
+        return self._problem
+
+    def _watch(self) -> None:
+        ports = self._ports
+        assert ports is not None  # noqa: S101 there is no thread without ports
+        began = time.monotonic()
+        outcome = watch_until_closed(ports, self._bounds)
+        log("network-gate", port=outcome.value, millis=_millis_since(began))
+        self._decide(_problem_of(outcome, ports, self._bounds))
+
+    def _decide(self, problem: str) -> None:
+        self._problem = problem
+        self._decided.set()
+
+
+def _millis_since(began: float) -> int:
+    return round(1000 * (time.monotonic() - began))
+
+
+def _problem_of(outcome: Outcome, ports: Ports, bounds: Bounds) -> str:
+    if outcome is Outcome.CLOSED:
+        return ""
+    if outcome is Outcome.OPEN:
+        return (
+            f"The pod still reached {ports.host}:{ports.denied}, which its policies deny, after "
+            f"{bounds.enforce:g} s"
+        )
+    return f"The pod did not reach {ports.host}:{ports.results} within {bounds.reach:g} s"

@@ -1,0 +1,159 @@
+"""From S3 listings to the files that a sync writes; all are checked before any is written. Pure."""
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from nanogrid import names
+from nanogrid.reasons import Reason
+from nanogrid.tenant_keys import spelling_fault
+from nanogrid.wire import Input, S3Source
+from nanogrid_executor.storage.s3 import Object
+
+MAX_NAME_BYTES: Final = 255
+MAX_PATH_BYTES: Final = 4000
+
+
+class SyncError(Exception):
+    """The sync fails; ``reason`` is why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A file to write: its path, its object in S3, and its expected hash."""
+
+    path: str
+    bucket: str
+    object: Object
+    sha256: str | None = None
+
+    @property
+    def source(self) -> str:
+        """``s3://bucket/key``."""
+        return f"s3://{self.bucket}/{self.object.key}"
+
+
+def refuse_unsafe_source(source: S3Source) -> None:
+    """Refuse keys that S3 or its client may change, before S3 is asked.
+
+    The operator checks the sources of a job; the callers of a session name further ones.
+
+    Raises:
+        SyncError: the spelling of the key or prefix is refused.
+    """
+    folder = source.key is None
+    name = (source.prefix if folder else source.key) or ""
+    if not name.strip("/"):
+        return  # the whole bucket
+    if fault := spelling_fault(name, folder=folder):
+        uri = f"s3://{source.bucket}/{ascii(name)[1:-1]}"
+        raise SyncError(Reason.UNSAFE_PATH, f"{uri} {fault}")
+
+
+def plan_input(item: Input, objects: list[Object]) -> list[Planned]:
+    """The files of one input.
+
+    Args:
+        item: the input.
+        objects: the listing of S3 without directory markers.
+
+    Raises:
+        SyncError: too few files, too many bytes, or an unsafe path.
+    """
+    refuse_too_few(item, len(objects))
+    total = sum(found.size for found in objects)
+    if item.max_bytes is not None and total > item.max_bytes:
+        raise SyncError(
+            Reason.INPUT_TOO_LARGE,
+            f"input {item.name!r}: {item.s3.uri()} has {total} bytes, "
+            f"at most {item.max_bytes} allowed",
+        )
+    return [
+        Planned(_path(item, found.key), item.s3.bucket, found, item.s3.sha256) for found in objects
+    ]
+
+
+def refuse_too_few(item: Input, count: int) -> None:
+    """Refuse a required input that has too few files.
+
+    Raises:
+        SyncError: it has.
+    """
+    if item.required and count < item.min_files:
+        raise SyncError(
+            Reason.INPUT_NOT_FOUND,
+            f"input {item.name!r}: {item.s3.uri()} gives {count} files, "
+            f"at least {item.min_files} expected",
+        )
+
+
+def mount_of(item: Input) -> str:
+    """The directory of an input, as an absolute path in the pod.
+
+    Raises:
+        SyncError: it is neither the workspace nor below it.
+    """
+    mount = posixpath.normpath(item.mount_path)
+    if not (mount == names.WORKSPACE or mount.startswith(f"{names.WORKSPACE}/")):
+        raise SyncError(Reason.UNSAFE_PATH, f"mountPath {mount} is not below {names.WORKSPACE}")
+    return mount
+
+
+def _path(item: Input, key: str) -> str:
+    """The absolute path of an object's file: the key without the prefix, below the mount path."""
+    if item.s3.key is not None:
+        relative = posixpath.basename(key)
+    else:
+        prefix = (item.s3.prefix or "").rstrip("/")
+        relative = key[len(prefix) + 1 :] if prefix else key
+    path = f"{mount_of(item)}/{relative}"
+    for part in relative.split("/"):
+        if part in ("", ".", "..") or "\\" in part or not part.isprintable():
+            raise SyncError(Reason.UNSAFE_PATH, f"s3://{item.s3.bucket}/{ascii(key)[1:-1]}")
+        if len(part.encode()) > MAX_NAME_BYTES:
+            raise SyncError(Reason.UNSAFE_PATH, f"{key[:60]}...: a name of over 255 bytes")
+    refuse_long_paths([path])
+    return path
+
+
+def refuse_long_paths(paths: Iterable[str]) -> None:
+    """Refuse absolute paths that Linux would not take.
+
+    Raises:
+        SyncError: one is too long.
+    """
+    for path in paths:
+        if len(path.encode()) > MAX_PATH_BYTES:
+            raise SyncError(Reason.UNSAFE_PATH, f"{path[:60]}...: a path of over 4,000 bytes")
+
+
+def refuse_conflicts(files: Iterable[tuple[str, str]]) -> None:
+    """Refuse a path of two sources, and a path that is a file of one and a folder of another.
+
+    Args:
+        files: (absolute path, source) of every file, those of the code included.
+
+    Raises:
+        SyncError: there is one.
+    """
+    sources: dict[str, str] = {}
+    for path, source in files:
+        if path in sources:
+            raise SyncError(
+                Reason.PATH_CONFLICT, f"{path} comes from {sources[path]} and from {source}"
+            )
+        sources[path] = source
+    for path, source in sources.items():
+        parent = posixpath.dirname(path)
+        while len(parent) > 1:
+            if parent in sources:
+                raise SyncError(
+                    Reason.PATH_CONFLICT,
+                    f"{parent} is a file of {sources[parent]} and a folder of {source}",
+                )
+            parent = posixpath.dirname(parent)

@@ -1,0 +1,300 @@
+"""The init container: copies inputs and code from S3 to the workspace and proves them complete.
+
+User code cannot start before this exits with 0. The order:
+1. List everything: a missing input is known before a byte is copied.
+2. Check and unpack the ZIPs.
+3. Copy the files, and hash each while it is written.
+4. Compare every file with its listing.
+5. Write the manifest by a rename.
+"""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NoReturn
+
+from nanogrid import archive, names, wire
+from nanogrid.archive import Archive, ArchiveError, Limits
+from nanogrid.reasons import Reason
+from nanogrid_executor.capture import shorten_text
+from nanogrid_executor.clock import Deadline, DeadlineError
+from nanogrid_executor.inputs.archive import extract
+from nanogrid_executor.inputs.fetch import Fetcher, Progress
+from nanogrid_executor.inputs.plan import (
+    Planned,
+    SyncError,
+    mount_of,
+    plan_input,
+    refuse_conflicts,
+    refuse_long_paths,
+    refuse_too_few,
+    refuse_unsafe_source,
+)
+from nanogrid_executor.log import log
+from nanogrid_executor.paths import Paths
+from nanogrid_executor.storage.errors import StorageError
+from nanogrid_executor.storage.first_connection import await_first_connection
+from nanogrid_executor.storage.listing import list_source
+from nanogrid_executor.storage.s3 import Storage
+
+MESSAGE_CAPS: Final = (3000, 600)  # the second is for text that JSON makes six times as long
+LATE_SECONDS: Final = 5.0  # after the timeout; then a request that hangs is given up
+
+
+class Sync:
+    """One run of the sync."""
+
+    def __init__(
+        self, task: wire.PodTask, paths: Paths, storage: Storage, progress: Progress
+    ) -> None:
+        self.task = task
+        self.paths = paths
+        self.storage = storage
+        self.progress = progress
+        self.fetcher = Fetcher(storage, paths, progress)
+        self.reserved: list[tuple[str, str]] = []  # (path, source) of every file to write
+
+    def run(self) -> wire.InputReport:
+        """Copy and verify everything; the manifest is on disk when this returns.
+
+        Raises:
+            SyncError, StorageError, ArchiveError: the sync fails; ``reason`` is why.
+        """
+        started = time.monotonic()
+        log("sync-start", inputs=len(self.task.inputs), code=_uri(self.task.code_s3))
+        try:
+            planned = self._plan_all()
+            self._unpack_code()
+            for item in self.task.inputs:
+                if item.unpack:
+                    self._unpack_input(item)
+            self._fetch_all(planned)
+        except DeadlineError as error:
+            message = f"{self.progress} were copied; {error}"
+            raise SyncError(Reason.INPUT_SYNC_TIMEOUT, message) from error
+        self._verify([file for _, files in planned for file in files])
+        return self._prove(started)
+
+    def _plan_all(self) -> list[tuple[wire.Input, list[Planned]]]:
+        """List every input that is not to be unpacked."""
+        for source in [item.s3 for item in self.task.inputs] + [self.task.code_s3]:
+            if source is not None:
+                refuse_unsafe_source(source)
+        planned = [(item, self._plan(item)) for item in self.task.inputs if not item.unpack]
+        self._reserve([(file.path, file.source) for _, files in planned for file in files])
+        if self.task.code_s3 is None:  # the agent writes it later
+            self._reserve([(f"{names.WORKSPACE}/{names.ENTRYPOINT}", "the code")])
+        return planned
+
+    def _reserve(self, files: list[tuple[str, str]]) -> None:
+        self.reserved += files
+        refuse_conflicts(self.reserved)
+
+    def _plan(self, item: wire.Input) -> list[Planned]:
+        log("input-start", name=item.name, source=item.s3.uri(), mount=item.mount_path)
+        started = time.monotonic()
+        try:
+            objects = list_source(self.storage, item.s3)
+        except StorageError as error:
+            if self._may_be_missing(item, error):
+                return []
+            raise
+        files = plan_input(item, objects)
+        size = sum(found.size for found in objects)
+        self.progress.expect(len(files), size)
+        log("input-listed", name=item.name, files=len(files), bytes=size, ms=_millis(started))
+        return files
+
+    def _may_be_missing(self, item: wire.Input, error: StorageError) -> bool:
+        if error.reason is not Reason.INPUT_NOT_FOUND:
+            return False
+        if item.required:
+            raise SyncError(
+                Reason.INPUT_NOT_FOUND,
+                f"input {item.name!r}: found 0 files, at least {item.min_files} expected; {error}",
+            ) from error
+        log("input-missing", name=item.name, required=False)
+        return True
+
+    def _unpack_code(self) -> None:
+        source = self.task.code_s3
+        if source is None:
+            return
+        workspace = f"{names.WORKSPACE}/"
+        others = {path.removeprefix(workspace) for path, _ in self.reserved}
+        script = archive.script_of(self.task.command)
+
+        def check(opened: Archive) -> None:
+            opened.locate(script, others)
+
+        most = archive.LIMITS.unpacked_bytes
+        self._unpack(source, names.WORKSPACE, most, Reason.ARCHIVE_TOO_LARGE, check)
+
+    def _unpack_input(self, item: wire.Input) -> None:
+        log("input-start", name=item.name, source=item.s3.uri(), mount=item.mount_path, unpack=True)
+        most = archive.LIMITS.unpacked_bytes if item.max_bytes is None else item.max_bytes
+        mount = mount_of(item)
+
+        def check(opened: Archive) -> None:
+            refuse_too_few(item, len(opened.files))
+            refuse_long_paths(f"{mount}/{path}" for path in opened.files)
+
+        try:
+            self._unpack(item.s3, mount, most, Reason.INPUT_TOO_LARGE, check)
+        except StorageError as error:
+            if not self._may_be_missing(item, error):
+                raise
+
+    def _unpack(
+        self,
+        source: wire.S3Source,
+        mount: str,
+        max_bytes: int,
+        too_large: Reason,
+        check: Callable[[Archive], None],
+    ) -> None:
+        """Copy one ZIP to the workspace, check it, unpack it, and remove it."""
+        started = time.monotonic()
+        # A random name: an entry of the ZIP may have any other.
+        local = os.path.join(self.paths.workspace, f".archive-{os.urandom(8).hex()}.zip")
+        try:
+            self.fetcher.archive(source, local, max_bytes, too_large)
+            limits = Limits(unpacked_bytes=max_bytes)
+            with open(local, "rb") as file, archive.opened(file, limits) as opened:
+                check(opened)
+                self._reserve([(f"{mount}/{path}", source.uri()) for path in opened.files])
+                target = self.paths.real(mount)
+                os.makedirs(target, exist_ok=True)
+                files = extract(opened, target, self.storage.deadline.check)
+        finally:
+            if os.path.exists(local):
+                os.unlink(local)
+        for path, size, digest in files:
+            self.fetcher.note(f"{mount}/{path}", size, digest, source.uri(), None)
+        size = sum(file.bytes for file in files)
+        where = source.uri()
+        log("unpacked", source=where, files=len(files), bytes=size, ms=_millis(started))
+
+    def _fetch_all(self, planned: list[tuple[wire.Input, list[Planned]]]) -> None:
+        for item, files in planned:
+            started = time.monotonic()
+            self.fetcher.fetch(files)
+            size = sum(file.object.size for file in files)
+            log("input-end", name=item.name, files=len(files), bytes=size, ms=_millis(started))
+
+    def _verify(self, planned: list[Planned]) -> None:
+        """Compare the files on disk with the listing."""
+        for file in planned:
+            real = self.paths.real(file.path)
+            size = os.path.getsize(real) if os.path.exists(real) else None
+            if size != file.object.size:
+                raise SyncError(
+                    Reason.INPUT_INCOMPLETE,
+                    f"{file.path} has {size} bytes, {file.source} has {file.object.size}",
+                )
+        copied = {entry.path for entry in self.fetcher.entries} & {file.path for file in planned}
+        if len(copied) != len(planned):
+            raise SyncError(
+                Reason.INPUT_INCOMPLETE, f"{len(copied)} of {len(planned)} files were copied"
+            )
+
+    def _prove(self, started: float) -> wire.InputReport:
+        """Write the manifest to S3 and to disk; its report."""
+        entries = sorted(self.fetcher.entries, key=lambda entry: entry.path)
+        report = wire.InputReport(
+            files=len(entries),
+            bytes=sum(entry.bytes for entry in entries),
+            duration_millis=_millis(started),
+            retries=self.storage.retries,
+        )
+        key = self.task.key(names.manifest_object(self.task.request_id))
+        uri = f"s3://{self.task.bucket}/{key}" if self.task.bucket else None
+        manifest = wire.Manifest(report=replace(report, manifest=uri), entries=entries)
+        if uri is not None and not self._put_manifest(key, manifest):
+            manifest = replace(manifest, report=report)
+        self.paths.write_manifest(wire.dumps(manifest))
+        millis, retries = report.duration_millis, report.retries
+        log("sync-end", files=report.files, bytes=report.bytes, ms=millis, retries=retries)
+        return manifest.report
+
+    def _put_manifest(self, key: str, manifest: wire.Manifest) -> bool:
+        """Store a copy for people; the one on disk is the proof."""
+        try:
+            body = wire.dumps(manifest).encode()
+            self.storage.put_bytes(self.task.bucket, key, body, "application/json")
+        except (StorageError, DeadlineError) as error:
+            log("manifest-not-stored", key=key, message=error)
+            return False
+        return True
+
+
+def _uri(source: wire.S3Source | None) -> str:
+    return source.uri() if source else "none"
+
+
+def _millis(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
+
+
+def run(
+    task: wire.PodTask,
+    paths: Paths,
+    make_storage: Callable[[Deadline], Storage] = Storage,
+    progress: Progress | None = None,
+) -> wire.InputReport | wire.SyncFailure:
+    """Sync, and turn every error into a failure with a reason."""
+    try:
+        os.makedirs(paths.run_dir, exist_ok=True)
+        storage = make_storage(Deadline(task.input_sync_timeout_seconds))
+        return Sync(task, paths, storage, progress or Progress()).run()
+    except (SyncError, StorageError, ArchiveError) as error:
+        reason, message = error.reason, str(error)
+    except Exception as error:  # the boundary: a pod never ends without a reason
+        traceback.print_exc(file=sys.stdout)
+        reason, message = Reason.SYNC_FAILED, f"{type(error).__name__}: {error}"
+    log("sync-failed", reason=reason, message=message)
+    return _fitting(reason, message)
+
+
+def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
+    """A failure that fits the termination message, so that the kubelet does not cut it."""
+    for cap in MESSAGE_CAPS:
+        failure = wire.SyncFailure(reason=reason.value, message=shorten_text(message, cap))
+        if len(wire.dumps(failure).encode()) <= wire.TERMINATION_CAP_BYTES:
+            break
+    return failure
+
+
+def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
+    """Entry point of the init container; exits with 0 only when the manifest exists."""
+    task = wire.loads(wire.PodTask, os.environ[names.ENV_TASK])
+    progress = Progress()
+    if task.session is not None:
+        from nanogrid_executor.inputs.progress_server import ProgressServer
+
+        ProgressServer(task.request_id, lambda: progress).start(session_port)
+    await_first_connection()
+    _give_up_after(task.input_sync_timeout_seconds, paths)
+    outcome = run(task, paths, progress=progress)
+    paths.write_termination(wire.dumps(outcome))
+    sys.stdout.flush()
+    # Not sys.exit, which would wait for requests that hang.
+    os._exit(1 if isinstance(outcome, wire.SyncFailure) else 0)
+
+
+def _give_up_after(seconds: float, paths: Paths) -> None:
+    """End the process when a request outlives the timeout: nothing can interrupt a request."""
+
+    def give_up() -> None:
+        message = f"A request to S3 did not end; the timeout of the sync is {seconds:g} s"
+        log("sync-failed", reason=Reason.INPUT_SYNC_TIMEOUT, message=message)
+        paths.write_termination(wire.dumps(_fitting(Reason.INPUT_SYNC_TIMEOUT, message)))
+        os._exit(1)
+
+    timer = threading.Timer(seconds + LATE_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,1 @@
+"""Runs in the user's container: standard library only, copied as a whole folder."""

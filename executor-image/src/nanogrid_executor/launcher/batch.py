@@ -1,0 +1,257 @@
+"""One execution inside the sandbox: from a ``RUN`` frame to the ``EXITED`` frame.
+
+Standard library only; see :mod:`nanogrid_executor.launcher.main`. One thread and one poll loop wait
+for output, input, the agent's frames, signals and timeouts together.
+
+:mod:`nanogrid_executor.launcher.usage` measures memory and CPU time.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any, Final
+
+from nanogrid_executor.launcher import cgroup, frames, spawn
+from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.usage import UsageSampler
+
+READ_BYTES: Final = 64 * 1024
+LOG_BYTES: Final = 1024 * 1024  # of each stream, for `kubectl logs`
+LOG_WAIT_MILLIS: Final = 100
+PIPE_BUF: Final = 4096  # POSIX: a pipe that polls writable accepts this much without blocking
+DRAIN_SECONDS: Final = 2.0
+
+
+def kill_all(number: int, pid: int | None) -> None:
+    """Send a signal to every process that the user's code may have started.
+
+    Only PID 1 may signal "every process": then that is the container and nothing else. Elsewhere
+    (tests, a shared PID namespace) the signal goes to the main process's group.
+    """
+    try:
+        if os.getpid() == 1:
+            os.kill(-1, number)
+        elif pid is not None:
+            os.killpg(pid, number)
+    except ProcessLookupError:
+        pass  # no process is left, which is the goal
+
+
+class BatchExecution:
+    """The state of one execution; :meth:`run` runs it from start to end."""
+
+    def __init__(
+        self, sock: socket.socket, signals: Signals, payload: bytes, limits: spawn.Limits
+    ) -> None:
+        self.received = time.monotonic()
+        self.sock = sock
+        self.limits = limits
+        self.signals = signals
+        self.spec: dict[str, Any] = json.loads(payload)  # the RUN frame
+        self.stdin = self.spec["stdin"].encode()
+        self.usage = UsageSampler()
+        self.poll = select.poll()
+        self.outputs: dict[int, tuple[bytes, int]] = {}  # our pipe end: frame kind, log fd
+        self.logged = {frames.STDOUT: 0, frames.STDERR: 0}
+        self.status: int | None = None  # wait status of the main process
+        self.cpu_seconds = 0.0
+        self.max_rss = 0
+        self.timed_out = False
+        self.stop_requested = False
+        self.cancelled = False
+        self.kill_at: float | None = None
+        self.killed = False
+
+    def run(self) -> int:
+        """Start the process, watch it, report its end; returns the reported exit code."""
+        argv, env = self.spec["argv"], spawn.environment(self.spec["env"], os.environ.get("PATH"))
+        try:
+            self.process = spawn.spawn(
+                argv, self.spec["cwd"], env, with_stdin=bool(self.stdin), limits=self.limits
+            )
+        except spawn.SpawnError as error:
+            return self._report(error.exit_code, None, str(error))
+        self.started = time.monotonic()
+        self.deadline = self.started + self.spec["timeoutSeconds"]
+        start_millis = int((self.started - self.received) * 1000)
+        started = {"pid": self.process.pid, "startMillis": start_millis}
+        try:
+            frames.send_json(self.sock, frames.STARTED, started)
+            self._register()
+            status = self._watch()
+            self._clean_up()
+        except BaseException:
+            # Without an agent the result is lost: the code must not continue.
+            kill_all(signal.SIGKILL, self.process.pid)
+            raise
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        code = 128 + number if number else os.WEXITSTATUS(status)
+        return self._report(code, signal_name(number), None)
+
+    def _watch(self) -> int:
+        """Serve the process until it has ended; returns its wait status."""
+        while True:
+            self._step(min(self._seconds_left(), self.usage.seconds_left()))
+            if self.status is not None:
+                self.ended = time.monotonic()
+                return self.status
+            self._enforce()
+            self.usage.sample(self.process.pid)
+
+    def _register(self) -> None:
+        self.poll.register(self.sock, select.POLLIN)
+        for fd in self.signals.fds:
+            self.poll.register(fd, select.POLLIN)
+        self.outputs[self.process.stdout] = (frames.STDOUT, 1)
+        self.outputs[self.process.stderr] = (frames.STDERR, 2)
+        for fd in self.outputs:
+            self.poll.register(fd, select.POLLIN)
+        self.stdin_fd = self.process.stdin
+        if self.stdin_fd is not None:
+            os.set_blocking(self.stdin_fd, False)
+            self.poll.register(self.stdin_fd, select.POLLOUT)
+
+    def _seconds_left(self) -> float:
+        """Seconds until the next timeout; after SIGKILL there is none, only waiting."""
+        due = self.deadline if self.kill_at is None else self.kill_at
+        return 1.0 if self.killed else max(0.0, due - time.monotonic())
+
+    def _step(self, seconds: float) -> None:
+        """Wait for one round of events and handle them; children are reaped last."""
+        for fd, _ in self.poll.poll(int(seconds * 1000) + 1):
+            if fd in self.outputs:
+                self._forward(fd)
+            elif fd == self.stdin_fd:
+                self._write_stdin()
+            elif fd in self.signals.fds:
+                self.signals.read([fd])
+            else:
+                self._receive()
+        self._reap()
+
+    def _forward(self, fd: int) -> None:
+        data = os.read(fd, READ_BYTES)
+        kind, log = self.outputs[fd]
+        if not data:
+            self._close_output(fd)
+            return
+        frames.send(self.sock, kind, data)
+        room = LOG_BYTES - self.logged[kind]
+        if room > 0:
+            self.logged[kind] += len(data)
+            if not copy_to_log(log, data[:room]):
+                self.logged[kind] = LOG_BYTES
+
+    def _write_stdin(self) -> None:
+        assert self.stdin_fd is not None  # noqa: S101 it is registered
+        try:
+            self.stdin = self.stdin[os.write(self.stdin_fd, self.stdin[:READ_BYTES]) :]
+        except BrokenPipeError:
+            self.stdin = b""  # the code may close its input without reading it
+        if not self.stdin:
+            self._close_stdin()
+
+    def _close_stdin(self) -> None:
+        if self.stdin_fd is not None:
+            self.poll.unregister(self.stdin_fd)
+            os.close(self.stdin_fd)
+            self.stdin_fd = None
+
+    def _receive(self) -> None:
+        frame = frames.receive(self.sock)
+        if frame is None:
+            raise frames.ProtocolError("the agent disconnected while the code ran")
+        if frame[0] != frames.CANCEL:
+            raise frames.ProtocolError(f"unexpected frame {frame[0]!r} while the code runs")
+        self.stop_requested = True
+
+    def _enforce(self) -> None:
+        """Timeout and cancellation: SIGTERM to all processes, SIGKILL after the grace period."""
+        now = time.monotonic()
+        stop = self.stop_requested or self.signals.terminated
+        if self.kill_at is None and (stop or now >= self.deadline):
+            self.cancelled, self.timed_out = stop, not stop
+            self.kill_at = now + self.spec["graceSeconds"]
+            kill_all(signal.SIGTERM, self.process.pid)
+            kill_all(signal.SIGCONT, self.process.pid)  # a stopped process handles no SIGTERM
+        elif self.kill_at is not None and now >= self.kill_at and not self.killed:
+            self.killed = True
+            kill_all(signal.SIGKILL, self.process.pid)
+
+    def _reap(self) -> bool:
+        """Reap every ended child, also orphans; False when no children are left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self.cpu_seconds += usage.ru_utime + usage.ru_stime
+            self.max_rss = max(self.max_rss, usage.ru_maxrss * 1024)
+            if pid == self.process.pid:
+                self.status = status
+
+    def _clean_up(self) -> None:
+        """The main process has ended: kill the others, and read what is still in the pipes."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        kill_all(signal.SIGKILL, self.process.pid)
+        self._close_stdin()
+        children = self._reap()
+        while (self.outputs or children) and time.monotonic() < deadline:
+            # Short waits: SIGCHLD reports the end of an orphan, POLLHUP that of a pipe.
+            self._step(min(0.1, max(0.0, deadline - time.monotonic())))
+            children = self._reap()
+        for fd in list(self.outputs):
+            self._close_output(fd)
+
+    def _close_output(self, fd: int) -> None:
+        self.poll.unregister(fd)
+        os.close(fd)
+        del self.outputs[fd]
+
+    def _report(self, code: int, name: str | None, error: str | None) -> int:
+        after = self.usage.after()
+        self.usage.close()
+        wall = 0.0 if error else self.ended - self.started
+        exited = {
+            "exitCode": code,
+            "signal": name,
+            "timedOut": self.timed_out,
+            "cancelled": self.cancelled,
+            "oomKilled": cgroup.oom_killed(self.usage.before, after),
+            "durationMillis": int(wall * 1000),
+            "cpuMillis": int(self.usage.cpu_seconds(self.cpu_seconds) * 1000),
+            "peakMemoryBytes": self.usage.peak(self.max_rss, after),
+            "memorySource": after.source,
+            "error": error,
+        }
+        frames.send_json(self.sock, frames.EXITED, exited)
+        return code
+
+
+def signal_name(number: int) -> str | None:
+    """SIGKILL for 9; None for 0; real-time signals have numbers only."""
+    if number == 0:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def copy_to_log(fd: int, data: bytes) -> bool:
+    """Write to our own log; False when it blocks for too long: the code must not wait for it."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    while data:
+        if not poll.poll(LOG_WAIT_MILLIS):
+            return False
+        try:
+            data = data[os.write(fd, data[:PIPE_BUF]) :]
+        except OSError:
+            return False  # the log's reader is gone
+    return True

@@ -1,0 +1,75 @@
+"""Frames on the Unix socket between agent and launcher: kind (1 byte), length (4), payload.
+
+Standard library only and cheap to import, because every job imports this in the launcher. The
+agent sends ``RUN`` (JSON) and, at any later time, ``CANCEL``. The launcher answers with ``STARTED``
+(JSON), any number of ``STDOUT`` and ``STDERR`` (raw bytes) and one ``EXITED`` (JSON).
+
+RUN      {"argv": [str], "cwd": str, "env": {str: str}, "stdin": str, "timeoutSeconds": float,
+          "graceSeconds": float}
+STARTED  {"pid": int, "startMillis": int}      startMillis: RUN received to process started
+EXITED   {"exitCode": int, "signal": str|null, "timedOut": bool, "cancelled": bool,
+          "oomKilled": bool, "durationMillis": int, "cpuMillis": int, "peakMemoryBytes": int,
+          "memorySource": str, "error": str|null}    error: why the process could not be started
+"""
+
+import json
+import socket
+import struct
+from typing import Any, Final
+
+RUN: Final = b"R"
+CANCEL: Final = b"C"
+STARTED: Final = b"S"
+STDOUT: Final = b"O"
+STDERR: Final = b"E"
+EXITED: Final = b"X"
+SESSION: Final = b"M"  # the first frame of a session: session_frames defines the rest
+
+HEADER: Final = struct.Struct("!cI")
+MAX_PAYLOAD: Final = 1024 * 1024
+
+
+class ProtocolError(Exception):
+    """The peer sent bytes that are not a valid frame."""
+
+
+def send(sock: socket.socket, kind: bytes, payload: bytes = b"") -> None:
+    """Send one frame; blocks until the socket has accepted all of it."""
+    sock.sendall(HEADER.pack(kind, len(payload)) + payload)
+
+
+def send_json(sock: socket.socket, kind: bytes, value: Any) -> None:
+    """Send one frame with a JSON payload."""
+    send(sock, kind, json.dumps(value).encode())
+
+
+def receive(sock: socket.socket) -> tuple[bytes, bytes] | None:
+    """The next frame's kind and payload, or None when the peer closed the socket.
+
+    Raises:
+        ProtocolError: the frame is longer than ``MAX_PAYLOAD``, or incomplete.
+    """
+    header = _read_exactly(sock, HEADER.size)
+    if header is None:
+        return None
+    kind, length = HEADER.unpack(header)
+    if length > MAX_PAYLOAD:
+        raise ProtocolError(f"the frame has {length} bytes; the maximum is {MAX_PAYLOAD}")
+    payload = _read_exactly(sock, length) if length else b""
+    if payload is None:
+        raise ProtocolError("the connection ended inside a frame")
+    return kind, payload
+
+
+def _read_exactly(sock: socket.socket, count: int) -> bytes | None:
+    parts: list[bytes] = []
+    missing = count
+    while missing:
+        part = sock.recv(missing)
+        if not part:
+            if parts:
+                raise ProtocolError("the connection ended inside a frame")
+            return None
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,152 @@
+"""PID 1 of the sandbox container: runs the user's code and reports it to the agent.
+
+Standard library only, and plain files. ``python3 -m nanogrid_executor install-launcher DIR`` copies
+this folder to a directory. ``python3 -I -S DIR`` runs it anywhere, without an installation and
+without an environment (:mod:`nanogrid_executor.launcher_install` has the pod's command).
+
+The launcher first makes itself undumpable, so that user code of the same uid can neither trace it
+nor take its socket. It then connects to the agent. For each ``RUN`` it starts a new process,
+streams the output and enforces the timeout. As PID 1 it kills *every* process of the container
+when the main process has ended. It exits with the exit code of the last execution, so that the
+kubelet's exit code can be compared with the reported one. ``SIGTERM`` (the pod is being deleted)
+has the same effect as the agent's ``CANCEL``.
+
+If the agent's first frame is ``SESSION``, the launcher serves a session instead: many executions,
+and processes that outlive them. See :mod:`nanogrid_executor.launcher.session_server`.
+
+``--max-file-bytes=N`` and ``--max-processes=N`` limit user code, see
+:class:`nanogrid_executor.launcher.spawn.Limits`.
+
+``--check`` only tests whether an image is suitable: exit code 0, or 64 with the reason on stderr.
+The exit code is also 64 when the image's Python is older than 3.11.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Final
+
+from nanogrid_executor.launcher import batch, frames, spawn
+from nanogrid_executor.launcher.signals import Signals
+
+AGENT_SOCKET: Final = "/run/nanogrid/agent.sock"  # names.AGENT_SOCKET, which cannot be imported
+CONNECT_SECONDS: Final = 120.0
+CONNECT_INTERVAL: Final = 0.02
+SEND_SECONDS: Final = 60.0
+
+MAX_FILE_BYTES: Final = "--max-file-bytes"
+MAX_PROCESSES: Final = "--max-processes"
+
+EXIT_UNSUITABLE: Final = 64  # the image or the kernel is unsuitable; also in launcher_install
+EXIT_UNAVAILABLE: Final = 69  # sysexits.h: no agent, or the agent closed before it sent anything
+EXIT_PROTOCOL: Final = 76
+EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+PR_SET_DUMPABLE: Final = 4
+
+
+def protect() -> None:
+    """Keep processes of the same uid from tracing this one and from reading its memory and files.
+
+    Raises:
+        OSError: the kernel refused; then no user code may run here.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
+
+
+def connect(path: str, signals: Signals, seconds: float = CONNECT_SECONDS) -> socket.socket | None:
+    """Connect to the agent, which may still be starting; None when SIGTERM arrived first.
+
+    Raises:
+        OSError: no agent listened within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not signals.terminated:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(SEND_SECONDS)
+        try:
+            sock.connect(path)
+            return sock
+        except OSError:
+            sock.close()
+            if time.monotonic() > deadline:
+                raise
+        signals.sleep(CONNECT_INTERVAL)
+    return None
+
+
+def serve(sock: socket.socket, signals: Signals, limits: spawn.Limits) -> int:
+    """Run the agent's requests until it closes the socket; the last execution's exit code."""
+    exit_code: int | None = None
+    while True:
+        if not signals.wait_for(sock):
+            return EXIT_TERMINATED if exit_code is None else exit_code
+        frame = frames.receive(sock)
+        if frame is None:
+            return EXIT_UNAVAILABLE if exit_code is None else exit_code
+        kind, payload = frame
+        if kind == frames.RUN:
+            exit_code = batch.BatchExecution(sock, signals, payload, limits).run()
+        elif kind == frames.SESSION:
+            from nanogrid_executor.launcher import (
+                session_server,  # late: a batch job does not pay for it
+            )
+
+            return session_server.serve(sock, signals, payload, limits)
+        elif kind != frames.CANCEL:  # a CANCEL after the end has nothing to cancel
+            raise frames.ProtocolError(f"unexpected frame {kind!r}")
+
+
+def check() -> int:
+    """Use every feature of image and kernel that a job needs; 0, or ``EXIT_UNSUITABLE``."""
+    try:
+        protect()
+        Signals()
+        process = spawn.spawn([sys.executable, "-I", "-S", "-c", ""], "/", {}, with_stdin=False)
+        _, status = os.waitpid(process.pid, 0)
+    except (OSError, spawn.SpawnError) as error:
+        _print_error(f"the runtime is unsuitable: {error}")
+        return EXIT_UNSUITABLE
+    return 0 if status == 0 else EXIT_UNSUITABLE
+
+
+def read_limits(arguments: list[str]) -> tuple[spawn.Limits, list[str]]:
+    """The limits in the arguments, and the other arguments. No argparse: its import is slow."""
+    options = dict(a.split("=", 1) for a in arguments if a.startswith("--"))
+    known = {name: options.pop(name, None) for name in (MAX_FILE_BYTES, MAX_PROCESSES)}
+    if options:
+        raise ValueError(f"unknown options: {', '.join(options)}")
+    file_bytes, processes = (None if text is None else int(text) for text in known.values())
+    return spawn.Limits(file_bytes, processes), [a for a in arguments if not a.startswith("--")]
+
+
+def main(argv: list[str]) -> int:
+    """Entry point. The arguments are options and, for tests, the agent's socket."""
+    if argv[1:] == ["--check"]:
+        return check()
+    limits, rest = read_limits(argv[1:])
+    path = rest[0] if rest else AGENT_SOCKET
+    try:
+        protect()
+        signals = Signals()
+        sock = connect(path, signals)
+    except OSError as error:
+        _print_error(f"{path}: {error}")
+        return EXIT_UNAVAILABLE
+    if sock is None:
+        return EXIT_TERMINATED
+    try:
+        return serve(sock, signals, limits)
+    except (OSError, frames.ProtocolError) as error:
+        _print_error(f"lost the agent: {error}")
+        return EXIT_PROTOCOL
+    finally:
+        sock.close()
+
+
+def _print_error(text: str) -> None:
+    print(f"nanogrid launcher: {text}", file=sys.stderr)

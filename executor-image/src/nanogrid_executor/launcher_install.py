@@ -1,0 +1,68 @@
+"""Copies the launcher to a directory that any Python 3.11 can run.
+
+The commands of the pod's containers:
+
+    sync-input  ["python3", "-m", "nanogrid_executor", "sync"]
+    agent       ["python3", "-m", "nanogrid_executor", "agent"]
+    sandbox     ["python3", "-I", "-S", "/opt/nanogrid/launcher"]
+
+The directory holds plain files: ``__main__.py`` and the whole folder ``launcher``, which imports
+only itself and the standard library. An init container can copy it to a volume for other images.
+``__main__.py`` runs on any Python 3, so that it can report a version that is too old.
+"""
+
+import os
+import py_compile
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = Path(__file__).parent / "launcher"
+PYTHON: Final = (3, 11)
+UNSUITABLE: Final = (
+    64  # launcher.main.EXIT_UNSUITABLE, for a Python that cannot import the launcher
+)
+MAIN: Final = f"""\
+import sys
+
+if sys.version_info < {PYTHON}:
+    sys.stderr.write(
+        "nanogrid launcher: Python %d.%d is too old, {PYTHON[0]}.{PYTHON[1]} or later is needed\\n"
+        % sys.version_info[:2]
+    )
+    sys.exit({UNSUITABLE})
+try:
+    from nanogrid_executor.launcher.main import main
+except ImportError as error:
+    sys.stderr.write("nanogrid launcher: this Python lacks a standard module: %s\\n" % error)
+    sys.exit({UNSUITABLE})
+sys.exit(main(sys.argv))
+"""
+
+
+def install(target: Path) -> None:
+    """Write the launcher's directory with its byte code, which a read-only root cannot cache.
+
+    Existing files are replaced, so that a restarted container can run it again. All users can read
+    the files: the sandbox may run as another user.
+    """
+    old = os.umask(0o022)
+    try:
+        _install(target)
+    finally:
+        os.umask(old)
+
+
+def _install(target: Path) -> None:
+    package = target / "nanogrid_executor"
+    folder = package / FOLDER.name
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = {package / "__init__.py": FOLDER.parent / "__init__.py"}
+    sources |= {folder / source.name: source for source in FOLDER.glob("*.py")}
+    for copy, source in sources.items():
+        copy.write_bytes(source.read_bytes())
+        py_compile.compile(
+            str(copy),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+    (target / "__main__.py").write_text(MAIN)

@@ -1,0 +1,22 @@
+"""What was stored of a job's outputs."""
+
+from dataclasses import dataclass, field
+
+from nanogrid import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The stored output files and streams, and one line for each that was not stored."""
+
+    files: list[wire.OutputFile] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    millis: int | None = None
+    stream_urls: dict[str, str] = field(default_factory=dict)  # complete stdout and stderr
+    lost_streams: list[str] = field(default_factory=list)
+
+    @property
+    def total_bytes(self) -> int:
+        """The bytes of all stored files."""
+        return sum(file.bytes for file in self.files)

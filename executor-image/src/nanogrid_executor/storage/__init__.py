@@ -1,0 +1,1 @@
+"""S3 for the trusted containers: client, transfers, errors."""

@@ -1,0 +1,40 @@
+"""Waits until a new pod can connect to S3.
+
+A network plugin can refuse the connections of a pod in its first second, or longer on a busy node,
+until it has applied the pod's policies. That is no fault of S3, so it must not cost one of the few
+tries of a request, nor the time of the sync.
+"""
+
+import os
+import socket
+import time
+from typing import Final
+from urllib.parse import urlsplit
+
+from nanogrid import names
+from nanogrid_executor.log import log
+
+WAIT_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.05
+
+
+def await_first_connection(seconds: float = WAIT_SECONDS) -> None:
+    """Return when S3 accepts a connection, or after ``seconds``: then a request shows the fault."""
+    region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
+    endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com"
+    url = urlsplit(endpoint)
+    address = (url.hostname or "", url.port or (80 if url.scheme == "http" else 443))
+    began = time.monotonic()
+    while True:
+        try:
+            socket.create_connection(address, CONNECT_SECONDS).close()
+            error = ""
+        except OSError as e:
+            error = str(e)
+        waited = time.monotonic() - began
+        if not error or waited >= seconds:
+            break
+        time.sleep(POLL_SECONDS)
+    if error or waited > POLL_SECONDS:
+        log("s3-first-connection", millis=round(waited * 1000), error=error or "none")

@@ -1,0 +1,236 @@
+"""The S3 calls of the executor; :mod:`nanogrid_executor.storage.connection` repeats them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from nanogrid.reasons import Reason
+from nanogrid_executor.storage.connection import Connection
+from nanogrid_executor.storage.download import Received, Target
+from nanogrid_executor.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from obstore import Bytes, GetOptions, GetResult, PutMode
+    from obstore.store import S3Store
+
+T = TypeVar("T")
+
+CHUNK_BYTES: Final = 1024 * 1024
+PART_BYTES: Final = 5 * 1024 * 1024
+PARTS_AT_ONCE: Final = 4
+_NOT_IMPLEMENTED: Final = "<Code>NotImplemented</Code>"
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object as S3 described it; ``version`` only when that version was asked for."""
+
+    key: str
+    size: int
+    etag: str | None
+    version: str | None = None
+
+
+class Storage(Connection):
+    """Reads and writes objects.
+
+    Every call raises ``StorageError`` with a reason, and ``DeadlineError`` when the time is over.
+    """
+
+    def listing(self, bucket: str, prefix: str) -> list[Object]:
+        """All objects below a prefix, which is a folder: ``data`` does not match ``data2/x``."""
+        import obstore
+
+        def call(store: "S3Store") -> list[Object]:
+            stream = obstore.list(store, prefix.rstrip("/") or None, chunk_size=1000)
+            found = []
+            for chunk in stream:
+                self.deadline.check()
+                found += [_object(meta) for meta in chunk]
+            return found
+
+        return self.attempt("list", bucket, prefix, call)
+
+    def head(self, bucket: str, key: str, version: str | None = None) -> Object:
+        """Size and ETag of an object, or of one version of it."""
+        import obstore
+
+        def call(store: "S3Store") -> Object:
+            if version is None:
+                return _object(obstore.head(store, key))
+            options: GetOptions = {"version": version, "head": True}
+            return _object(obstore.get(store, key, options=options).meta, version)
+
+        return self.attempt("head", bucket, key, call)
+
+    def download(
+        self, bucket: str, wanted: Object | str, target: Target, version: str | None = None
+    ) -> Received:
+        """Stream an object to a file.
+
+        Args:
+            bucket: its bucket.
+            wanted: the object as S3 described it earlier, which must not have changed; or its key.
+            target: the file.
+            version: the version of an object that is given by its key.
+
+        Raises:
+            StorageError: with ``INPUT_INCOMPLETE`` when the object has changed.
+        """
+        import obstore
+
+        key = wanted if isinstance(wanted, str) else wanted.key
+        known = None if isinstance(wanted, str) else wanted
+        options: GetOptions = {}
+        if known is not None:
+            version = known.version
+            if known.etag:
+                options["if_match"] = known.etag
+        if version is not None:
+            options["version"] = version
+
+        def call(store: "S3Store") -> Received:
+            answer = obstore.get(store, key, options=options)
+            if known is not None:
+                _refuse_change(answer, known, bucket)
+            return target.write(iter(answer.stream(min_chunk_size=CHUNK_BYTES)), self.deadline)
+
+        return self._read(bucket, key, known, call)
+
+    def part(self, bucket: str, known: Object, start: int, end: int) -> "Bytes":
+        """The bytes from ``start`` to before ``end`` of an object that must not have changed.
+
+        Raises:
+            StorageError: with ``INPUT_INCOMPLETE`` when the object has changed.
+        """
+        import obstore
+
+        options: GetOptions = {"range": (start, end), "if_match": known.etag}
+        if known.version is not None:
+            options["version"] = known.version
+
+        def call(store: "S3Store") -> "Bytes":
+            answer = obstore.get(store, known.key, options=options)
+            _refuse_change(answer, known, bucket)
+            data = answer.bytes()
+            if len(data) != end - start:
+                raise _incomplete(bucket, known, f"gave {len(data)} bytes of {end - start}")
+            return data
+
+        return self._read(bucket, known.key, known, call)
+
+    def _read(
+        self, bucket: str, key: str, known: Object | None, call: Callable[["S3Store"], T]
+    ) -> T:
+        """Attempt to read; an object that was described earlier and is missing now has changed."""
+        try:
+            return self.attempt("get", bucket, key, call)
+        except StorageError as error:
+            if known is not None and error.reason is Reason.INPUT_NOT_FOUND:
+                raise _incomplete(bucket, known, "vanished after it was listed") from error
+            raise
+
+    def put_bytes(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        """Store a small object in one request."""
+        import obstore
+
+        def call(store: "S3Store") -> None:
+            attributes = {"Content-Type": content_type}
+            obstore.put(store, key, body, attributes=attributes, use_multipart=False)
+
+        self.attempt("put", bucket, key, call)
+
+    def put_if(
+        self, bucket: str, key: str, body: bytes, content_type: str, etag: str | None
+    ) -> bool:
+        """Store a small object if none exists or, with ``etag``, if exactly that one exists.
+
+        A server without conditional writes stores it in any case.
+
+        Returns:
+            Whether it was stored; False when another object exists.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        attributes = {"Content-Type": content_type}
+
+        def call(store: "S3Store") -> bool:
+            mode: PutMode = "create" if etag is None else {"e_tag": etag}
+            try:
+                obstore.put(store, key, body, attributes=attributes, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except BaseError as error:
+                if _NOT_IMPLEMENTED not in str(error):
+                    raise
+                obstore.put(store, key, body, attributes=attributes, use_multipart=False)
+            return True
+
+        return self.attempt("put", bucket, key, call)
+
+    def get_bytes(self, bucket: str, key: str, most: int) -> tuple[bytes, str | None]:
+        """A small object and its ETag; no bytes if it has more than ``most``."""
+        import obstore
+
+        def call(store: "S3Store") -> tuple[bytes, str | None]:
+            answer = obstore.get(store, key)
+            body = bytes(answer.bytes()) if answer.meta["size"] <= most else b""
+            return body, answer.meta["e_tag"]
+
+        return self.attempt("get", bucket, key, call)
+
+    def put_stream(
+        self, bucket: str, key: str, chunks: Callable[[], Iterator[bytes]], content_type: str
+    ) -> None:
+        """Store a large object by a multipart upload; each try calls ``chunks`` for the content.
+
+        On every failure obstore aborts the upload, so that no parts stay in the bucket. It cannot
+        abort an upload whose ID was lost with S3's answer: a lifecycle rule of the bucket ends it.
+        """
+        import obstore
+
+        def timed() -> Iterator[bytes]:
+            for chunk in chunks():
+                self.deadline.check()
+                yield chunk
+
+        def call(store: "S3Store") -> None:
+            obstore.put(
+                store,
+                key,
+                timed(),
+                attributes={"Content-Type": content_type},
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+
+        self.attempt("put", bucket, key, call, in_parts=True)
+
+    def presign(self, bucket: str, key: str, seconds: int) -> str:
+        """A URL that lets anybody GET the object for so many seconds; this makes no request."""
+        from datetime import timedelta
+
+        import obstore
+
+        def call(store: "S3Store") -> str:
+            return obstore.sign(store, "GET", key, timedelta(seconds=seconds))
+
+        return self.attempt("sign", bucket, key, call)
+
+
+def _refuse_change(answer: "GetResult", known: Object, bucket: str) -> None:
+    """Compare the size and ETag of the answer itself: not every server honours If-Match."""
+    meta = answer.meta
+    other = known.etag and meta["e_tag"] and meta["e_tag"] != known.etag
+    if other or meta["size"] != known.size:
+        change = f"changed after it was listed: {known.size} bytes then, {meta['size']} now"
+        raise _incomplete(bucket, known, change)
+
+
+def _incomplete(bucket: str, known: Object, change: str) -> StorageError:
+    return StorageError(Reason.INPUT_INCOMPLETE, f"s3://{bucket}/{known.key} {change}")
+
+
+def _object(meta: Any, version: str | None = None) -> Object:
+    return Object(meta["path"], meta["size"], meta["e_tag"], version)
