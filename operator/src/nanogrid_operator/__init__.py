@@ -1,7 +1,7 @@
-"""The NanoGrid operator; the way of one job reads by file name.
+"""The NanoGrid operator. A job passes through the folders in this order.
 
-``handlers`` note an event in the ``store`` and enqueue the job's uid; ``reconcile`` takes it from
-the ``workqueue``, reads ``facts`` from the pod and asks ``decide`` what to do: build the ``pod``,
-wait, or finish with an ``outcome``, which ``publish`` gives to Redis before ``kube`` writes the
-status. ``results_api`` is where a pod's agent pushes its result. ``__main__`` wires it together.
+``watch`` puts each event into the cache and enqueues the job's uid. ``reconcile`` takes the uid
+from the ``workqueue``, reads facts (``model``) and asks ``decision`` what to do: create a pod
+(``manifests``), wait, or finish. ``delivery`` sends the result to Redis, S3 and webhooks, and
+``status`` writes the status. ``server`` takes the results of agents. ``__main__`` builds all parts.
 """

@@ -1,7 +1,7 @@
-"""Wiring of settings, clients, queue, workers, HTTP server and Kopf; nothing else starts anything.
+"""The entry point: builds all parts and runs them.
 
-The process is crash-only. A worker or server that dies takes the process with it, and Kubernetes
-starts it anew; all state that matters is in the cluster, in S3 and in Redis.
+The process is crash-only. A worker or server that fails ends the process, and Kubernetes restarts
+it. All state that matters is in the cluster, in S3 and in Redis.
 """
 
 import argparse
@@ -9,123 +9,94 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import kopf
-from aiohttp import web
 
-from nanogrid.envsettings import SettingsError
-from nanogrid_operator import handlers, health
-from nanogrid_operator.events import Events
-from nanogrid_operator.functionruns import FunctionRuns
-from nanogrid_operator.kube import KubeApi, KubeError
-from nanogrid_operator.lease import Lease, LeaseLost
-from nanogrid_operator.liveness import Liveness
-from nanogrid_operator.outbox import Outbox
-from nanogrid_operator.publish import Publisher
-from nanogrid_operator.reconcile import Reconciler
-from nanogrid_operator.results_api import ResultsApi
-from nanogrid_operator.s3 import ResultStore
-from nanogrid_operator.secrets import S3SecretReplica
+from nanogrid.settings import SettingsError
+from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost
+from nanogrid_operator.parts import Clients, Parts, build
+from nanogrid_operator.server.serve import serving
 from nanogrid_operator.settings import Settings
-from nanogrid_operator.store import Store
-from nanogrid_operator.webhook import WebhookClient
-from nanogrid_operator.webhooks import Webhooks
-from nanogrid_operator.workers import Workers
+from nanogrid_operator.watch.handlers import configure, register
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid")
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 the pod's own
+
 
 async def run(settings: Settings) -> None:
-    """Run the operator until Kopf is told to stop or a part of it fails."""
-    store, queue = Store(), WorkQueue()
-    kube = await KubeApi.connect(settings.kube_timeout_seconds)
-    publisher, results = Publisher(settings), ResultStore(settings)
-    reconciler = Reconciler(
-        settings=settings,
-        store=store,
-        queue=queue,
-        kube=kube,
-        publisher=publisher,
-        results=results,
-        secrets=S3SecretReplica(kube, settings),
-        events=Events(kube),
-        clock=kube.now,
-    )
-    liveness = Liveness(queue, settings.resync_seconds)
-    workers = Workers(
-        settings=settings,
-        store=store,
-        queue=queue,
-        kube=kube,
-        reconciler=reconciler,
-        liveness=liveness,
-    )
-    lease = None
+    """Run the operator until Kopf is stopped or a part fails."""
+    clients = await Clients.connect(settings)
+    parts = build(settings, clients, WorkQueue())
+    elector = None
     if settings.lease_name:
-        lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)
-    client = WebhookClient(settings)
-    webhooks = Webhooks(
-        settings=settings,
-        store=store,
-        client=client,
-        delivering=reconciler.delivering,
-        clock=kube.now,
-    )
-    reconciler.webhook = webhooks.offer
-    outbox = Outbox(reconciler.delivering)
-    reconciler.ending.outbox = outbox.offer
-    functions = FunctionRuns(kube, kube.now)
-    reconciler.ending.counted, workers.listed = functions.offer, functions.listed
-    probes = health.Health(liveness.trouble)
-    api = ResultsApi(kube=kube, store=store, queue=queue, health=probes, clock=kube.now)
-    runner = web.AppRunner(api.app(), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", settings.port).start()  # noqa: S104 a pod's own address
-    log.info("listening on port %d", settings.port)
+        elector = LeaderElector(
+            clients.kube, settings.lease_namespace, settings.lease_name, settings.identity
+        )
+    try:
+        # The denied port is open longer: one that is closed must mean a policy.
+        async with (
+            _serving_denied(settings.denied_port),
+            serving(parts.api, ANY_ADDRESS, settings.port),
+        ):
+            log.info("listening on port %d", settings.port)
+            await _run_parts(settings, parts, elector)
+    finally:
+        await clients.close()
+
+
+async def _run_parts(settings: Settings, parts: Parts, elector: LeaderElector | None) -> None:
+    """Run all parts as the leader; see :func:`run`."""
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                probes.watch(health.checks(kube, publisher, results, settings)), name="health"
-            )
-            if not await _leads(lease):
-                raise _Stopped
-            if lease is not None:
-                group.create_task(lease.hold(), name="lease")
-            # Decisions need the whole picture: no worker runs before the first LIST.
-            await _first_resync(workers)
-            for number in range(settings.workers):
-                group.create_task(workers.work(), name=f"worker-{number}")
-            group.create_task(webhooks.run(), name="webhooks")
-            group.create_task(outbox.run(), name="outbox")
-            group.create_task(functions.run(), name="functions")
-            group.create_task(workers.resync_forever(), name="resync")
-            await _watch(settings, store, queue, liveness)
+            group.create_task(parts.health.run(), name="health")
+            if await _acquire(elector):
+                await _work(settings, parts, elector, group)
             raise _Stopped
     except* _Stopped:
         log.info("stopped")
     except* LeaseLost as lost:
-        log.error("stopping at once: %s", lost.exceptions[0])
+        log.error("stopping immediately: %s", lost.exceptions[0])
         raise
     finally:
-        if lease is not None:
-            await lease.release()
-        await runner.cleanup()
-        await client.close()
-        await publisher.close()
-        await kube.close()
+        if elector is not None:
+            await elector.release()
 
 
-async def _leads(lease: Lease | None) -> bool:
-    """Wait for the lease; False when the process is told to stop before it has it.
+@asynccontextmanager
+async def _serving_denied(port: int) -> AsyncIterator[None]:
+    """Accept connections and close them: what a pod without a NetworkPolicy reaches.
 
-    Kopf, which minds SIGTERM otherwise, does not run yet; and PID 1 has no default for signals.
+    Port 0 serves nothing.
     """
-    if lease is None:
+    if not port:
+        yield
+        return
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    # A full backlog looks like a closed port, so it is a long one.
+    server = await asyncio.start_server(close, ANY_ADDRESS, port, backlog=1024)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def _acquire(elector: LeaderElector | None) -> bool:
+    """Wait for the Lease; False if SIGTERM comes first.
+
+    Kopf, which otherwise handles SIGTERM, does not run yet, and PID 1 has no default handlers.
+    """
+    if elector is None:
         return True
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    tasks = [asyncio.create_task(lease.acquire()), asyncio.create_task(stop.wait())]
+    tasks = [asyncio.create_task(elector.acquire()), asyncio.create_task(stop.wait())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return not stop.is_set()
@@ -137,25 +108,29 @@ async def _leads(lease: Lease | None) -> bool:
 
 
 class _Stopped(Exception):
-    """Kopf ended in an orderly way; the other tasks end with it."""
+    """Kopf was stopped; all tasks end."""
 
 
-async def _first_resync(workers: Workers) -> None:
-    while True:
-        try:
-            await workers.resync()
-            await workers.call_witnesses()
-            return
-        except KubeError as e:
-            log.error("cannot list ExecutionJobs and pods, trying again in 2 s: %s", e)
-            await asyncio.sleep(2)
-
-
-async def _watch(settings: Settings, store: Store, queue: WorkQueue, liveness: Liveness) -> None:
-    registry = kopf.OperatorRegistry()
-    handlers.register(registry, store, queue, liveness)
-    options = kopf.OperatorSettings()
-    handlers.configure(options)
+async def _work(
+    settings: Settings, parts: Parts, elector: LeaderElector | None, group: asyncio.TaskGroup
+) -> None:
+    """Start all parts in the group, then watch until Kopf is stopped."""
+    if elector is not None:
+        group.create_task(elector.renew(), name="lease")
+    # Decisions need all objects: no worker runs before the first LISTs.
+    await parts.tenant_poll.first()
+    await parts.resync.first()
+    await parts.network.load()
+    group.create_task(parts.network.run(), name="network")
+    group.create_task(parts.workers.run(), name="workers")
+    group.create_task(parts.webhooks.run(), name="webhooks")
+    group.create_task(parts.outbox.run(), name="outbox")
+    group.create_task(parts.function_runs.run(), name="functions")
+    group.create_task(parts.resync.run(), name="resync")
+    group.create_task(parts.tenant_poll.run(), name="tenants")
+    registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
+    register(registry, parts.handlers)
+    configure(options)
     await kopf.operator(
         registry=registry,
         settings=options,
@@ -166,11 +141,11 @@ async def _watch(settings: Settings, store: Store, queue: WorkQueue, liveness: L
 
 
 def main() -> int:
-    """Entry point; the exit code says whether the start went well."""
+    """The entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="nanogrid-operator",
-        description="Watches ExecutionJobs and runs each in a sandbox pod. "
-        "Configured by environment variables; see the chart's values.",
+        description="Watches ExecutionJobs and runs each in a sandbox pod. Environment variables "
+        "configure it; see the chart's values.",
     )
     parser.add_argument("--check", action="store_true", help="import everything and exit")
     if parser.parse_args().check:
@@ -185,13 +160,13 @@ def main() -> int:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    # Kopf logs each handled event; ours log each transition.
+    # Kopf logs each handled event; the operator logs each transition.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     code = 0
     try:
         asyncio.run(run(settings))
     except* LeaseLost:
-        code = 1  # it is in the log
+        code = 1  # the cause is in the log
     return code
 
 

@@ -1,150 +1,289 @@
-"""Every tunable of the operator: its environment variable, default, meaning and unit, once."""
+"""All settings of the operator: environment variable, default, meaning and unit."""
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from nanogrid import names
-from nanogrid.envsettings import LOG_LEVELS, SettingsError, values
-from nanogrid.envsettings import env as _env
-from nanogrid.quantity import quantity
+from pydantic import ValidationError
 
-# Requests of the containers that are ours; with limits below them no pod could be made.
+from nanogrid import names
+from nanogrid.api.tenant import TenantSpec
+from nanogrid.quantity import quantity
+from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
+
+# Requests of sync and agent. With limits below them, the API server would reject every pod.
 AGENT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Read once at start; see each field's ``doc``."""
+    """Read once at the start; see the ``doc`` of each field."""
 
-    executor_image: str = _env("NANOGRID_EXECUTOR_IMAGE", "", "image of sync, agent and launcher")
-    image_pull_policy: str = _env(
-        "NANOGRID_IMAGE_PULL_POLICY", "IfNotPresent", "for all containers"
+    executor_image: str = env("NANOGRID_EXECUTOR_IMAGE", "", "image of sync, agent and launcher")
+    image_pull_policy: str = env("NANOGRID_IMAGE_PULL_POLICY", "IfNotPresent", "for all containers")
+    results_url: str = env("NANOGRID_RESULTS_URL", "", "where agents POST results")
+    report_key: str = env(
+        "NANOGRID_REPORT_KEY",
+        "",
+        "secret that the tokens of agents are derived from; empty: the API server reviews tokens",
     )
-    results_url: str = _env("NANOGRID_RESULTS_URL", "", "where agents POST results")
-    port: int = _env(
-        "NANOGRID_PORT", names.RESULTS_PORT, "port of the results endpoint and the probes"
+    port: int = env("NANOGRID_PORT", names.RESULTS_PORT, "port of results and probes")
+    watch_namespaces: str = env("NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty: all")
+    no_jobs_namespaces: str = env(
+        "NANOGRID_DENIED_NAMESPACES", "", "namespaces without jobs, comma-separated"
     )
-    watch_namespaces: str = _env("NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty is all")
 
-    s3_endpoint: str = _env("NANOGRID_S3_ENDPOINT", "", "URL of the S3 server; empty is AWS")
-    s3_region: str = _env("AWS_REGION", "us-east-1", "region of the bucket")
-    s3_bucket: str = _env("NANOGRID_S3_BUCKET", "", "default bucket for code, inputs and results")
-    s3_secret: str = _env(
+    namespace: str = env("NANOGRID_NAMESPACE", "", "the release's namespace, with NanoGridTenants")
+    compatibility_namespace: str = env(
+        "NANOGRID_COMPATIBILITY_NAMESPACE",
+        "",
+        "namespace with the S3 and Redis names of the older systems; empty: none",
+    )
+    tenant_defaults: str = env(
+        "NANOGRID_TENANT_DEFAULTS",
+        "",
+        "spec of a NanoGridTenant for all namespaces, a JSON object",
+    )
+    runtime_images: str = env(
+        "NANOGRID_RUNTIME_IMAGES", "", "comma-separated; every job may use them as runtime"
+    )
+    platform_images: str = env(
+        "NANOGRID_PLATFORM_IMAGES", "", "comma-separated; no job may use their repositories"
+    )
+    reserved_secrets: str = env(
+        "NANOGRID_RESERVED_SECRETS", "", "comma-separated; no job may read Secrets of these names"
+    )
+
+    s3_endpoint: str = env("NANOGRID_S3_ENDPOINT", "", "URL of the S3 server; empty: AWS")
+    s3_region: str = env("AWS_REGION", "us-east-1", "region of the bucket")
+    s3_bucket: str = env("NANOGRID_S3_BUCKET", "", "default bucket for code, inputs and results")
+    s3_secret: str = env(
         "NANOGRID_S3_SECRET",
         "",
         "Secret in the job's namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
-        "empty when the service account carries a role",
+        "empty if the service account has a role",
     )
-    s3_secret_replicate: bool = _env(
+    s3_secret_replicate: bool = env(
         "NANOGRID_S3_SECRET_REPLICATE", False, "copy the operator's keys into that Secret"
     )
-    s3_access_key: str = _env("AWS_ACCESS_KEY_ID", "", "the operator's own key")
-    s3_secret_key: str = _env("AWS_SECRET_ACCESS_KEY", "", "the operator's own secret key")
+    s3_access_key: str = env("AWS_ACCESS_KEY_ID", "", "the operator's own key")
+    s3_secret_key: str = env("AWS_SECRET_ACCESS_KEY", "", "the operator's own secret key")
 
-    redis_url: str = _env("NANOGRID_REDIS_URL", "redis://localhost:6379/0", "redis:// or rediss://")
-    redis_password: str = _env("NANOGRID_REDIS_PASSWORD", "", "overrides the URL's password")
-    redis_timeout_seconds: float = _env("NANOGRID_REDIS_TIMEOUT_SECONDS", 2.0, "per call")
-    result_ttl_seconds: int = _env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
-    stream_max_length: int = _env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
+    redis_url: str = env("NANOGRID_REDIS_URL", "redis://localhost:6379/0", "redis:// or rediss://")
+    redis_username: str = env("NANOGRID_REDIS_USERNAME", "", "overrides the URL's user")
+    redis_password: str = env("NANOGRID_REDIS_PASSWORD", "", "overrides the URL's password")
+    redis_timeout_seconds: float = env("NANOGRID_REDIS_TIMEOUT_SECONDS", 2.0, "per call")
+    result_ttl_seconds: int = env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
+    stream_max_length: int = env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
 
-    webhook_url: str = _env("NANOGRID_WEBHOOK_URL", "", "where results are POSTed; empty is none")
-    webhook_key: str = _env("NANOGRID_WEBHOOK_KEY", "", "signs requests; empty: not signed")
-    webhook_prefixes: str = _env(
-        "NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES", "", "of jobs' own URLs, by spaces; empty is none"
+    webhook_url: str = env("NANOGRID_WEBHOOK_URL", "", "where results are POSTed; empty: nowhere")
+    webhook_key: str = env("NANOGRID_WEBHOOK_KEY", "", "signs requests; empty: no signature")
+    webhook_prefixes: str = env(
+        "NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES",
+        "",
+        "of jobs' own URLs, by spaces; empty: none",
     )
-    webhook_timeout_seconds: float = _env("NANOGRID_WEBHOOK_TIMEOUT_SECONDS", 10.0, "per request")
-    webhook_give_up_seconds: float = _env(
+    webhook_timeout_seconds: float = env("NANOGRID_WEBHOOK_TIMEOUT_SECONDS", 10.0, "per request")
+    webhook_give_up_seconds: float = env(
         "NANOGRID_WEBHOOK_GIVE_UP_SECONDS", 86400.0, "after the job's end"
     )
 
-    service_account: str = _env("NANOGRID_SANDBOX_SERVICE_ACCOUNT", "default", "of sandbox pods")
-    runtime_class: str = _env("NANOGRID_RUNTIME_CLASS", "", "runtimeClassName of sandbox pods")
-    memory_limit: str = _env("NANOGRID_DEFAULT_MEMORY", "256Mi", "limit when a job names none")
-    cpu_limit: str = _env("NANOGRID_DEFAULT_CPU", "1", "limit when a job names none")
-    cpu_request: str = _env("NANOGRID_DEFAULT_CPU_REQUEST", "100m", "request when a job names none")
-    workspace_size: str = _env("NANOGRID_WORKSPACE_SIZE", "2Gi", "sizeLimit of /app")
-    tmp_size: str = _env("NANOGRID_TMP_SIZE", "256Mi", "sizeLimit of /tmp")
-    agent_cpu: str = _env("NANOGRID_AGENT_CPU", "1", "limit of sync and agent")
-    agent_memory: str = _env("NANOGRID_AGENT_MEMORY", "256Mi", "limit of sync and agent")
-    guaranteed: bool = _env(
+    service_account: str = env("NANOGRID_SANDBOX_SERVICE_ACCOUNT", "default", "of sandbox pods")
+    runtime_class: str = env("NANOGRID_RUNTIME_CLASS", "", "runtimeClassName of sandbox pods")
+    memory_limit: str = env("NANOGRID_DEFAULT_MEMORY", "256Mi", "limit of a job without one")
+    cpu_limit: str = env("NANOGRID_DEFAULT_CPU", "1", "limit of a job without one")
+    cpu_request: str = env("NANOGRID_DEFAULT_CPU_REQUEST", "100m", "request of a job without one")
+    workspace_size: str = env("NANOGRID_WORKSPACE_SIZE", "2Gi", "sizeLimit of /app")
+    tmp_size: str = env("NANOGRID_TMP_SIZE", "256Mi", "sizeLimit of /tmp")
+    storage_medium: str = env(
+        "NANOGRID_STORAGE_MEDIUM", "", "of /app and /tmp: empty for disk, or Memory"
+    )
+    ephemeral_request: str = env(
+        "NANOGRID_EPHEMERAL_STORAGE_REQUEST", "64Mi", "of the sandbox container"
+    )
+    max_processes: int = env(
+        "NANOGRID_MAX_PROCESSES",
+        1024,
+        "processes and threads of a job's user; 0: no limit",
+        zero=True,
+    )
+    uid_start: int = env("NANOGRID_UID_START", 2_000_000_000, "first user ID of sandbox pods")
+    uid_count: int = env("NANOGRID_UID_COUNT", 100_000_000, "user IDs of sandbox pods")
+    host_users: bool = env(
+        "NANOGRID_HOST_USERS", True, "false: each sandbox pod has a user namespace"
+    )
+    agent_cpu: str = env("NANOGRID_AGENT_CPU", "1", "limit of sync and agent")
+    agent_memory: str = env("NANOGRID_AGENT_MEMORY", "256Mi", "limit of sync and agent")
+    guaranteed: bool = env(
         "NANOGRID_GUARANTEED", False, "requests of all containers equal their limits (Fargate)"
     )
-    sandbox_env: str = _env(
+    sandbox_env: str = env(
         "NANOGRID_SANDBOX_ENV",
         "",
-        "variables of user code under a job's own, a JSON object of strings; {namespace}, {job}, "
-        "{uid}, {requestId} and {attempt} in them are filled in",
+        "variables of user code, a JSON object of strings; a job's own win; {namespace}, {job}, "
+        "{uid}, {requestId} and {attempt} are filled in",
     )
-    pod_labels: str = _env("NANOGRID_POD_LABELS", "", "of sandbox pods, a JSON object of strings")
-    pod_annotations: str = _env(
+    pod_labels: str = env("NANOGRID_POD_LABELS", "", "of sandbox pods, a JSON object of strings")
+    pod_annotations: str = env(
         "NANOGRID_POD_ANNOTATIONS", "", "of sandbox pods, a JSON object of strings"
     )
-    node_selector: str = _env(
+    node_selector: str = env(
         "NANOGRID_NODE_SELECTOR", "", "of sandbox pods, a JSON object of strings"
     )
-    tolerations: str = _env("NANOGRID_TOLERATIONS", "", "of sandbox pods, a JSON list of objects")
-    termination_grace_seconds: float = _env(
+    tolerations: str = env("NANOGRID_TOLERATIONS", "", "of sandbox pods, a JSON list of objects")
+    termination_grace_seconds: float = env(
         "NANOGRID_TERMINATION_GRACE_SECONDS",
         10.0,
         "between SIGTERM and SIGKILL at a timeout",
         zero=True,
     )
-    node_lost_seconds: int = _env(
+    network_policies: bool = env(
+        "NANOGRID_NETWORK_POLICIES", True, "create NetworkPolicies in the jobs' namespaces"
+    )
+    sandbox_egress: str = env(
+        "NANOGRID_SANDBOX_EGRESS",
+        "",
+        "what every sandbox pod reaches (DNS, S3, results): a JSON list of egress rules of a "
+        "NetworkPolicy",
+    )
+    session_ingress: str = env(
+        "NANOGRID_SESSION_INGRESS",
+        "",
+        "who reaches sessions (the router): a JSON list of peers of a NetworkPolicy",
+    )
+    fullname: str = env(
+        "NANOGRID_FULLNAME", "", "name of the release's objects; empty: no test of the network"
+    )
+    denied_port: int = env(
+        "NANOGRID_DENIED_PORT",
+        0,
+        "port that sandboxes may not reach, for tests of the network; 0: none",
+        zero=True,
+    )
+    pod_ip: str = env("NANOGRID_POD_IP", "", "the operator's own address; empty: no pod")
+    network_gate: bool = env(
+        "NANOGRID_NETWORK_GATE", True, "code starts when the NetworkPolicies of its pod hold"
+    )
+    network_probe_seconds: float = env(
+        "NANOGRID_NETWORK_PROBE_SECONDS", 86400.0, "between tests of an enforced network"
+    )
+    network_probe_timeout_seconds: int = env(
+        "NANOGRID_NETWORK_PROBE_TIMEOUT_SECONDS", 60, "for the pods of one test"
+    )
+    image_pull_secrets: str = env(
+        "NANOGRID_IMAGE_PULL_SECRETS", "", "of the pods of that test, a JSON list of objects"
+    )
+    allow_unenforced_network: bool = env(
+        "NANOGRID_ALLOW_UNENFORCED_NETWORK",
+        False,
+        "run jobs whose network boundary the cluster does not enforce",
+    )
+    egress_proxy_url: str = env(
+        "NANOGRID_EGRESS_PROXY_URL", "", "URL of the egress proxy; empty: no hosts in allow-lists"
+    )
+    egress_proxy_peers: str = env(
+        "NANOGRID_EGRESS_PROXY_PEERS",
+        "",
+        "the egress proxy: a JSON list of peers of a NetworkPolicy; empty: no policy",
+    )
+    egress_key: str = env(
+        "NANOGRID_EGRESS_KEY", "", "signs the allow-lists of jobs, shared with the egress proxy"
+    )
+
+    node_lost_seconds: int = env(
         "NANOGRID_NODE_LOST_SECONDS", 60, "how long a pod stays on a node that does not answer"
     )
 
-    max_waiting_pods: int = _env(
+    max_waiting_pods: int = env(
         "NANOGRID_MAX_WAITING_PODS",
         50,
-        "pods of one namespace that wait for a node at once; 0 is no limit",
+        "pods of one namespace that wait for a node at the same time; 0: no limit",
         zero=True,
     )
-    max_pods: int = _env(
-        "NANOGRID_MAX_PODS", 0, "pods of one namespace that live at once; 0 is no limit", zero=True
+    max_pods: int = env(
+        "NANOGRID_MAX_PODS", 0, "live pods of one namespace; 0: no limit", zero=True
+    )
+    max_unscheduled_pods: int = env(
+        "NANOGRID_MAX_UNSCHEDULED_PODS",
+        10,
+        "pods without a node of one namespace; namespaces that queue share it; fewer while the "
+        "cluster is full; 0: no limit",
+        zero=True,
+    )
+    max_total_waiting_pods: int = env(
+        "NANOGRID_MAX_TOTAL_WAITING_PODS",
+        100,
+        "pods of all namespaces that wait for a node; namespaces that queue share it; 0: no limit",
+        zero=True,
+    )
+    max_total_pods: int = env(
+        "NANOGRID_MAX_TOTAL_PODS", 0, "live pods of all namespaces; 0: no limit", zero=True
     )
 
-    lease_name: str = _env("NANOGRID_LEASE_NAME", "", "Lease to hold while working; empty: none")
-    lease_namespace: str = _env("NANOGRID_LEASE_NAMESPACE", "", "namespace of the Lease")
-    identity: str = _env("NANOGRID_IDENTITY", "", "the holder's name in the Lease: the pod's")
+    lease_name: str = env("NANOGRID_LEASE_NAME", "", "Lease of the leader election; empty: none")
+    lease_namespace: str = env("NANOGRID_LEASE_NAMESPACE", "", "namespace of the Lease")
+    identity: str = env("NANOGRID_IDENTITY", "", "holder in the Lease: the pod's name")
 
-    session_key: str = _env(
+    result_key_master: str = env(
+        "NANOGRID_RESULT_KEY_MASTER",
+        "",
+        "secret that the keys of results' authentication codes are derived from; required",
+    )
+
+    session_key: str = env(
         "NANOGRID_SESSION_KEY",
         "",
-        "secret that sessions' tokens are made from, shared with the router; empty: no sessions",
+        "secret that session tokens are derived from, shared with the router; empty: no sessions",
     )
-    session_url: str = _env("NANOGRID_SESSION_URL", "", "where clients find the router")
-    session_expose: str = _env(
+    session_url: str = env("NANOGRID_SESSION_URL", "", "URL of the router for clients")
+    session_expose: str = env(
         "NANOGRID_SESSION_EXPOSE", "", "comma-separated: Service, Ingress, TargetGroupBinding"
     )
-    session_ingress_class: str = _env("NANOGRID_SESSION_INGRESS_CLASS", "alb", "of own Ingresses")
-    session_ingress_host: str = _env("NANOGRID_SESSION_INGRESS_HOST", "", "host of own Ingresses")
-    session_ingress_annotations: str = _env(
-        "NANOGRID_SESSION_INGRESS_ANNOTATIONS", "", "of own Ingresses, a JSON object of strings"
+    session_ingress_class: str = env(
+        "NANOGRID_SESSION_INGRESS_CLASS", "alb", "class of sessions' Ingresses"
     )
-    deregistration_seconds: int = _env(
+    session_ingress_host: str = env(
+        "NANOGRID_SESSION_INGRESS_HOST", "", "host of sessions' Ingresses"
+    )
+    session_ingress_annotations: str = env(
+        "NANOGRID_SESSION_INGRESS_ANNOTATIONS",
+        "",
+        "of sessions' Ingresses, a JSON object of strings",
+    )
+    deregistration_seconds: int = env(
         "NANOGRID_DEREGISTRATION_SECONDS",
         10,
-        "how long a pod with an own load balancer target waits before it stops",
+        "how long a pod that is a load balancer target waits before it stops",
         zero=True,
     )
 
-    workers: int = _env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
-    resync_seconds: float = _env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
-    kube_timeout_seconds: float = _env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
-    log_level: str = _env("NANOGRID_LOG_LEVEL", "INFO", "of logs", choices=LOG_LEVELS)
+    workers: int = env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
+    resync_seconds: float = env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
+    kube_timeout_seconds: float = env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
+    log_level: str = env("NANOGRID_LOG_LEVEL", "INFO", "of logs", choices=LOG_LEVELS)
 
     @property
     def namespaces(self) -> list[str]:
         """The namespaces to watch; empty means all."""
-        return [n.strip() for n in self.watch_namespaces.split(",") if n.strip()]
+        return self.words("watch_namespaces")
+
+    @property
+    def denied_namespaces(self) -> list[str]:
+        """The namespaces whose jobs are refused."""
+        return self.words("no_jobs_namespaces")
 
     @property
     def exposures(self) -> list[str]:
-        """The ways in, beside the router, that sessions may have of their own."""
-        return [e.strip() for e in self.session_expose.split(",") if e.strip()]
+        """How sessions may be exposed besides the router."""
+        return self.words("session_expose")
+
+    def words(self, name: str) -> list[str]:
+        """A setting that is a comma-separated list."""
+        text: str = getattr(self, name)
+        return [word.strip() for word in text.split(",") if word.strip()]
 
     def objects(self, name: str) -> dict[str, str]:
         """A setting that is a JSON object of strings."""
@@ -161,20 +300,23 @@ class Settings:
         """Read the environment.
 
         Raises:
-            SettingsError: a value has the wrong type, or a required one is missing.
+            SettingsError: A value has the wrong type, or a required value is missing.
         """
         given = values(cls, environ)
         for f in fields(cls):
             if f.name in given:
                 _check(f.name, f.metadata["env"], given[f.name])
         settings = cls(**given)
-        for name in ("executor_image", "results_url"):
+        for name in ("executor_image", "results_url", "result_key_master"):
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
+        _check_uids(settings.uid_start, settings.uid_count)
+        if settings.egress_proxy_url and not settings.egress_key:
+            raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
         if settings.lease_name and not (settings.lease_namespace and settings.identity):
             raise SettingsError(
-                "NANOGRID_LEASE_NAME needs NANOGRID_LEASE_NAMESPACE and NANOGRID_IDENTITY as well"
+                "NANOGRID_LEASE_NAME also needs NANOGRID_LEASE_NAMESPACE and NANOGRID_IDENTITY"
             )
         return settings
 
@@ -186,7 +328,14 @@ JSON_OBJECTS = (
     "pod_annotations",
     "node_selector",
 )
-JSON_LISTS = ("tolerations",)
+JSON_LISTS = (
+    "tolerations",
+    "sandbox_egress",
+    "session_ingress",
+    "egress_proxy_peers",
+    "image_pull_secrets",
+)
+KEYS = ("session_key", "report_key", "result_key_master", "egress_key")
 QUANTITIES = (
     "agent_cpu",
     "agent_memory",
@@ -195,11 +344,18 @@ QUANTITIES = (
     "cpu_request",
     "workspace_size",
     "tmp_size",
+    "ephemeral_request",
 )
+URLS = {
+    "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
+    "egress_proxy_url": (r"http://[a-z0-9.-]+:[0-9]+", "http://HOST:PORT"),
+}
+PLATFORM_UID = 65532  # of operator, gateway and router
+MAX_UID = (1 << 31) - 1  # of runAsUser
 
 
 def _check(name: str, env: str, value: Any) -> None:
-    """A value that could never work is refused now, not at the first job."""
+    """Refuse a value that can never work now, not at the first job."""
     if name in QUANTITIES:
         try:
             quantity(value)
@@ -209,21 +365,48 @@ def _check(name: str, env: str, value: Any) -> None:
         least = AGENT_REQUESTS[name.removeprefix("agent_")]
         if quantity(value) < quantity(least):
             raise SettingsError(f"{env} is {value}: at least {least} is needed")
-    if name == "session_key" and len(value) < names.SESSION_KEY_BYTES:
-        raise SettingsError(f"{env} has {len(value)} characters: expected 16 or more random ones")
+    if name == "storage_medium" and value != "Memory":
+        raise SettingsError(f"{env} is {value!r}: expected Memory, or nothing")
+    if name in KEYS and len(value) < names.KEY_BYTES:
+        raise SettingsError(f"{env} has {len(value)} characters: expected 16 random ones or more")
     if name in JSON_OBJECTS or name in JSON_LISTS:
         _check_json(env, value, name in JSON_LISTS)
-    if name == "webhook_url" and not value.startswith(("http://", "https://")):
-        raise SettingsError(f"{env}: expected an http:// or https:// URL")
+    if name == "tenant_defaults":
+        _check_tenant(env, value)
+    if name in URLS and not re.fullmatch(URLS[name][0], value):
+        raise SettingsError(f"{env}: expected {URLS[name][1]}")
+
+
+def _check_uids(start: int, count: int) -> None:
+    uids = range(start, start + count)
+    if uids[-1] > MAX_UID or PLATFORM_UID in uids:
+        raise SettingsError(
+            f"NANOGRID_UID_START and NANOGRID_UID_COUNT mean {start} to {uids[-1]}: expected at "
+            f"most {MAX_UID}, and not {PLATFORM_UID}, the user ID of the platform's pods"
+        )
 
 
 def _check_json(env: str, text: str, many: bool) -> None:
     try:
         found = json.loads(text)
     except ValueError as e:
-        raise SettingsError(f"{env}: no JSON: {e}") from None
+        raise SettingsError(f"{env}: not valid JSON: {e}") from None
     if many:
         if not (isinstance(found, list) and all(isinstance(v, dict) for v in found)):
             raise SettingsError(f"{env}: expected a list of objects")
     elif not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):
         raise SettingsError(f"{env}: expected an object of strings")
+
+
+def _check_tenant(env: str, text: str) -> None:
+    try:
+        spec = TenantSpec.model_validate_json(text)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the text"
+        raise SettingsError(f"{env}: {where}: {first['msg']}") from None
+    if spec.root is not None:
+        raise SettingsError(
+            f"{env}: root: all namespaces would share one root; set it for each of them in a "
+            f"{names.TENANT_KIND}"
+        )

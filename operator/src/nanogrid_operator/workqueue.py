@@ -1,13 +1,15 @@
 """A keyed, deduplicating, delaying queue with back-off, after client-go's workqueue.
 
-A key is handed to one worker at a time; added again meanwhile, it is handed out once more after
-that worker is done. ``add`` with a delay keeps the earliest pending time. No Kubernetes in here.
+One worker at a time has a key. A key that is added meanwhile is handed out again when that worker
+is done. ``add`` with a delay keeps the earliest pending time. This module knows no Kubernetes.
 """
 
 import asyncio
 import heapq
-import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+from nanogrid.backoff import exponential, jitter
 
 BASE_SECONDS = 0.1
 CAP_SECONDS = 30.0
@@ -22,21 +24,21 @@ class WorkQueue:
         self._heap: list[tuple[float, str]] = []
         self._queued: dict[str, float] = {}  # ready key -> loop time
         self._active: dict[str, float] = {}  # key that a worker has -> loop time
-        self._moved = 0.0  # when a worker last took a key
+        self._last_taken = 0.0  # loop time
         self._again: set[str] = set()
         self._failures: dict[str, int] = defaultdict(int)
         self._retried: set[str] = set()  # keys whose present worker asked for a retry
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Keys that are ready or being worked on."""
+        """The number of keys that are ready or that a worker has."""
         return len(self._queued) + len(self._active)
 
     def stalled(self) -> tuple[str, float]:
-        """The key that has been with its worker the longest, and for how many seconds.
+        """The key that a worker has had the longest, and for how many seconds.
 
-        When no worker takes any, one that waits, since the last that was taken. A long queue that
-        moves is none.
+        If no worker has a key, it is a key that waits, and the seconds since a worker last took
+        one. So a long queue that moves does not count as stalled.
         """
         if not (self._active or self._queued):
             return "", 0.0
@@ -44,7 +46,7 @@ class WorkQueue:
         if self._active:
             key, since = min(self._active.items(), key=lambda pair: pair[1])
             return key, now - since
-        return next(iter(self._queued)), now - max(self._moved, min(self._queued.values()))
+        return next(iter(self._queued)), now - max(self._last_taken, min(self._queued.values()))
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Hand out the key now, or after a delay in seconds."""
@@ -60,33 +62,37 @@ class WorkQueue:
         self._arm()
 
     def retry(self, key: str, cap: float = CAP_SECONDS, *, at_least: float = 0.0) -> float:
-        """Hand out the key again after a back-off, at most ``cap``; returns it in seconds.
+        """Hand out the key again after a back-off of at most ``cap``; returns it in seconds.
 
-        ``at_least``: what a server asked for, in seconds; it is not undercut, up to the cap.
+        ``at_least`` are the seconds that a server asks for. The back-off is not shorter, unless
+        ``cap`` is.
         """
         failures = self._failures[key]
         self._failures[key] = failures + 1
         self._retried.add(key)
-        delay = min(cap, BASE_SECONDS * (1 << min(failures, 12)))
-        delay *= random.uniform(0.8, 1.0)  # noqa: S311 jitter, not a secret
+        delay = jitter(exponential(failures, BASE_SECONDS, cap), 0.8, 1.0)
         if at_least > delay:
-            delay = min(cap, at_least * random.uniform(1.0, 1.2))  # noqa: S311 jitter
+            delay = min(cap, jitter(at_least, 1.0, 1.2))
         self.add(key, delay)
         return delay
 
-    def forget(self, key: str) -> None:
-        """The key went well: its next failure starts at the shortest back-off.
+    def failures(self, key: str) -> int:
+        """How many retries the key asked for since it last succeeded."""
+        return self._failures.get(key, 0)
 
-        Without effect when this turn asked for a retry, as an undelivered result does.
+    def forget(self, key: str) -> None:
+        """The key succeeded: the back-off after its next failure is the shortest again.
+
+        Has no effect if this turn asked for a retry, as it does for an undelivered result.
         """
         if key not in self._retried:
             self._failures.pop(key, None)
 
     async def get(self) -> str:
-        """The next key; call :meth:`done` when finished with it."""
+        """The next key. Call :meth:`done` after the work on it."""
         key = await self._ready.get()
         self._queued.pop(key, None)
-        self._active[key] = self._moved = asyncio.get_running_loop().time()
+        self._active[key] = self._last_taken = asyncio.get_running_loop().time()
         return key
 
     def done(self, key: str) -> None:
@@ -116,8 +122,43 @@ class WorkQueue:
         now = asyncio.get_running_loop().time()
         while self._heap and self._heap[0][0] <= now + 0.001:
             when, key = heapq.heappop(self._heap)
-            # An entry that was overtaken by an earlier add is stale.
+            # An entry is stale if a later `add` moved its key to an earlier time.
             if self._due.get(key) == when:
                 del self._due[key]
                 self._enqueue(key)
         self._arm()
+
+
+async def run_workers(
+    queue: WorkQueue,
+    workers: int,
+    act: Callable[[str], Awaitable[None]],
+    on_error: Callable[[str, Exception], None],
+    *,
+    timeout_seconds: float | None = None,
+) -> None:
+    """Run ``workers`` workers for ever.
+
+    Args:
+        queue: Where the keys come from.
+        workers: How many keys are worked on at the same time.
+        act: Works on one key.
+        on_error: Receives each error of ``act``: it logs the error and retries the key.
+        timeout_seconds: The limit for one call of ``act``; None is no limit.
+    """
+
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await act(key)
+                queue.forget(key)
+            except Exception as e:
+                on_error(key, e)
+            finally:
+                queue.done(key)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(work())

@@ -1,0 +1,1 @@
+"""Results to Redis, S3 and webhooks, with retries."""

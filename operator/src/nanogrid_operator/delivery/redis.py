@@ -1,0 +1,254 @@
+"""Delivers a result to Redis: key, stream entries and message in one script, once per request.
+
+Only the call that finds no result in the key adds to the streams, sets the key and publishes. So
+neither a lost answer nor a restart between publishing and writing the status can publish twice. A
+consumer subscribes, then reads the key, then waits. So it cannot miss the result.
+
+A value that neither this job nor another one can have published is forged: the script replaces it,
+if it is still there, and publishes.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from nanogrid import wire
+from nanogrid.reasons import Reason, sentence
+from nanogrid.redis_url import with_credentials
+from nanogrid.tenancy import PLATFORM_STREAM
+from nanogrid_operator.decision.outcome import Delivery
+from nanogrid_operator.decision.result_owner import ResultOwner
+from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.settings import Settings
+
+log = logging.getLogger("nanogrid.publish")
+
+MOST_BYTES = str(wire.REPORT_CAP_BYTES)
+SILENCE_SECONDS = 1.0  # pause after a timeout, during which no job calls Redis
+
+# Redis runs a script atomically but does not roll it back after an error. So the script undoes its
+# own writes when Redis refuses one: a key without its message would never be published.
+#
+# KEYS: the key (also the channel), the stream of the namespace, the stream of the platform. ARGV:
+# result, TTL, length of a stream, requestId, namespace, status, mark of the value to replace, most
+# bytes of a result. Answer: {1, id in the namespace's stream, receivers}, or {0, value of the key,
+# its mark}. A larger value is forged, and would only fill the operator's memory.
+SCRIPT = """
+local function failed(answer) return type(answer) == 'table' and answer.err end
+local kept, mark = redis.pcall('GET', KEYS[1]), ''
+if failed(kept) then
+  if not string.find(kept.err, 'WRONGTYPE', 1, true) then return kept end
+  kept, mark = '', 'WRONGTYPE'
+elseif kept then
+  mark = redis.sha1hex(kept)
+  if #kept > tonumber(ARGV[8]) then kept = '' end
+end
+if mark ~= '' and mark ~= ARGV[7] then return {0, kept, mark} end
+local entries = {}
+local function undo(reply)
+  for i, entry in pairs(entries) do redis.pcall('XDEL', KEYS[i], entry) end
+  return reply
+end
+for i = 2, 3 do
+  local entry = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[3], '*', 'requestId', ARGV[4],
+                            'namespace', ARGV[5], 'status', ARGV[6], 'result', ARGV[1])
+  if failed(entry) then return undo(entry) end
+  entries[i] = entry
+end
+local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+if not failed(reply) then reply = redis.pcall('PUBLISH', KEYS[1], ARGV[1]) end
+if failed(reply) then
+  redis.pcall('DEL', KEYS[1])
+  return undo(reply)
+end
+return {1, entries[2], reply}
+"""
+READ_SCRIPT = """
+local kept = redis.call('GET', KEYS[1])
+return kept and #kept <= tonumber(ARGV[1]) and kept
+"""
+REPLACE_TRIES = 3  # another writer may write a forged value repeatedly
+
+# Texts anywhere in an error: older servers wrap the errors of commands in scripts.
+_TEXTS = {
+    "NOPERM": Reason.REDIS_ACCESS_DENIED,
+    "no permission": Reason.REDIS_ACCESS_DENIED,
+    "user executing the script can't": Reason.REDIS_ACCESS_DENIED,
+    "Authentication required": Reason.REDIS_ACCESS_DENIED,
+    "READONLY": Reason.REDIS_READ_ONLY,
+    "OOM ": Reason.REDIS_OUT_OF_MEMORY,
+    "maxmemory": Reason.REDIS_OUT_OF_MEMORY,
+    "LOADING": Reason.REDIS_UNAVAILABLE,
+    "MASTERDOWN": Reason.REDIS_UNAVAILABLE,
+    "max number of clients": Reason.REDIS_UNAVAILABLE,
+}
+_CLUSTER = (
+    exceptions.AskError,  # and MovedError
+    exceptions.ClusterDownError,
+    exceptions.ClusterCrossSlotError,
+)
+_TYPES: tuple[tuple[type[Exception], Reason], ...] = (
+    (exceptions.AuthenticationError, Reason.REDIS_ACCESS_DENIED),  # also is a ConnectionError
+    (exceptions.AuthorizationError, Reason.REDIS_ACCESS_DENIED),
+    (exceptions.NoPermissionError, Reason.REDIS_ACCESS_DENIED),
+    (exceptions.ReadOnlyError, Reason.REDIS_READ_ONLY),
+    (exceptions.OutOfMemoryError, Reason.REDIS_OUT_OF_MEMORY),
+    (exceptions.MasterDownError, Reason.REDIS_UNAVAILABLE),
+    (exceptions.TryAgainError, Reason.REDIS_UNAVAILABLE),
+    (exceptions.ConnectionError, Reason.REDIS_UNAVAILABLE),
+    (exceptions.TimeoutError, Reason.REDIS_UNAVAILABLE),
+    (TimeoutError, Reason.REDIS_UNAVAILABLE),
+    (OSError, Reason.REDIS_UNAVAILABLE),
+)
+
+
+class Publisher:
+    """Delivers results; one connection pool."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: ResultKeys,
+        client: "redis.asyncio.Redis | None" = None,
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._silence_seconds = silence_seconds
+        self._clock = clock
+        self._client = client or redis.asyncio.Redis.from_url(
+            with_credentials(settings.redis_url, settings.redis_username, settings.redis_password),
+            socket_timeout=settings.redis_timeout_seconds,
+            socket_connect_timeout=settings.redis_timeout_seconds,
+            health_check_interval=15,
+            decode_responses=True,
+            encoding_errors="replace",  # a value may be anything
+            # One immediate retry, for a pooled connection that the server has closed. The work
+            # queue does all other retries; the library's default sleeps up to ten seconds more.
+            # There is no retry after a timeout: each try takes the full timeout.
+            retry=Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
+        )
+        self._silent: tuple[float, Delivery] | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def check(self) -> None:
+        """Whether Redis answers.
+
+        Raises:
+            RedisError: It does not.
+        """
+        await self._client.ping()
+
+    async def publish(self, result: wire.Result, owner: ResultOwner) -> Delivery:
+        """Deliver a signed result. If Redis does not take it, the delivery is pending, no error."""
+        if self._silent is not None and self._clock() < self._silent[0]:
+            return self._silent[1]  # one job waits for a Redis that hangs, not every job
+        try:
+            async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
+                return await self._publish(result, owner)
+        except (exceptions.RedisError, TimeoutError, OSError) as e:
+            # After a failover, pooled connections lead to the old server. Drop them, so that the
+            # next call resolves the name again.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            delivery = refused(e)
+            if isinstance(e, exceptions.TimeoutError | TimeoutError):
+                self._silent = (self._clock() + self._silence_seconds, delivery)
+            return delivery
+
+    async def _publish(self, result: wire.Result, owner: ResultOwner) -> Delivery:
+        text = wire.dumps(result)
+        forged = mark = ""
+        for _ in range(REPLACE_TRIES):
+            fresh, value, detail = await self._call(result, text, owner, mark)
+            if fresh:
+                return Delivery(
+                    state="Delivered",
+                    receivers=int(detail),
+                    stream_id=str(value),
+                    message=f"replaced a value: {forged}" if forged else "",
+                    replaced=forged,
+                )
+            if value == text:
+                return Delivery(state="Delivered", message="delivered by an earlier try")
+            found = self._compare(value, owner)
+            if isinstance(found, Delivery):
+                return found
+            forged, mark = found, str(detail)
+            log.warning("job uid=%s: %s", owner.job.uid, forged)
+        message = sentence(Reason.RESULT_NOT_AUTHENTIC, f"{forged}, and it comes back")
+        return Delivery(state="Pending", reason=Reason.RESULT_NOT_AUTHENTIC, message=message)
+
+    async def _call(self, result: wire.Result, text: str, owner: ResultOwner, mark: str) -> Any:
+        s = self._settings
+        return await self._client.eval(
+            SCRIPT,
+            3,
+            owner.key,
+            owner.area.stream,
+            PLATFORM_STREAM,
+            text,
+            str(s.result_ttl_seconds),
+            str(s.stream_max_length),
+            result.request_id,
+            owner.area.namespace,
+            result.status,
+            mark,
+            MOST_BYTES,
+        )
+
+    def _compare(self, value: str, owner: ResultOwner) -> Delivery | str:
+        """The delivery if the value is a result; otherwise why it is forged."""
+        try:
+            found = self._keys.read(value)
+        except ValueError as e:
+            return f"{owner.key} does not hold a result of NanoGrid: {e}"
+        if owner.published(found):
+            message = "delivered by an earlier try"
+            return Delivery(state="Delivered", message=message, previous_result=found)
+        if owner.foreign(found):
+            message = f"{owner.key} holds the result of job uid {found.job.uid}"
+            return Delivery(state="Conflict", message=message)
+        return f"{owner.key} holds a result that no operator published for this job"
+
+    async def previous_result(self, owner: ResultOwner) -> wire.Result | None:
+        """The published result of an attempt; None if Redis has none, or does not answer."""
+        try:
+            async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
+                kept: Any = await self._client.eval(READ_SCRIPT, 1, owner.key, MOST_BYTES)
+            previous = self._keys.read(kept) if kept else None
+        except (exceptions.RedisError, TimeoutError, OSError, ValueError) as e:
+            log.info("job uid=%s: cannot read a previous result: %s", owner.job.uid, e)
+            return None
+        return previous if previous is not None and owner.published(previous) else None
+
+
+def refused(error: Exception) -> Delivery:
+    """The pending delivery for an error of the client: what is wrong, and the hint."""
+    reason = _reason(error)
+    detail = str(error) or "no answer in time"
+    if isinstance(error, _CLUSTER):
+        detail = (
+            f"{detail}: this is a node of a Redis Cluster, but a result has three keys in "
+            "different slots; set redis.url to a Redis that is not a cluster"
+        )
+    message = sentence(reason, f"{type(error).__name__}: {detail}")
+    return Delivery(state="Pending", reason=reason, message=message)
+
+
+def _reason(error: Exception) -> Reason:
+    for text, reason in _TEXTS.items():
+        if text in str(error):
+            return reason
+    return next((r for kind, r in _TYPES if isinstance(error, kind)), Reason.REDIS_REFUSED)

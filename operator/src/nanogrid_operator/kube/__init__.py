@@ -1,0 +1,1 @@
+"""The Kubernetes API: leader election, server clock, Secrets, object names."""

@@ -1,0 +1,42 @@
+"""Names, times and owners of Kubernetes objects. Pure."""
+
+from datetime import UTC, datetime
+
+from nanogrid import names
+from nanogrid.types import Json
+
+POD_NAME_MAX = 63
+
+
+def pod_name(job_name: str, uid: str, attempt: int) -> str:
+    """The pod's name: fixed for a job and attempt, so that a second create is a conflict.
+
+    It is also the pod's host name, which has at most 63 characters. Only the longest job names are
+    cut, from attempt 10 on. The digest keeps the names of their pods distinct.
+    """
+    suffix = f"-{names.short_digest(uid)}-{attempt}"
+    return job_name[: POD_NAME_MAX - len(suffix)].rstrip("-.") + suffix
+
+
+def timestamp(now: float) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def owner_reference(job_name: str, uid: str) -> Json:
+    """The owner reference to a job: the garbage collector deletes the object with the job."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": job_name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def seconds(timestamp: str | None) -> float | None:
+    """A Kubernetes timestamp as seconds since the epoch."""
+    if not timestamp:
+        return None
+    return datetime.fromisoformat(timestamp).timestamp()

@@ -1,0 +1,1 @@
+"""Pod manifests of jobs and sessions: pure builders."""

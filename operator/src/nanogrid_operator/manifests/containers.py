@@ -1,0 +1,202 @@
+"""The containers of a sandbox pod. Pure.
+
+``sync-input``, ``agent`` and ``install-launcher`` run the executor image and are trusted.
+``check-runtime`` and ``sandbox`` run the job's image or the user's code: they get no credential,
+and what they can write is bounded.
+"""
+
+from typing import Any
+
+from nanogrid import names, result_auth, wire
+from nanogrid.api.job import Spec
+from nanogrid.quantity import quantity
+from nanogrid_operator.manifests.placement import trusted_resources
+from nanogrid_operator.manifests.task import resources, task_json
+from nanogrid_operator.manifests.volumes import (
+    EPHEMERAL,
+    TERMINATION_DIR,
+    TERMINATION_FILE,
+    mount,
+    passwd_mount,
+    sandbox_storage,
+)
+from nanogrid_operator.settings import Settings
+
+PYTHON = ("python3", "-I", "-S")
+
+
+def _foreign_image(spec: Spec, settings: Settings) -> str | None:
+    """The job's own runtime image; None if it is the executor image."""
+    image = spec.runtime.image if spec.runtime else None
+    return image if image and image != settings.executor_image else None
+
+
+def runtime_checks(spec: Spec, settings: Settings, gate_port: int | None) -> list[dict[str, Any]]:
+    """Containers that copy the launcher for a foreign image, and check that it runs there.
+
+    The first one also waits for the network: the image's own Python is code of the job.
+    """
+    image = _foreign_image(spec, settings)
+    if image is None:
+        return []
+    args = ["install-launcher", names.INSTALLED_LAUNCHER_DIR]
+    more: dict[str, Any] = {}
+    if gate_port is not None:
+        args += ["--gate-port", str(gate_port)]
+        more["env"] = [_results_url(settings)]
+    install = _executor(
+        names.CONTAINER_INSTALL, settings, args, [mount("run", names.RUN_DIR)], **more
+    )
+    check = _untrusted(
+        names.CONTAINER_CHECK,
+        image,
+        settings,
+        [mount("run", names.RUN_DIR, read_only=True)],
+        command=[*PYTHON, names.INSTALLED_LAUNCHER_DIR, "--check"],
+        resources=trusted_resources(settings),
+        terminationMessagePolicy="FallbackToLogsOnError",
+    )
+    return [install, check]
+
+
+def _container(name: str, image: str, settings: Settings, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        **more,
+    }
+
+
+def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]:
+    """Environment of the containers with access to S3; the sandbox gets none of it."""
+    env: list[dict[str, Any]] = [
+        {"name": names.ENV_TASK, "value": task_json(task)},
+        {"name": names.ENV_S3_ENDPOINT, "value": settings.s3_endpoint},
+        {"name": names.ENV_S3_REGION, "value": settings.s3_region},
+    ]
+    if settings.s3_secret:
+        env += [
+            {
+                "name": key,
+                "valueFrom": {"secretKeyRef": {"name": settings.s3_secret, "key": key}},
+            }
+            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        ]
+    return env
+
+
+def _executor(
+    name: str,
+    settings: Settings,
+    args: list[str],
+    mounts: list[dict[str, Any]],
+    **more: Any,
+) -> dict[str, Any]:
+    """A container that runs the executor package from its own image."""
+    return _container(
+        name,
+        settings.executor_image,
+        settings,
+        command=["python3", "-m", "nanogrid_executor", *args],
+        resources=trusted_resources(settings),
+        volumeMounts=mounts,
+        **more,
+    )
+
+
+def sync_container(task: wire.PodTask, settings: Settings) -> dict[str, Any]:
+    """The init container that copies and verifies input from S3."""
+    mounts = [mount("workspace", names.WORKSPACE), mount("run", names.RUN_DIR)]
+    env = _trusted_env(task, settings)
+    return _executor(names.CONTAINER_SYNC, settings, ["sync"], mounts, env=env)
+
+
+def _results_url(settings: Settings) -> dict[str, Any]:
+    return {"name": names.ENV_RESULTS_URL, "value": settings.results_url}
+
+
+def _secret_env(spec: Spec) -> list[dict[str, Any]]:
+    """The code's variables from Secrets: the kubelet fills them in, so no object has the values.
+
+    Only the agent gets them. It passes them to the launcher with the code, so no other container
+    and no image of a job sees them before the code runs.
+    """
+    return [
+        {
+            "name": names.SECRET_ENV_PREFIX + variable.name,
+            "valueFrom": {"secretKeyRef": variable.value_from.secret_key_ref.model_dump()},
+        }
+        for variable in spec.env
+        if variable.value_from is not None
+    ]
+
+
+def agent_container(spec: Spec, task: wire.PodTask, settings: Settings) -> dict[str, Any]:
+    """The container that runs the code through the launcher, stores outputs and reports."""
+    mounts = [
+        mount("workspace", names.WORKSPACE),
+        mount("run", names.RUN_DIR),
+        mount("token", names.TOKEN_DIR, read_only=True),
+    ]
+    key = result_auth.derive_key(settings.result_key_master, task.uid)
+    env = [
+        *_trusted_env(task, settings),
+        _results_url(settings),
+        {"name": names.ENV_RESULT_KEY, "value": key},
+        *_secret_env(spec),
+    ]
+    return _executor(names.CONTAINER_AGENT, settings, ["agent"], mounts, env=env)
+
+
+def _untrusted(
+    name: str, image: str, settings: Settings, mounts: list[dict[str, Any]], **more: Any
+) -> dict[str, Any]:
+    """A container that runs the job's image or the user's code."""
+    return _container(
+        name,
+        image,
+        settings,
+        volumeMounts=[*mounts, mount("masked", TERMINATION_DIR)],
+        terminationMessagePath=TERMINATION_FILE,
+        **more,
+    )
+
+
+def sandbox_container(spec: Spec, settings: Settings, memory_limit: int | None) -> dict[str, Any]:
+    """The container of the launcher and the user's code, without any credential."""
+    limits, requests = resources(spec, settings, memory_limit)
+    limits[EPHEMERAL], requests[EPHEMERAL] = sandbox_storage(settings)
+    foreign = _foreign_image(spec, settings)
+    launcher = names.INSTALLED_LAUNCHER_DIR if foreign else names.LAUNCHER_DIR
+    mounts = [
+        mount("workspace", names.WORKSPACE),
+        # Connecting needs no write access to the mount. Read-only, user code cannot replace the
+        # socket.
+        mount("run", names.RUN_DIR, read_only=True),
+        mount("tmp", "/tmp"),  # noqa: S108 a volume of the sandbox
+        passwd_mount(),
+    ]
+    return _untrusted(
+        names.CONTAINER_SANDBOX,
+        foreign or settings.executor_image,
+        settings,
+        mounts,
+        command=[*PYTHON, launcher, *_process_limits(settings)],
+        workingDir=names.WORKSPACE,
+        resources={"limits": limits, "requests": requests},
+    )
+
+
+def _process_limits(settings: Settings) -> list[str]:
+    """Arguments of the launcher: limits of the kernel for user code."""
+    largest = max(quantity(settings.workspace_size), quantity(settings.tmp_size))
+    found = [f"--max-file-bytes={int(largest)}"]
+    if settings.max_processes:
+        found.append(f"--max-processes={settings.max_processes}")
+    return found

@@ -1,0 +1,40 @@
+"""What the platform team adds to every sandbox pod: labels, placement, sizes. Pure."""
+
+from nanogrid.types import Json
+from nanogrid_operator.manifests.volumes import EPHEMERAL, trusted_storage
+from nanogrid_operator.settings import AGENT_REQUESTS, Settings
+
+
+def place(pod: Json, settings: Settings) -> Json:
+    """Add the installation's labels, annotations, node selector and tolerations; returns the pod.
+
+    Values of NanoGrid win, so that a label of the installation cannot misidentify a pod.
+    """
+    metadata, spec = pod["metadata"], pod["spec"]
+    for name, given in (
+        ("labels", settings.objects("pod_labels")),
+        ("annotations", settings.objects("pod_annotations")),
+    ):
+        metadata[name] = {**given, **metadata[name]}
+    if selector := settings.objects("node_selector"):
+        spec["nodeSelector"] = selector
+    if tolerations := settings.lists("tolerations"):
+        spec["tolerations"] = [*spec.get("tolerations", []), *tolerations]
+    if settings.guaranteed:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            resources = container["resources"]
+            resources["requests"] = dict(resources["limits"])
+    return pod
+
+
+def trusted_resources(settings: Settings) -> Json:
+    """Resources of the containers of NanoGrid: sync, agent, checks."""
+    limit, request = trusted_storage()
+    return {
+        "requests": {**AGENT_REQUESTS, EPHEMERAL: request},
+        "limits": {
+            "cpu": settings.agent_cpu,
+            "memory": settings.agent_memory,
+            EPHEMERAL: limit,
+        },
+    }

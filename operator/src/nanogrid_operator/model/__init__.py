@@ -1,0 +1,1 @@
+"""Kubernetes objects as facts: typed, read once, pure."""

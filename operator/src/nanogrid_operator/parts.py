@@ -1,0 +1,318 @@
+"""Builds the parts of the operator, from the leaves up. Nothing is started here."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nanogrid import names
+from nanogrid.kube.client import KubeApi
+from nanogrid.types import Json
+from nanogrid_operator.decision.admission import AdmissionQueue
+from nanogrid_operator.decision.output_bytes import OutputBytes
+from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
+from nanogrid_operator.delivery.delivery import ResultDelivery
+from nanogrid_operator.delivery.function_runs import FunctionRuns
+from nanogrid_operator.delivery.outbox import Outbox
+from nanogrid_operator.delivery.pending_results import PendingResults
+from nanogrid_operator.delivery.redis import Publisher
+from nanogrid_operator.delivery.s3 import ResultStore
+from nanogrid_operator.delivery.webhook_client import WebhookClient
+from nanogrid_operator.delivery.webhook_queue import Webhooks
+from nanogrid_operator.kube.network_policies import NetworkPolicies
+from nanogrid_operator.kube.secrets import S3SecretReplica
+from nanogrid_operator.kube.server_clock import ServerClock
+from nanogrid_operator.manifests.network import namespace_policies
+from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.reconcile.finish import JobFinisher
+from nanogrid_operator.reconcile.network_probe import NetworkProbe
+from nanogrid_operator.reconcile.reconciler import Reconciler
+from nanogrid_operator.reconcile.recovery import ResultRecovery
+from nanogrid_operator.reconcile.start import PodStarter
+from nanogrid_operator.reconcile.waiting import Waiting
+from nanogrid_operator.reconcile.worker import Workers
+from nanogrid_operator.server.authentication import make_authenticator
+from nanogrid_operator.server.health import Health, dependency_checks
+from nanogrid_operator.server.results import ResultsApi
+from nanogrid_operator.settings import Settings
+from nanogrid_operator.status.events import Events
+from nanogrid_operator.status.session import SessionStatusTracker
+from nanogrid_operator.status.writer import Writer
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.watch.handlers import EventHandlers
+from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.resync import Resync
+from nanogrid_operator.watch.tenants import TenantPoll
+from nanogrid_operator.workqueue import WorkQueue
+
+KUBE_CONNECTIONS = 32  # open at the same time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """The connections to other processes; ``clock`` is the API server's, in epoch seconds."""
+
+    kube: KubeApi
+    publisher: Publisher
+    results: ResultStore
+    webhook: WebhookClient
+    clock: Callable[[], float]
+
+    @classmethod
+    async def connect(cls, settings: Settings) -> "Clients":
+        """The clients of the real services."""
+        keys = ResultKeys(settings.result_key_master)
+        server_clock = ServerClock()
+        kube = await KubeApi.connect(
+            settings.kube_timeout_seconds,
+            user_agent=names.MANAGED_BY,
+            connections=KUBE_CONNECTIONS,
+            observe=server_clock.observe,
+        )
+        return cls(
+            kube=kube,
+            publisher=Publisher(settings, keys),
+            results=ResultStore(settings, keys),
+            webhook=WebhookClient(settings),
+            clock=server_clock.now,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.webhook.close()
+        await self.publisher.close()
+        await self.kube.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts that :func:`run` starts, and those that tests look into."""
+
+    tenants: Tenants
+    tenant_poll: TenantPoll
+    cache: JobCache
+    queue: WorkQueue
+    admission: AdmissionQueue
+    pending_results: PendingResults
+    liveness: Liveness
+    health: Health
+    api: ResultsApi
+    handlers: EventHandlers
+    reconciler: Reconciler
+    workers: Workers
+    resync: Resync
+    webhooks: Webhooks
+    outbox: Outbox
+    function_runs: FunctionRuns
+    network: NetworkProbe
+
+
+def build(
+    settings: Settings,
+    clients: Clients,
+    queue: WorkQueue,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    first_webhook_pause: float = FIRST_PAUSE_SECONDS,
+) -> Parts:
+    """Build all parts, from the leaves up.
+
+    Args:
+        settings: The operator's settings.
+        clients: The connections to other processes.
+        queue: The queue of jobs to reconcile.
+        monotonic: The clock for durations, in seconds.
+        first_webhook_pause: The shortest pause between two requests to a webhook, in seconds.
+    """
+    kube, clock = clients.kube, clients.clock
+    cache = JobCache()
+    tenants = Tenants(settings, cache.namespaces)
+    outputs = OutputBytes(tenants)
+    admission = AdmissionQueue(settings, queue.add, tenants, outputs, clock)
+    cache.add_observer(admission)
+    events = Events(kube)
+    writer = Writer(cache=cache, kube=kube, events=events, clock=clock)
+    keys = ResultKeys(settings.result_key_master)
+    network = NetworkProbe(kube, settings, clock)
+    shared = _Shared(settings, tenants, keys, clients, queue, admission, network, cache, writer)
+    function_runs = FunctionRuns(kube, clock)
+    delivery = _build_delivery(shared, first_webhook_pause)
+    reconciler = _build_reconciler(shared, delivery, _each(function_runs.offer, outputs.offer))
+    liveness = Liveness(queue, settings.resync_seconds, monotonic)
+    checks = dependency_checks(kube, clients.publisher, clients.results, settings)
+    health = Health(checks, liveness.problem, monotonic)
+    return Parts(
+        tenants=tenants,
+        tenant_poll=TenantPoll(
+            kube=kube,
+            namespace=settings.namespace,
+            tenants=tenants,
+            on_change=admission.wake_all,
+            on_invalid=lambda body, problem: events.post_tenant(body, problem, clock()),
+        ),
+        cache=cache,
+        queue=queue,
+        admission=admission,
+        pending_results=delivery.pending_results,
+        liveness=liveness,
+        health=health,
+        api=ResultsApi(
+            authenticator=make_authenticator(settings, kube),
+            keys=keys,
+            cache=cache,
+            queue=queue,
+            health=health,
+            network=lambda: network.condition,
+            clock=clock,
+        ),
+        handlers=EventHandlers(cache, queue, liveness),
+        reconciler=reconciler,
+        workers=Workers(queue, reconciler.reconcile, settings.workers),
+        resync=Resync(
+            settings=settings,
+            cache=cache,
+            queue=queue,
+            kube=kube,
+            liveness=liveness,
+            on_job=_each(function_runs.offer_listed, outputs.offer),
+            clock=clock,
+        ),
+        webhooks=delivery.webhooks,
+        outbox=delivery.outbox,
+        function_runs=function_runs,
+        network=network,
+    )
+
+
+def _each(*receivers: Callable[[Json], None]) -> Callable[[Json], None]:
+    """One function that gives a job to each of these."""
+
+    def give(job: Json) -> None:
+        for receiver in receivers:
+            receiver(job)
+
+    return give
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What most parts need."""
+
+    settings: Settings
+    tenants: Tenants
+    keys: ResultKeys
+    clients: Clients
+    queue: WorkQueue
+    admission: AdmissionQueue
+    network: NetworkProbe
+    cache: JobCache
+    writer: Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DeliveryParts:
+    pending_results: PendingResults
+    results: ResultDelivery
+    outbox: Outbox
+    webhooks: Webhooks
+
+
+def _build_delivery(shared: _Shared, first_webhook_pause: float) -> _DeliveryParts:
+    clients, cache = shared.clients, shared.cache
+    pending_results = PendingResults()
+    delivery = ResultDelivery(
+        tenants=shared.tenants,
+        keys=shared.keys,
+        cache=cache,
+        queue=shared.queue,
+        publisher=clients.publisher,
+        results=clients.results,
+        pending_results=pending_results,
+        writer=shared.writer,
+        clock=clients.clock,
+    )
+    outbox = Outbox(
+        cache=cache,
+        publisher=clients.publisher,
+        results=clients.results,
+        tenants=shared.tenants,
+        pending_results=pending_results,
+        delivery=delivery,
+    )
+    webhooks = Webhooks(
+        settings=shared.settings,
+        cache=cache,
+        client=clients.webhook,
+        delivery=delivery,
+        clock=clients.clock,
+        first_pause_seconds=first_webhook_pause,
+    )
+    return _DeliveryParts(
+        pending_results=pending_results, results=delivery, outbox=outbox, webhooks=webhooks
+    )
+
+
+def _build_reconciler(
+    shared: _Shared, delivery: _DeliveryParts, on_finished: Callable[[Json], None]
+) -> Reconciler:
+    settings, clients = shared.settings, shared.clients
+    secrets = S3SecretReplica(clients.kube, settings)
+    tracker = SessionStatusTracker(settings)
+    starter = PodStarter(
+        settings=settings,
+        tenants=shared.tenants,
+        cache=shared.cache,
+        queue=shared.queue,
+        kube=clients.kube,
+        secrets=secrets,
+        policies=NetworkPolicies(
+            clients.kube, namespace_policies(settings) if settings.network_policies else []
+        ),
+        admission=shared.admission,
+        network=shared.network,
+        writer=shared.writer,
+        clock=clients.clock,
+    )
+    recovery = ResultRecovery(
+        tenants=shared.tenants,
+        keys=shared.keys,
+        results=clients.results,
+        writer=shared.writer,
+        clock=clients.clock,
+    )
+    finisher = JobFinisher(
+        settings=settings,
+        tenants=shared.tenants,
+        keys=shared.keys,
+        cache=shared.cache,
+        queue=shared.queue,
+        kube=clients.kube,
+        publisher=clients.publisher,
+        results=clients.results,
+        pending_results=delivery.pending_results,
+        writer=shared.writer,
+        tracker=tracker,
+        store_late=delivery.outbox.offer,
+        on_finished=on_finished,
+        clock=clients.clock,
+    )
+    return Reconciler(
+        settings=settings,
+        cache=shared.cache,
+        queue=shared.queue,
+        kube=clients.kube,
+        secrets=secrets,
+        admission=shared.admission,
+        waiting=Waiting(settings, shared.admission, clients.clock),
+        network=shared.network,
+        pending_results=delivery.pending_results,
+        writer=shared.writer,
+        tracker=tracker,
+        starter=starter,
+        recovery=recovery,
+        finisher=finisher,
+        delivery=delivery.results,
+        send_webhook=delivery.webhooks.offer,
+        store_late=delivery.outbox.offer,
+        clock=clients.clock,
+    )

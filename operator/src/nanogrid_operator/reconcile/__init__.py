@@ -1,0 +1,1 @@
+"""One pass for one job: snapshot, decision, action."""

@@ -1,0 +1,251 @@
+"""How an attempt ends: with the job, whose result is published and then written, or with a retry.
+
+Publish first, then commit: status and S3 always show the result that Redis received, even if the
+operator dies between the two steps.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from nanogrid import names
+from nanogrid.kube.client import KubeApi
+from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
+from nanogrid.reasons import Reason, sentence
+from nanogrid.s3.errors import S3Error
+from nanogrid.types import Json
+from nanogrid_operator.decision import actions, outcome, webhook
+from nanogrid_operator.decision.outcome import Delivery, Outcome, Storage
+from nanogrid_operator.decision.result_owner import ResultOwner
+from nanogrid_operator.decision.snapshot import Snapshot
+from nanogrid_operator.delivery.delivery import DELIVERY_CAP_SECONDS
+from nanogrid_operator.delivery.pending_results import PendingResults
+from nanogrid_operator.delivery.redis import Publisher
+from nanogrid_operator.delivery.s3 import ResultStore
+from nanogrid_operator.manifests import session
+from nanogrid_operator.model.errors import InvalidSpecError
+from nanogrid_operator.model.facts import Job
+from nanogrid_operator.model.pod_facts import Pod
+from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.settings import Settings
+from nanogrid_operator.status.job import final_status, retry_status
+from nanogrid_operator.status.session import SessionStatusTracker
+from nanogrid_operator.status.writer import Writer
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.workqueue import WorkQueue
+
+log = logging.getLogger("nanogrid.reconcile")
+
+
+class PublishedEnd(NamedTuple):
+    """An end that Redis has received, or refused for good, and that the status does not show."""
+
+    outcome: Outcome
+    delivery: Delivery
+    storage: Storage | None  # None without a bucket
+
+
+@dataclass(slots=True, kw_only=True)
+class JobFinisher:
+    """Ends attempts and jobs.
+
+    ``store_late`` stores the result of this job in S3 later. ``on_finished`` receives a job whose
+    terminal status is written.
+    """
+
+    settings: Settings
+    tenants: Tenants
+    keys: ResultKeys
+    cache: JobCache
+    queue: WorkQueue
+    kube: KubeApi
+    publisher: Publisher
+    results: ResultStore
+    pending_results: PendingResults
+    writer: Writer
+    tracker: SessionStatusTracker
+    store_late: Callable[[str], None]
+    on_finished: Callable[[Json], None]
+    clock: Callable[[], float] = time.time
+    _published: dict[str, PublishedEnd] = field(default_factory=dict, init=False)  # by uid
+
+    def published(self, uid: str) -> Outcome | None:
+        """The outcome that Redis has and the status does not show yet."""
+        end = self._published.get(uid)
+        return None if end is None else end.outcome
+
+    def forget(self, uid: str) -> None:
+        """The job was deleted."""
+        self._published.pop(uid, None)
+
+    async def finish(self, snapshot: Snapshot, ended: Outcome) -> None:
+        """Publish the result and write the terminal status."""
+        job = snapshot.job
+        end = await self._publish_once(snapshot, ended)
+        ended, delivery, storage = end
+        # Before the write, because a finished job is not reconciled again.
+        await self._delete_exposure_objects(job)
+        if delivery.state == "Pending" or (storage is not None and storage.pending):
+            self.pending_results.put(job.uid, ended.result)
+        written = await self.writer.write(
+            job,
+            self._status(snapshot, end, snapshot.known_pod),
+            fallback=lambda refusal: self._minimal_status(snapshot, end, refusal),
+        )
+        if written is not None:
+            self.on_finished(written)
+        self.tracker.forget(job)
+        self._published.pop(job.uid, None)
+        self.cache.drop_reports(job.uid)
+        self._record_end(job, ended, delivery, storage)
+        await self._remove_pod(snapshot, ended)
+        if storage is not None and storage.pending:
+            self.store_late(job.uid)
+        if delivery.state == "Pending":
+            self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
+
+    def _status(self, snapshot: Snapshot, end: PublishedEnd, pod: Pod | None) -> Json:
+        job, now = snapshot.job, self.clock()
+        status = final_status(
+            job,
+            pod,
+            end.outcome,
+            end.delivery,
+            now,
+            storage=end.storage,
+            webhook=self._has_webhook(job),
+        )
+        return self.tracker.final(job, snapshot.session, end.outcome, status, now)
+
+    def _minimal_status(self, snapshot: Snapshot, end: PublishedEnd, refusal: str) -> Json:
+        """The terminal status of a job whose full status the API server refuses."""
+        job, storage = snapshot.job, end.storage
+        bare = PublishedEnd(
+            outcome.minimal(job, end.outcome, refusal),
+            Delivery(state=end.delivery.state, reason=end.delivery.reason),
+            storage and Storage(reason=storage.reason),
+        )
+        return self._status(snapshot, bare, None)
+
+    def _record_end(
+        self, job: Job, ended: Outcome, delivery: Delivery, storage: Storage | None
+    ) -> None:
+        self.writer.record_event(job, ended.reason, ended.message, bad=not ended.succeeded)
+        log.info(
+            "job %s/%s uid=%s: %s %s exit=%s delivery=%s receivers=%s",
+            job.namespace, job.name, job.uid, ended.result.status, ended.reason,
+            ended.result.exit_code, delivery.state, delivery.receivers,
+        )  # fmt: skip
+        if delivery.replaced:
+            text = sentence(Reason.RESULT_NOT_AUTHENTIC, delivery.replaced)
+            self.writer.record_event(job, Reason.RESULT_NOT_AUTHENTIC, text, bad=True)
+        if storage is not None and storage.pending:
+            self.writer.record_event(job, storage.reason, storage.message, bad=True)
+        if delivery.state == "Pending":
+            reason = delivery.reason or Reason.REDIS_UNAVAILABLE
+            self.writer.record_event(job, reason, delivery.message, bad=True)
+
+    async def retry(self, snapshot: Snapshot, action: actions.Retry) -> None:
+        """Write the attempt's end and continue with the next attempt."""
+        job = snapshot.job
+        previous = await self.publisher.previous_result(self._owner(snapshot))
+        if previous is not None:
+            # An earlier operator decided differently, and could not write its decision.
+            await self.finish(snapshot, outcome.adopted(action.outcome, previous))
+            return
+
+        def status_of(pod: Pod | None, ended: Outcome) -> Json:
+            now = self.clock()
+            return retry_status(job, pod, ended, action.counted, action.suspended, now)
+
+        status = status_of(snapshot.known_pod, action.outcome)
+        await self.writer.write(
+            job,
+            status,
+            fallback=lambda why: status_of(None, outcome.minimal(job, action.outcome, why)),
+        )
+        self.cache.drop_reports(job.uid)
+        reason = Reason(status["reason"])
+        self.writer.record_event(job, reason, status["message"], bad=not action.suspended)
+        await self._remove_pod(snapshot, action.outcome)
+        self.queue.add(job.uid)
+
+    async def delete(self, job: Job) -> None:
+        """Delete a finished job whose time to live is over."""
+        path = collection(JOBS, names.PLURAL, job.namespace)
+        await self.kube.delete(path, job.name, job.uid)
+        log.info(
+            "job %s/%s uid=%s: deleted, its time to live is over", job.namespace, job.name, job.uid
+        )
+
+    def _owner(self, snapshot: Snapshot) -> ResultOwner:
+        job = snapshot.job
+        area = self.tenants.area(job.namespace)
+        return ResultOwner(area=area, job=job, attempt=job.attempt, pod=snapshot.known_pod)
+
+    async def _publish_once(self, snapshot: Snapshot, ended: Outcome) -> PublishedEnd:
+        """Sign and publish the result. After a failed status write, return the first end again.
+
+        What an earlier try delivered stays: its answer may have been lost, or a restart came
+        between, and status and S3 must show the same result as Redis. A value that no operator
+        published is replaced: who can write to Redis cannot change the end of a job.
+        """
+        job = snapshot.job
+        known = self._published.get(job.uid)
+        if known is not None:
+            return known
+        ended = replace(ended, result=self.keys.sign(ended.result))
+        delivery = await self.publisher.publish(ended.result, self._owner(snapshot))
+        if delivery.previous_result is not None:
+            ended = outcome.adopted(ended, self.keys.sign(delivery.previous_result))
+        published = PublishedEnd(ended, delivery, await self._store_own(job, ended))
+        if delivery.state != "Pending":
+            self._published[job.uid] = published
+        return published
+
+    async def _store_own(self, job: Job, ended: Outcome) -> Storage | None:
+        """Store a result in S3 that the agent did not store, or stored differently.
+
+        An outage of S3 must not keep a job from ending, because the status and Redis have the
+        result. If S3 has just refused the agent, the outbox stores the result.
+        """
+        area = self.tenants.area(job.namespace)
+        if not area.bucket:
+            return None
+        if ended.unstored:
+            return Storage.failed("the agent could not store it")
+        if not ended.ours:
+            return Storage()
+        try:
+            return await self.results.save(area, ended.result)
+        except S3Error as e:
+            log.warning("job uid=%s: the result is not in S3: %s", job.uid, e)
+            return Storage.failed(str(e))
+
+    def _has_webhook(self, job: Job) -> bool:
+        try:
+            return webhook.target(job.spec, self.settings) is not None
+        except InvalidSpecError:
+            return False  # that is why the job failed
+
+    async def _delete_exposure_objects(self, job: Job) -> None:
+        """Delete what exposes a session that has ended, such as a load balancer's target."""
+        for base, plural, manifest in session.exposure_objects(job, self.settings):
+            path = collection(base, plural, job.namespace)
+            try:
+                await self.kube.delete(path, manifest["metadata"]["name"])
+            except KubeError as e:
+                if e.code != 403:
+                    raise
+                # The chart's values do not allow this kind any more. The garbage collector deletes
+                # the object with the job.
+                log.warning("job uid=%s: cannot delete %s: %s", job.uid, plural, e)
+
+    async def _remove_pod(self, snapshot: Snapshot, ended: Outcome) -> None:
+        pod = snapshot.pod
+        if ended.remove_pod and pod is not None:
+            path = collection(CORE, "pods", snapshot.job.namespace)
+            await self.kube.delete(path, pod.name, pod.uid)

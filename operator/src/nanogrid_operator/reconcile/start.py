@@ -1,0 +1,195 @@
+"""How an attempt gets its pod: pin the function, build the manifest, create the pod.
+
+If the attempt can never have a pod, the job ends: each method returns that outcome, or None.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nanogrid import names
+from nanogrid.api.function_spec import FunctionRef
+from nanogrid.kube.client import KubeApi
+from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
+from nanogrid.reasons import Reason
+from nanogrid.types import Json
+from nanogrid_operator.decision import decide, limits, outcome, policy, quota, retry, webhook
+from nanogrid_operator.decision.admission import AdmissionQueue
+from nanogrid_operator.decision.outcome import Outcome
+from nanogrid_operator.decision.pod_use import pod_need
+from nanogrid_operator.kube.network_policies import NETWORKING, PLURAL, NetworkPolicies
+from nanogrid_operator.kube.secrets import S3SecretReplica
+from nanogrid_operator.manifests import namespace, network, report_token, session
+from nanogrid_operator.manifests.pod import build_pod
+from nanogrid_operator.manifests.task import base_memory_limit
+from nanogrid_operator.model import function_ref
+from nanogrid_operator.model.errors import InvalidSpecError
+from nanogrid_operator.model.facts import Job
+from nanogrid_operator.model.observed import Inspection
+from nanogrid_operator.model.pod_facts import Pod, warning_of
+from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.reconcile.network_probe import NetworkProbe
+from nanogrid_operator.settings import Settings
+from nanogrid_operator.status.job import pinned_status
+from nanogrid_operator.status.writer import REFUSED_CODES, Writer
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.workqueue import WorkQueue
+
+log = logging.getLogger("nanogrid.reconcile")
+
+# Answers to a create that are final, and answers that can change: an admission policy, a missing
+# service account, a quota. A quota that other pods have used up makes the job queue.
+INVALID_CODES = frozenset({400, 422})
+REJECTED_CODES = frozenset({403, 404})
+
+
+@dataclass(slots=True, kw_only=True)
+class PodStarter:
+    """Starts attempts."""
+
+    settings: Settings
+    tenants: Tenants
+    cache: JobCache
+    queue: WorkQueue
+    kube: KubeApi
+    secrets: S3SecretReplica
+    policies: NetworkPolicies
+    admission: AdmissionQueue
+    network: NetworkProbe
+    writer: Writer
+    clock: Callable[[], float] = time.time
+
+    async def pin(self, job: Job, ref: FunctionRef) -> Outcome | None:
+        """Read the job's function once. A second operator that does the same gets a conflict."""
+        found: Json | None = None
+        try:
+            path = collection(JOBS, names.FUNCTION_PLURAL, job.namespace)
+            found = await self.kube.get(path, ref.name)
+        except KubeError as e:
+            if e.code == 403:
+                self._note_rejection(job, job.attempt, e.message)
+                return None
+            if e.code != 404:
+                raise
+        try:
+            pinned = function_ref.pin(ref, found, self.tenants.of(job.namespace))
+        except function_ref.FunctionRefused as e:
+            return outcome.failure(job, e.reason, str(e))
+        except InvalidSpecError as e:
+            return outcome.failure(job, Reason.INVALID_SPEC, str(e))
+        try:
+            await self.writer.write(job, pinned_status(job, pinned))
+        except KubeError as e:
+            if e.code not in REFUSED_CODES:
+                raise
+            detail = f"function {ref.name} cannot be written to the status: {e.message}"
+            return outcome.failure(job, Reason.INVALID_SPEC, detail)
+        self.queue.add(job.uid)
+        return None
+
+    async def create(self, job: Job, attempt: int) -> Outcome | None:
+        """Create the attempt's pod, or adopt the job's own pod of that name."""
+        try:
+            manifest = self._manifest(job, attempt)
+        except ValueError as e:
+            return outcome.failure(job, Reason.INVALID_SPEC, str(e))
+        # There is no await between the check of the slots and this reservation.
+        name, need = manifest["metadata"]["name"], pod_need(manifest)
+        with self.admission.reserve(job.namespace, name, need):
+            return await self._create(job, attempt, manifest)
+
+    async def _create(self, job: Job, attempt: int, manifest: Json) -> Outcome | None:
+        path = collection(CORE, "pods", job.namespace)
+        name = manifest["metadata"]["name"]
+        try:
+            await self.policies.ensure(job.namespace)
+            await self.secrets.ensure(job.namespace)
+            await self._create_owned_objects(job)
+            created = await self.kube.create(path, manifest)
+        except KubeError as e:
+            if e.code in INVALID_CODES:
+                return outcome.failure(job, Reason.POD_REJECTED, e.message)
+            if e.code in REJECTED_CODES:
+                self._note_refusal(job, attempt, e)
+                return None
+            if e.code != 409:
+                raise
+            created = await self.kube.get(path, name)
+            if not _owned(created, job):
+                detail = f"pod {name} exists and belongs to another owner"
+                return outcome.failure(job, Reason.NAME_CONFLICT, detail)
+        self.cache.put_pod(created)
+        self.writer.record_event(job, Reason.POD_CREATED, f"Created pod {name}")
+        self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
+        return None
+
+    def _manifest(self, job: Job, attempt: int) -> Json:
+        """The attempt's pod.
+
+        Raises:
+            ValueError: The spec is impossible, or not allowed.
+        """
+        assert job.model is not None  # noqa: S101 an invalid spec never leads to Create
+        spec = job.model.spec
+        tenant = self.tenants.of(job.namespace)
+        policy.check(spec, tenant, self.settings)
+        policy.check_labels(job.model.metadata.get("labels") or {}, tenant)
+        base = base_memory_limit(spec, self.settings)
+        memory = retry.memory_limit(job, base)
+        webhook.target(spec, self.settings)  # checks the URL before the code runs
+        changed = memory if memory != base else None
+        network.check_network(spec, tenant, self.settings)
+        gate = network.gate_port(spec, self.settings, enforced=self.network.condition.enforced)
+        manifest = build_pod(
+            job.model, attempt, self.settings, tenant, changed, gate, now=self.clock()
+        )
+        refused = namespace.refusal(job, self.settings) or session.refusal(job, self.settings)
+        if refused:
+            raise ValueError(refused)
+        where = self.tenants.limits_from(job.namespace)
+        if refused := limits.never_fits(pod_need(manifest), tenant.limits, where):
+            raise ValueError(refused)
+        return manifest
+
+    async def _create_owned_objects(self, job: Job) -> None:
+        """Create the job's other objects. The name of one that exists shows that it is ours."""
+        owned = [
+            *report_token.owned_objects(job, self.settings),
+            *session.owned_objects(job, self.settings),
+        ]
+        policy = network.job_policy(job)
+        if policy is not None and self.settings.network_policies:
+            owned.append((NETWORKING, PLURAL, policy))
+        for base, plural, manifest in owned:
+            try:
+                await self.kube.create(collection(base, plural, job.namespace), manifest)
+            except KubeError as e:
+                if e.code != 409:
+                    raise
+
+    async def inspect(self, job: Job, pod: Pod) -> None:
+        """Read the pod's Events to find out why it does not start."""
+        path = collection(CORE, "events", job.namespace)
+        of_pod = f"involvedObject.uid={pod.uid},type=Warning"
+        events, _ = await self.kube.list(path, fields=of_pod)
+        inspection = Inspection(warning_of(events), self.clock())
+        self.cache.put_inspection(job.uid, job.attempt, inspection)
+        self.queue.add(job.uid)
+
+    def _note_refusal(self, job: Job, attempt: int, error: KubeError) -> None:
+        """The API server refused the pod: it queues for its quota, or shows the rejection."""
+        if error.code != 403 or not quota.exceeded_for_now(error.message):
+            self._note_rejection(job, attempt, error.message)
+            return
+        self.admission.hold(job.namespace, error.message)
+        self.queue.add(job.uid)
+
+    def _note_rejection(self, job: Job, attempt: int, message: str) -> None:
+        self.cache.put_rejection(job.uid, attempt, message, self.clock())
+        self.queue.add(job.uid)
+
+
+def _owned(pod: Json, job: Job) -> bool:
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(o.get("uid") == job.uid for o in owners)

@@ -1,0 +1,1 @@
+"""The HTTP server: results of agents, and health probes."""

@@ -1,0 +1,190 @@
+"""The HTTP server that takes results from agents and answers the operator's probes (aiohttp).
+
+``POST /v1/results`` takes a :class:`nanogrid.wire.Report`, ``POST /v1/sessions`` a
+:class:`nanogrid.wire.SessionReport`. The caller authenticates with a token that only the agent's
+container has: see :mod:`.authentication`. A report only counts for the sender's own job. A result
+that has an authentication code must have the right one.
+
+Answers are cached. A token that was not valid before needs an attempt: of the pod that it names, if
+that pod exists, else of its address. So clients without a valid token cause few reviews, and they
+use up no attempts of other pods.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from nanogrid import names, result_bounds, wire
+from nanogrid.kube.conventions import KubeError
+from nanogrid.network_condition import NetworkCondition
+from nanogrid.reasons import Reason, sentence
+from nanogrid.throttle import Attempts, Buckets, TTLCache
+from nanogrid_operator.model.observed import SessionObservation
+from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.server.authentication import Authenticator, Sender
+from nanogrid_operator.server.health import Health
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.workqueue import WorkQueue
+
+log = logging.getLogger("nanogrid.results")
+
+# A sender can report for its own job only. So a token may count for a short time after its pod was
+# deleted.
+CACHE_SECONDS: Final = 30.0
+BODY_SECONDS: Final = 10.0
+# An agent needs one attempt, and one more when its token is replaced or the operator restarts.
+SENDER_RATE: Final = 0.2
+SENDER_BURST: Final = 5
+MAX_TOKEN: Final = 16_384
+
+
+class _Refused(Exception):
+    """The request is answered with this error."""
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.response = web.json_response({"error": message}, status=status, headers=headers)
+
+
+@dataclass(slots=True, kw_only=True)
+class ResultsApi:
+    """The handlers of the HTTP server; :meth:`app` registers them."""
+
+    authenticator: Authenticator
+    keys: ResultKeys
+    cache: JobCache
+    queue: WorkQueue
+    health: Health
+    network: Callable[[], NetworkCondition]
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    _senders: TTLCache[Sender | None] = field(init=False)
+    _attempts: Attempts = field(init=False)
+    _attempts_of_senders: Buckets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._senders = TTLCache(CACHE_SECONDS, self.monotonic)
+        self._attempts = Attempts(self.monotonic)
+        self._attempts_of_senders = Buckets(SENDER_RATE, SENDER_BURST, self.monotonic)
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(client_max_size=wire.REPORT_CAP_BYTES)
+        app.router.add_post(names.RESULTS_PATH, self.take)
+        app.router.add_post(names.SESSIONS_PATH, self.take_session)
+        app.router.add_get("/healthz", self.healthz)
+        app.router.add_get("/readyz", self.readyz)
+        return app
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Liveness: 200 while the event loop and the checks run, else 503 with the cause."""
+        stuck = self.health.stuck()
+        return web.json_response({"stuck": stuck}, status=503 if stuck else 200)
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Readiness: 200, or 503 with the checks that fail."""
+        missing = self.health.missing()
+        network = wire.to_dict(self.network())
+        body = {"ready": not missing, "missing": missing, "network": network}
+        return web.json_response(body, status=503 if missing else 200)
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Take a result: 202 noted, else an error.
+
+        401 unknown caller, 403 not its job, 400 malformed or forged, 408 too slow, 429 too many
+        attempts.
+        """
+        return await self._note(request, self._read_report)
+
+    async def take_session(self, request: web.Request) -> web.Response:
+        """Take a report of a session; the answers are those for a result."""
+        return await self._note(request, self._read_session)
+
+    def _read_report(self, body: bytes) -> tuple[str, int, Callable[[], None]]:
+        report = self.keys.read_report(body)
+        uid = report.result.job.uid
+        return uid, report.attempt, lambda: self.cache.put_report(uid, report, self.clock())
+
+    def _read_session(self, body: bytes) -> tuple[str, int, Callable[[], None]]:
+        report = result_bounds.session_report(wire.loads(wire.SessionReport, body))
+        observed = SessionObservation(report, self.clock())
+        return report.uid, report.attempt, lambda: self.cache.put_session(observed)
+
+    async def _note(
+        self, request: web.Request, read: Callable[[bytes], tuple[str, int, Callable[[], None]]]
+    ) -> web.Response:
+        """Authenticate the caller, and take the body if the job that it names owns the caller."""
+        try:
+            sender = await self._authenticate(request)
+            uid, attempt, take_in = await self._read(request, sender, read)
+        except _Refused as refused:
+            return refused.response
+        pod = self.cache.pod(uid, attempt)
+        gone = self.cache.gone(uid, attempt)
+        known = self.cache.job(uid) is not None
+        if not self.cache.primed or (known and pod is None and gone is None):
+            # The watch has not brought the pod yet: the agent tries again soon.
+            return web.json_response({"error": "the pod is not known yet"}, status=503)
+        owner = pod or gone
+        may = owner is not None and sender.may_report(uid, owner["metadata"]["uid"])
+        if not known or not may:
+            log.warning("%s reported for job uid=%s, which does not own it", sender, uid)
+            return web.json_response({"error": "that job does not own this pod"}, status=403)
+        take_in()
+        self.queue.add(uid)
+        return web.json_response({"noted": True}, status=202)
+
+    async def _authenticate(self, request: web.Request) -> Sender:
+        """Who sent a request."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        sender = None
+        if 0 < len(token) <= MAX_TOKEN and token.isascii():
+            key = hashlib.sha256(token.encode()).digest()
+            address = request.remote or "-"
+            try:
+                sender = await self._senders.get(key, lambda: self._limited(key, token, address))
+            except KubeError as e:
+                log.warning("TokenReview failed: %s", e)
+                raise _Refused(503, "cannot check the token now") from e
+        if sender is None:
+            raise _Refused(401, "the token is not valid")
+        return sender
+
+    async def _read(
+        self,
+        request: web.Request,
+        sender: Sender,
+        read: Callable[[bytes], tuple[str, int, Callable[[], None]]],
+    ) -> tuple[str, int, Callable[[], None]]:
+        """The body of a request; see :meth:`_note`."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
+            return read(body)
+        except TimeoutError:
+            log.warning("%s sends its report too slowly", sender)
+            raise _Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
+        except ValueError as e:
+            log.warning("malformed report of %s: %s", sender, e)
+            raise _Refused(400, str(e)) from e
+
+    async def _limited(self, key: bytes, token: str, address: str) -> Sender | None:
+        """The sender of a token; an attempt, unless the token was valid the last time."""
+        if self._senders.was_granted(key):
+            return await self.authenticator.sender(token)
+        claimed = self.authenticator.claimed(token, self.cache)
+        take = self._attempts_of_senders.take
+        if pause := take(claimed) if claimed else self._attempts.begin(address):
+            detail = "Too many requests without a valid token come from this pod or address"
+            raise _Refused(429, sentence(Reason.RATE_LIMITED, detail), pause)
+        sender = await self.authenticator.sender(token)
+        if sender is not None and not claimed:
+            self._attempts.succeeded(address)
+        return sender

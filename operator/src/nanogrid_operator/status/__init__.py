@@ -1,0 +1,1 @@
+"""The status of jobs, sessions and functions, and Events."""

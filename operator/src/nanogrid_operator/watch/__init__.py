@@ -1,0 +1,1 @@
+"""Kopf handlers and the cache of watched objects."""

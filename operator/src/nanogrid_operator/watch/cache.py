@@ -1,0 +1,298 @@
+"""What the operator has observed of jobs and pods: the newest version of each object. No I/O.
+
+Objects come from watches, from LISTs and from the answers to the operator's own writes, in any
+order. The cache remembers a pod that is gone for as long as its job exists, so that the attempt
+does not get a second pod.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Protocol
+
+from nanogrid import names, wire
+from nanogrid.lifecycle import pod_finished
+from nanogrid.types import Json
+from nanogrid_operator.kube.objects import pod_name
+from nanogrid_operator.model.lifecycle import inert
+from nanogrid_operator.model.observed import Inspection, Rejection, SessionObservation
+from nanogrid_operator.model.pod_facts import attempt_number
+from nanogrid_operator.watch.transform import transform_job, transform_pod
+
+AttemptKey = tuple[str, int]  # the job's uid and the number of the attempt
+PodKey = tuple[str, str]  # namespace and name
+
+
+class CacheObserver(Protocol):
+    """Is called when a pod changes or a job is deleted."""
+
+    def observe_pod(self, namespace: str, name: str, body: Json | None) -> None:
+        """A pod has changed, or is gone (None)."""
+
+    def forget_job(self, uid: str) -> None:
+        """A job was deleted."""
+
+
+def job_of(pod: Json) -> str:
+    """The uid of the job that a pod's label names. Anybody can write labels, so it is a hint."""
+    uid: str = pod["metadata"]["labels"][names.LABEL_JOB_UID]
+    return uid
+
+
+def _key(body: Json) -> PodKey:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def _owned(pod: Json, job_uid: str) -> bool:
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(o.get("uid") == job_uid for o in owners)
+
+
+def version_of(body: Json) -> int:
+    """An object's resourceVersion as a number that grows with each change."""
+    # By contract it is opaque. It is an increasing integer in fact (etcd's revision), and from
+    # Kubernetes 1.35 on it is comparable by contract as well:
+    # https://kubernetes.io/docs/reference/using-api/api-concepts/
+    return int(body["metadata"]["resourceVersion"])
+
+
+class JobCache:
+    """Jobs by uid, and the pod, report and rejection of each attempt."""
+
+    def __init__(self) -> None:
+        self._observers: list[CacheObserver] = []
+        self._jobs: dict[str, Json] = {}
+        self._pods: dict[PodKey, Json] = {}
+        self._pods_of: defaultdict[str, set[PodKey]] = defaultdict(set)  # by the job's uid
+        self._gone: dict[PodKey, Json] = {}  # the last observed state of pods that are gone
+        self._reports: dict[AttemptKey, tuple[wire.Report, float]] = {}
+        self._rejections: dict[AttemptKey, Rejection] = {}
+        self._inspections: dict[AttemptKey, Inspection] = {}
+        self._sessions: dict[AttemptKey, SessionObservation] = {}
+        self._missed_pods: set[PodKey] = set()  # were gone before this process started
+        self.namespaces: set[str] = set()  # that have or had jobs
+        self.primed = False  # whether the cache ever took in a complete LIST
+
+    def add_observer(self, observer: CacheObserver) -> None:
+        """Call this observer from now on."""
+        self._observers.append(observer)
+
+    def put_job(self, body: Json) -> str:
+        """Take in a job; returns its uid."""
+        uid: str = body["metadata"]["uid"]
+        self.namespaces.add(body["metadata"]["namespace"])
+        known = self._jobs.get(uid)
+        if known is None or version_of(body) >= version_of(known):
+            self._jobs[uid] = transform_job(body)
+        return uid
+
+    def drop_job(self, uid: str) -> None:
+        """Forget a deleted job and everything that belongs to it."""
+        self._jobs.pop(uid, None)
+        for observer in self._observers:
+            observer.forget_job(uid)
+        for key in self._pods_of.pop(uid, ()):
+            self._gone.pop(key, None)
+            if self._pods.pop(key, None) is not None:
+                self._pod_changed(key, None)
+        for known in (self._reports, self._rejections, self._inspections, self._sessions):
+            for attempt in [a for a in known if a[0] == uid]:
+                del known[attempt]
+
+    def put_pod(self, body: Json) -> str:
+        """Take in a sandbox pod; returns the uid of the job that its label names."""
+        key, uid = _key(body), job_of(body)
+        if not _owned(body, uid):
+            return uid  # another owner's pod with a job's label
+        known, gone = self._pods.get(key), self._gone.get(key)
+        if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
+            return uid  # a late answer does not bring back a deleted pod
+        if known is None or version_of(body) >= version_of(known):
+            self._pods[key] = transform_pod(body)
+            self._pods_of[uid].add(key)
+            self.drop_rejection(uid, attempt_number(body["metadata"]["labels"]))
+            self._pod_changed(key, self._pods[key])
+        return uid
+
+    def drop_pod(self, body: Json) -> str:
+        """Remember that a pod is gone, and its last state; returns its job's uid, by label."""
+        key, uid = _key(body), job_of(body)
+        known = self._pods.get(key)
+        if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
+            del self._pods[key]
+        if uid in self._jobs:
+            self._gone[key] = transform_pod(body)
+            self._pods_of[uid].add(key)
+        if key not in self._pods:
+            self._pod_changed(key, None)
+        return uid
+
+    def _pod_changed(self, key: PodKey, body: Json | None) -> None:
+        for observer in self._observers:
+            observer.observe_pod(*key, body)
+
+    def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
+        """The attempt's own pod: its namespace and name are fixed, and the job owns it.
+
+        Labels do not count: anybody who can create a pod can give it any label.
+        """
+        key = self._pod_key(uid, attempt)
+        return None if key is None else pods.get(key)
+
+    def _pod_key(self, uid: str, attempt: int) -> PodKey | None:
+        job = self._jobs.get(uid)
+        if job is None:
+            return None
+        namespace, name = _key(job)
+        return namespace, pod_name(name, uid, attempt)
+
+    def put_report(self, uid: str, report: wire.Report, now: float) -> None:
+        """Take in a report of an agent; the first report of an attempt stays."""
+        job = self._jobs.get(uid)
+        if job is not None and not (job.get("status") or {}).get("completionTime"):
+            self._reports.setdefault((uid, report.attempt), (report, now))
+
+    def put_rejection(self, uid: str, attempt: int, message: str, now: float) -> None:
+        """Remember that the API server rejected a pod, and since when."""
+        known = self._rejections.get((uid, attempt))
+        since = known.since if known else now
+        self._rejections[uid, attempt] = Rejection(message, since, now)
+
+    def drop_rejection(self, uid: str, attempt: int) -> None:
+        """Forget that the API server rejected an attempt's pod."""
+        self._rejections.pop((uid, attempt), None)
+
+    def put_inspection(self, uid: str, attempt: int, inspection: Inspection) -> None:
+        """Remember what the Events of an attempt's pod say."""
+        self._inspections[uid, attempt] = inspection
+
+    def inspection(self, uid: str, attempt: int) -> Inspection | None:
+        """The content of the Events of an attempt's pod, if they were read."""
+        return self._inspections.get((uid, attempt))
+
+    def put_session(self, observation: SessionObservation) -> None:
+        """Take in a report of a session's agent; the newest report counts."""
+        report = observation.report
+        if report.uid in self._jobs:
+            self._sessions[report.uid, report.attempt] = observation
+
+    def session(self, uid: str, attempt: int) -> SessionObservation | None:
+        """The newest report of a session."""
+        return self._sessions.get((uid, attempt))
+
+    def drop_reports(self, uid: str) -> None:
+        """Forget the reports of a job whose attempt has ended: the status has them now."""
+        for attempt in [a for a in self._reports if a[0] == uid]:
+            del self._reports[attempt]
+
+    def job(self, uid: str) -> Json | None:
+        """The job of this uid."""
+        return self._jobs.get(uid)
+
+    def pod(self, uid: str, attempt: int) -> Json | None:
+        """The pod of a job's attempt."""
+        return self._of_attempt(self._pods, uid, attempt)
+
+    def has_pod(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether a pod of this name and uid exists."""
+        found = self._pods.get((namespace, name))
+        return found is not None and bool(found["metadata"]["uid"] == uid)
+
+    def pods(self, uid: str) -> list[Json]:
+        """All pods of a job, of any attempt."""
+        keys = sorted(self._pods_of.get(uid, ()))
+        found = [self._pods[key] for key in keys if key in self._pods]
+        numbers = [attempt_number(pod["metadata"]["labels"]) for pod in found]
+        own = [self._pod_key(uid, number) for number in numbers]
+        return [pod for pod, key in zip(found, own, strict=True) if _key(pod) == key]
+
+    def gone(self, uid: str, attempt: int) -> Json | None:
+        """The last state of an attempt's pod, if it was deleted while this process watched."""
+        return self._of_attempt(self._gone, uid, attempt)
+
+    def jobs_without_pod(self) -> dict[str, dict[str, str]]:
+        """Jobs whose current attempt shows no pod: by namespace, the pod's name and job's uid."""
+        found: dict[str, dict[str, str]] = {}
+        for uid, body in self._jobs.items():
+            status = body.get("status") or {}
+            if status.get("completionTime"):
+                continue
+            namespace, name = _key(body)
+            attempts = status.get("attempts") or []
+            pod = pod_name(name, uid, attempts[-1]["number"] + 1 if attempts else 0)
+            if status.get("podName") != pod and (namespace, pod) not in self._pods:
+                found.setdefault(namespace, {})[pod] = uid
+        return found
+
+    def put_missed_pod(self, namespace: str, name: str) -> None:
+        """Remember that a pod of this name once started: its attempt gets no second pod."""
+        self._missed_pods.add((namespace, name))
+
+    def missed_pod(self, uid: str, attempt: int) -> bool:
+        """Whether an attempt had a pod that was gone before this process started."""
+        return bool(self._missed_pods) and self._pod_key(uid, attempt) in self._missed_pods
+
+    def report(self, uid: str, attempt: int) -> tuple[wire.Report, float] | None:
+        """An attempt's report and when it came, in seconds since the epoch."""
+        return self._reports.get((uid, attempt))
+
+    def rejection(self, uid: str, attempt: int) -> Rejection | None:
+        """The API server's last rejection of an attempt's pod."""
+        return self._rejections.get((uid, attempt))
+
+    def uids(self) -> list[str]:
+        """The uids of all jobs."""
+        return list(self._jobs)
+
+    def newest_unknown_job(self, bodies: Iterable[Json]) -> int:
+        """The highest version among jobs that are newer than the cache; 0 if there is none."""
+        return _newest((b, self._jobs.get(b["metadata"]["uid"])) for b in bodies)
+
+    def newest_unknown_pod(self, bodies: Iterable[Json]) -> int:
+        """The highest version among pods that are newer than the cache; 0 if there is none."""
+        return _newest((b, self._pods.get(_key(b)) or self._gone.get(_key(b))) for b in bodies)
+
+    def replace(self, jobs: list[Json], pods: list[Json], listed_at: int) -> list[str]:
+        """Take in a complete LIST; returns the uids of the jobs that may need work.
+
+        Jobs whose pods have ended come first: their clients wait for results, while a new pod has
+        just started. Of the others the oldest come first.
+
+        After 410 Gone, a new LIST brings no DELETED event for what was deleted meanwhile. So
+        objects that are not in the list, and not newer than it, are dropped here.
+        """
+        self.primed = True
+        present = {self.put_job(j) for j in jobs}
+        for uid, body in list(self._jobs.items()):
+            if uid not in present and version_of(body) <= listed_at:
+                self.drop_job(uid)
+        alive = {_key(p) for p in pods}
+        for body in pods:
+            self.put_pod(body)
+        for key, body in list(self._pods.items()):
+            if key not in alive and version_of(body) <= listed_at:
+                self.drop_pod(body)
+        due = [
+            uid for uid, body in self._jobs.items() if not inert(body) or self._has_live_pod(uid)
+        ]
+        return sorted(due, key=lambda uid: (not self._has_ended_pod(uid), self._created(uid)))
+
+    def _created(self, uid: str) -> str:
+        """When a job was created, as RFC 3339, which sorts by time."""
+        created: str = self._jobs[uid]["metadata"].get("creationTimestamp", "")
+        return created
+
+    def _has_live_pod(self, uid: str) -> bool:
+        """Whether a pod of the job has not ended; a finished job's pod may outlive it."""
+        found = (self._pods.get(key) for key in self._pods_of.get(uid, ()))
+        return any(pod is not None and not pod_finished(pod) for pod in found)
+
+    def _has_ended_pod(self, uid: str) -> bool:
+        """Whether a pod of the job has ended, or is gone."""
+        found = (self._pods.get(key) for key in self._pods_of.get(uid, ()))
+        return any(pod is None or pod_finished(pod) for pod in found)
+
+
+def _newest(pairs: Iterable[tuple[Json, Json | None]]) -> int:
+    """The highest version among objects that are newer than what is known of them, or 0."""
+    fresh = (b for b, known in pairs if known is None or version_of(b) > version_of(known))
+    return max(map(version_of, fresh), default=0)

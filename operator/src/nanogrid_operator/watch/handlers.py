@@ -1,0 +1,112 @@
+"""Kopf's handlers: put each event into the cache and enqueue its job. Nothing else happens here.
+
+They are low-level ``on.event`` handlers: they write nothing, add no finalizer and keep no state in
+the objects. Kopf swallows their errors, so they must not do anything that can fail.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import kopf
+
+from nanogrid import names
+from nanogrid.kube.conventions import PAGE
+from nanogrid.lifecycle import finished
+from nanogrid.types import Json
+from nanogrid_operator.model.lifecycle import inert
+from nanogrid_operator.watch.cache import JobCache, version_of
+from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.workqueue import WorkQueue
+
+WATCH_BACKOFFS = (1, 1, 2, 3, 5)  # seconds; Kopf starts over after the last one
+# The type of Kopf's events for objects of a LIST. At the start, the operator's own LIST has shown
+# them before and their jobs are in the queue. So thousands of jobs are not reconciled twice.
+LISTED = None
+IDLE_SECONDS = 0.5  # how long Kopf keeps the last event of an object after it was handled
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Tells Kopf that objects never differ.
+
+    Kopf compares objects for handlers of changes. The operator has none, and without this class
+    Kopf would deep-copy the object of every event.
+    """
+
+    def build(
+        self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None
+    ) -> kopf.BodyEssence:
+        """Nothing of an object matters."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing was known before."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is written."""
+
+
+class EventHandlers:
+    """Takes in the events of jobs and pods."""
+
+    def __init__(self, cache: JobCache, queue: WorkQueue, liveness: Liveness) -> None:
+        self._cache = cache
+        self._queue = queue
+        self._liveness = liveness
+
+    def on_job(self, kind: str | None, body: Json) -> None:
+        """Take in a job, and enqueue it unless a LIST shows a version that is known already."""
+        self._liveness.seen(names.PLURAL, version_of(body))
+        if kind == "DELETED":
+            self._cache.drop_job(body["metadata"]["uid"])
+            return
+        known = kind is LISTED and not self._cache.newest_unknown_job([body])
+        # This event alone may trigger what is left to do for a finished job: its webhook, or its
+        # deletion after the time to live.
+        due = finished(body) and not inert(body)
+        uid = self._cache.put_job(body)
+        if due or not known:
+            self._queue.add(uid)
+
+    def on_pod(self, kind: str | None, body: Json) -> None:
+        """Take in a pod, and enqueue its job unless a LIST shows a known version."""
+        self._liveness.seen("pods", version_of(body))
+        if kind == "DELETED":
+            self._queue.add(self._cache.drop_pod(body))
+            return
+        known = kind is LISTED and not self._cache.newest_unknown_pod([body])
+        uid = self._cache.put_pod(body)
+        if not known:
+            self._queue.add(uid)
+
+
+def register(registry: kopf.OperatorRegistry, handlers: EventHandlers) -> None:
+    """Attach the handlers of one operator to a registry."""
+
+    @kopf.on.login(registry=registry)
+    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        in_cluster = kopf.login_with_service_account(**kwargs)
+        return in_cluster or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def on_job(event: kopf.RawEvent, **_: Any) -> None:
+        handlers.on_job(event["type"], dict(event["object"]))
+
+    @kopf.on.event("", "v1", "pods", labels={names.LABEL_JOB_UID: kopf.PRESENT}, registry=registry)
+    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
+        handlers.on_pod(event["type"], dict(event["object"]))
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Configure Kopf: it logs little, selects objects on the server, and writes nothing itself."""
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    # After an outage of any length, Kopf watches the API server again within seconds.
+    settings.networking.error_backoffs = WATCH_BACKOFFS
+    settings.watching.label_selectors["v1/pods"] = names.LABEL_JOB_UID  # the API server selects
+    # Thousands of objects come page by page at a start, and Kopf keeps none of them for long.
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = IDLE_SECONDS
+    settings.persistence.diffbase_storage = NoDiffs()

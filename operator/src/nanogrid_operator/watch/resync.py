@@ -1,0 +1,152 @@
+"""The resync: LIST everything, fill the cache, enqueue every job that may need work.
+
+It also deletes orphaned pods, and at the start it finds pods that no operator observed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nanogrid import names
+from nanogrid.kube.client import KubeApi, Page
+from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
+from nanogrid.types import Json
+from nanogrid_operator.settings import Settings
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.orphans import orphans
+from nanogrid_operator.watch.transform import transform_job, transform_pod
+from nanogrid_operator.workqueue import WorkQueue
+
+log = logging.getLogger("nanogrid.resync")
+
+FIRST_RETRY_SECONDS = 2.0  # between tries of the first LIST, before which no job is reconciled
+# The Events that scheduler and kubelet write before and when the containers of a pod start.
+START_EVENTS = ("Scheduled", "Started")
+
+
+@dataclass(slots=True, kw_only=True)
+class Resync:
+    """:meth:`first` before any worker starts, then :meth:`run` for ever.
+
+    ``on_job`` receives each whole job of a LIST.
+    """
+
+    settings: Settings
+    cache: JobCache
+    queue: WorkQueue
+    kube: KubeApi
+    liveness: Liveness
+    on_job: Callable[[Json], None]
+    clock: Callable[[], float] = time.time
+    orphans_deleted: int = field(default=0, init=False)  # since the start
+
+    async def first(self) -> None:
+        """Resync once, and find missed pods; tries again until the API server answers."""
+        while True:
+            try:
+                await self.resync()
+                await self.recover_missed_pods()
+                return
+            except KubeError as e:
+                log.error(
+                    "cannot list ExecutionJobs and pods, trying again in %g s: %s",
+                    FIRST_RETRY_SECONDS, e,
+                )  # fmt: skip
+                await asyncio.sleep(FIRST_RETRY_SECONDS)
+
+    async def run(self) -> None:
+        """Resync at the interval of the settings. A failed resync waits for the next interval."""
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            try:
+                await self.resync()
+            except KubeError as e:
+                log.warning("resync failed, trying again at the next interval: %s", e)
+
+    async def resync(self) -> None:
+        """LIST everything and enqueue every job that may need work."""
+        listed_at = 0
+        jobs: list[Json] = []
+        pods: list[Json] = []
+        for namespace in self.settings.namespaces or [""]:
+            (some, at_jobs), (more, at_pods) = await self._list(namespace)
+            jobs += some
+            pods += more
+            oldest = min(int(at_jobs), int(at_pods))
+            listed_at = min(listed_at, oldest) if listed_at else oldest
+        if self.cache.primed:
+            if version := self.cache.newest_unknown_job(jobs):
+                self.liveness.expect(names.PLURAL, version)
+            if version := self.cache.newest_unknown_pod(pods):
+                self.liveness.expect("pods", version)
+        self.liveness.resynced()
+        for uid in self.cache.replace(jobs, pods, listed_at):
+            self.queue.add(uid)
+        log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
+        await self._delete_orphans(orphans(pods, jobs, self.clock()))
+
+    async def _list(self, namespace: str) -> tuple[tuple[Page, str], tuple[Page, str]]:
+        """All jobs and all pods, at the same time: thousands take the API server a while."""
+        paths = (collection(JOBS, names.PLURAL, namespace), collection(CORE, "pods", namespace))
+        try:
+            async with asyncio.TaskGroup() as group:
+                jobs = group.create_task(self.kube.list(paths[0], trim=self._trim))
+                pods = group.create_task(
+                    self.kube.list(paths[1], labels=names.LABEL_JOB_UID, trim=transform_pod)
+                )
+        except* KubeError as errors:
+            failed = errors
+        else:
+            return jobs.result(), pods.result()
+        raise failed.exceptions[0]
+
+    def _trim(self, body: Json) -> Json:
+        self.on_job(body)
+        return transform_job(body)
+
+    async def _delete_orphans(self, pods: list[Json]) -> None:
+        """Delete pods whose job is gone. The next LIST finds those that could not be deleted."""
+        for pod in pods:
+            meta = pod["metadata"]
+            path = collection(CORE, "pods", meta["namespace"])
+            try:
+                await self.kube.delete(path, meta["name"], meta["uid"])
+            except KubeError as e:
+                log.warning("cannot delete orphan %s/%s: %s", meta["namespace"], meta["name"], e)
+                continue
+            self.orphans_deleted += 1
+            log.warning(
+                "orphan %s/%s deleted: its job is gone; %d since the start",
+                meta["namespace"], meta["name"], self.orphans_deleted,
+            )  # fmt: skip
+
+    async def recover_missed_pods(self) -> None:
+        """Use Events to find pods that were created and deleted while no operator ran.
+
+        A job that shows no pod may have had one: its operator died before it could write the
+        pod's name, and the pod is gone since. Scheduler and kubelet wrote Events about it, which
+        the API server keeps for an hour. One LIST per namespace and kind of Event, at the start
+        only.
+        """
+        for namespace, pods in self.cache.jobs_without_pod().items():
+            for reason in START_EVENTS:
+                events = await self.kube.list(
+                    collection(CORE, "events", namespace),
+                    fields=f"involvedObject.kind=Pod,reason={reason}",
+                )
+                named = {event["involvedObject"].get("name", "") for event in events[0]}
+                for name in named & pods.keys():
+                    await self._recover_missed_pod(namespace, name, pods[name])
+
+    async def _recover_missed_pod(self, namespace: str, name: str, uid: str) -> None:
+        try:
+            # Another operator may have created it since the LIST.
+            self.cache.put_pod(await self.kube.get(collection(CORE, "pods", namespace), name))
+        except KubeError as e:
+            if e.code != 404:
+                raise
+            log.warning("job uid=%s: pod %s/%s is gone, and was missed", uid, namespace, name)
+            self.cache.put_missed_pod(namespace, name)

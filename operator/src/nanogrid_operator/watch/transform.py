@@ -1,0 +1,64 @@
+"""The part of an object that the cache keeps. Pure.
+
+Ten thousand finished jobs with their pods are common. The operator only deletes them, if it does
+anything with them, so the cache keeps no code, no output and little of a pod's manifest.
+"""
+
+from nanogrid import names
+from nanogrid.types import Json
+from nanogrid_operator.model.lifecycle import settled
+
+_METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
+    "deletionTimestamp",
+)  # fmt: skip
+_CONTAINERS = ("initContainerStatuses", "containerStatuses")
+_CONDITIONS = frozenset(
+    {"PodScheduled", "DisruptionTarget", "TerminationTarget", "Ready", "ContainersReady"}
+)
+
+
+def transform_job(job: Json) -> Json:
+    """The whole job while it is not settled; else its identity, its end and its time to live."""
+    if not settled(job):
+        job["metadata"].pop("managedFields", None)
+        return job
+    spec, status = job.get("spec") or {}, job["status"]
+    ttl = {k: v for k, v in spec.items() if k == "ttlSecondsAfterFinished"}
+    return {
+        "metadata": _some(job["metadata"], *_METADATA),
+        "spec": ttl,
+        "status": _some(status, "phase", "completionTime"),
+    }
+
+
+def transform_pod(pod: Json) -> Json:
+    """What the cache and :func:`nanogrid_operator.model.pod_facts.pod_facts` read of a pod."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    kept = _some(status, "phase", "reason", "message", "conditions")
+    for name in _CONTAINERS:
+        if name in status:
+            kept[name] = [
+                _some(c, "name", "state", "lastState", "restartCount") for c in status[name]
+            ]
+    if "conditions" in kept:
+        kept["conditions"] = [c for c in kept["conditions"] if c["type"] in _CONDITIONS]
+    containers = [_transform_container(c) for c in spec.get("containers", [])]
+    return {
+        **_some(pod, "apiVersion", "kind"),
+        "metadata": _some(pod["metadata"], *_METADATA, "labels", "ownerReferences"),
+        "spec": {"containers": containers},
+        "status": kept,
+    }
+
+
+def _transform_container(container: Json) -> Json:
+    """Name and limits, and whether it has the result key, without the key."""
+    kept = _some(container, "name", "resources")
+    if any(e["name"] == names.ENV_RESULT_KEY for e in container.get("env") or []):
+        kept["env"] = [{"name": names.ENV_RESULT_KEY}]
+    return kept
+
+
+def _some(data: Json, *keys: str) -> Json:
+    return {key: data[key] for key in keys if key in data}
