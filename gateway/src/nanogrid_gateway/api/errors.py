@@ -1,8 +1,9 @@
-"""What the API answers when it does not do what was asked: one shape, a reason, a way to mend."""
+"""Errors of the API: one JSON shape with a reason, a message and a hint."""
 
 from typing import Any
 
 from nanogrid.reasons import HELP, Reason
+from nanogrid.refusals import Refusal
 
 
 class ApiError(Exception):
@@ -10,10 +11,10 @@ class ApiError(Exception):
 
     Args:
         status: the HTTP status.
-        reason: one word for programs.
-        message: what, where and how to mend it; default is the reason's own text.
-        retry_after: seconds after which the same request may work.
-        found: what was found instead of what was needed, if that helps.
+        reason: a code for programs.
+        message: what is wrong, where, and how to fix it; default is the reason's own text.
+        retry_after: seconds after which the same request may succeed.
+        found: what was found instead of what is needed, if that helps.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class ApiError(Exception):
         found: dict[str, Any] | None = None,
     ) -> None:
         help_ = HELP[reason]
-        super().__init__(message or f"{help_.meaning} {help_.cure}")
+        super().__init__(message or f"{help_.meaning} {help_.hint}")
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
@@ -40,24 +41,42 @@ class ApiError(Exception):
         return {"error": error}
 
 
+def refused(refusal: Refusal) -> ApiError:
+    """408 or 429: the request came too slowly, or there are too many."""
+    reason = Reason.RATE_LIMITED if refusal.status == 429 else Reason.BAD_REQUEST
+    return ApiError(refusal.status, reason, refusal.message, retry_after=refusal.retry_after)
+
+
+def too_many_attempts(seconds: int) -> ApiError:
+    """429: this address shows too many tokens that are not valid."""
+    message = "Too many requests without a valid token come from this address. "
+    message += f"Check the token, and try again in {seconds} s."
+    return ApiError(429, Reason.RATE_LIMITED, message, retry_after=seconds)
+
+
+def bad_request(message: str) -> ApiError:
+    """400: the request cannot be read; the message names the field."""
+    return ApiError(400, Reason.BAD_REQUEST, message)
+
+
 def invalid(message: str) -> ApiError:
-    """422: the request is understood and cannot be done as it is; the message names the field."""
+    """422: the request is understood but cannot be served; the message names the field."""
     return ApiError(422, Reason.BAD_REQUEST, message)
 
 
-def cluster_away(detail: str) -> ApiError:
+def cluster_unavailable(detail: str) -> ApiError:
     """503: the Kubernetes API server did not answer properly."""
-    said = f"The Kubernetes API server did not answer properly ({detail}). Try again."
-    return ApiError(503, Reason.CLUSTER_UNAVAILABLE, said, retry_after=2)
+    message = f"The Kubernetes API server did not answer properly ({detail}). Try again."
+    return ApiError(503, Reason.CLUSTER_UNAVAILABLE, message, retry_after=2)
 
 
-def storage_away(detail: str) -> ApiError:
+def storage_unavailable(detail: str) -> ApiError:
     """503: S3 did not answer properly."""
-    said = f"S3 did not answer properly ({detail}). Try again."
-    return ApiError(503, Reason.STORAGE_UNAVAILABLE, said, retry_after=2)
+    message = f"S3 did not answer properly ({detail}). Try again."
+    return ApiError(503, Reason.STORAGE_UNAVAILABLE, message, retry_after=2)
 
 
 def too_large(max_bytes: int) -> ApiError:
-    """413: the body has more bytes than this."""
-    said = f"The body has more than {max_bytes} bytes. Send less; large data goes to S3, and only "
-    return ApiError(413, Reason.REQUEST_TOO_LARGE, said + "its name into the request.")
+    """413: the body has more than ``max_bytes`` bytes."""
+    message = f"The body has more than {max_bytes} bytes. Send less: put large data into S3 and "
+    return ApiError(413, Reason.REQUEST_TOO_LARGE, message + "send only its name.")

@@ -1,21 +1,22 @@
-"""What requests may look like (the API's own document shows the same), and how they are read."""
+"""What requests look like (the OpenAPI document shows the same), and how they are validated."""
 
 import json
-from typing import Annotated, Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
-from flask import Request
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from nanogrid import names
-from nanogrid.fields import Identifier, Model
+from nanogrid.api.fields import Identifier, Model
+from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
-from nanogrid.status import Phase
-from nanogrid_gateway.api.errors import ApiError, invalid, too_large
+from nanogrid_gateway.api.errors import ApiError, bad_request, invalid
+
+M = TypeVar("M", bound=Model)
 
 MEMORY: Final = r"^[1-9][0-9]{0,11}(k|M|G|T|Ki|Mi|Gi|Ti)$"
 ENTRY_POINT: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 FUNCTION_ID: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-PHASES: Final = [phase.value for phase in Phase]
 MAX_PAGE: Final = 500
 
 FunctionId = Annotated[str, Field(min_length=1, max_length=63, pattern=FUNCTION_ID)]
@@ -24,35 +25,37 @@ FunctionId = Annotated[str, Field(min_length=1, max_length=63, pattern=FUNCTION_
 class RunRequest(Model):
     """The body of ``POST /run``."""
 
-    function_id: FunctionId = Field(description="What to run.")
+    function_id: FunctionId = Field(description="The function to run.")
     input_data: JsonValue = Field(
         default=None, description="Any JSON; the code reads it from the path in $FUNCTION_INPUT."
     )
     wait: float | None = Field(
-        None, ge=0, description="Seconds to wait for the result; see the gateway's own limits."
+        None, ge=0, description="Seconds to wait for the result, within the gateway's limit."
     )
     request_id: Identifier | None = Field(
-        None, description="Makes the request repeatable; default is a new one each time."
+        None, description="Makes the request repeatable; default is a new one for each request."
     )
     version: int | None = Field(None, ge=1, le=1_000_000, description="Default is the newest.")
 
 
 class UploadForm(Model):
-    """The form of ``POST /upload``, beside its file."""
+    """The form of ``POST /upload`` without its file."""
 
     function_id: FunctionId | None = Field(
-        None, description="A function that gets a new version; default makes a new function."
+        None, description="The function that gets a new version; default creates a new function."
     )
     runtime: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
         None, description="One of the gateway's runtimes; default is python."
     )
     entry_point: Annotated[str, Field(max_length=255, pattern=ENTRY_POINT)] = Field(
-        names.ENTRYPOINT, description="The script that is started, relative to the ZIP."
+        names.ENTRYPOINT, description="The script to start, relative to the ZIP."
     )
     memory: Annotated[str, Field(max_length=16, pattern=MEMORY)] | None = Field(
         None, description="Memory limit with its unit, for example 256Mi."
     )
-    timeout: int | None = Field(None, ge=1, le=86_400, description="Seconds that a run may take.")
+    timeout: int | None = Field(
+        None, ge=1, le=86_400, description="Seconds that a run may take at most."
+    )
 
 
 class PageQuery(Model):
@@ -60,14 +63,14 @@ class PageQuery(Model):
 
     limit: int = Field(100, ge=1, le=MAX_PAGE, description="Most items of a page.")
     continue_: Annotated[str, Field(max_length=512)] | None = Field(
-        None, alias="continue", description="The last page's continue."
+        None, alias="continue", description="The value of continue in the previous page."
     )
 
 
 class RunsQuery(PageQuery):
     """The query of ``GET /runs``."""
 
-    phase: Phase | None = Field(None, description="Only runs of this phase.")
+    phase: Phase | None = Field(None, description="Only runs in this phase.")
     function_id: FunctionId | None = Field(None, description="Only runs of this function.")
 
 
@@ -75,65 +78,77 @@ REQUEST_ID: Final[TypeAdapter[str]] = TypeAdapter(Identifier)
 FUNCTION: Final[TypeAdapter[str]] = TypeAdapter(FunctionId)
 
 
-def run_request(request: Request, max_bytes: int) -> RunRequest:
+def run_request(data: bytes) -> RunRequest:
     """The body of ``POST /run``.
 
     Raises:
-        ApiError: 413 too large, 400 no JSON, 422 other than the document says.
+        ApiError: 400 not JSON, 422 not as the document describes it.
     """
-    # One more, because a chunked body that is cut at the limit looks like one that ends there.
-    request.max_content_length = max_bytes + 1
-    if (request.content_length or 0) > max_bytes or len(data := request.get_data()) > max_bytes:
-        raise too_large(max_bytes)
     body = json_body(data)
     try:
         return RunRequest.model_validate(body, by_name=False, by_alias=True)
     except ValidationError as e:
-        raise invalid(_said(e)) from None
+        raise invalid(_message(e)) from None
 
 
 def json_body(data: bytes) -> Any:
-    """The JSON of a body, strictly: no NaN, no infinity, UTF-8."""
+    """The JSON of a body, strictly: no NaN, no infinity, UTF-8.
+
+    Raises:
+        ApiError: 400.
+    """
     try:
         value = json.loads(data.decode(), parse_constant=_no_constant)
         json.dumps(value, allow_nan=False)  # 1e999 is read as infinity
     except (ValueError, RecursionError) as e:
-        said = "is nested too deeply" if isinstance(e, RecursionError) else f"is no JSON ({e})"
-        raise ApiError(400, Reason.BAD_REQUEST, f"The body {said}.") from None
+        what = "is nested too deeply" if isinstance(e, RecursionError) else f"is not JSON ({e})"
+        raise bad_request(f"The body {what}.") from None
     return value
 
 
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
+def _no_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
-def upload_form(request: Request) -> UploadForm:
-    """The form's fields; empty ones count as absent."""
-    given = {key: value for key, value in request.form.items() if value != ""}
+def upload_form(fields: Mapping[str, str]) -> UploadForm:
+    """The form's fields; empty ones count as absent.
+
+    Raises:
+        ApiError: 422.
+    """
+    given = {key: value for key, value in fields.items() if value != ""}
     try:
         return UploadForm.model_validate(given, by_name=False, by_alias=True)
     except ValidationError as e:
-        raise invalid(_said(e)) from None
+        raise invalid(_message(e)) from None
 
 
-def query(request: Request, model: type[PageQuery]) -> Any:
-    """The query's parameters as the model has them."""
+def query(given: Mapping[str, str], model: type[M]) -> M:
+    """The parameters of a query; of a repeated one the first counts.
+
+    Raises:
+        ApiError: 400.
+    """
     try:
-        return model.model_validate(request.args.to_dict(), by_name=False, by_alias=True)
+        return model.model_validate({k: given[k] for k in given}, by_name=False, by_alias=True)
     except ValidationError as e:
-        raise ApiError(400, Reason.BAD_REQUEST, _said(e)) from None
+        raise bad_request(_message(e)) from None
 
 
 def valid_id(adapter: TypeAdapter[str], value: str, missing: Reason) -> str:
-    """An id out of a path; one that cannot exist is not found."""
+    """An id from a path; one that cannot exist is not found.
+
+    Raises:
+        ApiError: 404 with the reason ``missing``.
+    """
     try:
         return adapter.validate_python(value)
     except ValidationError:
         raise ApiError(404, missing) from None
 
 
-def _said(error: ValidationError) -> str:
-    """All that is wrong, each with its field."""
+def _message(error: ValidationError) -> str:
+    """The first five faults, each with its field."""
     faults = error.errors(include_url=False, include_input=False)
     parts = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in faults[:5]]
     return "; ".join(parts) + "."

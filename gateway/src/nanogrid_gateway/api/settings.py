@@ -1,4 +1,4 @@
-"""Every tunable of the functions' API: its variable, default, meaning and unit, once."""
+"""All settings of the functions' API: variable, default, meaning and unit."""
 
 import json
 import os
@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nanogrid import names
-from nanogrid.envsettings import SettingsError
+from nanogrid.addresses import Networks, networks
+from nanogrid.settings import SettingsError
+from nanogrid.tenancy import Area
 
 PREFIX = "NANOGRID_"
-# What the other components call the same.
+# Variables that the other components share.
 ALIASES = {"s3_region": names.ENV_S3_REGION}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -26,6 +28,9 @@ class Settings(BaseModel):
     namespace: Annotated[str, Field(min_length=1, max_length=63)] = Field(
         description="namespace of functions and runs; required"
     )
+    compatibility_namespace: str = Field(
+        "", description="namespace with the Redis names of the older systems; empty: none"
+    )
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 a container's
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(8080, description="port of the API")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
@@ -35,24 +40,47 @@ class Settings(BaseModel):
     s3_bucket: Annotated[str, Field(min_length=3)] = Field(
         description="bucket of code, inputs, outputs and results, the operator's; required"
     )
+    s3_root: Annotated[str, Field(max_length=512, pattern=r"^([^/].*/)?$")] = Field(
+        "",
+        description="root of the namespace in the bucket, the operator's: empty, or a path that "
+        "ends with a slash",
+    )
     redis_url: str = Field(description="where results are delivered, the operator's; required")
+    redis_username: str = Field("", description="of Redis; empty: that of the URL")
     redis_password: str = Field("", description="of Redis", repr=False)
     redis_timeout_seconds: Seconds = Field(2.0, description="per Redis command")
     kube_timeout_seconds: Seconds = Field(10.0, description="per Kubernetes API request")
 
     wait_seconds: Annotated[float, Field(ge=0)] = Field(
-        25.0, description="POST /run waits so long for the result unless the request says"
+        25.0, description="seconds that POST /run waits for the result by default"
     )
     max_wait_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        60.0, description="longest wait that a request can ask for"
+        60.0, description="the longest wait in seconds that a request can ask for"
     )
     max_waiting: Count = Field(
-        200, description="requests that wait at a time; others are answered 202 at once"
+        200, description="requests that wait at a time; others are answered 202 immediately"
     )
-    spare_threads: Count = Field(32, description="threads for requests that do not wait")
-    max_streams: Count = Field(16, description="log streams at a time, out of the spare threads")
+    storage_threads: Count = Field(
+        32, description="threads for calls of S3 and checks of archives; further ones queue"
+    )
+    max_streams: Count = Field(16, description="log streams at a time; others are answered 429")
+    max_slow_clients: Count = Field(
+        100, description="clients that send a request slowly, at a time; others are answered 408"
+    )
+    max_connections: Count = Field(
+        1000,
+        description="connections at a time; one without a request makes room for a new one",
+    )
+    max_connections_per_address: Count = Field(
+        500, description="connections of one address at a time, except of trusted proxies"
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="comma-separated CIDRs of load balancers whose X-Forwarded-For is believed; "
+        "empty: the address of the connection counts",
+    )
     run_ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
-        86_400, description="a finished run is kept so long, and its requestId remembered"
+        86_400, description="seconds that a finished run and its requestId are kept"
     )
 
     max_upload_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = Field(
@@ -70,39 +98,53 @@ class Settings(BaseModel):
 
     auth_mode: Literal["kubernetes", "tokens", "none"] = Field(
         "kubernetes",
-        description="kubernetes: bearer tokens that the cluster knows, with rights in the "
-        "namespace; tokens: those of a file; none: everybody, for tests",
+        description="kubernetes: bearer tokens that the cluster knows, with permissions in the "
+        "namespace; tokens: those of a file; none: all callers, for tests",
     )
     auth_audience: str = Field(
         "", description="audience that tokens must be for; empty is the API server's own"
     )
     auth_tokens_file: str = Field(
-        "", description="of mode tokens: lines of NAME TOKEN; read again when it changes"
+        "", description="for mode tokens: lines of NAME TOKEN; read again when it changes"
     )
     auth_cache_seconds: Annotated[float, Field(ge=0, le=30)] = Field(
-        30.0, description="the API server's word on a caller is believed so long"
+        30.0, description="seconds that the API server's answer about a caller is cached"
     )
 
     rate_per_second: Annotated[float, Field(gt=0)] = Field(
-        50.0, description="requests of one caller, per replica"
+        50.0, description="requests per second of one caller, per replica"
     )
     rate_burst: Count = Field(200, description="requests of one caller at once, per replica")
-    max_concurrent: Count = Field(200, description="requests of one caller under way, per replica")
+    max_concurrent: Count = Field(200, description="active requests of one caller, per replica")
 
     read_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
         30.0,
-        description="for a client to send a request's head, and as long for its body and a second "
-        "more per 64 KiB; and for one that takes nothing of its answer",
+        description="seconds for a client's first byte, as many for a request's head, as many for "
+        "its body and one more per 64 KiB; and for a client that reads nothing of its answer",
     )
-    grace_seconds: Seconds = Field(20.0, description="for requests that run after SIGTERM")
+    grace_seconds: Seconds = Field(20.0, description="seconds for active requests after SIGTERM")
     keepalive_seconds: Annotated[int, Field(ge=1, le=4000)] = Field(
-        75, description="idle connections; more than the load balancer's idle timeout"
+        75, description="seconds of idle connections; more than the load balancer's idle timeout"
     )
 
     @property
-    def threads(self) -> int:
-        """How many requests a process serves at a time."""
-        return self.max_waiting + self.spare_threads
+    def proxies(self) -> Networks:
+        """The networks of the trusted proxies.
+
+        Raises:
+            SettingsError: the setting is no list of CIDRs.
+        """
+        return networks(self.trusted_proxies, variable("trusted_proxies"))
+
+    @property
+    def area(self) -> Area:
+        """Where the data of the gateway's namespace is."""
+        return Area.of(
+            self.namespace,
+            bucket=self.s3_bucket,
+            root=self.s3_root,
+            compatibility_namespace=self.compatibility_namespace,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -119,14 +161,15 @@ class Settings(BaseModel):
                 given["runtimes"] = json.loads(given["runtimes"])
             settings = cls.model_validate(given)
         except ValidationError as e:
-            said = "; ".join(f"{variable(str(x['loc'][0]))}: {x['msg']}" for x in e.errors())
-            raise SettingsError(said) from None
+            faults = (f"{variable(str(x['loc'][0]))}: {x['msg']}" for x in e.errors())
+            raise SettingsError("; ".join(faults)) from None
         except json.JSONDecodeError as e:
-            raise SettingsError(f"{variable('runtimes')} is no JSON: {e}") from None
+            raise SettingsError(f"{variable('runtimes')} is not JSON: {e}") from None
         if settings.auth_mode == "tokens" and not settings.auth_tokens_file:
             raise SettingsError("NANOGRID_AUTH_MODE=tokens needs NANOGRID_AUTH_TOKENS_FILE")
         if settings.wait_seconds > settings.max_wait_seconds:
             raise SettingsError("NANOGRID_WAIT_SECONDS exceeds NANOGRID_MAX_WAIT_SECONDS")
+        _ = settings.proxies
         return settings
 
 
@@ -136,11 +179,11 @@ def variable(field: str) -> str:
 
 
 def help_text() -> str:
-    """All settings, one a line, for ``--help``."""
+    """All settings, one per line, for ``--help``."""
     width = max(len(variable(name)) for name in Settings.model_fields)
 
     def line(name: str, default: Any, doc: str | None) -> str:
-        shown = "" if default in ("",) or repr(default) == "PydanticUndefined" else default
+        shown = "" if default == "" or repr(default) == "PydanticUndefined" else default
         return f"  {variable(name):{width}}  {doc}" + (f" (default {shown})" if shown != "" else "")
 
     return "\n".join(line(n, f.default, f.description) for n, f in Settings.model_fields.items())

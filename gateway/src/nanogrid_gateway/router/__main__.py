@@ -1,10 +1,10 @@
-"""Wiring of settings, watches and HTTP server, and the orderly end; nothing else starts anything.
+"""Starts the router: settings, watches, HTTP server and graceful shutdown.
 
-On SIGTERM the router says that it is not ready, goes on taking requests until the load balancer
-must have heard of it, then takes no more and waits for those that run, streams included.
+On SIGTERM the router reports that it is not ready and still accepts requests until the load
+balancer must have noticed. Then it accepts no new requests and waits for the running ones,
+streams included.
 """
 
-import argparse
 import asyncio
 import logging
 import signal
@@ -15,30 +15,37 @@ from functools import partial
 from aiohttp import web
 
 from nanogrid import names
-from nanogrid.envsettings import SettingsError, help_text
-from nanogrid_gateway.router.cluster import ClusterApi
-from nanogrid_gateway.router.objects import Json
-from nanogrid_gateway.router.reflector import Reflector, Sink
+from nanogrid.connection_limits import ConnectionLimits, Slots
+from nanogrid.connections import Connections
+from nanogrid.kube.client import KubeApi
+from nanogrid.refusals import error_body
+from nanogrid.settings import help_text
+from nanogrid.types import Json
+from nanogrid_gateway.command_line import start
+from nanogrid_gateway.kube.reflector import Reflector, Sink
+from nanogrid_gateway.router.network_guard import NetworkGuard
 from nanogrid_gateway.router.server import Router
-from nanogrid_gateway.router.settings import Settings
-from nanogrid_gateway.router.table import Table
+from nanogrid_gateway.router.settings import RouterSettings
+from nanogrid_gateway.router.table import SessionTable
 from nanogrid_gateway.router.upstream import Upstreams
 
 log = logging.getLogger("nanogrid.router")
 
-SESSION_JOBS = {"fieldSelector": f"spec.mode={names.MODE_SESSION}"}
-SESSION_PODS = {"labelSelector": f"{names.LABEL_MODE}={names.MODE_SESSION}"}
+USER_AGENT = "nanogrid-router"
+SESSION_JOBS = f"spec.mode={names.MODE_SESSION}"  # a field selector
+SESSION_PODS = f"{names.LABEL_MODE}={names.MODE_SESSION}"  # a label selector
 
 
-def reflectors(api: ClusterApi, table: Table, settings: Settings) -> list[Reflector]:
-    """The watches: jobs and pods, of each namespace or of all."""
+def reflectors(api: KubeApi, table: SessionTable, settings: RouterSettings) -> list[Reflector]:
+    """The watches for jobs and pods, per namespace or for all namespaces."""
 
-    def reflector(path: str, query: dict[str, str], sink: Sink) -> Reflector:
+    def reflector(path: str, sink: Sink, labels: str = "", fields: str = "") -> Reflector:
         return Reflector(
             api,
             path,
-            query,
             sink,
+            labels=labels,
+            fields=fields,
             resync=settings.resync_seconds,
             watch=settings.watch_seconds,
         )
@@ -51,37 +58,43 @@ def reflectors(api: ClusterApi, table: Table, settings: Settings) -> list[Reflec
     ) -> Sink:
         return Sink(replace=partial(replace, namespace), put=put, drop=drop)
 
-    found = []
+    watches = []
     for namespace in settings.namespaces or [""]:
         scope = f"/namespaces/{namespace}" if namespace else ""
         jobs = f"/apis/{names.GROUP}/{names.VERSION}{scope}/{names.PLURAL}"
         job_sink = sink(table.replace_jobs, table.put_job, table.drop_job, namespace)
         pod_sink = sink(table.replace_pods, table.put_pod, table.drop_pod, namespace)
-        found.append(reflector(jobs, SESSION_JOBS, job_sink))
-        found.append(reflector(f"/api/v1{scope}/pods", SESSION_PODS, pod_sink))
-    return found
+        watches.append(reflector(jobs, job_sink, fields=SESSION_JOBS))
+        watches.append(reflector(f"/api/v1{scope}/pods", pod_sink, labels=SESSION_PODS))
+    return watches
 
 
 class _Stopped(Exception):
-    """The router was told to stop and has drained; the watches end with it."""
+    """The router has drained after a stop signal; cancels the watches."""
 
 
-async def run(settings: Settings) -> None:
-    """Run the router until SIGTERM or SIGINT; a part that fails takes the process with it."""
+async def run(settings: RouterSettings) -> None:
+    """Run the router until SIGTERM or SIGINT; if a part fails, the process ends."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     upstreams = Upstreams(
         connect=settings.connect_timeout_seconds, idle=settings.idle_timeout_seconds
     )
-    table = Table(upstreams.drop)
-    api = await ClusterApi.connect(settings.kube_timeout_seconds)
+    table = SessionTable(upstreams.drop)
+    api = await KubeApi.connect(settings.kube_timeout_seconds, user_agent=USER_AGENT)
     watches = reflectors(api, table, settings)
-    router = Router(settings, table, upstreams, lambda: [w.path for w in watches if not w.primed])
+    guard = NetworkGuard(api, settings.network_config_map)
+
+    def missing() -> list[str]:
+        return [w.path for w in watches if not w.primed] + guard.missing()
+
+    router = Router(settings, table, upstreams, missing, lambda: guard.problem)
     try:
         async with asyncio.TaskGroup() as group:
             for watch in watches:
                 group.create_task(watch.run(), name=watch.path)
+            group.create_task(guard.run(), name="network")
             await serve(settings, router, stop)
             raise _Stopped
     except* _Stopped:
@@ -92,53 +105,62 @@ async def run(settings: Settings) -> None:
         await api.close()
 
 
-async def serve(settings: Settings, router: Router, stop: asyncio.Event) -> None:
-    """Serve until told to stop, then drain."""
+async def serve(settings: RouterSettings, router: Router, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set, then drain."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        with connections.request(request.transport) as exchange:
+            response = await router.handle(request)
+            exchange.closing = router.draining or not request.content.is_eof()
+            if exchange.closing and not response.prepared:
+                response.force_close()  # unread bytes must not become the next request
+            return response
+
     server = web.Server(
-        router.handle,
-        handler_cancellation=True,  # a client that goes frees its connection to the session
+        handle,
+        handler_cancellation=True,  # a disconnected client frees its connection to the session
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.keepalive_seconds,
     )
     runner = web.ServerRunner(server, shutdown_timeout=settings.drain_seconds)
     await runner.setup()
+    connections = Connections(
+        server,
+        ConnectionLimits(
+            read_seconds=settings.read_seconds,
+            most=settings.max_connections,
+            most_per_address=settings.max_connections_per_address,
+            proxies=settings.proxies,
+        ),
+        Slots(settings.max_slow_clients),
+        error_body,
+    )
+    listener = await connections.listen(settings.host, settings.port)
+    sweeping = asyncio.create_task(connections.sweep_forever(), name="sweep")
     try:
-        await web.TCPSite(runner, settings.host or None, settings.port).start()
+        await listener.start_serving()
         log.info("listening on port %d", settings.port)
         await stop.wait()
         router.draining = True
         log.info(
-            "draining: taking requests for %g s more, %d run now",
+            "draining: accepting requests for %g s more, %d running",
             settings.drain_start_seconds,
             router.in_flight,
         )
         await asyncio.sleep(settings.drain_start_seconds)
-        log.info("no new requests; waiting for %d", router.in_flight)
+        log.info("accepting no new requests; waiting for %d", router.in_flight)
     finally:
+        listener.close()
         await runner.cleanup()
+        sweeping.cancel()
 
 
 def main() -> int:
-    """Entry point; the exit code says whether the start went well."""
-    parser = argparse.ArgumentParser(
-        prog="nanogrid-router",
-        description="Leads clients to the pods of their sessions.",
-        epilog="Environment:\n" + help_text(Settings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--check", action="store_true", help="import everything and exit")
-    if parser.parse_args().check:
-        print("nanogrid-router: all imports work")
-        return 0
-    try:
-        settings = Settings.from_env()
-    except SettingsError as e:
-        print(f"nanogrid-router: {e}", file=sys.stderr)
-        return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    """Entry point; exit code 2 means that a setting is wrong."""
+    description = "Routes clients to the pods of their sessions."
+    settings = start(
+        "nanogrid-router", description, help_text(RouterSettings), RouterSettings.from_env
     )
     asyncio.run(run(settings))
     return 0

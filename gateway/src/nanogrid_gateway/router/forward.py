@@ -1,13 +1,13 @@
-"""One request to a session's agent and its answer back, chunk by chunk in both directions.
+"""Forwards one request to a session's agent and streams the response back.
 
-Failures keep three cases apart, because they tell the client what it may do. Nothing was sent: 503,
-try again. The connection broke with the request on its way: 502, nobody knows whether it was
-executed. The answer broke off: the client's connection is cut, so that it sees the answer is torn.
+Three kinds of failure tell the client whether a retry is safe. The router sent nothing: 503, try
+again. The connection broke after the router sent the request: 502, it is unknown whether the agent
+executed it. The response broke off: the router aborts the client's connection, so that the client
+sees that the response is incomplete.
 """
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -16,84 +16,82 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from nanogrid.backoff import jitter
 from nanogrid.reasons import Reason
-from nanogrid_gateway.router import headers as head
-from nanogrid_gateway.router.answers import error
-from nanogrid_gateway.router.objects import Pod
+from nanogrid_gateway.router.headers import ForwardedInfo, request_headers, response_headers
+from nanogrid_gateway.router.responses import error
+from nanogrid_gateway.router.sessions import Pod
 from nanogrid_gateway.router.upstream import DisconnectedError, Upstreams, origin
 
 log = logging.getLogger("nanogrid.router")
 
-REPEATABLE = frozenset({"GET", "HEAD"})
-PAUSE_SECONDS = (0.02, 0.1)  # before the second try
+RETRYABLE_METHODS = frozenset({"GET", "HEAD"})
+RETRY_DELAY_SECONDS = (0.02, 0.1)
 CONNECT_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 READ_ERRORS = (aiohttp.ClientError, DisconnectedError, TimeoutError)
 
 
 class Refused(Exception):
-    """The request ends with this answer of the router's own."""
+    """The router answers the request itself, with ``response``."""
 
-    def __init__(self, answer: web.Response) -> None:
-        super().__init__(f"answered with {answer.status}")
-        self.answer = answer
+    def __init__(self, response: web.Response) -> None:
+        super().__init__(f"answered with {response.status}")
+        self.response = response
 
 
-class _TornError(Exception):
-    """The agent's answer broke off after it had begun."""
+class _IncompleteResponseError(Exception):
+    """The agent's response broke off after its start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to forward: ``path`` is the agent's, encoded, with its query."""
+class ForwardRequest:
+    """Where and how to forward a request; ``path`` is the agent's, encoded, with the query."""
 
     pod: Pod
     token: str
     path: str
-    via: head.Via
-    cookies: str  # the Cookie header without ours
-    extra: dict[str, str]  # headers for the client
-    close: bool  # whether the client's connection ends with this answer
+    forwarded: ForwardedInfo
+    extra_headers: dict[str, str]  # for the client
+    close: bool  # whether to close the client's connection after the response
 
 
 class Forwarder:
     """Forwards requests; ``max_body`` in bytes, ``idle`` in seconds without a byte."""
 
-    def __init__(
-        self, upstreams: Upstreams, *, max_body: int, idle: float, cookie_name: str
-    ) -> None:
+    def __init__(self, upstreams: Upstreams, *, max_body: int, idle: float) -> None:
         self._upstreams = upstreams
         self._max_body = max_body
         self._idle = idle
-        self._cookie_name = cookie_name
 
-    async def forward(self, request: web.BaseRequest, order: Order) -> web.StreamResponse:
-        """Forward a request and stream its answer.
+    async def forward(
+        self, request: web.BaseRequest, outgoing: ForwardRequest
+    ) -> web.StreamResponse:
+        """Forward a request and stream its response.
 
         Raises:
-            Refused: the agent cannot be reached, or the request is too large.
+            Refused: the agent is unreachable, or the request is too large.
         """
         if (request.content_length or 0) > self._max_body:
             raise Refused(self._too_large())
-        await _continue(request)
-        async with self._upstreams.lease(order.pod) as session:
-            upstream = await self._send(session, request, order)
+        await _send_continue(request)
+        async with self._upstreams.lease(outgoing.pod) as session:
+            upstream = await self._send(session, request, outgoing)
             try:
                 if upstream.status == 401:
-                    self._stale(order)
-                return await self._back(request, upstream, order)
+                    self._refuse_stale_route(outgoing)
+                return await self._stream_back(request, upstream, outgoing)
             finally:
-                await _finish(upstream)
+                _release(upstream)
 
     async def _send(
-        self, session: aiohttp.ClientSession, request: web.BaseRequest, order: Order
+        self, session: aiohttp.ClientSession, request: web.BaseRequest, outgoing: ForwardRequest
     ) -> aiohttp.ClientResponse:
-        """Send the request, a repeatable one twice if need be; returns when the answer begins."""
-        body = _Body(request, self._max_body, self._idle) if request.body_exists else None
-        tries = 2 if body is None and request.method in REPEATABLE else 1
-        source = CIMultiDict(request.headers)
-        headers = head.request_headers(source, order.via, order.token, order.cookies)
-        url = URL(origin(order.pod.ip) + order.path, encoded=True)
-        for left in reversed(range(tries)):
+        """Send the request, and retry it once if that is safe; returns at the response's start."""
+        body = _RequestBody(request, self._max_body, self._idle) if request.body_exists else None
+        tries = 2 if body is None and request.method in RETRYABLE_METHODS else 1
+        headers = request_headers(CIMultiDict(request.headers), outgoing.forwarded, outgoing.token)
+        url = URL(origin(outgoing.pod.ip) + outgoing.path, encoded=True)
+        for tries_left in reversed(range(tries)):
             try:
                 return await session.request(
                     request.method,
@@ -103,80 +101,86 @@ class Forwarder:
                     allow_redirects=False,
                 )
             except READ_ERRORS as e:
-                if left and not isinstance(e, aiohttp.SocketTimeoutError):
-                    await asyncio.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 jitter
-                    if not session.closed:  # as it is when the pod is gone
+                if tries_left and not isinstance(e, aiohttp.SocketTimeoutError):
+                    await asyncio.sleep(jitter(1.0, *RETRY_DELAY_SECONDS))
+                    if not session.closed:  # closed means that the pod was deleted
                         continue
-                raise Refused(self._failed(e, order, body)) from e
+                raise Refused(self._failure(e, outgoing, body)) from e
         raise AssertionError("the loop returns or raises")
 
-    async def _back(
-        self, request: web.BaseRequest, upstream: aiohttp.ClientResponse, order: Order
+    async def _stream_back(
+        self, request: web.BaseRequest, upstream: aiohttp.ClientResponse, outgoing: ForwardRequest
     ) -> web.StreamResponse:
-        """Stream the agent's answer to the client."""
-        source = CIMultiDict(upstream.headers)
-        headers = head.response_headers(source, order.via, origin(order.pod.ip), self._cookie_name)
-        headers.extend(order.extra)
+        """Stream the agent's response to the client."""
+        headers = response_headers(
+            CIMultiDict(upstream.headers),
+            outgoing.forwarded.prefix,
+            origin(outgoing.pod.ip),
+        )
+        headers.extend(outgoing.extra_headers)
         response = web.StreamResponse(
             status=upstream.status, reason=upstream.reason, headers=headers
         )
-        if order.close:
+        if outgoing.close:
             response.force_close()
         await response.prepare(request)
         try:
             async for chunk in _chunks(upstream):
                 await response.write(chunk)
-        except _TornError as e:
-            log.warning("answer of pod %s broke off: %s", order.pod.address.name, e)
+        except _IncompleteResponseError as e:
+            log.warning("response of pod %s broke off: %s", outgoing.pod.address.name, e)
             if request.transport is not None:
                 request.transport.abort()
             return response
         await response.write_eof()
         return response
 
-    def _stale(self, order: Order) -> None:
-        """A pod that does not know its own session's token is another one under the same IP."""
-        self._upstreams.retire(order.pod)
+    def _refuse_stale_route(self, outgoing: ForwardRequest) -> None:
+        """A pod that rejects its own session's token is another pod with the same IP."""
+        self._upstreams.retire(outgoing.pod)
         log.warning(
-            "pod %s at %s refuses its session's token: the route is stale",
-            order.pod.address.name,
-            order.pod.ip,
+            "stale route: pod %s at %s rejects its session's token",
+            outgoing.pod.address.name,
+            outgoing.pod.ip,
         )
-        detail = "Another pod answers at its address"
+        detail = "Another pod uses its address now"
         raise Refused(error(503, Reason.SESSION_UNREACHABLE, detail, retry=True))
 
-    def _failed(self, e: Exception, order: Order, body: "_Body | None") -> web.Response:
-        """The answer to a request that got none."""
+    def _failure(
+        self, e: Exception, outgoing: ForwardRequest, body: "_RequestBody | None"
+    ) -> web.Response:
+        """The response to a request that the agent did not answer."""
         if body is not None and body.too_large:
             return self._too_large()
         if body is not None and body.stalled:
-            return error(408, Reason.BAD_REQUEST, f"No byte of the body came in {self._idle:g} s")
-        log.warning("pod %s at %s: %r", order.pod.address.name, order.pod.ip, e)
+            detail = f"No data of the request body arrived for {self._idle:g} s"
+            return error(408, Reason.BAD_REQUEST, detail)
+        log.warning("pod %s at %s: %r", outgoing.pod.address.name, outgoing.pod.ip, e)
         if isinstance(e, CONNECT_ERRORS):
-            return error(503, Reason.SESSION_UNREACHABLE, "Nothing was sent to it", retry=True)
+            return error(503, Reason.SESSION_UNREACHABLE, "The request was not sent", retry=True)
         if isinstance(e, aiohttp.SocketTimeoutError):
-            detail = f"It took the request and sent nothing in {self._idle:g} s"
+            detail = f"It received the request and sent no data for {self._idle:g} s"
             return error(504, Reason.SESSION_UNREACHABLE, detail)
-        detail = "The connection broke; GET /executions tells whether the request was executed"
+        detail = "The connection broke; GET /executions shows whether the request was executed"
         return error(502, Reason.SESSION_UNREACHABLE, detail, retry=True)
 
     def _too_large(self) -> web.Response:
-        detail = f"A request may have {self._max_body} bytes"
+        detail = f"The limit for a request body is {self._max_body} bytes"
         return error(413, Reason.FILE_TOO_LARGE, detail)
 
 
-class _Body:
-    """A request's body on its way; remembers what became of it when that was the client's doing."""
+class _RequestBody:
+    """A request's body while it is read; records failures that the client caused."""
 
-    def __init__(self, request: web.BaseRequest, most: int, idle: float) -> None:
+    def __init__(self, request: web.BaseRequest, limit: int, idle: float) -> None:
         self._content = request.content
-        self._most = most
+        self._limit = limit
         self._idle = idle
         self.too_large = False
         self.stalled = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes."""
+        """The body in chunks, as they arrive."""
         size = 0
         while True:
             try:
@@ -188,14 +192,14 @@ class _Body:
             if not chunk:
                 return
             size += len(chunk)
-            if size > self._most:
+            if size > self._limit:
                 self.too_large = True
                 raise ValueError("the body is too large")
             yield chunk
 
 
-async def _continue(request: web.BaseRequest) -> None:
-    """Ask for the body that a client holds back until it knows that it is wanted."""
+async def _send_continue(request: web.BaseRequest) -> None:
+    """Ask for the body if the client waits for 100 Continue."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
@@ -206,11 +210,11 @@ async def _chunks(upstream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         async for chunk in upstream.content.iter_any():
             yield chunk
     except READ_ERRORS as e:
-        raise _TornError(repr(e)) from e
+        raise _IncompleteResponseError(repr(e)) from e
 
 
-async def _finish(upstream: aiohttp.ClientResponse) -> None:
-    """Give the connection back if the answer was read to its end, else close it."""
+def _release(upstream: aiohttp.ClientResponse) -> None:
+    """Return the connection to its pool if the response was read completely; else close it."""
     if upstream.content.at_eof():
         upstream.release()
     else:

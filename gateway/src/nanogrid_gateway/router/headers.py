@@ -1,4 +1,4 @@
-"""What becomes of headers on their way through the router. Pure."""
+"""Request and response headers on their way through the router. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -19,64 +19,63 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-OURS = frozenset({"host", "authorization", "cookie", "expect", "forwarded"})
-# Files of a session come from the router's own origin. A page among them must not act there for
-# the one who opens it, whose cookies (of a proxy in front, say) reach other sessions.
-GUARDS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+# Request headers that the router sets or handles itself. Cookies of a proxy or load balancer in
+# front are credentials for all sessions, and what listens in a pod may be an image of its tenant.
+HANDLED = frozenset({"host", "authorization", "cookie", "expect", "forwarded"})
+# Files of a session come from the router's own origin. An HTML page among them must not run
+# scripts with the cookies of the user who opens it (a proxy's cookie, for example), because they
+# give access to other sessions.
+SECURITY_HEADERS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
-class Via(NamedTuple):
-    """How a request came: the client's address, the scheme that it used, the prefix it asked."""
+class ForwardedInfo(NamedTuple):
+    """Values of the X-Forwarded headers: the client's address, the scheme it used, the prefix."""
 
     remote: str
     scheme: str
     prefix: str  # "" for the plain paths
 
 
-def own_cookies(headers: Mapping[str, str], name: str) -> tuple[str | None, str]:
-    """The value of our cookie, if there is one, and the Cookie header without it."""
-    ours, others = None, []
+def own_cookie(headers: Mapping[str, str], name: str) -> str | None:
+    """The value of the first cookie ``name``, if present."""
     for part in headers.get("Cookie", "").split(";"):
         key, _, value = part.strip().partition("=")
         if key == name:
-            ours = value.strip('"') if ours is None else ours
-        elif key:
-            others.append(part.strip())
-    return ours, "; ".join(others)
+            return value.strip('"')
+    return None
 
 
 def request_headers(
-    headers: "CIMultiDict[str]", via: Via, token: str, cookies: str
+    headers: "CIMultiDict[str]", forwarded: ForwardedInfo, token: str
 ) -> "CIMultiDict[str]":
-    """The headers for a session's agent; ``cookies`` is the Cookie header without ours."""
-    kept = _end_to_end(headers, OURS)
+    """The headers for a session's agent."""
+    kept = _end_to_end(headers, HANDLED)
     kept["Authorization"] = f"Bearer {token}"
-    if cookies:
-        kept["Cookie"] = cookies
-    before = headers.get("X-Forwarded-For")
-    kept["X-Forwarded-For"] = f"{before}, {via.remote}" if before else via.remote
-    kept["X-Forwarded-Proto"] = via.scheme
+    previous = headers.get("X-Forwarded-For")
+    kept["X-Forwarded-For"] = f"{previous}, {forwarded.remote}" if previous else forwarded.remote
+    kept["X-Forwarded-Proto"] = forwarded.scheme
     kept.setdefault("X-Forwarded-Host", headers.get("Host", ""))
-    kept["X-Forwarded-Prefix"] = via.prefix
+    kept["X-Forwarded-Prefix"] = forwarded.prefix
     return kept
 
 
-def response_headers(
-    headers: "CIMultiDict[str]", via: Via, origin: str, cookie_name: str
-) -> "CIMultiDict[str]":
-    """The headers for the client; ``origin`` is the agent's own, as in ``http://10.0.0.7:9080``."""
-    cookies = [c for c in headers.getall("Set-Cookie", []) if not c.startswith(f"{cookie_name}=")]
+def response_headers(headers: "CIMultiDict[str]", prefix: str, origin: str) -> "CIMultiDict[str]":
+    """The headers for the client. A session sets no cookie: its origin is that of all sessions.
+
+    Args:
+        headers: the agent's.
+        prefix: of the session's paths at the router; "" for the plain paths.
+        origin: the agent's own, such as ``http://10.0.0.7:9080``.
+    """
     kept = _end_to_end(headers, frozenset({"set-cookie"}))
-    for cookie in cookies:
-        kept.add("Set-Cookie", cookie)
     if "Location" in kept:
-        kept["Location"] = _location(kept["Location"], via.prefix, origin)
-    kept.update(GUARDS)
+        kept["Location"] = _location(kept["Location"], prefix, origin)
+    kept.update(SECURITY_HEADERS)
     return kept
 
 
 def client_scheme(headers: Mapping[str, str], own: str) -> str:
-    """The scheme that the client used: what the load balancer in front says, or the request's."""
+    """The scheme that the client used: X-Forwarded-Proto of a load balancer, or the request's."""
     return headers.get("X-Forwarded-Proto", own).split(",")[0].strip().lower()
 
 

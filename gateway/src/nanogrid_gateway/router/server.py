@@ -1,12 +1,12 @@
-"""The HTTP side of the router: which request is whose, the probes, the access log.
+"""The router's HTTP handler: finds the session of each request, serves probes, logs accesses.
 
 Paths: ``/sessions/{namespace}/{name}/…`` names its session; with the session cookie the plain,
 older paths work too (``/execute``, ``/health`` …). ``/health`` without a cookie is the router's
-own, for the load balancer in front; ``/readyz``, ``/healthz`` and ``/metrics`` are the cluster's.
+own health, for the load balancer in front; ``/readyz``, ``/healthz`` and ``/metrics`` are for the
+cluster.
 """
 
 import asyncio
-import json
 import logging
 import re
 import time
@@ -17,17 +17,20 @@ from typing import Any, NamedTuple
 import aiohttp
 from aiohttp import web
 
-from nanogrid import names
+from nanogrid import json_text, names
+from nanogrid.addresses import client_address
+from nanogrid.connection_limits import Shares
 from nanogrid.reasons import Reason
-from nanogrid_gateway.router import answers
-from nanogrid_gateway.router import headers as head
-from nanogrid_gateway.router.access import Access, Denial
-from nanogrid_gateway.router.cookie import Claim, CookieJar
-from nanogrid_gateway.router.forward import Forwarder, Order, Refused
-from nanogrid_gateway.router.objects import Address, Job
+from nanogrid.throttle import Attempts
+from nanogrid_gateway.router import responses
+from nanogrid_gateway.router.access import AccessPolicy, Denial
+from nanogrid_gateway.router.cookie import CookieSigner, SessionCookie
+from nanogrid_gateway.router.forward import Forwarder, ForwardRequest, Refused
+from nanogrid_gateway.router.headers import ForwardedInfo, client_scheme, own_cookie
 from nanogrid_gateway.router.route import Ended, NotReady, Ready
-from nanogrid_gateway.router.settings import Settings
-from nanogrid_gateway.router.table import Table
+from nanogrid_gateway.router.sessions import Address, Job, Pod
+from nanogrid_gateway.router.settings import RouterSettings
+from nanogrid_gateway.router.table import SessionTable
 from nanogrid_gateway.router.upstream import Upstreams, origin
 
 log = logging.getLogger("nanogrid.router.access")
@@ -36,65 +39,76 @@ PREFIX = "/sessions"
 SESSION_PATH = re.compile(rf"{PREFIX}/([a-z0-9.-]{{1,253}})/([a-z0-9.-]{{1,253}})(/.*)?", re.DOTALL)
 PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
 PROGRESS_BYTES = 16384
-LOGGED_PATH = 200
-CLIENT_GONE = 499  # as nginx logs it
+LOGGED_PATH = 200  # characters
+CLIENT_CLOSED_REQUEST = 499  # as nginx logs it
 
 
-class Target(NamedTuple):
-    """What a request's path names; ``address`` is None for the plain paths."""
+class RequestTarget(NamedTuple):
+    """The session and path that a request names; ``address`` is None for the plain paths."""
 
     address: Address | None
     prefix: str
-    path: str  # the agent's, encoded, without query
+    path: str  # at the agent, encoded, without query
 
 
-def target(raw_path: str) -> Target | None:
-    """Read a path; None for one below the prefix that can name no session."""
+def parse_target(raw_path: str) -> RequestTarget | None:
+    """Parse a path; None for a path below the prefix that cannot name a session."""
     if raw_path != PREFIX and not raw_path.startswith(f"{PREFIX}/"):
-        return Target(None, "", raw_path)
-    found = SESSION_PATH.fullmatch(raw_path)
-    if found is None:
+        return RequestTarget(None, "", raw_path)
+    match = SESSION_PATH.fullmatch(raw_path)
+    if match is None:
         return None
-    namespace, name, path = found.groups()
+    namespace, name, path = match.groups()
     prefix = names.session_path(namespace, name)
-    return Target(Address(namespace, name), prefix, path or "/")
+    return RequestTarget(Address(namespace, name), prefix, path or "/")
 
 
 class Router:
-    """The handler of all requests; ``not_primed`` names the watches that have no LIST yet."""
+    """Handles all requests.
+
+    ``not_primed`` names what the router still waits for, such as watches without a LIST.
+    ``network_problem`` is why header mode may not serve; empty if it may.
+    """
 
     def __init__(
         self,
-        settings: Settings,
-        table: Table,
+        settings: RouterSettings,
+        table: SessionTable,
         upstreams: Upstreams,
         not_primed: Callable[[], list[str]],
+        network_problem: Callable[[], str] = str,
     ) -> None:
         self._settings = settings
         self._table = table
         self._not_primed = not_primed
-        self._access = Access(settings, table)
-        self._cookies = CookieJar(settings.key, settings.cookie_ttl_seconds)
+        self._access = AccessPolicy(settings, table, network_problem)
+        self._attempts = Attempts()
+        self._proxies = settings.proxies
+        self._cookies = CookieSigner(settings.key, settings.cookie_ttl_seconds)
         self._forwarder = Forwarder(
             upstreams,
             max_body=settings.max_body_bytes,
             idle=settings.idle_timeout_seconds,
-            cookie_name=settings.cookie_name,
         )
-        # A connection each: an address may be another pod's by the next time.
+        # One connection per probe, because the address may belong to another pod next time.
         connector = aiohttp.TCPConnector(force_close=True)
         self._probe = aiohttp.ClientSession(connector=connector, timeout=PROGRESS_TIMEOUT)
-        self._own = {"/readyz": self._readyz, "/healthz": self._healthz, "/metrics": self._metrics}
+        self._own_paths = {
+            "/readyz": self._readyz,
+            "/healthz": self._healthz,
+            "/metrics": self._metrics,
+        }
         self._codes: Counter[int] = Counter()
+        self._requests = Shares(settings.max_requests_per_namespace)
         self.in_flight = 0
         self.draining = False
 
     async def close(self) -> None:
-        """Close what the router itself opened."""
+        """Close the router's own connections."""
         await self._probe.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, and log it once."""
+        """Answer one request and log it once."""
         began, status = time.monotonic(), 500
         self.in_flight += 1
         try:
@@ -104,12 +118,12 @@ class Router:
             status = response.status
             return response
         except (asyncio.CancelledError, ConnectionResetError):
-            status = CLIENT_GONE
+            status = CLIENT_CLOSED_REQUEST
             raise
         finally:
             self.in_flight -= 1
             self._codes[status] += 1
-            own = request.rel_url.raw_path in self._own
+            own = request.rel_url.raw_path in self._own_paths
             log.log(
                 logging.DEBUG if own else logging.INFO,
                 "%s %r %d %d ms from %s",
@@ -122,92 +136,105 @@ class Router:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         raw_path = request.rel_url.raw_path
-        if request.method == "GET" and raw_path in self._own:
-            return self._own[raw_path]()
-        wanted = target(raw_path)
-        cookie, others = head.own_cookies(request.headers, self._settings.cookie_name)
-        if raw_path == "/health" and cookie is None and request.method in ("GET", "HEAD"):
+        if request.method == "GET" and raw_path in self._own_paths:
+            return self._own_paths[raw_path]()
+        target = parse_target(raw_path)
+        value = own_cookie(request.headers, self._settings.cookie_name)
+        if raw_path == "/health" and value is None and request.method in ("GET", "HEAD"):
             return self._health()
-        if wanted is None:
-            return answers.denied(self._unnamed(request))
+        if target is None:
+            return self._denied(request, self._deny_unknown_path(request))
         now = time.time()
-        claim = self._cookies.read(cookie, now) if cookie is not None else None
-        job = self._access.admit(wanted.address, request.headers, claim)
+        cookie = self._cookies.verify(value, now) if value is not None else None
+        job = self._access.authorize(target.address, request.headers, cookie)
         if isinstance(job, Denial):
-            return answers.denied(job)
-        scheme = head.client_scheme(request.headers, request.scheme)
-        via = head.Via(request.remote or "", scheme, wanted.prefix)
-        extra = self._cookie_for(wanted, job, claim, scheme, now)
+            return self._denied(request, job)
+        scheme = client_scheme(request.headers, request.scheme)
+        set_cookie = self._set_cookie(target, job, cookie, scheme, now)
+        query = request.rel_url.raw_query_string
         try:
-            return await self._to(request, job, wanted, via, others, extra)
+            namespace = job.address.namespace
+            with self._requests.slot(namespace, lambda: _too_many_requests(namespace)):
+                outgoing = ForwardRequest(
+                    pod=await self._ready_pod(request, job, target.path),
+                    token=names.session_token(self._settings.key, job.uid),
+                    path=f"{target.path}?{query}" if query else target.path,
+                    forwarded=ForwardedInfo(request.remote or "", scheme, target.prefix),
+                    extra_headers=set_cookie,
+                    close=self.draining,
+                )
+                return await self._forwarder.forward(request, outgoing)
         except Refused as e:
-            e.answer.headers.extend(extra)
-            return e.answer
+            e.response.headers.extend(set_cookie)
+            return e.response
 
-    def _unnamed(self, request: web.BaseRequest) -> Denial:
-        """A path that can be no session's is answered as an unknown session is."""
-        nobody = self._access.admit(Address("", ""), request.headers, None)
-        return nobody if isinstance(nobody, Denial) else Denial(404, Reason.SESSION_NOT_FOUND)
+    def _denied(self, request: web.BaseRequest, denial: Denial) -> web.Response:
+        """The answer for a denial; after too many of one address, all get the same one."""
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        address = client_address(request.remote or "-", forwarded, self._proxies)
+        if pause := self._attempts.begin(address):
+            return responses.too_many_attempts(pause)
+        return responses.denied(denial)
 
-    async def _to(
-        self,
-        request: web.BaseRequest,
-        job: Job,
-        wanted: Target,
-        via: head.Via,
-        cookies: str,
-        extra: dict[str, str],
-    ) -> web.StreamResponse:
-        """Where an admitted request goes."""
-        asked = request.rel_url.query.get("session_id")
-        if wanted.path == "/container-info" and asked not in (None, job.request_id):
+    def _deny_unknown_path(self, request: web.BaseRequest) -> Denial:
+        """A path that cannot name a session gets the answer of an unknown session."""
+        found = self._access.authorize(Address("", ""), request.headers, None)
+        return found if isinstance(found, Denial) else Denial(404, Reason.SESSION_NOT_FOUND)
+
+    async def _ready_pod(self, request: web.BaseRequest, job: Job, path: str) -> Pod:
+        """The pod that answers an authorized request.
+
+        Raises:
+            Refused: another session is meant, or this one has ended or is not ready.
+        """
+        session_id = request.rel_url.query.get("session_id")
+        if path == "/container-info" and session_id not in (None, job.request_id):
             raise Refused(
-                answers.error(409, Reason.WRONG_SESSION, f"This is session {job.request_id}")
+                responses.error(409, Reason.WRONG_SESSION, f"This is session {job.request_id}")
             )
         match self._table.route(job):
             case Ended() as ended:
-                raise Refused(answers.ended(job, ended))
-            case NotReady() as waiting if wanted.path == "/health":
-                raise Refused(answers.health(job, waiting, await self._progress(job, waiting)))
+                compatibility = self._settings.compatibility_namespace
+                raise Refused(responses.ended(job, ended, compatibility))
+            case NotReady() as waiting if path == "/health":
+                raise Refused(responses.health(job, waiting, await self._progress(job, waiting)))
             case NotReady() as waiting:
-                raise Refused(answers.not_ready(job, waiting))
+                raise Refused(responses.not_ready(job, waiting))
             case Ready(pod):
-                query = request.rel_url.raw_query_string
-                order = Order(
-                    pod=pod,
-                    token=names.session_token(self._settings.key, job.uid),
-                    path=f"{wanted.path}?{query}" if query else wanted.path,
-                    via=via,
-                    cookies=cookies,
-                    extra=extra,
-                    close=self.draining,
-                )
-                return await self._forwarder.forward(request, order)
+                return pod
 
     async def _progress(self, job: Job, route: NotReady) -> dict[str, Any]:
-        """What a session that copies its inputs says of itself; nothing if it does not at once."""
+        """The health of a session that copies its inputs; empty without a prompt answer."""
         if not route.ip:
             return {}
         try:
-            async with self._probe.get(f"{origin(route.ip)}/health") as answer:
-                said = await answer.content.read(PROGRESS_BYTES)
-            found = json.loads(said)
+            # The agent tells no identity without a token; it refuses a request for another session.
+            url = f"{origin(route.ip)}/health"
+            query = {"session_id": job.request_id}
+            async with self._probe.get(url, params=query) as response:
+                body = await response.content.read(PROGRESS_BYTES)
+            found = json_text.parse(body)
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return {}
         own = isinstance(found, dict) and found.get("session_id") in (None, job.request_id)
-        return found if own else {}
+        return found if own and "error" not in found else {}
 
-    def _cookie_for(
-        self, wanted: Target, job: Job, claim: Claim | None, scheme: str, now: float
+    def _set_cookie(
+        self,
+        target: RequestTarget,
+        job: Job,
+        cookie: SessionCookie | None,
+        scheme: str,
+        now: float,
     ) -> dict[str, str]:
-        """Set-Cookie for a request that named its session, unless it has a fresh one."""
-        if wanted.address is None:
+        """Set-Cookie for a request whose path names the session, unless its cookie is fresh."""
+        if target.address is None:
             return {}
-        if claim is not None and claim.uid == job.uid and self._cookies.fresh(claim, now):
+        if cookie is not None and cookie.uid == job.uid and self._cookies.is_fresh(cookie, now):
             return {}
         secure = {"auto": scheme == "https", "always": True, "never": False}
         parts = [
-            f"{self._settings.cookie_name}={self._cookies.make(job.address, job.uid, now)}",
+            f"{self._settings.cookie_name}={self._cookies.sign(job.address, job.uid, now)}",
             "Path=/",
             f"Max-Age={self._settings.cookie_ttl_seconds}",
             "HttpOnly",
@@ -218,23 +245,23 @@ class Router:
         return {"Set-Cookie": "; ".join(parts)}
 
     def _health(self) -> web.Response:
-        """The router's own health, for the load balancer: 503 once it must not get new requests."""
-        bad = self.draining or bool(self._not_primed())
-        body = {"status": "unready" if bad else "healthy"}
-        return web.json_response(body, status=503 if bad else 200)
+        """The router's health for the load balancer: 503 when it must get no new requests."""
+        unready = self.draining or bool(self._not_primed())
+        body = {"status": "unready" if unready else "healthy"}
+        return web.json_response(body, status=503 if unready else 200)
 
     def _healthz(self) -> web.Response:
-        """Liveness: the loop turns."""
+        """Liveness: the event loop runs."""
         return web.json_response({"status": "alive"})
 
     def _readyz(self) -> web.Response:
-        """Readiness: 200, or 503 with what is missing."""
+        """Readiness: 200, or 503 with the missing parts."""
         missing = ["draining"] if self.draining else self._not_primed()
         body = {"ready": not missing, "missing": missing}
         return web.json_response(body, status=503 if missing else 200)
 
     def _metrics(self) -> web.Response:
-        """Prometheus' text format."""
+        """Metrics in the text format of Prometheus."""
         jobs, pods = self._table.counts()
         lines = ["# TYPE nanogrid_router_requests_total counter"]
         lines += [
@@ -245,3 +272,7 @@ class Router:
         for name, value in gauges.items():
             lines += [f"# TYPE nanogrid_router_{name} gauge", f"nanogrid_router_{name} {value}"]
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+
+
+def _too_many_requests(namespace: str) -> Refused:
+    return Refused(responses.too_many_requests(namespace))

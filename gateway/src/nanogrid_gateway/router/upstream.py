@@ -1,7 +1,8 @@
 """Connections to sessions' pods: one pool per pod, so that no connection outlives its pod.
 
-A pod's IP is given to another pod some time after it has gone. Pools by address would then hand a
-new session the old one's connection; these are keyed by the pod's uid and IP.
+Some time after a pod is deleted, Kubernetes gives its IP to another pod. Pools keyed by address
+would then reuse a connection of the old session for the new one. These pools are keyed by the
+pod's uid and IP.
 """
 
 import asyncio
@@ -12,34 +13,33 @@ from dataclasses import dataclass
 import aiohttp
 
 from nanogrid import names
-from nanogrid_gateway.router.objects import Pod
+from nanogrid_gateway.router.sessions import Pod
 
-CONNECTIONS = 256  # to one pod; its agent queues far fewer
+CONNECTIONS_PER_POD = 256  # the agent's own queue is far shorter
 # Below the 10 s after which the agent closes an idle connection, so that the router rarely writes
-# to one that is being closed.
+# to a connection that the agent is closing.
 KEEPALIVE_SECONDS = 5.0
-READ_BYTES = 1 << 17
-# What a client did not send must not appear on the way.
+READ_BUFFER_BYTES = 1 << 17
+# Headers that aiohttp adds by itself; the agent must see only headers that the client sent.
 AUTO_HEADERS = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
 
 Key = tuple[str, str]  # uid and IP
 
 
 class DisconnectedError(Exception):
-    """The connection broke after it stood: whether the agent saw the request is not known."""
+    """An established connection broke; it is unknown whether the agent received the request."""
 
 
 def origin(ip: str) -> str:
-    """The base URL of an agent; ``ip`` is v4 or v6."""
-    return (
-        f"http://[{ip}]:{names.SESSION_PORT}" if ":" in ip else f"http://{ip}:{names.SESSION_PORT}"
-    )
+    """The base URL of an agent; ``ip`` is IPv4 or IPv6."""
+    host = f"[{ip}]" if ":" in ip else ip
+    return f"http://{host}:{names.SESSION_PORT}"
 
 
-async def _no_second_try(
+async def _no_automatic_retry(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Hide broken connections from aiohttp, which repeats PUT and DELETE of its own accord."""
+    """Hide broken connections from aiohttp, which retries PUT and DELETE by itself."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -56,7 +56,7 @@ class _Pool:
 
 
 class Upstreams:
-    """The pools; timeouts in seconds, ``idle`` between two bytes of an answer."""
+    """The pools; timeouts in seconds, ``idle`` between two bytes of a response."""
 
     def __init__(self, *, connect: float, idle: float) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect, sock_read=idle)
@@ -65,7 +65,7 @@ class Upstreams:
 
     @asynccontextmanager
     async def lease(self, pod: Pod) -> AsyncIterator[aiohttp.ClientSession]:
-        """A client session whose connections all lead to this very pod."""
+        """A client session whose connections all lead to this pod."""
         key = (pod.uid, pod.ip)
         pool = self._pools.get(key)
         if pool is None:
@@ -79,7 +79,7 @@ class Upstreams:
                 await pool.session.close()
 
     def retire(self, pod: Pod) -> None:
-        """Use the pod's connections for no new request; those that run go on."""
+        """Use the pod's connections for no new request; running requests continue."""
         pool = self._pools.pop((pod.uid, pod.ip), None)
         if pool is not None:
             pool.retired = True
@@ -87,7 +87,7 @@ class Upstreams:
                 self._close(pool)
 
     def drop(self, pod: Pod) -> None:
-        """The pod is gone: end its connections, so that nobody waits for what cannot come."""
+        """Close the connections of a deleted pod, so that no client waits for its response."""
         pool = self._pools.pop((pod.uid, pod.ip), None)
         if pool is not None:
             self._close(pool)
@@ -107,12 +107,12 @@ class Upstreams:
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, use_dns_cache=False
+                limit=CONNECTIONS_PER_POD, keepalive_timeout=KEEPALIVE_SECONDS, use_dns_cache=False
             ),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=AUTO_HEADERS,
-            read_bufsize=READ_BYTES,
-            middlewares=(_no_second_try,),
+            read_bufsize=READ_BUFFER_BYTES,
+            middlewares=(_no_automatic_retry,),
         )

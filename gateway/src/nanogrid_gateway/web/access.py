@@ -1,68 +1,55 @@
-"""Signing in and out: the API's own check of a token, and a cookie that keeps it sealed.
+"""Sign-in and sign-out: the API checks the token, and an encrypted cookie stores it.
 
-On the page's own paths only, the cookie becomes the Authorization header that the API's check
-reads: there is one check for both, and no cookie ever opens the API.
+Only on the page's own paths the cookie replaces the Authorization header that the API's check
+reads. So page and API share one check, and the API itself accepts no cookie.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from flask import Response, request
-from werkzeug.http import parse_cookie
+from aiohttp import web
 
 from nanogrid.reasons import Reason
-from nanogrid_gateway.api.auth import BEARER, Right
-from nanogrid_gateway.api.core import Gateway
+from nanogrid_gateway.api.auth import BEARER, Auth, Permission
 from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.routing import ADDRESS
 from nanogrid_gateway.web.paths import HOME, PREFIX, SIGN_IN
-from nanogrid_gateway.web.seal import Seal
+from nanogrid_gateway.web.sign_in_cookie import SignInCookie
 
 COOKIE: Final = "nanogrid_web"
-WORD: Final = "form_word"  # the hidden field that says a form is ours
-_HEADER: Final = "HTTP_AUTHORIZATION"
+CSRF_FIELD: Final = "csrf_token"  # hidden in each form
+_CREDENTIALS: Final = web.RequestKey("credentials", str)
 _SAME: Final = ("same-origin", "none")
 
-Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+def credentials(request: web.Request, cookie: SignInCookie) -> str:
+    """The Authorization header, else the cookie's token as one; empty if there is neither."""
+    known = request.get(_CREDENTIALS)
+    if known is None:
+        header = request.headers.get("Authorization")
+        token = cookie.decrypt(request.cookies.get(COOKIE, ""), time.time())
+        known = header if header is not None else f"Bearer {token}" if token else ""
+        known = known if known.isascii() else ""
+        request[_CREDENTIALS] = known
+    return known
 
 
-class CookieToHeader:
-    """WSGI middleware that unseals the cookie."""
-
-    def __init__(self, app: Wsgi, seal: Seal) -> None:
-        self._app = app
-        self._seal = seal
-
-    def __call__(self, environ: dict[str, Any], start_response: Any, /) -> Iterable[bytes]:
-        """Pass a request on, with its caller's token."""
-        ours = f"{environ.get('PATH_INFO', '')}/".startswith(HOME)
-        if ours and _HEADER not in environ:
-            value = parse_cookie(environ).get(COOKIE, "")
-            if token := self._seal.open(value, time.time()):
-                environ[_HEADER] = f"Bearer {token}"
-        return self._app(environ, start_response)
-
-
-def credentials() -> str:
-    """What the request's caller showed; empty where nobody has to."""
-    return request.headers.get("Authorization", "")
-
-
-def check_form(seal: Seal) -> None:
-    """Whether a form that changes something came from our own page.
+def check_form(request: web.Request, fields: Mapping[str, str], cookie: SignInCookie) -> None:
+    """Check that a form that changes something came from this page.
 
     Raises:
-        ApiError: 403, it may have come from elsewhere.
+        ApiError: 403, it may come from another site.
     """
-    check_origin()
-    if not seal.is_form_word(request.form.get(WORD, ""), credentials()):
-        said = "The form is not this page's, or you have signed in anew since. Reload the page."
-        raise ApiError(403, Reason.FORBIDDEN, said)
+    check_origin(request)
+    if not cookie.is_csrf_token(fields.get(CSRF_FIELD, ""), credentials(request, cookie)):
+        message = "The form is out of date, for example after a new sign-in. Reload the page."
+        raise ApiError(403, Reason.FORBIDDEN, message)
 
 
-def check_origin() -> None:
-    """Whether the browser says that a form came from this very site.
+def check_origin(request: web.Request) -> None:
+    """Check that the browser reports this site as the form's origin.
 
     Raises:
         ApiError: 403.
@@ -70,62 +57,69 @@ def check_origin() -> None:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
     ours = site in _SAME if site else urlsplit(origin).netloc == request.host
     if not ours:
-        said = "The form came from another site. Open this page itself, and try again."
-        raise ApiError(403, Reason.FORBIDDEN, said)
+        message = "The form came from another site. Open this page and try again."
+        raise ApiError(403, Reason.FORBIDDEN, message)
 
 
-def sign_in(gateway: Gateway, seal: Seal, token: str, right: Right, target: str) -> Response:
-    """Check a token as the API would, and keep it.
+async def sign_in(
+    request: web.Request,
+    fields: Mapping[str, str],
+    auth: Auth,
+    cookie: SignInCookie,
+    permission: Permission,
+    target: str,
+) -> web.Response:
+    """Check a token as the API does, and store it in the cookie.
 
     Raises:
-        ApiError: 401 unknown, 413 too long for a cookie, 503.
+        ApiError: 401 unknown, 413 too long for a cookie, 429 too many attempts, 503.
     """
-    token = token.strip()
+    token = fields.get("token", "").strip()
     if token.lower().startswith(BEARER):
         token = token[len(BEARER) :].strip()
     if not token.isascii() or not token.isprintable():
-        raise ApiError(401, Reason.UNAUTHORIZED, "A token has ASCII characters only. Copy it anew.")
+        message = "A token has only printable ASCII characters. Copy it again."
+        raise ApiError(401, Reason.UNAUTHORIZED, message)
     try:
-        gateway.auth.admit(f"Bearer {token}", request.remote_addr or "-", right)
+        await auth.authorize(f"Bearer {token}", request[ADDRESS], permission)
     except ApiError as e:
-        if e.status != 403:  # known, without that right: each page says what is missing
+        if e.status != 403:  # valid, but without that permission: each page names it
             raise
-    value = seal.close(token, time.time())
+    value = cookie.encrypt(token, time.time())
     if value is None:
-        said = "The token is too long for a browser's cookie. Take one with fewer claims or groups."
-        raise ApiError(413, Reason.REQUEST_TOO_LARGE, said)
+        message = "The token is too long for a cookie. Use one with fewer claims or groups."
+        raise ApiError(413, Reason.REQUEST_TOO_LARGE, message)
     response = go(target)
-    response.set_cookie(COOKIE, value, max_age=seal.ttl, **_attributes())
+    response.set_cookie(COOKIE, value, max_age=cookie.ttl, **_attributes(request))
     return response
 
 
-def sign_out() -> Response:
-    """Forget the token."""
+def sign_out(request: web.Request) -> web.Response:
+    """Delete the cookie."""
     response = go(SIGN_IN)
-    response.delete_cookie(COOKIE, **_attributes())
+    response.del_cookie(COOKIE, **_attributes(request))
     return response
 
 
-def to_sign_in() -> Response:
-    """To the form, and from there back; a fragment's page goes there as a whole."""
-    here = request.full_path.rstrip("?") if request.method == "GET" else HOME
+def to_sign_in(request: web.Request) -> web.Response:
+    """Redirect to the sign-in form, which returns here; htmx redirects the whole page."""
+    here = request.path_qs if request.method in ("GET", "HEAD") else HOME
     if request.headers.get("HX-Request"):
         here = HOME
         if current := request.headers.get("HX-Current-URL"):
             parts = urlsplit(current)
             here = parts.path + (f"?{parts.query}" if parts.query else "")
-        response = Response(status=401)
-        response.headers["HX-Redirect"] = f"{SIGN_IN}?next={quote(here, safe='/')}"
-        return response
+        location = f"{SIGN_IN}?next={quote(here, safe='/')}"
+        return web.Response(status=401, headers={"HX-Redirect": location})
     return go(f"{SIGN_IN}?next={quote(here, safe='/')}")
 
 
-def go(target: str) -> Response:
-    """See other: a page to go to."""
-    return Response(status=303, headers={"Location": target})
+def go(target: str) -> web.Response:
+    """303 See Other."""
+    return web.Response(status=303, headers={"Location": target})
 
 
-def _attributes() -> dict[str, Any]:
-    """Not for scripts, not from other sites, not to the API nor to sessions on the same host."""
-    secure = request.is_secure or request.headers.get("X-Forwarded-Proto") == "https"
+def _attributes(request: web.Request) -> dict[str, Any]:
+    """Keeps the cookie from scripts, other sites, the API, and sessions on the same host."""
+    secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
     return {"httponly": True, "samesite": "Strict", "secure": secure, "path": PREFIX}

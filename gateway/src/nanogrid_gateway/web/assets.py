@@ -1,34 +1,36 @@
-"""The page's files: styles, scripts and the icon, read once; their addresses have their digests."""
+"""The page's files: styles, scripts and the icon. Read once; each URL contains the digest."""
 
 import hashlib
 from importlib import resources
 from typing import Final
 
-from flask import Blueprint, Response
+from aiohttp import web
 
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.routing import Routes
 from nanogrid_gateway.web import paths
 
 TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-def add_routes(web: Blueprint) -> None:
-    """The route of the files, which are open to all."""
+def add_routes(routes: Routes) -> None:
+    """The route of the files, which need no sign-in."""
 
-    @web.get(f"{paths.STATIC}/<name>")
-    def static(name: str) -> Response:
+    async def static(request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
         if name not in FILES:
-            raise ApiError(404, Reason.FILE_NOT_FOUND, f"There is no {name!a} here.")
+            raise ApiError(404, Reason.FILE_NOT_FOUND, f"There is no file {name!a}.")
         kind, content, _ = FILES[name]
-        response = Response(content, content_type=kind)
-        # A changed file has another address.
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        return response
+        # A changed file has another URL.
+        headers = {"Content-Type": kind, "Cache-Control": "public, max-age=31536000, immutable"}
+        return web.Response(body=content, headers=headers)
+
+    routes.add_open("GET", f"{paths.STATIC}/{{name}}", static)
 
 
 def url(name: str) -> str:
-    """The address of a file, with its digest."""
+    """The URL of a file, with its digest."""
     return f"{paths.STATIC}/{name}?v={FILES[name][2]}"
 
 

@@ -1,38 +1,35 @@
-"""The web page's routes; views that show or change something name their right, as the API's do."""
+"""The web page's routes; each protected view names its permission, as the API does."""
 
-import hashlib
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-from flask import Blueprint, Flask, Response, g, render_template, request
-from markupsafe import Markup
+from aiohttp import web
 
 from nanogrid import names
+from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
-from nanogrid.status import Phase
-from nanogrid_gateway.api import logs
-from nanogrid_gateway.api.answers import needs
-from nanogrid_gateway.api.auth import Right
-from nanogrid_gateway.api.core import Gateway
-from nanogrid_gateway.api.errors import ApiError, cluster_away
-from nanogrid_gateway.api.functions import listed
-from nanogrid_gateway.api.outputs import output_response
+from nanogrid_gateway.api.auth import require
+from nanogrid_gateway.api.bodies import FORM_BYTES
+from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.gateway import Gateway
+from nanogrid_gateway.api.listing import list_page
 from nanogrid_gateway.api.requests import FUNCTION, REQUEST_ID, valid_id
-from nanogrid_gateway.router.cluster import KubeError
-from nanogrid_gateway.web import access, assets, functionview, paths, plots, runview, words
-from nanogrid_gateway.web import board as boards
-from nanogrid_gateway.web.board import Board, Filter
-from nanogrid_gateway.web.jobsbyname import JobsByName
-from nanogrid_gateway.web.seal import Seal
+from nanogrid_gateway.api.responses import send_stream
+from nanogrid_gateway.api.routing import ADDRESS, Credentials, Routes
+from nanogrid_gateway.api.runs.outputs import open_output
+from nanogrid_gateway.web import access, assets, function_view, paths, run_view
+from nanogrid_gateway.web.rendering import Renderer
+from nanogrid_gateway.web.run_index import Filter, RunIndex
+from nanogrid_gateway.web.runs_by_name import RunsByName
 from nanogrid_gateway.web.settings import WebSettings
-from nanogrid_gateway.web.watch import Watcher
+from nanogrid_gateway.web.sign_in_cookie import SignInCookie
+from nanogrid_gateway.web.watch import RunWatcher
 
-WAITING: Final = 20
-FUNCTIONS: Final = "100"
-HTML: Final = "text/html; charset=utf-8"
+WAITING_ROWS: Final = 20
+FUNCTIONS_PER_PAGE: Final = "100"
 POLL: Final = 2  # seconds
 SLOW_POLL: Final = 10
 PHASES: Final = [phase.value for phase in Phase]
-SEEN: Final = "seen"
 POLICY: Final = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -44,233 +41,249 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-LIST_RUNS: Final = Right("list", names.PLURAL)
+LIST_RUNS: Final = require("list")
 
 
-def add_routes(app: Flask, gateway: Gateway) -> None:
+def add_routes(app: web.Application, gateway: Gateway) -> None:
     """The routes of ``/`` and below ``/web/``."""
     settings = WebSettings.from_env()
-    seal = Seal(settings.key, settings.seconds)
-    app.wsgi_app = access.CookieToHeader(app.wsgi_app, seal)  # type: ignore[method-assign, assignment]
-    web = Blueprint("web", __name__, template_folder="templates")
-    web.register_error_handler(ApiError, _refused)
-    web.register_error_handler(KubeError, lambda e: _refused(cluster_away(str(e))))
-    web.after_request(_harden)
-    open_to_all = gateway.settings.auth_mode == "none"
+    cookie = SignInCookie(settings.key, settings.seconds)
 
-    @web.context_processor
-    def always() -> dict[str, Any]:
-        """What every template may use."""
-        return {
-            "words": words,
-            "plots": plots,
-            "paths": paths,
-            "namespace": gateway.settings.namespace,
-            "caller": g.get("caller", ""),
-            "signed_in": not open_to_all and "caller" in g,
-            "form_word": seal.form_word(access.credentials()),
-            "static": assets.url,
-        }
+    def credentials(request: web.Request) -> str:
+        return access.credentials(request, cookie)
 
-    kube, board = gateway.kube, Board()
-    watcher = Watcher(gateway.loop, kube.cluster, kube.jobs, board, lambda: gateway.draining)
-    _add_access(web, gateway, seal)
-    _add_lists(web, watcher, board)
-    _add_functions(web, gateway, watcher)
-    _add_run(web, gateway, seal)
-    assets.add_routes(web)
-    app.register_blueprint(web)
+    renderer = Renderer(
+        gateway.settings.namespace,
+        open_to_all=gateway.settings.auth_mode == "none",
+        csrf_token=lambda request: cookie.csrf_token(credentials(request)),
+    )
+    index = RunIndex()
+    watcher = RunWatcher(gateway.kube.cluster, gateway.kube.jobs, index, lambda: gateway.draining)
+    pages = Pages(gateway, renderer, cookie)
+    lists = Lists(gateway, renderer, watcher, index, credentials)
+    routes = Routes(
+        app, gateway.auth, gateway.limits, credentials=credentials, refuse=pages.refused
+    )
+    pages.add_to(routes)
+    lists.add_to(routes)
+    assets.add_routes(routes)
+    app.on_response_prepare.append(_harden)
 
 
-def _add_access(web: Blueprint, gateway: Gateway, seal: Seal) -> None:
-    @web.get("/")
-    def root() -> Response:
+class Pages:
+    """Sign-in, sign-out, and the pages of one run."""
+
+    def __init__(self, gateway: Gateway, renderer: Renderer, cookie: SignInCookie) -> None:
+        self._gateway = gateway
+        self._renderer = renderer
+        self._cookie = cookie
+        self._runs = RunsByName(gateway)
+
+    def add_to(self, routes: Routes) -> None:
+        """Register the handlers."""
+        here = f"{paths.PREFIX}/runs/{{run_id}}"
+        routes.add_open("GET", "/", self.root)
+        routes.add_open("GET", paths.SIGN_IN, self.sign_in_form)
+        routes.add_open("POST", paths.SIGN_IN, self.sign_in)
+        routes.add_open("POST", f"{paths.PREFIX}/sign-out", self.sign_out)
+        routes.add("GET", here, self.run, require("get"))
+        routes.add("POST", f"{here}/cancel", self.cancel, require("patch"))
+        routes.add("GET", f"{here}/logs", self.follow, require("get"))
+        routes.add("GET", f"{here}/files/{{name:(?s:.+)}}", self.file, require("get"))
+
+    async def root(self, request: web.Request) -> web.StreamResponse:
+        """To the first page."""
         return access.go(paths.HOME)
 
-    @web.get(paths.SIGN_IN)
-    def sign_in_form() -> Response:
-        return _sign_in_page(gateway)
+    async def sign_in_form(self, request: web.Request) -> web.StreamResponse:
+        """The sign-in form."""
+        return self._sign_in_page(request, request.query.get("next", ""))
 
-    @web.post(paths.SIGN_IN)
-    def sign_in() -> Response:
-        access.check_origin()
-        target = paths.local(request.form.get("next", ""))
+    async def sign_in(self, request: web.Request) -> web.StreamResponse:
+        """Check the form's token, and store it."""
+        access.check_origin(request)
+        fields = (await self._gateway.bodies.form(request, FORM_BYTES)).fields
+        wanted = fields.get("next", "")
         try:
-            return access.sign_in(gateway, seal, request.form.get("token", ""), LIST_RUNS, target)
+            return await access.sign_in(
+                request, fields, self._gateway.auth, self._cookie, LIST_RUNS, paths.local(wanted)
+            )
         except ApiError as e:
-            return _sign_in_page(gateway, e)
+            return self._sign_in_page(request, wanted or request.query.get("next", ""), e)
 
-    @web.post(f"{paths.PREFIX}/sign-out")
-    def sign_out() -> Response:
-        access.check_form(seal)
-        return access.sign_out()
+    async def sign_out(self, request: web.Request) -> web.StreamResponse:
+        """Delete the cookie."""
+        await self._check_form(request)
+        return access.sign_out(request)
 
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        """One run."""
+        name = _run_id(request)
+        view = run_view.view_of(name, *await self._runs.job_and_result(name))
+        return self._renderer.live(request, "run", 0 if view.ended else POLL, run=view)
 
-def _add_lists(web: Blueprint, watcher: Watcher, board: Board) -> None:
-    @web.get(paths.HOME)
-    @needs("list")
-    def runs() -> Response:
-        asked = Filter(
-            function=request.args.get("function", "").strip(),
-            phase=request.args.get("phase", ""),
-            text=request.args.get("q", "").strip(),
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """Stop a run."""
+        await self._check_form(request)
+        name = _run_id(request)
+        await self._runs.cancel(name)
+        return access.go(paths.run_path(name))
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        """The output of a run, live."""
+        return await self._gateway.streams.send(request, self._runs, _run_id(request))
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """One output file of a run; images may be shown in place."""
+        answer = await self._runs.look(_run_id(request))
+        if not answer.done:
+            raise ApiError(404, Reason.OUTPUT_NOT_FOUND)
+        found = await open_output(self._gateway.objects, answer.body, request.match_info["name"])
+        response = web.StreamResponse(headers=found.headers)
+        if "inline" in request.query and found.media_type in run_view.RASTER:
+            response.headers["Content-Disposition"] = "inline"
+        return await send_stream(request, response, found.chunks)
+
+    def refused(self, request: web.Request, error: ApiError) -> web.StreamResponse:
+        """The page of an error; unknown callers are sent to the sign-in form."""
+        if error.status == 401:
+            return access.to_sign_in(request)
+        hint = run_view.HELPS.get(error.reason)
+        response = self._renderer.page(request, "error", error.status, error=error, help=hint)
+        return _with_retry(response, error)
+
+    async def _check_form(self, request: web.Request) -> None:
+        form = await self._gateway.bodies.form(request, FORM_BYTES)
+        access.check_form(request, form.fields, self._cookie)
+
+    def _sign_in_page(
+        self, request: web.Request, wanted: str, error: ApiError | None = None
+    ) -> web.Response:
+        response = self._renderer.page(
+            request,
+            "sign-in",
+            error.status if error else 200,
+            error=error,
+            audience=self._gateway.settings.auth_audience,
+            mode=self._gateway.settings.auth_mode,
+            next=paths.local(wanted),
+            expired=error is None and access.COOKIE in request.cookies,
         )
-        seen = watcher.look()
-        number = request.args.get("page", 1, type=int)
-        return _live(
+        return _with_retry(response, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Runs, the queue and functions."""
+
+    gateway: Gateway
+    renderer: Renderer
+    watcher: RunWatcher
+    index: RunIndex
+    credentials: Credentials
+
+    def add_to(self, routes: Routes) -> None:
+        """Register the handlers."""
+        functions = f"{paths.PREFIX}/functions"
+        routes.add("GET", paths.HOME, self.runs, LIST_RUNS)
+        routes.add("GET", f"{paths.PREFIX}/queue", self.queue, LIST_RUNS)
+        routes.add("GET", functions, self.functions, require("list", names.FUNCTION_PLURAL))
+        routes.add(
+            "GET",
+            f"{functions}/{{function_id}}",
+            self.function,
+            require("get", names.FUNCTION_PLURAL),
+        )
+
+    async def runs(self, request: web.Request) -> web.StreamResponse:
+        """The runs that a filter selects."""
+        selected = Filter(
+            function=request.query.get("function", "").strip(),
+            phase=request.query.get("phase", ""),
+            text=request.query.get("q", "").strip(),
+        )
+        current = await self.watcher.index()
+        number = _number(request.query.get("page", ""))
+        return self.renderer.live(
+            request,
             "runs",
             POLL,
-            page=seen.page(asked, number) if seen else None,
-            asked=asked,
+            page=current.page(selected, number) if current else None,
+            selected=selected,
             phases=PHASES,
-            view=runview,
-            functions=board.functions(),
-            left_out=board.left_out,
-            trouble=watcher.trouble,
+            functions=self.index.functions(),
+            left_out=self.index.left_out,
+            last_error=self.watcher.last_error,
         )
 
-    @web.get(f"{paths.PREFIX}/queue")
-    @needs("list")
-    def queue() -> Response:
-        seen = watcher.look()
-        found = seen.queue(WAITING) if seen else None
-        return _live(
+    async def queue(self, request: web.Request) -> web.StreamResponse:
+        """How many runs are in which phase, and the runs that have waited longest."""
+        current = await self.watcher.index()
+        return self.renderer.live(
+            request,
             "queue",
             POLL,
-            queue=found,
+            queue=current.queue(WAITING_ROWS) if current else None,
             phases=PHASES,
-            board=boards,
-            left_out=board.left_out,
-            trouble=watcher.trouble,
+            left_out=self.index.left_out,
+            last_error=self.watcher.last_error,
         )
 
-
-def _add_functions(web: Blueprint, gateway: Gateway, watcher: Watcher) -> None:
-    @web.get(f"{paths.PREFIX}/functions")
-    @needs("list", names.FUNCTION_PLURAL)
-    def functions() -> Response:
-        token = request.args.get("continue", "")
-        query = {"limit": FUNCTIONS} | ({"continue": token} if token else {})
-        page = listed(gateway.kube, gateway.kube.functions, query)
-        shown = [functionview.view_of(body) for body in page["items"]]
+    async def functions(self, request: web.Request) -> web.StreamResponse:
+        """A page of functions."""
+        token = request.query.get("continue", "")
+        query = {"limit": FUNCTIONS_PER_PAGE} | ({"continue": token} if token else {})
+        page = await list_page(self.gateway.kube, self.gateway.kube.functions, query)
+        shown = [function_view.view_of(body) for body in page["items"]]
         more = page["metadata"].get("continue")
-        return _live("functions", SLOW_POLL, functions=shown, more=more, view=functionview)
+        return self.renderer.live(request, "functions", SLOW_POLL, functions=shown, more=more)
 
-    @web.get(f"{paths.PREFIX}/functions/<function_id>")
-    @needs("get", names.FUNCTION_PLURAL)
-    def function(function_id: str) -> Response:
-        known = valid_id(FUNCTION, function_id, Reason.FUNCTION_NOT_FOUND)
-        body = gateway.kube.get(gateway.kube.functions, known)
+    async def function(self, request: web.Request) -> web.StreamResponse:
+        """One function."""
+        name = request.match_info["function_id"]
+        known = valid_id(FUNCTION, name, Reason.FUNCTION_NOT_FOUND)
+        body = await self.gateway.kube.get(self.gateway.kube.functions, known)
         if body is None:
             raise ApiError(404, Reason.FUNCTION_NOT_FOUND)
         rows = []
-        if not (body.get("status") or {}).get("recent") and _may_list(gateway):
-            seen = watcher.look()
-            rows = seen.of_function(known, functionview.RECENT) if seen else []
-        view = functionview.view_of(body, rows)
-        return _live("function", SLOW_POLL, function=view, view=functionview, runview=runview)
+        if not (body.get("status") or {}).get("recent") and await self._may_list(request):
+            current = await self.watcher.index()
+            rows = current.of_function(known, function_view.RECENT_RUNS) if current else []
+        view = function_view.view_of(body, rows)
+        return self.renderer.live(request, "function", SLOW_POLL, function=view)
+
+    async def _may_list(self, request: web.Request) -> bool:
+        """Whether the caller may also list runs; the functions' page works without that."""
+        header = self.credentials(request)
+        try:
+            await self.gateway.auth.authorize(header, request[ADDRESS], LIST_RUNS)
+        except ApiError as e:
+            if e.status != 403:
+                raise
+            return False
+        return True
 
 
-def _add_run(web: Blueprint, gateway: Gateway, seal: Seal) -> None:
-    runs = JobsByName(gateway)
-    here = f"{paths.PREFIX}/runs/<run_id>"
-
-    @web.get(here)
-    @needs("get")
-    def run(run_id: str) -> Response:
-        view = runview.view_of(run_id, *runs.both(_id(run_id)))
-        return _live("run", 0 if view.ended else POLL, run=view, view=runview)
-
-    @web.post(f"{here}/cancel")
-    @needs("patch")
-    def cancel(run_id: str) -> Response:
-        access.check_form(seal)
-        runs.cancel(_id(run_id))
-        return access.go(paths.run_path(run_id))
-
-    @web.get(f"{here}/logs")
-    @needs("get")
-    def follow(run_id: str) -> Response:
-        known = _id(run_id)
-        runs.look(known)
-        gateway.streams.take()
-        events = logs.follow(runs, gateway.kube, known, lambda: gateway.draining)
-        response = Response(events, content_type=logs.EVENTS, headers=logs.headers())
-        response.call_on_close(gateway.streams.give_back)
-        return response
-
-    @web.get(f"{here}/files/<path:name>")
-    @needs("get")
-    def file(run_id: str, name: str) -> Response:
-        answer = runs.look(_id(run_id))
-        if not answer.done:
-            raise ApiError(404, Reason.OUTPUT_NOT_FOUND)
-        response = output_response(gateway.objects, answer.body, name)
-        if "inline" in request.args and response.mimetype in runview.RASTER:
-            response.headers["Content-Disposition"] = "inline"
-        return response
-
-
-def _live(name: str, seconds: int, **values: Any) -> Response:
-    """A page, or for one that is open already what has changed of it: nothing is a 204.
-
-    Args:
-        name: of its templates: the whole, and the part that changes.
-        seconds: between two polls of an open page; 0 for none.
-        values: for both templates.
-    """
-    inner = render_template(f"{name}.part.html", **values)
-    digest = hashlib.sha256(inner.encode()).hexdigest()[:16]
-    poll = request.headers.get("HX-Request") and SEEN in request.args
-    if poll and request.args[SEEN] == digest:
-        return Response(status=204)
-    asked = {k: v for k, v in request.args.items() if k != SEEN}
-    safe = Markup(inner)  # noqa: S704 a template has just escaped it
-    live = render_template("live.html", inner=safe, digest=digest, asked=asked, seconds=seconds)
-    if poll:
-        return Response(live, content_type=HTML)
-    whole = render_template(f"{name}.html", live=Markup(live), **values)  # noqa: S704 the same
-    return Response(whole, content_type=HTML)
-
-
-def _refused(error: ApiError) -> Response:
-    if error.status == 401:
-        return access.to_sign_in()
-    body = render_template("error.html", error=error, help=runview.HELPS.get(error.reason))
-    response = Response(body, error.status, content_type=HTML)
-    if error.retry_after is not None:
+def _with_retry(response: web.Response, error: ApiError | None) -> web.Response:
+    """The answer with the Retry-After of its error."""
+    if error is not None and error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
-def _sign_in_page(gateway: Gateway, error: ApiError | None = None) -> Response:
-    body = render_template(
-        "sign-in.html",
-        error=error,
-        audience=gateway.settings.auth_audience,
-        mode=gateway.settings.auth_mode,
-        next=paths.local(request.values.get("next", "")),
-        expired=error is None and access.COOKIE in request.cookies,
-    )
-    return Response(body, error.status if error else 200, content_type=HTML)
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    if request.path == "/" or f"{request.path}/".startswith(paths.HOME):
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)  # output files set a stricter policy
 
 
-def _may_list(gateway: Gateway) -> bool:
-    """Whether the caller may see runs too; the functions' own page is there without."""
+def _run_id(request: web.Request) -> str:
+    return valid_id(REQUEST_ID, request.match_info["run_id"], Reason.RUN_NOT_FOUND)
+
+
+def _number(text: str) -> int:
+    """The number of a page; the first one if the text is no number."""
     try:
-        gateway.auth.admit(access.credentials(), request.remote_addr or "-", LIST_RUNS)
-    except ApiError as e:
-        if e.status != 403:
-            raise
-        return False
-    return True
-
-
-def _harden(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)  # files have a stricter policy of their own
-    return response
-
-
-def _id(text: str) -> str:
-    return valid_id(REQUEST_ID, text, Reason.RUN_NOT_FOUND)
+        return int(text)
+    except ValueError:
+        return 1

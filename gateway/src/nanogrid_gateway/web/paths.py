@@ -1,4 +1,4 @@
-"""Where the page is. The sign-in cookie is sent below ``PREFIX`` and nowhere else."""
+"""The page's paths. Browsers send the sign-in cookie only below ``PREFIX``."""
 
 from typing import Final
 from urllib.parse import quote
@@ -15,11 +15,11 @@ def run_path(run: str) -> str:
 
 
 def local(target: str) -> str:
-    """A target to go to after signing in, if it is one of our own pages; else the first page."""
-    ours = target.startswith(HOME) and not target.startswith(f"{HOME}/")
-    return target if ours and target.isprintable() and "\\" not in target else HOME
+    """The redirect target after a sign-in: ``target`` if it is below HOME; else HOME."""
+    own = target.startswith(HOME) and not target.startswith(f"{HOME}/")
+    return target if own and target.isprintable() and "\\" not in target else HOME
 
 
 def file_path(run: str, file: str) -> str:
-    """An output file of a run, as a download."""
+    """The download of a run's output file."""
     return f"{run_path(run)}/files/{quote(file)}"

@@ -1,6 +1,6 @@
-"""Bars and plots as SVG: numbers in attributes, colours by class, no text of anybody's. Pure.
+"""Bars and plots as SVG: numbers in attributes, colours by class, all text escaped. Pure.
 
-Style attributes would need a weaker Content-Security-Policy, so widths are SVG attributes.
+Style attributes would need a weaker Content-Security-Policy; therefore widths are SVG attributes.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,59 +15,59 @@ LEFT: Final = 64
 RIGHT: Final = 8
 TOP: Final = 10
 BOTTOM: Final = 12
-SMALLEST: Final = 0.6  # per cent: what took time at all can be seen
+MIN_WIDTH: Final = 0.6  # per cent: even the smallest part is visible
 _STEPS: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of a bar: its CSS class, its size in any unit, and a label for people."""
+    """One part of a bar: its CSS class, its size in any unit, and its label."""
 
-    kind: str
+    css_class: str
     value: float
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One run in a plot; None where nothing was measured. ``limit`` in the unit of the value."""
+    """One run in a plot; ``value`` is None without a measurement, ``limit`` in the same unit."""
 
     value: float | None
-    kind: str
+    css_class: str
     label: str
     href: str
     limit: float | None = None
 
 
 def bar(parts: Sequence[Part], title: str) -> Markup:
-    """Parts of a whole, side by side."""
+    """The parts of a whole as one bar."""
     shown = [part for part in parts if part.value > 0]
     total = sum(part.value for part in shown)
-    widths = [max(SMALLEST, 100 * part.value / total) for part in shown]
+    widths = [max(MIN_WIDTH, 100 * part.value / total) for part in shown]
     scale = 100 / sum(widths) if widths else 1.0
     drawn, at = [], 0.0
     for part, width in zip(shown, widths, strict=True):
-        drawn.append(_rect(part.kind, at, width * scale, part.label))
+        drawn.append(_rect(part.css_class, at, width * scale, part.label))
         at += width * scale
     return _svg("bar", title, Markup("").join(drawn))
 
 
-def share(value: float, whole: float, kind: str, title: str) -> Markup:
-    """How much of a whole is used; more than the whole fills the bar."""
-    width = min(100.0, max(SMALLEST, 100 * value / whole)) if whole > 0 else 0.0
-    return _svg("bar", title, _rect(kind, 0, width, title))
+def share(value: float, whole: float, css_class: str, title: str) -> Markup:
+    """The used share of a whole as a bar; more than the whole fills it."""
+    width = min(100.0, max(MIN_WIDTH, 100 * value / whole)) if whole > 0 else 0.0
+    return _svg("bar", title, _rect(css_class, 0, width, title))
 
 
 def plot(
-    points: Sequence[Point], title: str, shown: Callable[[float], str], unit: float = 1.0
+    points: Sequence[Point], title: str, text: Callable[[float], str], unit: float = 1.0
 ) -> Markup:
-    """Runs from the oldest to the newest, each a dot with a link; limits are a line.
+    """Runs from oldest to newest, each as a dot with a link; limits as a line.
 
     Args:
-        points: at least one of them measured; otherwise the answer is empty.
-        title: what is plotted.
-        shown: a value as people read it, for the axis.
-        unit: in which the axis has a round number at its top.
+        points: the runs; without any measured value the plot is empty.
+        title: the plot's accessible name.
+        text: formats a value for the axis.
+        unit: the axis ends at a round number of this unit.
     """
     values = [point.value for point in points if point.value is not None]
     if not values:
@@ -79,7 +79,7 @@ def plot(
     def height(value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top, 1)
 
-    drawn = [_axis(height(top * part), shown(top * part)) for part in (0.0, 0.5, 1.0)]
+    drawn = [_axis(height(top * part), text(top * part)) for part in (0.0, 0.5, 1.0)]
     for number, point in enumerate(points):
         middle = round(LEFT + step * (number + 0.5), 1)
         if point.limit:
@@ -90,22 +90,22 @@ def plot(
     return box.format(WIDTH, HEIGHT, title, Markup("").join(drawn))
 
 
-def spark(points: Sequence[Point], title: str) -> Markup:
-    """The runs as small bars, the oldest first; empty when nothing was measured."""
+def sparkline(points: Sequence[Point], title: str) -> Markup:
+    """The runs as small bars, oldest first; empty without any measured value."""
     top = max((point.value for point in points if point.value is not None), default=0)
     if not top:
         return Markup("")
     drawn = []
     for number, point in enumerate(points):
         height = round(max(1.0, 20 * (point.value or 0) / top), 1)
-        text = Markup('<rect class="{}" x="{}" y="{}" width="2" height="{}"/>')
-        drawn.append(text.format(point.kind, 3 * number, 20 - height, height))
-    box = Markup('<svg class="spark" viewBox="0 0 150 20" role="img" aria-label="{}">{}</svg>')
+        rect = Markup('<rect class="{}" x="{}" y="{}" width="2" height="{}"/>')
+        drawn.append(rect.format(point.css_class, 3 * number, 20 - height, height))
+    box = Markup('<svg class="sparkline" viewBox="0 0 150 20" role="img" aria-label="{}">{}</svg>')
     return box.format(title, Markup("").join(drawn))
 
 
 def ceiling(value: float) -> float:
-    """The next round number, for the top of an axis; 1 for nothing."""
+    """The next round number, for the top of an axis; 1 for values up to 0."""
     if value <= 0:
         return 1.0
     power = 1.0
@@ -116,16 +116,16 @@ def ceiling(value: float) -> float:
     return power * next(step for step in _STEPS if power * step >= value or step == _STEPS[-1])
 
 
-def _svg(kind: str, title: str, inner: Markup) -> Markup:
+def _svg(css_class: str, title: str, inner: Markup) -> Markup:
     text = Markup('<svg class="{}" role="img" aria-label="{}">{}</svg>')
-    return text.format(kind, title, inner)
+    return text.format(css_class, title, inner)
 
 
-def _rect(kind: str, at: float, width: float, label: str) -> Markup:
+def _rect(css_class: str, at: float, width: float, label: str) -> Markup:
     text = Markup(
         '<rect class="{}" x="{:.2f}%" y="0" width="{:.2f}%" height="100%"><title>{}</title></rect>'
     )
-    return text.format(kind, at, width, label)
+    return text.format(css_class, at, width, label)
 
 
 def _axis(y: float, label: str) -> Markup:
@@ -146,4 +146,4 @@ def _dot(point: Point, x: float, y: float, floor: float) -> Markup:
         '<a href="{}" tabindex="-1"><line class="stem" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         '<circle class="{}" cx="{}" cy="{}" r="4"/><title>{}</title></a>'
     )
-    return text.format(point.href, x, x, floor, y, point.kind, x, y, point.label)
+    return text.format(point.href, x, x, floor, y, point.css_class, x, y, point.label)

@@ -1,25 +1,25 @@
-"""One job as lists need it: some hundred bytes out of up to a hundred thousand. Pure."""
+"""One row of a list: some hundred bytes of a job that has up to 100,000. Pure."""
 
 import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from nanogrid import names
-from nanogrid.status import Phase
-from nanogrid_gateway.api import jobs
-from nanogrid_gateway.web import words
-
-Json = dict[str, Any]
+from nanogrid.lifecycle import TERMINAL_PHASES, Phase
+from nanogrid.types import Json
+from nanogrid_gateway.api import job_fields
+from nanogrid_gateway.web import formatting
 
 MESSAGE: Final = 300  # characters
 SPEC: Final = ("requestId", "functionId", "functionRef", "mode")
+PINNED: Final = ("version", "resources")  # the rest has up to 64 KiB
 RESULT: Final = ("durationMillis", "peakMemoryBytes", "exitCode")
 STATUS: Final = ("phase", "reason", "requestId", "completionTime", "peakMemory")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is shown of one job; times as Kubernetes writes them, memory in bytes."""
+    """The shown fields of one job; Kubernetes timestamps, memory in bytes."""
 
     uid: str
     name: str
@@ -39,31 +39,31 @@ class Row:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended for good."""
-        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+        """Whether the job has finished."""
+        return self.phase in TERMINAL_PHASES
 
     @property
-    def order(self) -> tuple[str, str]:
-        """Newest first, when sorted backwards."""
+    def sort_key(self) -> tuple[str, str]:
+        """The sort key: newest first in reverse order."""
         return self.created, self.name
 
 
 def row_of(job: Json) -> Row:
-    """The row of a job, whole or slim."""
-    meta, status = job["metadata"], jobs.status_of(job)
+    """The row of a job, complete or transformed."""
+    meta, status = job["metadata"], job_fields.status_of(job)
     result = status.get("result") or {}
     phase = status.get("phase") or Phase.PENDING.value
-    waits = phase not in (Phase.SUCCEEDED, Phase.FAILED)
+    unfinished = phase not in TERMINAL_PHASES
     return Row(
         uid=meta["uid"],
         name=meta["name"],
         request_id=str(job["spec"].get("requestId") or status.get("requestId") or meta["uid"]),
-        function=sys.intern(jobs.function_of(job)),
+        function=sys.intern(job_fields.function_of(job)),
         version=sys.intern(version_of(job)),
         session=job["spec"].get("mode") == names.MODE_SESSION,
         phase=sys.intern(phase),
         reason=sys.intern(status.get("reason") or ""),
-        message=str(status.get("message") or "")[:MESSAGE] if waits else "",
+        message=str(status.get("message") or "")[:MESSAGE] if unfinished else "",
         created=str(meta.get("creationTimestamp") or ""),
         completed=str(status.get("completionTime") or ""),
         duration=result.get("durationMillis"),
@@ -74,25 +74,32 @@ def row_of(job: Json) -> Row:
 
 
 def version_of(job: Json) -> str:
-    """The function's version that a job runs, if it is known."""
-    return str(jobs.version_of(job) or "")
+    """The function version that a job runs, if known."""
+    return str(job_fields.version_of(job) or "")
 
 
 def memory_limit(job: Json) -> int | None:
-    """The limit that the operator measured against, or that the job asks for; bytes."""
-    shown = str(jobs.status_of(job).get("peakMemory") or "").partition("/")[2]
-    limits = (job["spec"].get("resources") or {}).get("limits") or {}
-    return words.quantity(shown) or words.quantity(limits.get("memory"))
+    """The limit in bytes: from the operator's measurement, else the job's, else its function's."""
+    shown = str(job_fields.status_of(job).get("peakMemory") or "").partition("/")[2]
+    pinned = job_fields.status_of(job).get("function") or {}
+    asked = (_memory(of) for of in (job["spec"], pinned))
+    return formatting.quantity(shown) or next((limit for limit in asked if limit), None)
 
 
-def slim(job: Json) -> Json:
-    """A job with nothing but what :func:`row_of` reads, so that the rest can be freed at once."""
-    meta, spec, status = job["metadata"], job["spec"], jobs.status_of(job)
+def _memory(of: Json) -> int | None:
+    """The memory limit that a spec or a pinned function sets."""
+    limits = (of.get("resources") or {}).get("limits") or {}
+    return formatting.quantity(limits.get("memory"))
+
+
+def transform(job: Json) -> Json:
+    """A job with only the fields that :func:`row_of` reads, so that the rest is freed at once."""
+    meta, spec, status = job["metadata"], job["spec"], job_fields.status_of(job)
     label = (meta.get("labels") or {}).get(names.LABEL_FUNCTION)
     version = (meta.get("annotations") or {}).get(names.ANNOTATION_FUNCTION_VERSION)
     kept = ("uid", "name", "creationTimestamp", "resourceVersion")
-    result = status.get("result") or {}
-    waits = status.get("phase") not in (Phase.SUCCEEDED, Phase.FAILED)
+    result, pinned = status.get("result") or {}, status.get("function") or {}
+    unfinished = status.get("phase") not in TERMINAL_PHASES
     return {
         "metadata": {k: meta[k] for k in kept if k in meta}
         | ({"labels": {names.LABEL_FUNCTION: label}} if label else {})
@@ -100,7 +107,7 @@ def slim(job: Json) -> Json:
         "spec": {k: spec[k] for k in SPEC if k in spec}
         | {"resources": {"limits": (spec.get("resources") or {}).get("limits") or {}}},
         "status": {k: status[k] for k in STATUS if k in status}
-        | ({"message": status.get("message")} if waits else {})
-        | ({"function": status["function"]} if "function" in status else {})
+        | ({"message": status.get("message")} if unfinished else {})
+        | ({"function": {k: pinned[k] for k in PINNED if k in pinned}} if pinned else {})
         | {"result": {k: result[k] for k in RESULT if k in result}},
     }

@@ -1,4 +1,4 @@
-"""The web page's own settings; all others are the API's."""
+"""The web page's own settings; all others belong to the API."""
 
 import os
 import secrets
@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from nanogrid.envsettings import SettingsError
+from nanogrid.settings import SettingsError
 from nanogrid_gateway.api.settings import variable
 
 KEY: Final = "web_key"
 HOURS: Final = "web_sign_in_hours"
 DEFAULT_HOURS: Final = 8.0
-LONGEST_HOURS: Final = 168.0
+MAX_HOURS: Final = 168.0
 MIN_KEY_BYTES: Final = 16  # a shorter key could be guessed
 
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """``key`` seals the cookies, the same in all replicas; a sign-in holds for ``seconds``."""
+    """``key`` encrypts the cookies of all replicas; a sign-in is valid for ``seconds``."""
 
     key: bytes
     seconds: int
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "WebSettings":
-        """Read the environment; without a key each process makes its own.
+        """Read the environment; without a key each process generates its own.
 
         Raises:
-            SettingsError: a value cannot be used; the message names its variable.
+            SettingsError: a value is invalid; the message names its variable.
         """
         key = environ.get(variable(KEY), "").encode() or secrets.token_bytes(32)
         if len(key) < MIN_KEY_BYTES:
@@ -38,7 +38,9 @@ class WebSettings:
             hours = float(text)
         except ValueError:
             hours = 0.0
-        if not 0 < hours <= LONGEST_HOURS:
-            said = f"{variable(HOURS)}: {text!r} is no number of hours, at most {LONGEST_HOURS:g}"
-            raise SettingsError(said)
+        if not 0 < hours <= MAX_HOURS:
+            raise SettingsError(
+                f"{variable(HOURS)}: {text!r} is not a number of hours above 0 and up to "
+                f"{MAX_HOURS:g}"
+            )
         return cls(key=key, seconds=round(hours * 3600))

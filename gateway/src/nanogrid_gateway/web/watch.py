@@ -1,141 +1,109 @@
-"""Keeps the board as the API server has it, while somebody looks at it.
+"""Keeps the run index up to date while the page is in use.
 
-The API server cannot sort by age, so each look would have to list all jobs again. Instead the first
-look starts one LIST and WATCH, which ends when nobody has looked for a while.
+The API server cannot sort by age, so without an index each request would list all jobs again.
+Instead the first request starts one LIST and WATCH, which ends some time after the last request.
 """
 
 import asyncio
-import concurrent.futures
 import logging
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
-import aiohttp
-
-from nanogrid_gateway.api.loop import Loop
-from nanogrid_gateway.router.cluster import ClusterApi, KubeError
-from nanogrid_gateway.router.reflector import Reflector, Sink
-from nanogrid_gateway.web.board import Board
-from nanogrid_gateway.web.rows import Json, slim
+from nanogrid.kube.client import KubeApi
+from nanogrid_gateway.kube.reflector import Reflector, Sink
+from nanogrid_gateway.web.rows import transform
+from nanogrid_gateway.web.run_index import RunIndex
 
 log = logging.getLogger("nanogrid.gateway.web")
 
 RESYNC_SECONDS: Final = 1800.0
 WATCH_SECONDS: Final = 300.0
 IDLE_SECONDS: Final = 300.0
-FIRST_LOOK_SECONDS: Final = 3.0
+FIRST_LISTING_SECONDS: Final = 3.0
 CHECK_SECONDS: Final = 0.5
+PAGE: Final = 200  # jobs per request; the largest has some 100 KiB
 
 
-class SlimCluster(ClusterApi):
-    """LIST and WATCH that keep of each job what rows need, page by page; knows its own trouble."""
-
-    page = 200  # the largest job has some 100 KiB
-
-    def __init__(self, cluster: ClusterApi) -> None:
-        super().__init__(cluster._api, cluster._timeout)
-        self.trouble = ""
-
-    def kept(self, item: Json) -> Json:
-        """What rows need: the rest is freed page by page."""
-        return slim(item)
-
-    async def watch(
-        self, path: str, query: dict[str, str], version: str, seconds: float
-    ) -> AsyncIterator[Json]:
-        """The events after a version, their jobs slim but for bookmarks."""
-        async for event in super().watch(path, query, version, seconds):
-            if event["type"] != "BOOKMARK":
-                event["object"] = slim(event["object"])
-            yield event
-
-    async def _get(
-        self, path: str, query: dict[str, Any], limits: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
-        try:
-            response = await super()._get(path, query, limits)
-        except KubeError as e:
-            self.trouble = str(e)
-            raise
-        self.trouble = ""
-        return response
-
-
-class Watcher:
-    """Starts with the first look and ends after the last.
+@dataclass(slots=True)
+class RunWatcher:
+    """Watches the jobs from the first request until some time after the last one.
 
     Args:
-        loop: where it runs.
         cluster: the API server.
         path: of the jobs' collection.
-        board: where the rows go.
-        stopping: whether the process has been told to stop.
-        idle: seconds without a look after which it ends.
+        rows: receives the rows.
+        stopping: whether the process is stopping.
+        idle: seconds after the last request until the watch ends.
+        watch: seconds of one watch request.
+        clock: seconds that only increase.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        cluster: ClusterApi,
-        path: str,
-        board: Board,
-        stopping: Callable[[], bool],
-        idle: float = IDLE_SECONDS,
-    ) -> None:
-        self._loop = loop
-        self._cluster = SlimCluster(cluster)
-        self._path = path
-        self._board = board
-        self._stopping = stopping
-        self._idle = idle
-        self._lock = threading.Lock()
-        self._looked = 0.0
-        self._primed = threading.Event()
-        self._running: concurrent.futures.Future[None] | None = None
+    cluster: KubeApi
+    path: str
+    rows: RunIndex
+    stopping: Callable[[], bool]
+    _: KW_ONLY
+    idle: float = IDLE_SECONDS
+    watch: float = WATCH_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    _last_request: float = field(default=0.0, init=False)
+    _primed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _running: asyncio.Task[None] | None = field(default=None, init=False)
+    _reflector: Reflector | None = field(default=None, init=False)
 
     @property
-    def trouble(self) -> str:
-        """Why the board may be old; empty when the API server answers."""
-        return self._cluster.trouble
+    def last_error(self) -> str:
+        """Why the index may be out of date; empty while the API server answers."""
+        return self._reflector.last_error if self._reflector is not None else ""
 
-    def look(self) -> Board | None:
-        """The board as it is now; None while its first listing is still being read."""
-        with self._lock:
-            self._looked = time.monotonic()
-            if self._running is None or self._running.done():
-                self._primed.clear()
-                self._running = self._loop.start(self._run())
-        return self._board if self._primed.wait(FIRST_LOOK_SECONDS) else None
+    async def index(self) -> RunIndex | None:
+        """The current index; None while its first listing is still loading."""
+        self._last_request = self.clock()
+        if self._running is None or self._running.done():
+            self._primed.clear()
+            self._running = asyncio.create_task(self._run())
+        try:
+            async with asyncio.timeout(FIRST_LISTING_SECONDS):
+                await self._primed.wait()
+        except TimeoutError:
+            return None
+        return self.rows
 
     async def _run(self) -> None:
-        sink = Sink(replace=self._replace, put=self._board.put, drop=self._board.drop)
-        reflector = Reflector(
-            self._cluster, self._path, {}, sink, resync=RESYNC_SECONDS, watch=WATCH_SECONDS
+        sink = Sink(replace=self._replace, put=self.rows.put, drop=self.rows.drop)
+        # Each object is trimmed as it arrives: the rest is freed page by page.
+        self._reflector = Reflector(
+            self.cluster,
+            self.path,
+            sink,
+            trim=transform,
+            limit=PAGE,
+            resync=RESYNC_SECONDS,
+            watch=self.watch,
         )
-        work = asyncio.create_task(reflector.run())
+        work = asyncio.create_task(self._reflector.run())
         try:
-            while not work.done() and not self._unseen():
+            while not work.done() and not self._end_if_idle():
                 await asyncio.wait([work], timeout=CHECK_SECONDS)
             if work.done():
-                work.result()  # it never ends but by an error, which the log must have
+                work.result()  # ends only by an error, which must be logged
         except Exception:
-            log.exception("watching the runs failed; the next look starts anew")
+            log.exception("watching the runs failed; the next request restarts it")
         finally:
             work.cancel()
             await asyncio.wait([work])
 
     def _replace(self, jobs: Any) -> None:
-        self._board.replace(jobs)
+        self.rows.replace(jobs)
         self._primed.set()
 
-    def _unseen(self) -> bool:
-        """Whether it is time to end; then the rows are freed, and the next look starts anew."""
-        with self._lock:
-            if time.monotonic() - self._looked < self._idle and not self._stopping():
-                return False
-            self._running = None
-            self._primed.clear()
-            self._board.replace([])
+    def _end_if_idle(self) -> bool:
+        """Whether the watch must end; if so, frees the rows, and the next request restarts it."""
+        if self.clock() - self._last_request < self.idle and not self.stopping():
+            return False
+        self._running = None
+        self._primed.clear()
+        self.rows.replace([])
         return True

@@ -1,0 +1,1 @@
+"""The functions API: upload, list and delete functions."""

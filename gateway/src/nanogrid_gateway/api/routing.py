@@ -1,0 +1,107 @@
+"""Registers routes: who may call them, and what an error looks like."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
+
+from aiohttp import web
+
+from nanogrid.kube.conventions import KubeError
+from nanogrid.reasons import Reason
+from nanogrid_gateway.api.auth import Auth, Permission
+from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
+from nanogrid_gateway.api.limits import Limits
+from nanogrid_gateway.api.responses import error_response
+
+log = logging.getLogger("nanogrid.gateway")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Refusal = Callable[[web.Request, ApiError], web.StreamResponse]
+Credentials = Callable[[web.Request], str | None]
+
+CALLER: web.RequestKey[str] = web.RequestKey("caller", str)
+# The client's address, which a trusted proxy may report.
+ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
+
+
+def authorization_header(request: web.Request) -> str | None:
+    """The Authorization header."""
+    return request.headers.get("Authorization")
+
+
+def _json_refusal(request: web.Request, error: ApiError) -> web.StreamResponse:
+    return error_response(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The routes of one part: the API or the web page.
+
+    Args:
+        app: where the routes go.
+        auth: checks callers.
+        limits: of one caller.
+        credentials: reads what a caller shows.
+        refuse: makes the answer for an error.
+    """
+
+    app: web.Application
+    auth: Auth
+    limits: Limits
+    _: KW_ONLY
+    credentials: Credentials = authorization_header
+    refuse: Refusal = _json_refusal
+
+    def add(self, method: str, path: str, handler: Handler, permission: Permission) -> None:
+        """Add a route for callers with this permission. GET includes HEAD."""
+        self._register(method, path, handler, permission)
+
+    def add_open(self, method: str, path: str, handler: Handler) -> None:
+        """Add a route that is open to all. GET includes HEAD."""
+        self._register(method, path, handler, None)
+
+    def _register(
+        self, method: str, path: str, handler: Handler, permission: Permission | None
+    ) -> None:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            try:
+                if permission is None:
+                    return await handler(request)
+                return await self._serve(request, handler, permission)
+            except Exception as e:
+                if request.writer.output_size:
+                    raise  # the status is sent already
+                return self.refuse(request, _api_error(request, e))
+
+        # A trailing slash does not matter.
+        for variant in {path, path.rstrip("/") or "/", f"{path.rstrip('/')}/"}:
+            if method == "GET":
+                self.app.router.add_get(variant, serve, allow_head=True)
+            else:
+                self.app.router.add_route(method, variant, serve)
+
+    async def _serve(
+        self, request: web.Request, handler: Handler, permission: Permission
+    ) -> web.StreamResponse:
+        caller = await self.auth.authorize(self.credentials(request), request[ADDRESS], permission)
+        with self.limits.request(caller):
+            request[CALLER] = caller
+            return await handler(request)
+
+
+def _api_error(request: web.Request, error: Exception) -> ApiError:
+    """What the API answers for an error.
+
+    Raises:
+        ConnectionError: the client has gone.
+    """
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, KubeError):
+        return cluster_unavailable(str(error))
+    if isinstance(error, ConnectionError | asyncio.CancelledError):
+        raise error
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    message = "The gateway failed; its log has the traceback. Try again."
+    return ApiError(500, Reason.INTERNAL_ERROR, message)

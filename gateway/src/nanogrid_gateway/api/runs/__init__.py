@@ -1,0 +1,1 @@
+"""The runs API: start a run, wait for its result, read logs and outputs."""

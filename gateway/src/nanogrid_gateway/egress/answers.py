@@ -1,0 +1,53 @@
+"""What the proxy answers. Many clients show only the status line, so it has the reason. Pure."""
+
+import json
+from typing import Any, Final
+
+ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
+REALM: Final = 'Basic realm="nanogrid egress proxy"'
+
+_HEADERS: Final = {
+    405: "Allow: CONNECT",
+    407: f"Proxy-Authenticate: {REALM}",
+    429: "Retry-After: 1",
+}
+
+
+class Refused(Exception):
+    """The request gets an answer, and no tunnel.
+
+    Args:
+        status: of HTTP.
+        reason: short and constant, without any text of the client.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def answer(refused: Refused) -> bytes:
+    """A whole HTTP answer, after which the connection ends."""
+    data = f"{refused.reason}.\n".encode()
+    more = _HEADERS.get(refused.status)
+    lines = [
+        f"HTTP/1.1 {refused.status} {refused.reason}",
+        "Connection: close",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(data)}",
+        *([more] if more else []),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def probe_answer(healthy: bool) -> bytes:
+    """The answer of a probe."""
+    status, text = ("200 OK", b"ok\n") if healthy else ("503 Draining", b"draining\n")
+    lines = [f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(text)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + text
+
+
+def log_line(**fields: Any) -> str:
+    """A log line as JSON."""
+    return json.dumps(fields, separators=(",", ":"))

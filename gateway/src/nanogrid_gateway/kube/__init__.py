@@ -1,0 +1,1 @@
+"""The Kubernetes API: a client for threads, an event loop, LIST and WATCH."""

@@ -1,0 +1,82 @@
+"""The application: its routes, and what is the same for every answer."""
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from nanogrid.addresses import client_address
+from nanogrid.connections import Connections
+from nanogrid.reasons import Reason
+from nanogrid_gateway.api import service_routes
+from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.functions.routes import FunctionRoutes
+from nanogrid_gateway.api.gateway import Gateway
+from nanogrid_gateway.api.responses import error_response
+from nanogrid_gateway.api.routing import ADDRESS, Handler, Routes
+from nanogrid_gateway.api.runs.routes import RunRoutes
+from nanogrid_gateway.web import pages
+
+ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Server": "nanogrid-gateway"}
+
+
+def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.Application:
+    """The API and the web page of one gateway.
+
+    Args:
+        gateway: the parts.
+        connections: gives the server's connections, which exist once it is set up.
+    """
+    proxies = gateway.settings.proxies
+
+    @web.middleware
+    async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        request[ADDRESS] = client_address(request.remote or "-", forwarded, proxies)
+        with connections().request(request.transport) as exchange:
+            response = await _answer(request, handler)
+            # Unread bytes must not become the next request.
+            exchange.closing = gateway.draining or not request.content.is_eof()
+            if exchange.closing:
+                response.force_close()
+            return response
+
+    app = web.Application(middlewares=[outermost])
+    app.on_response_prepare.append(_harden)
+    routes = Routes(app, gateway.auth, gateway.limits)
+    service_routes.add_routes(routes, gateway)
+    FunctionRoutes(
+        gateway.functions, gateway.uploads, gateway.bodies, gateway.settings.max_upload_bytes
+    ).add_to(routes)
+    RunRoutes(
+        gateway.runs,
+        gateway.objects,
+        gateway.streams,
+        gateway.bodies,
+        gateway.threads,
+        gateway.settings.max_input_bytes,
+    ).add_to(routes)
+    pages.add_routes(app, gateway)
+    return app
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The handler's answer; errors of the routing itself have the API's shape."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as e:
+        allowed = ", ".join(sorted(e.allowed_methods))
+        message = f"{request.path!a} does not support {request.method}; it supports: {allowed}."
+        response = error_response(ApiError(405, Reason.BAD_REQUEST, message))
+        response.headers["Allow"] = allowed
+        return response
+    except web.HTTPNotFound:
+        message = f"There is no path {request.path!a}. GET /openapi.json lists all paths."
+        return error_response(ApiError(404, Reason.BAD_REQUEST, message))
+    except web.HTTPException as e:
+        return error_response(ApiError(e.status, Reason.BAD_REQUEST, f"{e.reason}."))
+
+
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(ALWAYS)
+    response.headers.setdefault("Cache-Control", "no-store")

@@ -1,0 +1,91 @@
+"""Renders the templates; text is always escaped."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import jinja2
+from aiohttp import web
+from markupsafe import Markup
+
+from nanogrid_gateway.api.routing import CALLER
+from nanogrid_gateway.web import assets, formatting, function_view, paths, plots, run_view
+
+HTML: Final = "text/html"
+SEEN: Final = "seen"
+_ENVIRONMENT: Final = jinja2.Environment(
+    loader=jinja2.PackageLoader(__package__, "templates"), autoescape=True, auto_reload=False
+)
+
+
+class Renderer:
+    """Renders pages.
+
+    Args:
+        namespace: of the gateway.
+        open_to_all: whether callers need no token and no sign-in.
+        csrf_token: gives the token for the forms of a request.
+    """
+
+    def __init__(
+        self, namespace: str, *, open_to_all: bool, csrf_token: Callable[[web.Request], str]
+    ) -> None:
+        self._namespace = namespace
+        self._open_to_all = open_to_all
+        self._csrf_token = csrf_token
+
+    def page(
+        self, request: web.Request, name: str, status: int = 200, **values: Any
+    ) -> web.Response:
+        """A page, by its template's name."""
+        return _html(self._render(request, f"{name}.html", values), status)
+
+    def live(self, request: web.Request, name: str, seconds: int, **values: Any) -> web.Response:
+        """A page, or for an open page its changed part; 204 if nothing has changed.
+
+        Args:
+            request: of the page, or of one of its polls.
+            name: of the two templates, for the page and for the part that changes.
+            seconds: between two polls of an open page; 0 for no polls.
+            values: for both templates.
+        """
+        inner = self._render(request, f"{name}.part.html", values)
+        digest = hashlib.sha256(_encoded(inner)).hexdigest()[:16]
+        poll = request.headers.get("HX-Request") and SEEN in request.query
+        if poll and request.query[SEEN] == digest:
+            return web.Response(status=204)
+        parts = {
+            "inner": Markup(inner),  # noqa: S704 a template has just escaped it
+            "digest": digest,
+            "query": {k: request.query[k] for k in request.query if k != SEEN},
+            "seconds": seconds,
+        }
+        live = self._render(request, "live.html", parts)
+        if poll:
+            return _html(live)
+        return self.page(request, name, live=Markup(live), **values)  # noqa: S704 the same
+
+    def _render(self, request: web.Request, file: str, values: dict[str, Any]) -> str:
+        caller = request.get(CALLER, "")
+        common = {
+            "request": request,
+            "formatting": formatting,
+            "plots": plots,
+            "run_view": run_view,
+            "function_view": function_view,
+            "paths": paths,
+            "namespace": self._namespace,
+            "caller": caller,
+            "signed_in": bool(caller) and not self._open_to_all,
+            "csrf_token": self._csrf_token(request),
+            "static": assets.url,
+        }
+        return _ENVIRONMENT.get_template(file).render(common | values)
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(body=_encoded(text), status=status, content_type=HTML, charset="utf-8")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

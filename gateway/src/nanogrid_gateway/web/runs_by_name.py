@@ -1,0 +1,37 @@
+"""Finds runs also by job name, so that jobs that the gateway did not create have a page."""
+
+from nanogrid.kube.conventions import KubeError
+from nanogrid.lifecycle import finished
+from nanogrid.types import Json
+from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
+from nanogrid_gateway.api.gateway import Gateway
+from nanogrid_gateway.api.runs.runs import Runs
+
+
+class RunsByName(Runs):
+    """In every method ``request_id`` may also be a job's name."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        parts = (gateway.kube, gateway.objects, gateway.feed, gateway.functions, gateway.settings)
+        super().__init__(*parts)
+
+    async def job_and_result(self, name: str) -> tuple[Json | None, Json | None]:
+        """The job, unless it was deleted, and the result, if the run has ended.
+
+        Raises:
+            ApiError: 404, 503.
+        """
+        try:
+            job = await self.job(name)
+        except ApiError as e:
+            if e.status != 404:
+                raise
+            return None, (await self.look(name)).body
+        return job, await self.result(job) if finished(job) else None
+
+    async def _job(self, request_id: str) -> Json | None:
+        try:
+            job = await self._kube.get(self._kube.jobs, request_id)
+        except KubeError as e:
+            raise cluster_unavailable(str(e)) from e
+        return job or await super()._job(request_id)
