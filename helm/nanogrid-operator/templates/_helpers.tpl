@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "nanogrid.fullname" .) .Values.serviceAccount.name }}
 {{- else }}
-{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- required "serviceAccount.name is required if serviceAccount.create is false" .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
@@ -57,7 +57,7 @@ http://{{ include "nanogrid.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:8
 {{- if .Values.devServices.enabled -}}
 {{- .Values.devServices.bucket }}
 {{- else -}}
-{{- required "s3.bucket is needed: code, inputs, outputs and results live there (or devServices.enabled=true on a test cluster)" .Values.s3.bucket }}
+{{- required "s3.bucket is required: it stores code, inputs, outputs and results (on a test cluster: devServices.enabled=true)" .Values.s3.bucket }}
 {{- end }}
 {{- end }}
 
@@ -73,7 +73,7 @@ http://{{ include "nanogrid.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:8
 {{- if .Values.devServices.enabled -}}
 redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.svc:6379/0
 {{- else -}}
-{{- required "redis.url is needed: where results are delivered (or devServices.enabled=true on a test cluster)" .Values.redis.url }}
+{{- required "redis.url is required: results are delivered there (on a test cluster: devServices.enabled=true)" .Values.redis.url }}
 {{- end }}
 {{- end }}
 
@@ -89,13 +89,57 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- if .Values.devServices.enabled }}password{{ else }}{{ .Values.redis.existingSecretKey }}{{ end }}
 {{- end }}
 
+{{- /* Redis users of devServices; in other installations the name is in redis.url. */}}
+{{- define "nanogrid.redisUser" -}}
+{{- if .Values.devServices.enabled }}operator{{ end }}
+{{- end }}
+
+{{- define "nanogrid.gatewayRedisUser" -}}
+{{- if .Values.devServices.enabled }}gateway{{ else }}{{ .Values.gateway.redis.username }}{{ end }}
+{{- end }}
+
+{{- /* Secret and key of the gateway's password: its own, or else the operator's. */}}
+{{- define "nanogrid.gatewayRedisSecret" -}}
+{{- if .Values.devServices.enabled }}{{ include "nanogrid.redisSecret" . }}{{ else }}{{ default .Values.redis.existingSecret .Values.gateway.redis.existingSecret }}{{ end }}
+{{- end }}
+
+{{- define "nanogrid.gatewayRedisSecretKey" -}}
+{{- if .Values.devServices.enabled }}gatewayPassword{{ else if .Values.gateway.redis.existingSecret }}{{ .Values.gateway.redis.existingSecretKey }}{{ else }}{{ .Values.redis.existingSecretKey }}{{ end }}
+{{- end }}
+
 {{- define "nanogrid.routerName" -}}
 {{ include "nanogrid.fullname" . }}-router
 {{- end }}
 
-{{- /* The namespace of functions: as given, or the first that is watched, or the release's. */}}
+{{- /* The namespace of functions: the value, or the first watched namespace, or the release's. */}}
 {{- define "nanogrid.gatewayNamespace" -}}
 {{- default (first .Values.watchNamespaces | default .Release.Namespace) .Values.gateway.namespace }}
+{{- end }}
+
+{{- /* The namespace with the names of the older systems; empty: none. */}}
+{{- define "nanogrid.compatibilityNamespace" -}}
+{{- if ne .Values.tenancy.compatibilityNamespace "-" }}
+{{- default (include "nanogrid.gatewayNamespace" .) .Values.tenancy.compatibilityNamespace }}
+{{- end }}
+{{- end }}
+
+{{- /* The root of the gateway's namespace in the bucket, by the operator's rule. */}}
+{{- define "nanogrid.gatewayRoot" -}}
+{{- $namespace := include "nanogrid.gatewayNamespace" . }}
+{{- if ne $namespace (include "nanogrid.compatibilityNamespace" .) -}}
+{{ $namespace }}/
+{{- end }}
+{{- end }}
+
+{{- /* "true" if the operator copies its S3 keys to the jobs' namespaces. */}}
+{{- define "nanogrid.replicateSecret" -}}
+{{- $default := or .Values.devServices.enabled .Values.tenancy.singleTenant }}
+{{- $chosen := ternary $default .Values.s3.replicateSecret (kindIs "invalid" .Values.s3.replicateSecret) }}
+{{- if and (include "nanogrid.s3Secret" .) $chosen }}true{{ end }}
+{{- end }}
+
+{{- define "nanogrid.resultKeySecret" -}}
+{{- default (printf "%s-result-key" (include "nanogrid.fullname" .)) .Values.results.existingKeySecret }}
 {{- end }}
 
 {{- define "nanogrid.sessionKeySecret" -}}
@@ -104,6 +148,109 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 
 {{- define "nanogrid.webKeySecret" -}}
 {{- default (printf "%s-web-key" (include "nanogrid.fullname" .)) .Values.gateway.web.existingKeySecret }}
+{{- end }}
+
+{{- /* What every sandbox pod reaches, as egress rules of a NetworkPolicy (a JSON list). */}}
+{{- define "nanogrid.sandboxEgress" -}}
+{{- $tcp := dict "protocol" "TCP" }}
+{{- $release := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- $selector := include "nanogrid.selector" . | fromYaml }}
+{{- $rules := list }}
+{{- $dns := list }}
+{{- range .Values.network.dns.peers }}{{ $dns = append $dns . }}{{ end }}
+{{- $rules = append $rules (dict "to" $dns "ports" (include "nanogrid.dnsPorts" . | fromJsonArray)) }}
+{{- $operator := dict "matchLabels" (merge (dict "app.kubernetes.io/component" "operator") $selector) }}
+{{- $rules = append $rules (dict "to" (list (dict "namespaceSelector" $release "podSelector" $operator)) "ports" (list (dict "protocol" "TCP" "port" 8080))) }}
+{{- if .Values.devServices.enabled }}
+{{- $s3 := dict "matchLabels" (merge (dict "app.kubernetes.io/component" "dev-s3") $selector) }}
+{{- $rules = append $rules (dict "to" (list (dict "namespaceSelector" $release "podSelector" $s3)) "ports" (list (dict "protocol" "TCP" "port" 8333))) }}
+{{- else if .Values.network.s3.peers }}
+{{- $rules = append $rules (dict "to" .Values.network.s3.peers "ports" (list (dict "protocol" "TCP" "port" (int .Values.network.s3.port)))) }}
+{{- else }}
+{{- fail "network.s3.peers is required: sandbox pods reach nothing else, so list the addresses of S3 as peers of a NetworkPolicy, for example [{ipBlock: {cidr: 10.0.128.0/20}}] for the subnets of an interface endpoint (or set network.policies=false, and isolate sandbox pods yourself)" }}
+{{- end }}
+{{- if .Values.network.podIdentity }}
+{{- $rules = append $rules (dict "to" (list (dict "ipBlock" (dict "cidr" "169.254.170.23/32"))) "ports" (list (dict "protocol" "TCP" "port" 80))) }}
+{{- end }}
+{{- with .Values.network.extraEgress }}{{ $rules = concat $rules . }}{{ end }}
+{{- $rules | toJson }}
+{{- end }}
+
+{{- /* A component of the release in its own namespace, as a peer: dict "root" $ "component" NAME */}}
+{{- define "nanogrid.peer" -}}
+podSelector:
+  matchLabels: {{- include "nanogrid.selector" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- /* What may reach a component: dict "root" $ "name" NAME "component" NAME "port" N "from" PEERS
+       (an empty list: everybody) */}}
+{{- define "nanogrid.ingressPolicy" -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ .name }}
+  labels: {{- include "nanogrid.labels" .root | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels: {{- include "nanogrid.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
+  policyTypes: [Ingress]
+  ingress:
+    - ports:
+        - {protocol: TCP, port: {{ .port }}}
+      {{- with .from }}
+      from: {{- toYaml . | nindent 8 }}
+      {{- end }}
+{{- end }}
+
+{{- /* The peers that reach sessions: the router (a JSON list). */}}
+{{- define "nanogrid.sessionIngress" -}}
+{{- $release := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- $router := dict "matchLabels" (merge (dict "app.kubernetes.io/component" "router") (include "nanogrid.selector" . | fromYaml)) }}
+{{- list (dict "namespaceSelector" $release "podSelector" $router) | toJson }}
+{{- end }}
+
+{{- define "nanogrid.egressName" -}}
+{{ include "nanogrid.fullname" . }}-egress
+{{- end }}
+
+{{- define "nanogrid.egressKeySecret" -}}
+{{- default (printf "%s-key" (include "nanogrid.egressName" .)) .Values.egressProxy.existingKeySecret }}
+{{- end }}
+
+{{- /* The egress proxy, as peers of a NetworkPolicy (a JSON list). */}}
+{{- define "nanogrid.egressPeers" -}}
+{{- $release := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) }}
+{{- $proxy := dict "matchLabels" (merge (dict "app.kubernetes.io/component" "egress") (include "nanogrid.selector" . | fromYaml)) }}
+{{- list (dict "namespaceSelector" $release "podSelector" $proxy) | toJson }}
+{{- end }}
+
+{{- /* The ports of DNS, for a NetworkPolicy (a JSON list). */}}
+{{- define "nanogrid.dnsPorts" -}}
+{{- $ports := list }}
+{{- range .Values.network.dns.ports }}
+{{- $ports = concat $ports (list (dict "protocol" "UDP" "port" (int .)) (dict "protocol" "TCP" "port" (int .))) }}
+{{- end }}
+{{- $ports | toJson }}
+{{- end }}
+
+{{- /* Images that no job may use as its runtime, by commas. */}}
+{{- define "nanogrid.platformImages" -}}
+{{- $images := list }}
+{{- range list .Values.image.operator .Values.image.gateway }}
+{{- $images = append $images (include "nanogrid.image" (dict "image" . "chart" $.Chart)) }}
+{{- end }}
+{{- join "," $images }}
+{{- end }}
+
+{{- /* Secrets of the release that no job may read, by commas. */}}
+{{- define "nanogrid.reservedSecrets" -}}
+{{- $secrets := list (include "nanogrid.s3Secret" .) (include "nanogrid.redisSecret" .) .Values.webhook.existingSecret (include "nanogrid.sessionKeySecret" .) (include "nanogrid.egressKeySecret" .) (include "nanogrid.webKeySecret" .) .Values.gateway.auth.tokensSecret (printf "%s-report-key" (include "nanogrid.fullname" .)) (include "nanogrid.resultKeySecret" .) (include "nanogrid.gatewayRedisSecret" .) }}
+{{- range .Values.imagePullSecrets }}
+{{- $secrets = append $secrets .name }}
+{{- end }}
+{{- $secrets | compact | uniq | join "," }}
 {{- end }}
 
 {{- define "nanogrid.containerSecurity" -}}
@@ -118,4 +265,127 @@ runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /* Whether sandbox pods use the node's user IDs. "auto" asks the nodes. Only an installation for the
+       whole cluster may read them, and without a cluster (GitOps) there are none. Kubernetes before 1.33
+       drops the field. */}}
+{{- define "nanogrid.hostUsers" -}}
+{{- if ne (toString .Values.sandbox.hostUsers) "auto" -}}
+{{- .Values.sandbox.hostUsers }}
+{{- else if or .Values.watchNamespaces (semverCompare "<1.33.0-0" .Capabilities.KubeVersion.Version) -}}
+true
+{{- else -}}
+{{- $handler := "" }}
+{{- with .Values.sandbox.runtimeClassName }}
+{{- $handler = dig "handler" . (lookup "node.k8s.io/v1" "RuntimeClass" "" .) }}
+{{- end }}
+{{- $nodes := (lookup "v1" "Node" "" "").items | default list }}
+{{- $able := 0 }}
+{{- range $nodes }}
+  {{- range .status.runtimeHandlers | default list }}
+    {{- if and (eq (.name | default "") $handler) (.features | default dict).userNamespaces }}
+      {{- $able = add1 $able }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- not (and $nodes (eq (int $able) (len $nodes))) }}
+{{- end }}
+{{- end }}
+
+{{- /* Environment of a container that uses S3 with keys; the argument is the Secret's name. */}}
+{{- define "nanogrid.s3KeysEnv" -}}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_ACCESS_KEY_ID}}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_SECRET_ACCESS_KEY}}
+{{- end }}
+
+{{- /* Environment of a container that uses Redis: dict "root" $ "user" NAME "secret" NAME "key" KEY */}}
+{{- define "nanogrid.redisEnv" -}}
+- {name: NANOGRID_REDIS_URL, value: {{ include "nanogrid.redisUrl" .root | quote }}}
+{{- with .user }}
+- {name: NANOGRID_REDIS_USERNAME, value: {{ . | quote }}}
+{{- end }}
+{{- if .secret }}
+- name: NANOGRID_REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
+{{- end }}
+{{- end }}
+
+{{- /* Placement of a pod; the argument is the component's values. Empty by default. */}}
+{{- define "nanogrid.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* dict "root" $ "component" NAME */}}
+{{- define "nanogrid.topologySpread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "nanogrid.selector" .root | nindent 8 }}
+        app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- /* dict "root" $ "component" NAME "name" NAME */}}
+{{- define "nanogrid.disruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .name }}
+  labels: {{- include "nanogrid.labels" .root | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels: {{- include "nanogrid.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- /* The spec of an Ingress for all paths of a Service: dict "name" SERVICE "ingress" VALUES */}}
+{{- define "nanogrid.ingressSpec" -}}
+ingressClassName: {{ .ingress.className }}
+rules:
+  - {{ with .ingress.host }}host: {{ . | quote }}
+    {{ end }}http:
+      paths:
+        - path: /
+          pathType: Prefix
+          backend: {service: {name: {{ .name }}, port: {number: 8080}}}
+{{- with .ingress.tls }}
+tls: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Kind and metadata of a role in a watched namespace, or for the cluster when it is "":
+       dict "root" $ "name" NAME "namespace" NAMESPACE "suffix" Role|RoleBinding */}}
+{{- define "nanogrid.watchRoleHead" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if not .namespace }}Cluster{{ end }}{{ .suffix }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- include "nanogrid.labels" .root | nindent 4 }}
+{{- end }}
+
+{{- /* The binding of that role: dict "root" $ "name" NAME "namespace" NAMESPACE "account" NAME */}}
+{{- define "nanogrid.watchRoleBinding" -}}
+{{ include "nanogrid.watchRoleHead" (dict "root" .root "name" .name "namespace" .namespace "suffix" "RoleBinding") }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ if not .namespace }}Cluster{{ end }}Role
+  name: {{ .name }}
+subjects:
+  - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
