@@ -1,6 +1,6 @@
-"""What each hostile archive costs: seconds and MiB until it is refused, in a process of its own.
+"""Measures the refusal of each hostile archive: seconds and MiB, each in a process of its own.
 
-python -m tests.bench.archives
+PYTHONPATH=tests python -m bench.archives
 """
 
 import subprocess
@@ -8,27 +8,30 @@ import sys
 import tempfile
 from pathlib import Path
 
-from unit.hostile import REFUSED, nested
+from support.archive_cases import REFUSED
+from support.hostile_archives import nested
 
 MOST_SECONDS = 1.0
 MOST_MIB = 64.0
 REFUSE = """
 import sys, time
-from nanogrid_executor import archive
-def high_water():  # not ru_maxrss, which begins with what the parent process has
+from nanogrid import archive
+from nanogrid_executor.inputs.archive import extract
+def high_water():  # not ru_maxrss, which begins with the value of the parent process
     return int(next(line for line in open("/proc/self/status") if "VmHWM" in line).split()[1])
 before = high_water()
 started = time.monotonic()
 reason = "unpacked"
 try:
-    with archive.opened(sys.argv[1]) as opened: opened.extract(sys.argv[2])
+    with open(sys.argv[1], "rb") as file, archive.opened(file) as opened:
+        extract(opened, sys.argv[2])
 except archive.ArchiveError as error: reason = error.reason.value
 print(reason, time.monotonic() - started, (high_water() - before) / 1024)
 """
 
 
 def cost(data: bytes) -> tuple[str, float, float]:
-    """How it ended, seconds, MiB above the interpreter's own."""
+    """The reason, seconds, and MiB above those of the interpreter."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.zip")
         path.write_bytes(data)
@@ -39,15 +42,15 @@ def cost(data: bytes) -> tuple[str, float, float]:
 
 
 def main() -> int:
-    """Print all, the dearest first; 1 when one costs too much."""
+    """Print all, the slowest first; 1 when one exceeds a limit."""
     cases = {name: build for name, (build, _) in REFUSED.items()} | {"nested bomb": nested}
     rows = sorted(((*cost(build()), name) for name, build in cases.items()), key=lambda r: -r[1])
     print(f"{'archive':42} {'ms':>8} {'MiB':>6}  end")
     for reason, seconds, mebibytes, name in rows:
         print(f"{name:42} {seconds * 1000:8.1f} {mebibytes:6.1f}  {reason}")
-    dear = [row for row in rows if row[1] > MOST_SECONDS or row[2] > MOST_MIB]
-    print(f"{len(rows)} archives, {len(dear)} over {MOST_SECONDS} s or {MOST_MIB} MiB")
-    return 1 if dear else 0
+    over = [row for row in rows if row[1] > MOST_SECONDS or row[2] > MOST_MIB]
+    print(f"{len(rows)} archives, {len(over)} over {MOST_SECONDS} s or {MOST_MIB} MiB")
+    return 1 if over else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Latency of an inline job beside a bare pod of the same image, interleaved run by run.
+"""Latency of an inline job, compared with a bare pod of the same image; the runs alternate.
 
 Milliseconds from just before the create request to: the first instruction of the user's code (it
-prints its own clock; all nodes share this machine's), the message at a Redis subscriber, and the
-terminal state as a watcher sees it (job: Finished, pod: Succeeded). Prints a table, or JSON.
+prints its clock; all nodes share this machine's clock), the message at a Redis subscriber, and the
+terminal state in a watch (job: Finished, pod: Succeeded). Prints a table, or JSON.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Row = dict[str, float]
 
 
 class Terminal(threading.Thread):
-    """Notes when an object of a watched collection first satisfies a test."""
+    """Records when an object of a watched collection first satisfies a predicate."""
 
     def __init__(self, call: Callable[..., Any], name: str, done: Callable[[Any], bool]) -> None:
         super().__init__(daemon=True)
@@ -47,7 +47,11 @@ class Terminal(threading.Thread):
                 return
 
     def wait(self) -> float:
-        """When it happened, in seconds since the epoch."""
+        """Wait for this time; returns it in seconds since the epoch.
+
+        Raises:
+            TimeoutError: the object is not done within WAIT_SECONDS.
+        """
         self.join(WAIT_SECONDS)
         if self.at is None:
             raise TimeoutError(f"{self.wanted} did not end within {WAIT_SECONDS} s")
@@ -55,7 +59,7 @@ class Terminal(threading.Thread):
 
 
 def run_job(namespace: str, access: DevAccess) -> Row:
-    """One inline job."""
+    """Run one inline job; returns the times of the three columns."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     api = client.CustomObjectsApi()
 
@@ -69,18 +73,18 @@ def run_job(namespace: str, access: DevAccess) -> Row:
 
     connection: Any = access.redis(socket_timeout=None)
     pubsub = connection.pubsub(ignore_subscribe_messages=True)
-    pubsub.subscribe(names.result_key(name))
-    heard: list[tuple[float, str]] = []
+    pubsub.subscribe(access.area(namespace).result_key(name))
+    received: list[tuple[float, str]] = []
 
-    def hear() -> None:
+    def receive() -> None:
         deadline = time.time() + WAIT_SECONDS
-        while not heard and time.time() < deadline:
+        while not received and time.time() < deadline:
             message = pubsub.get_message(timeout=1)
             if message:
-                heard.append((time.time(), message["data"]))
+                received.append((time.time(), message["data"]))
 
-    ear = threading.Thread(target=hear, daemon=True)
-    ear.start()
+    subscriber = threading.Thread(target=receive, daemon=True)
+    subscriber.start()
     end = Terminal(listing, name, finished)
     body = {
         "apiVersion": names.API_VERSION,
@@ -91,8 +95,8 @@ def run_job(namespace: str, access: DevAccess) -> Row:
     start = time.time()
     api.create_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.PLURAL, body)
     terminal = end.wait()
-    ear.join(WAIT_SECONDS)
-    ((told, text),) = heard
+    subscriber.join(WAIT_SECONDS)
+    ((published, text),) = received
     result = json.loads(text)
     if result["status"] != "SUCCESS":
         raise RuntimeError(f"{name}: {result['reason']}: {result['message']}")
@@ -100,13 +104,13 @@ def run_job(namespace: str, access: DevAccess) -> Row:
     api.delete_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.PLURAL, name)
     return {
         "first instruction": 1000 * (float(result["stdout"]) - start),
-        "result on Redis": 1000 * (told - start),
+        "result on Redis": 1000 * (published - start),
         "terminal state": 1000 * (terminal - start),
     }
 
 
 def run_pod(namespace: str, image: str) -> Row:
-    """One bare pod of the same image."""
+    """Run one bare pod of the same image; returns the times of two columns."""
     name = f"bench-{uuid.uuid4().hex[:8]}"
     api: Any = client.CoreV1Api()
     container = {
@@ -139,7 +143,7 @@ def run_pod(namespace: str, image: str) -> Row:
 
 
 def table(rows: dict[str, list[Row]]) -> str:
-    """Median, least and most of each column, in milliseconds."""
+    """Median, minimum and maximum of each column, in milliseconds."""
     lines = [f"{'ms: p50 (min-max)':20}" + "".join(f"{c:>26}" for c in COLUMNS)]
     for kind, runs in rows.items():
         cells = []
@@ -157,7 +161,7 @@ def table(rows: dict[str, list[Row]]) -> str:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10, help="of each kind")
+    parser.add_argument("--runs", type=int, default=10, help="number of runs of each kind")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
     config.load_kube_config()  # type: ignore[no-untyped-call]
@@ -168,7 +172,7 @@ def main() -> None:
     rows: dict[str, list[Row]] = {"inline job": [], "bare pod": []}
     try:
         with dev_access() as access:
-            run_job(namespace, access)  # the first one makes the namespace's Secret; not counted
+            run_job(namespace, access)  # the first job creates the namespace's Secret; not counted
             for _ in range(options.runs):
                 rows["inline job"].append(run_job(namespace, access))
                 rows["bare pod"].append(run_pod(namespace, image))

@@ -1,8 +1,8 @@
-"""How right is the reported peak memory? Programs of known size in a container of their own.
+"""Compares the reported peak memory with programs of known size, each in its own container.
 
-    python -m tests.bench.memory IMAGE
+    PYTHONPATH=tests python -m bench.memory IMAGE
 
-The launcher runs in a container, so that its cgroup is the programs' alone; this process is the
+The launcher runs in the container, so its cgroup holds the program alone. This process is the
 agent. Needs Docker and an image with python3.
 """
 
@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nanogrid_executor.execution import Execution, Order, Sandbox
-from nanogrid_executor.install import install
+from nanogrid_executor.agent.execution import Execution, RunRequest, Sandbox
+from nanogrid_executor.launcher_install import install
 
 MEGABYTE = 1 << 20
 LIMIT = "1g"
@@ -52,7 +52,7 @@ PROGRAMS: list[tuple[str, int, list[str]]] = [
 
 
 def run(image: str, launcher: str, argv: list[str]) -> Execution:
-    """One execution in a fresh container."""
+    """Run one program in a new container."""
     folder = tempfile.mkdtemp(prefix="memory")
     try:
         listener = socket.socket(socket.AF_UNIX)
@@ -63,9 +63,11 @@ def run(image: str, launcher: str, argv: list[str]) -> Execution:
         container = [*command, *mounts, image, "python3", "-I", "-S", "/launcher"]
         with subprocess.Popen(container) as process:
             sandbox = Sandbox(listener.accept()[0])
-            order = Order(argv=argv, cwd="/", env={}, stdin="", timeout_seconds=60, grace_seconds=1)
+            request = RunRequest(
+                argv=argv, cwd="/", env={}, stdin="", timeout_seconds=60, grace_seconds=1
+            )
             execution = Execution()
-            sandbox.run(order, execution, lambda: None)
+            sandbox.run(request, execution, lambda: None)
             sandbox.close()
             process.wait()
         return execution
@@ -74,7 +76,7 @@ def run(image: str, launcher: str, argv: list[str]) -> Execution:
 
 
 def main() -> int:
-    """Print one line for each program."""
+    """Print one line per program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image")
     image = parser.parse_args().image

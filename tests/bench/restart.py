@@ -1,7 +1,7 @@
-"""How an operator starts among thousands of finished jobs: memory, and when a new job is seen to.
+"""The operator's start with thousands of finished jobs: memory, and the time until a new job.
 
-``python -m tests.bench.restart [--jobs 10000]``: an HTTP server in a process of its own gives the
-LISTs, page by page; the measured process takes them in as the operator does. MiB and seconds.
+``python -m tests.bench.restart [--jobs 10000]``: an HTTP server in another process serves the LISTs
+page by page; the measured process reads them as the operator does. Results in MiB and seconds.
 """
 
 import argparse
@@ -12,26 +12,27 @@ import resource
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from types import SimpleNamespace
 from typing import Any
 
 from aiohttp import web
 from kubernetes.aio import client
 
-from nanogrid_operator.facts import job_facts
-from nanogrid_operator.kube import PAGE, KubeApi, collection
-from nanogrid_operator.liveness import Liveness
+from nanogrid.kube.client import KubeApi
+from nanogrid.kube.conventions import PAGE, collection
+from nanogrid.kube.transport import Transport
+from nanogrid.types import Json
+from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.settings import Settings
-from nanogrid_operator.store import Store
-from nanogrid_operator.workers import Workers
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.resync import Resync
 from nanogrid_operator.workqueue import WorkQueue
 
 NAMESPACE = "bench"
-Json = dict[str, Any]
 
 
 def a_job(number: int, *, finished: bool = True) -> Json:
-    """A job of 4 KB code that printed 12 KB."""
+    """A job with 4 KB of code that printed 12 KB."""
     meta = {
         "name": f"job-{number}", "namespace": NAMESPACE, "uid": f"uid-{number}",
         "generation": 1, "resourceVersion": str(number + 1),
@@ -49,7 +50,7 @@ def a_job(number: int, *, finished: bool = True) -> Json:
 
 
 def a_pod(number: int) -> Json:
-    """Its pod, with the environment and the volumes that pods have."""
+    """The pod of a job, with the usual environment and volumes."""
     uid, name = f"uid-{number}", f"job-{number}-0"
     containers = [
         {"name": n, "env": [{"name": "NANOGRID_TASK", "value": "t" * 5_000}],
@@ -72,10 +73,10 @@ def a_pod(number: int) -> Json:
 
 
 def serve(count: int, pipe: Connection) -> None:
-    """The API server: LISTs of so many jobs and pods, and one job more that is new."""
+    """The API server: LISTs of ``count`` finished jobs and their pods, and of one new job."""
 
     def page(make: Callable[[int], Json], extra: list[Json]) -> Callable[[web.Request], Any]:
-        # Made before the clock runs: the real server is in Go, and quicker than this.
+        # Built before the measurement: the real server is in Go and faster than this.
         pages = {}
         for start in range(0, count, PAGE):
             stop = min(count, start + PAGE)
@@ -109,36 +110,35 @@ def serve(count: int, pipe: Connection) -> None:
 
 
 def rss() -> float:
-    """Resident memory of this process now, in MiB."""
+    """The resident memory of this process, in MiB."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / (1 << 20)
 
 
 async def measure(port: int) -> Json:
-    """Take in the LISTs, then wait until a worker has the new job."""
+    """Read the LISTs, then wait until a worker gets the new job."""
     configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
     configuration.retries = None
-    kube = KubeApi(client.ApiClient(configuration), 60.0)
-    store, queue = Store(), WorkQueue()
+    api = client.ApiClient(configuration)
+    kube = KubeApi(Transport(api=api, timeout_seconds=60.0, user_agent="nanogrid-bench"))
+    cache, queue = JobCache(), WorkQueue()
     settings = Settings(executor_image="e", results_url="r", watch_namespaces=NAMESPACE)
-    workers = Workers(
-        settings=settings, store=store, queue=queue, kube=kube,
-        # The queue is read here instead.
-        reconciler=SimpleNamespace(clock=time.time),  # type: ignore[arg-type]
-        liveness=Liveness(queue, 300),
+    resync = Resync(
+        settings=settings, cache=cache, queue=queue, kube=kube,
+        liveness=Liveness(queue, 300), on_job=lambda job: None,
     )  # fmt: skip
     before, began = rss(), time.monotonic()
-    await workers.resync()
+    await resync.resync()
     listed = time.monotonic() - began
     turns = 0
     while True:
-        body = store.job(await queue.get())
+        body = cache.job(await queue.get())
         turns += 1
         if body is not None and not job_facts(body).finished:
             break
     seconds = time.monotonic() - began
     after = rss()
-    await workers.resync()
+    await resync.resync()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     await kube.close()
     return {
@@ -149,7 +149,7 @@ async def measure(port: int) -> Json:
 
 
 def main() -> None:
-    """Measure once and print JSON."""
+    """Measure once and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000, help="finished jobs")
     count = parser.parse_args().jobs

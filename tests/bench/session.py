@@ -1,8 +1,7 @@
-"""What a session costs: the first execution after apply, and each one over the code itself.
+"""A session's overhead: the first execution after apply, and each execution minus its code.
 
-Runs on the cluster with the chart. Through the router, over a port-forward, so the figures hold
-what a client outside the cluster sees; the same calls straight to the agent's port are measured
-beside them, interleaved.
+Runs on the cluster with the chart. The calls go through the router and a port-forward, as for a
+client outside the cluster. The same calls directly to the agent's port are measured in turn.
 """
 
 import argparse
@@ -10,10 +9,10 @@ import statistics
 import time
 import uuid
 
-from e2e.sessions import Caller, path_of, ready, router, session, token_of
-from e2e.support import Namespace, kubectl
 from nanogrid import names
 from scripts.devaccess import PortForward
+from support.kubectl import Namespace, kubectl
+from support.sessions import Caller, path_of, ready, router, session, token_of
 
 
 def percentiles(values: list[float]) -> str:
@@ -24,15 +23,15 @@ def percentiles(values: list[float]) -> str:
 
 
 def overhead(caller: Caller, path: str, context: str | None) -> float:
-    """One execution's time over that of its own code, in milliseconds."""
+    """The time of one execution minus the time of its code, in milliseconds."""
     more = {"context": context} if context else {}
     began = time.perf_counter()
-    told = caller.execute(path, "pass", **more)
-    return (time.perf_counter() - began) * 1000 - float(told["durationMillis"])
+    done = caller.execute(path, "pass", **more)
+    return (time.perf_counter() - began) * 1000 - float(done["durationMillis"])
 
 
 def measure(namespace: Namespace, count: int) -> None:
-    """Create a session, ask it, print."""
+    """Create a session, measure ``count`` executions of each kind, and print the percentiles."""
     began = time.monotonic()
     namespace.apply(session("bench"))
     status = ready(namespace, "bench")
@@ -59,7 +58,7 @@ def measure(namespace: Namespace, count: int) -> None:
 
 
 def main() -> None:
-    """Measure in a namespace of its own."""
+    """Measure in a new namespace."""
     parser = argparse.ArgumentParser(description="Latency of a session's executions.")
     parser.add_argument("--count", type=int, default=200)
     count = parser.parse_args().count

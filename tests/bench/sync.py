@@ -1,10 +1,10 @@
-"""Throughput of the executor's sync and upload beside a plain copy by a compiled S3 client.
+"""Compares the throughput of sync and upload with a plain copy by a compiled S3 client.
 
-    python -m tests.bench.sync [--small 5000] [--large-mib 1024] [--rclone PATH]
+    PYTHONPATH=tests python -m bench.sync [--small 5000] [--large-mib 1024] [--rclone PATH]
 
-A SeaweedFS of its own (the lock's `weed`) on this machine serves all; rounds are interleaved. Each
-run is a process of its own, whose peak of resident memory is reported, too. Without rclone the
-plain copy is left out.
+All runs use one SeaweedFS on this machine (`weed` of the lock file); rounds are interleaved. Each
+run is a process of its own, and its peak of resident memory is reported. Without rclone there is
+no plain copy.
 """
 
 import argparse
@@ -21,26 +21,33 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from integration.conftest import running_server
-from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, make_rules, make_task
 from nanogrid import names, wire
+from support.s3_server import (
+    ACCESS_KEY,
+    BUCKET,
+    SECRET_KEY,
+    S3Server,
+    make_rules,
+    make_task,
+    running_server,
+)
 
 MEGABYTE = 1 << 20
 SMALL_BYTES = 20 * 1024
 UPLOAD = """
 import os, sys
 from nanogrid import names, wire
-from nanogrid_executor import outputs
 from nanogrid_executor.clock import Deadline
-from nanogrid_executor.s3 import Storage
-task = wire.loads(wire.Task, os.environ[names.ENV_TASK])
-stored = outputs.store(task.outputs, sys.argv[1], Storage(Deadline(600)), succeeded=True)
+from nanogrid_executor.outputs import upload
+from nanogrid_executor.storage.s3 import Storage
+task = wire.loads(wire.PodTask, os.environ[names.ENV_TASK])
+stored = upload.store(task.outputs, sys.argv[1], Storage(Deadline(600)), succeeded=True)
 assert not stored.failed, stored.failed
 """
 
 
-def environment(server: S3Server, task: wire.Task) -> dict[str, str]:
-    """What the pod's trusted containers get."""
+def environment(server: S3Server, task: wire.PodTask) -> dict[str, str]:
+    """The environment of the trusted containers of the pod."""
     return {
         "PATH": os.environ["PATH"],
         names.ENV_S3_ENDPOINT: server.endpoint,
@@ -75,7 +82,7 @@ def measured(command: list[str], env: dict[str, str]) -> tuple[float, float, flo
 
 
 def high_water(pid: int) -> float:
-    """MiB; not ``ru_maxrss``, which begins with what this process has."""
+    """MiB; not ``ru_maxrss``, which begins with the value of this process."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         lines = [line for line in file if line.startswith("VmHWM")]
     return int(lines[0].split()[1]) / 1024 if lines else 0.0
@@ -83,7 +90,7 @@ def high_water(pid: int) -> float:
 
 @contextmanager
 def pod() -> Iterator[str]:
-    """An empty pod's directories."""
+    """The directories of an empty pod."""
     root = tempfile.mkdtemp(prefix="bench")
     os.makedirs(f"{root}{names.WORKSPACE}/output")
     yield root
@@ -91,7 +98,7 @@ def pod() -> Iterator[str]:
 
 
 def sync(server: S3Server, prefix: str) -> tuple[float, float, float]:
-    """The init container's process."""
+    """Run the process of the init container."""
     source = wire.S3Source(bucket=BUCKET, prefix=prefix)
     task = make_task(inputs=[wire.Input(name="in", s3=source, mount_path="/app/data")])
     task = replace(task, input_sync_timeout_seconds=600.0)
@@ -101,11 +108,11 @@ def sync(server: S3Server, prefix: str) -> tuple[float, float, float]:
 
 
 def upload(server: S3Server, prefix: str, files: str) -> tuple[float, float, float]:
-    """The agent's upload, in a process of its own."""
+    """Run the agent's upload in a process of its own."""
     rules = make_rules(prefix=f"up/{prefix}", max_files=10_000)
     with pod() as root:
         os.rmdir(f"{root}/app/output")
-        os.rename(files, f"{root}/app/output")  # no link: those are not followed
+        os.rename(files, f"{root}/app/output")  # not a link: links are not followed
         try:
             command = [sys.executable, "-c", UPLOAD, f"{root}/app"]
             return measured(command, environment(server, make_task(outputs=rules)))
@@ -114,14 +121,14 @@ def upload(server: S3Server, prefix: str, files: str) -> tuple[float, float, flo
 
 
 def rclone(server: S3Server, program: str, source: str, target: str) -> tuple[float, float, float]:
-    """A plain copy: no hashes wanted, as many transfers at once as the sync has."""
+    """Run a plain copy: no hashes, and as many parallel transfers as the sync."""
     flags = ["--transfers=16", "--checkers=16", "--ignore-checksum", "--s3-no-check-bucket"]
     command = [program, "copy", source, target, "--config=/dev/null", *flags]
     return measured(command, environment(server, make_task()))
 
 
 def fill(server: S3Server, folder: str, small: int, large_mib: int) -> None:
-    """Make both sets of files, here and in the bucket."""
+    """Make both sets of files, on disk and in the bucket."""
     from concurrent.futures import ThreadPoolExecutor
 
     os.makedirs(f"{folder}/small")
@@ -144,7 +151,7 @@ def fill(server: S3Server, folder: str, small: int, large_mib: int) -> None:
 
 
 def main() -> int:
-    """Print one line for each kind of run: medians over the rounds."""
+    """Print one line per kind of run: medians over the rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", type=int, default=5000)
     parser.add_argument("--large-mib", type=int, default=1024)

@@ -1,4 +1,4 @@
-"""Faults are injected into the cluster's own Redis, operator and pods; each test mends its own."""
+"""Fixtures of the chaos suite; each test undoes the faults that it injects."""
 
 from collections.abc import Iterator
 
@@ -9,69 +9,41 @@ from chaos.labfixtures import (  # noqa: F401 fixtures
     lab_cluster,
     lab_starts,
     ledger,
+    rig,
 )
-from chaos.nodes import Node, gateway, move_away, renew_services, workers
-from chaos.proof import Starts
-from e2e.conftest import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
-    RELEASE,
-    RELEASE_NAMESPACE,
+from chaos.onejob import OneJob
+from chaos.release import RedisSwitch
+from chaos.starts import Starts
+from chaos.storagebench import storage_bench  # noqa: F401 fixture
+from support.cluster_fixtures import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
     cluster,
     namespace,
     pytest_runtest_makereport,
     request_id,
 )
-from e2e.support import kubectl, kubectl_json
+from support.kubectl import Namespace, kubectl, kubectl_json
+from support.network_pods import policy
+from support.nodes import Node, gateway, move_release_away, rebuild_services, workers
+from support.release import IN_RELEASE
 
 
 @pytest.fixture(scope="session", autouse=True)
 def fresh_services(cluster: None) -> None:  # noqa: F811
-    """Services whose rules carry nothing over from the suites before, where nodes are ours."""
+    """New rules for all Services, without history of earlier suites, on nodes of this machine."""
     if all(node.exists() for node in workers()):
-        renew_services()
-
-
-class Redis:
-    """The release's Redis, switched off and on."""
-
-    name = f"deploy/{RELEASE}-dev-redis"
-
-    def stop(self) -> None:
-        """No Redis from here on."""
-        kubectl("-n", RELEASE_NAMESPACE, "scale", self.name, "--replicas=0")
-        kubectl(
-            "-n", RELEASE_NAMESPACE, "wait", "pod", "--for=delete", "--timeout=60s",
-            "-l", "app.kubernetes.io/component=dev-redis",
-        )  # fmt: skip
-
-    def start(self) -> None:
-        """A new, empty Redis; returns when it answers."""
-        kubectl("-n", RELEASE_NAMESPACE, "scale", self.name, "--replicas=1")
-        kubectl("-n", RELEASE_NAMESPACE, "rollout", "status", self.name, "--timeout=60s")
+        rebuild_services()
 
 
 @pytest.fixture
-def redis_switch(cluster: None) -> Iterator[Redis]:  # noqa: F811
-    switch = Redis()
+def redis_switch(cluster: None) -> Iterator[RedisSwitch]:  # noqa: F811
+    switch = RedisSwitch()
     yield switch
     switch.start()
 
 
-def operator_pods() -> list[str]:
-    """Names of the operator's pods."""
-    return kubectl(
-        "-n", RELEASE_NAMESPACE, "get", "pods", "-o", "name",
-        "-l", "app.kubernetes.io/component=operator",
-    ).split()  # fmt: skip
-
-
-def kill_operator() -> None:
-    """SIGKILL, as a lost node or the kernel would do it; the Deployment makes a new one."""
-    kubectl("-n", RELEASE_NAMESPACE, "delete", *operator_pods(), "--force", "--grace-period=0")
-
-
 @pytest.fixture
 def kind_nodes(cluster: None) -> list[Node]:  # noqa: F811
-    """The workers, which must be containers of this machine."""
+    """The workers; they must be containers on this machine."""
     nodes = workers()
     if not all(node.exists() for node in nodes):
         pytest.skip("the nodes are not kind containers of this machine")
@@ -79,25 +51,34 @@ def kind_nodes(cluster: None) -> list[Node]:  # noqa: F811
 
 
 @pytest.fixture
-def starts(kind_nodes: list[Node]) -> Iterator[Starts]:
-    """Counts the starts of user code."""
+def starts(kind_nodes: list[Node], namespace: Namespace) -> Iterator[Starts]:  # noqa: F811
+    """Counts the starts of user code, whose pods reach nothing else outside the cluster."""
     with Starts(gateway()) as counter:
+        counted = {"to": [{"ipBlock": {"cidr": f"{counter.host}/32"}}]}
+        namespace.apply(policy("starts", "Egress", counted))
         yield counter
 
 
 @pytest.fixture
+def one_job(namespace: Namespace, starts: Starts, request_id: str) -> OneJob:  # noqa: F811
+    """One job in the test's namespace."""
+    return OneJob(namespace, starts, request_id)
+
+
+@pytest.fixture
 def worker(kind_nodes: list[Node]) -> Iterator[Node]:
-    """The one worker where new pods go, and that neither the release nor DNS needs."""
+    """The only worker that takes new pods; neither the release nor DNS runs there."""
     if len(kind_nodes) < 2:
-        pytest.skip("one worker only: the release would go down with the job")
-    words = ("-n", RELEASE_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=dev-s3")
-    kept = {pod["spec"]["nodeName"] for pod in kubectl_json(*words)["items"]}
-    node = next(n for n in kind_nodes if n.name not in kept)
-    move_away(node)
+        pytest.skip("one worker only: a fault would also stop the release")
+    selector = ("-l", "app.kubernetes.io/component=dev-s3")
+    pods = kubectl_json(*IN_RELEASE, "get", "pods", *selector)["items"]
+    needed = {pod["spec"]["nodeName"] for pod in pods}
+    node = next(n for n in kind_nodes if n.name not in needed)
+    move_release_away(node)
     for other in kind_nodes:
         if other != node:
             kubectl("cordon", other.name)
     yield node
     node.resume()
-    for every in kind_nodes:
-        kubectl("uncordon", every.name)
+    for each in kind_nodes:
+        kubectl("uncordon", each.name)

@@ -1,6 +1,6 @@
-"""Tables of S3 faults for jobs that run side by side: each job has keys, and so faults, of its own.
+"""Tables of S3 faults for jobs that run in parallel: each job has its own keys, and so its faults.
 
-A case says what a job asks for, what befalls the S3 calls on its keys, and what its user must see.
+A case has a job's spec, the faults of S3 calls on its keys, and the expected status.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,36 +9,37 @@ from itertools import pairwise
 from typing import Any
 from xml.sax.saxutils import escape
 
-from chaos.lab.faultproxy import Answer, Call, Effect, Fault, FaultProxy
-from integration.support import BUCKET
+from chaos.lab.faultproxy import FaultProxy
+from chaos.lab.faults import Answer, Call, Effect, Fault
 from nanogrid import names
+from nanogrid.types import Json
+from support.s3_server import BUCKET
 
-Json = dict[str, Any]
 Picks = Callable[[Call], bool]
 DATE = "2024-01-01T00:00:00.000Z"
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What befalls some S3 calls of one case; ``times`` None is for ever."""
+class S3Fault:
+    """A fault of some S3 calls of one case; with ``times`` None it does not end."""
 
     effect: Effect
-    method: str = ""  # any
-    having: tuple[str, ...] = ()  # query parameters, as in partNumber or partNumber=2
-    lacking: tuple[str, ...] = ()
+    method: str = ""  # empty: any
+    query: tuple[str, ...] = ()  # required query parameters, as in partNumber or partNumber=2
+    no_query: tuple[str, ...] = ()  # query parameters that must be absent
     times: int | None = None
-    key: str = ""  # the end of the key; any
+    key: str = ""  # the end of the key; empty: any
 
     def picks(self, key: str) -> Picks:
-        """Whether a call is one on a key (or on a listing of it) that this befalls."""
+        """A predicate: calls on a key (or on a listing of it) that this fault applies to."""
 
         def picks(call: Call) -> bool:
             return (
                 touches(call, key)
                 and call.path.endswith(self.key)
                 and self.method in ("", call.method)
-                and all(_has(call, word) for word in self.having)
-                and not any(_has(call, word) for word in self.lacking)
+                and all(_has(call, parameter) for parameter in self.query)
+                and not any(_has(call, parameter) for parameter in self.no_query)
             )
 
         return picks
@@ -46,59 +47,59 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Case:
-    """One job, its fault, and its end.
+    """One job, its faults, and its expected end.
 
     Attributes:
-        name: of the job; its objects are below ``in/{name}/`` and ``outputs/{name}/``.
-        troubles: the first that fits a call wins.
-        spec: more of the job's spec.
+        name: the job's name; its objects are below ``in/{name}/`` and ``outputs/{name}/``.
+        faults: the first that matches a call wins.
+        spec: more fields of the job's spec.
         reason: ``status.reason`` at the end.
-        says: words of ``status.message``.
-        tries: how many calls met the troubles; None when it does not matter.
-        seconds: most that the phase may take, the pod's start left out.
-        stored: keys, below the outputs' prefix, of the result's outputs, which must be in S3.
+        message: a part of ``status.message``.
+        tries: the number of calls with a fault; None if it is not checked.
+        seconds: upper limit of the phase, without the start of the pod.
+        stored: keys, below the outputs' prefix, of the result's outputs; they must be in S3.
     """
 
     name: str
-    troubles: Sequence[Trouble] = ()
+    faults: Sequence[S3Fault] = ()
     spec: Json = field(default_factory=dict)
     code: str = ""
     reason: str = "Completed"
-    says: str = ""
+    message: str = ""
     tries: int | None = None
-    seconds: float = 20.0
+    seconds: float = 45.0  # with 26 pods at once on two cores
     stored: tuple[str, ...] = ()
 
     @property
     def succeeds(self) -> bool:
-        """Whether the job does."""
+        """Whether the job succeeds."""
         return self.reason == "Completed"
 
 
 def inject(proxy: FaultProxy, case: Case, key: str) -> list[Fault]:
-    """Have a case's troubles befall the calls on its keys."""
-    return [proxy.fault(t.picks(key), t.effect, t.times) for t in case.troubles]
+    """Apply a case's faults to the calls on its keys."""
+    return [proxy.fault(f.picks(key), f.effect, f.times) for f in case.faults]
 
 
 def touches(call: Call, key: str) -> bool:
-    """Whether an S3 call is about a key that begins so, or lists such keys."""
+    """Whether an S3 call uses a key with this prefix, or lists such keys."""
     path = call.path.removeprefix(f"/{BUCKET}").lstrip("/")
     return path.startswith(key) or call.query.get("prefix", "").startswith(key)
 
 
-def _has(call: Call, word: str) -> bool:
-    name, _, value = word.partition("=")
+def _has(call: Call, parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
     return name in call.query and value in ("", call.query[name])
 
 
 def s3_error(status: int, code: str, message: str = "") -> Answer:
-    """An error in S3's own words."""
+    """An error in the format of S3."""
     text = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return Answer(status, text.encode(), {"Content-Type": "application/xml"})
 
 
 def listing(*keys: str, after: str = "") -> Answer:
-    """A page of a listing; ``after`` is the token of the next one."""
+    """A page of a listing; ``after`` is the token of the next page."""
     entries = "".join(
         f"<Contents><Key>{escape(key)}</Key><Size>7</Size><ETag>&quot;e&quot;</ETag>"
         f"<LastModified>{DATE}</LastModified></Contents>"
@@ -111,8 +112,8 @@ def listing(*keys: str, after: str = "") -> Answer:
     return Answer(200, text.encode(), {"Content-Type": "application/xml"})
 
 
-def retried(calls: Sequence[Call]) -> list[float]:
-    """Seconds between one call and the next."""
+def intervals(calls: Sequence[Call]) -> list[float]:
+    """The seconds between each call and the next."""
     return [b.at - a.at for a, b in pairwise(calls)]
 
 
@@ -123,16 +124,16 @@ EXPIRED = s3_error(400, "ExpiredToken", "The provided token has expired")
 
 
 def input_key(case: str, name: str = "") -> str:
-    """The key of one of a case's inputs; without a name, the prefix of all."""
+    """The key of one of a case's inputs; without a name, the prefix of all inputs."""
     return f"in/{case}/{name}"
 
 
 def one_input(case: str, **source: Any) -> Json:
-    """Part of a spec: the input that a case's object ``a`` is, or another source."""
+    """Part of a spec with one input: the case's object ``a``, or another source."""
     given = source or {"key": input_key(case, "a")}
     return {"inputs": [{"name": "data", "s3": given}]}
 
 
 def output_prefix(case: str) -> str:
-    """Where a case's outputs go."""
+    """The prefix of a case's outputs."""
     return names.outputs_prefix(case)

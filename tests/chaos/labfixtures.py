@@ -1,8 +1,9 @@
-"""Fixtures of tests in the laboratory; conftest.py offers them to all tests of this folder."""
+"""Fixtures of tests in the laboratory; conftest.py offers them to all tests in this folder."""
 
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,34 +12,37 @@ import pytest
 
 from chaos.lab.laboratory import Laboratory, bridge_address, laboratory
 from chaos.ledger import Ledger
-from chaos.proof import Starts
-from e2e.conftest import ARTIFACTS, FAILED, RELEASE, RELEASE_NAMESPACE
-from e2e.support import Namespace, kubectl, kubectl_json, redis_of
+from chaos.rig import Rig
+from chaos.starts import Starts
 from scripts.devaccess import dev_access
+from support.cluster_fixtures import ARTIFACTS, FAILED
+from support.kubectl import Namespace, kubectl, kubectl_json, redis_of
+from support.release import (
+    IN_RELEASE,
+    OPERATOR,
+    RELEASE,
+    RELEASE_NAMESPACE,
+    start_operator,
+    stop_operator,
+)
 
 
 @pytest.fixture(scope="module")
 def lab_cluster(cluster: None) -> Iterator[None]:
-    """The cluster without its own operator, which would act on the laboratory's jobs as well."""
-    deployment = ("-n", RELEASE_NAMESPACE, f"deploy/{RELEASE}")
-    replicas = kubectl_json(*deployment[:2], "get", deployment[2])["spec"]["replicas"]
+    """The cluster without its own operator, which would also act on the laboratory's jobs."""
+    replicas = kubectl_json(*IN_RELEASE, "get", OPERATOR)["spec"]["replicas"]
     if replicas:
-        kubectl(*deployment[:2], "scale", deployment[2], "--replicas=0")
-        kubectl(
-            "-n", RELEASE_NAMESPACE, "wait", "pod", "--for=delete", "--timeout=60s",
-            "-l", "app.kubernetes.io/component=operator",
-        )  # fmt: skip
+        stop_operator()
     yield
     if replicas:
-        kubectl(*deployment[:2], "scale", deployment[2], f"--replicas={replicas}")
-        kubectl(*deployment[:2], "rollout", "status", deployment[2], "--timeout=60s")
+        start_operator(replicas)
 
 
 @pytest.fixture
 def lab(
     lab_cluster: None, namespace: Namespace, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Laboratory]:
-    """A laboratory of the test's own namespace; parametrize indirectly for its options."""
+    """A laboratory in the test's own namespace; its options come from an indirect parameter."""
     with laboratory(namespace.name, tmp_path, **getattr(request, "param", {})) as laboratory_:
         yield laboratory_
         if request.node.stash.get(FAILED, False):
@@ -48,8 +52,8 @@ def lab(
 @pytest.fixture
 def ledger(lab: Laboratory) -> Iterator[Ledger]:
     """The ledger of the test's namespace."""
-    with Ledger(lab.namespace) as kept:
-        yield kept
+    with Ledger(lab.namespace) as watching:
+        yield watching
 
 
 @pytest.fixture
@@ -59,25 +63,35 @@ def lab_starts(lab: Laboratory) -> Iterator[Starts]:
         yield counter
 
 
+@pytest.fixture
+def rig(lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace) -> Rig:
+    """The laboratory with the test's namespace, ledger and counter of starts."""
+    return Rig(lab, ledger, lab_starts, namespace)
+
+
 @contextmanager
-def kept(namespace: Namespace) -> Iterator[Ledger]:
-    """A ledger of jobs of the release's own operator; holds it to its promises in the end."""
+def lab_in_namespace(prefix: str, directory: Path) -> Iterator[Laboratory]:
+    """A laboratory in a new namespace, for all tests of a module."""
+    name = f"{prefix}-{uuid.uuid4().hex[:6]}"
+    kubectl("create", "namespace", name)
+    try:
+        with laboratory(name, directory) as laboratory_:
+            yield laboratory_
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextmanager
+def checked_ledger(namespace: Namespace) -> Iterator[Ledger]:
+    """A ledger for jobs of the release's own operator; checks its guarantees at the end."""
     with Ledger(namespace.name) as ledger:
         yield ledger
         with dev_access(RELEASE, RELEASE_NAMESPACE) as dev:
-            ledger.check(redis_of(dev), dev.s3, dev.bucket)
-
-
-def proven(ledger: Ledger, lab: Laboratory, starts: Starts | None = None) -> None:
-    """Hold the laboratory's operators to their promises, then look for what is left behind."""
-    redis, s3 = lab.redis.client(), lab.s3_server.client
-    ledger.check(redis, s3, lab.bucket, starts.pods if starts else ())
-    seconds = ledger.sweep(redis, s3, lab.bucket)
-    print(f"{len(ledger.jobs)} jobs kept their promises; nothing left {seconds:.1f} s after them")
+            ledger.check(redis_of(dev), dev.s3, dev.area(namespace.name))
 
 
 def save_laboratory(lab: Laboratory, test: str) -> None:
-    """Keep the operators' logs, and what the proxies saw."""
+    """Save the operators' logs and the calls that the proxies recorded."""
     folder = ARTIFACTS / re.sub(r"[^\w.-]", "_", test)
     folder.mkdir(parents=True, exist_ok=True)
     for operator in lab.operators:

@@ -1,7 +1,7 @@
-"""Lanes: several operators side by side, each with a namespace, an API proxy and a ledger.
+"""Lanes: several operators in parallel, each with a namespace, an API proxy and a ledger.
 
-They share one laboratory's Redis and S3 server, and so cost a second each. A lane serves one case
-after the other; :func:`spread` gives each lane the next case when it is free.
+They share one laboratory's Redis and S3 server, so that each costs about one second. A lane runs
+one case after the other; :func:`spread` gives a free lane the next case.
 """
 
 import queue
@@ -17,7 +17,7 @@ from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.laboratory import Laboratory
 from chaos.lab.operatorprocess import OperatorProcess
 from chaos.ledger import Ledger
-from e2e.support import Namespace, kubectl
+from support.kubectl import Namespace, kubectl
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Lane:
-    """One operator and what belongs to it alone."""
+    """One operator with its own namespace, proxy and ledger."""
 
     namespace: Namespace
     api: FaultProxy
@@ -47,9 +47,9 @@ def fresh_namespace() -> Iterator[Namespace]:
 
 @contextmanager
 def lanes(lab: Laboratory, count: int, **settings: str) -> Iterator[list[Lane]]:
-    """So many lanes, their operators started and ready."""
+    """``count`` lanes, with their operators started and ready."""
     with ExitStack() as stack:
-        made = []
+        created = []
         for _ in range(count):
             namespace = stack.enter_context(fresh_namespace())
             api = stack.enter_context(api_server())
@@ -57,17 +57,17 @@ def lanes(lab: Laboratory, count: int, **settings: str) -> Iterator[list[Lane]]:
             operator = lab.operator(api, **watched)
             stack.callback(operator.kill)
             ledger = stack.enter_context(Ledger(namespace.name))
-            made.append(Lane(namespace, api, operator.start(), ledger))
-        for lane in made:
+            created.append(Lane(namespace, api, operator.start(), ledger))
+        for lane in created:
             lane.operator.wait_ready()
-        yield made
+        yield created
 
 
 def spread(lanes: Sequence[Lane], cases: Sequence[C], run: Callable[[Lane, C], R]) -> list[R]:
-    """Run every case in some lane, one at a time in each; the results in the cases' order.
+    """Run each case in a free lane; returns the results in the order of the cases.
 
     Raises:
-        ExceptionGroup: what went wrong in any case, after all of them were run.
+        BaseExceptionGroup: the errors of the cases, after all cases have run.
     """
     free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
     for lane in lanes:
@@ -87,5 +87,5 @@ def spread(lanes: Sequence[Lane], cases: Sequence[C], run: Callable[[Lane, C], R
         futures = [pool.submit(next_free, case) for case in cases]
     errors = [e for f in futures if (e := f.exception()) is not None]
     if errors:
-        raise BaseExceptionGroup(f"{len(errors)} of {len(cases)} cases", errors)
+        raise BaseExceptionGroup(f"{len(errors)} of {len(cases)} cases failed", errors)
     return [f.result() for f in futures]

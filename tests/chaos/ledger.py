@@ -1,14 +1,14 @@
-"""The ledger: what became of every job of a namespace, from start to end, seen from outside.
+"""The ledger: an independent record of all jobs of a namespace, from start to end.
 
-It watches jobs and pods at the API server itself, past every proxy, while a test does harm. At the
-end :meth:`Ledger.check` holds the operator to its promises, job by job:
+It watches jobs and pods at the API server directly, without a proxy, while a test injects faults.
+At the end :meth:`Ledger.check` checks the operator's guarantees for each job:
 
-- one terminal transition, and a result that never changed after it;
-- one entry in the stream, and one key with an expiry, of the same bytes;
-- the result in S3 equal to those, and to the status;
-- one pod per attempt at most, and one start of the user's code per pod at most.
+- one terminal transition, and a result that never changes after it;
+- one entry in the stream, and one key with an expiry, with the same bytes;
+- the result in S3 equals both, and the status;
+- at most one pod per attempt, and at most one start of the user's code per pod.
 
-:meth:`Ledger.sweep` deletes the jobs and finds what they left behind.
+:meth:`Ledger.delete_jobs` deletes the jobs and waits until nothing of them is left.
 """
 
 import http.client
@@ -18,17 +18,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 from chaos.lab.kubeclient import KubeCallError, KubeClient, Watch, core_path, jobs_path
-from e2e.jobrecord import JobRecord
 from nanogrid import names, wire
-from nanogrid_operator.jobstatus import for_status
+from nanogrid.tenancy import PLATFORM_STREAM, Area
+from nanogrid.types import Json
+from nanogrid_operator.status.job import for_status
+from support.job_record import JobRecord
 
-Json = dict[str, Any]
 ORPHAN_SECONDS = 60.0
-# What one result says in all places, even where one of them keeps a shortened copy.
+# Fields that are equal everywhere, even where a place keeps a shortened copy of the result.
 CORE = ("requestId", "status", "reason", "exitCode", "attempt", "job", "stdoutBytes", "stderrBytes")
 
 
@@ -39,7 +39,7 @@ class Ledger:
         self.namespace = namespace
         self.client = KubeClient()
         self.jobs: dict[str, JobRecord] = {}
-        self.pods: dict[str, dict[str, Json]] = {}  # name of the pod → its uids → as last seen
+        self.pods: dict[str, dict[str, Json]] = {}  # pod name → uid → last version
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._watches: dict[str, Watch] = {}
@@ -55,18 +55,13 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         for thread in self._threads:
             thread.start()
-        self.wait("the ledger's first look", lambda: len(self._watches) == 2, 20)
+        self.wait("the first LIST of the ledger", lambda: len(self._watches) == 2, 20)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         for watch in list(self._watches.values()):
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # it has already ended
                 watch.close()
         for thread in self._threads:
             thread.join(10)
@@ -79,7 +74,7 @@ class Ledger:
                     note("ADDED", item)
                 self._watch(path, version, note)
             except (OSError, http.client.HTTPException, KubeCallError, ValueError):
-                # An end of the watch, ours or the server's; a new LIST brings what was missed.
+                # The watch ended, here or at the server; a new LIST shows what was missed.
                 self._over.wait(0.5)
             except BaseException as error:
                 self._error = error
@@ -104,7 +99,7 @@ class Ledger:
             if kind == "DELETED":
                 self.jobs[uid].deleted = True
             else:
-                self.jobs[uid].note(body)
+                self.jobs[uid].update(body)
             self._changed.notify_all()
 
     def _note_pod(self, kind: str, body: Json) -> None:
@@ -114,7 +109,7 @@ class Ledger:
             self._changed.notify_all()
 
     def wait(self, what: str, check: Callable[[], Any], seconds: float) -> Any:
-        """Wait for something about what was seen; look whenever anything changes."""
+        """Wait until ``check`` is true; repeat it whenever a job or pod changes."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not (found := check()):
@@ -126,18 +121,18 @@ class Ledger:
         return found
 
     def unfinished(self) -> str:
-        """The jobs that have not ended, with their last phase."""
+        """A message about the jobs that have not ended, with their last phase."""
         open_jobs = [j for j in self.jobs.values() if not j.finished and not j.deleted]
         listed = [f"{j.name}: {j.phases[-1][1:]}" for j in open_jobs[:20]]
         return f"{len(open_jobs)} of {len(self.jobs)} jobs have not ended: {', '.join(listed)}"
 
     def named(self, name: str) -> JobRecord | None:
-        """The newest job of a name."""
+        """The newest job with this name."""
         found = [j for j in self.jobs.values() if j.name == name]
         return found[-1] if found else None
 
     def wait_finished(self, jobs: Iterable[str], seconds: float) -> list[JobRecord]:
-        """Wait for the end of these jobs, by name."""
+        """Wait until the jobs with these names have ended."""
         wanted = list(jobs)
 
         def ended() -> list[JobRecord] | None:
@@ -162,7 +157,7 @@ class Ledger:
         self.wait(f"attempt {attempt} of {job} runs", running, seconds)
 
     def pods_of(self, job: str) -> list[Json]:
-        """All pods ever seen of a job, by its name."""
+        """All pods of a job that were ever seen, by the job's name."""
         return [
             pod
             for uids in self.pods.values()
@@ -174,19 +169,19 @@ class Ledger:
         self,
         redis: Any,
         s3: Any,
-        bucket: str,
+        area: Area,
         starts: Iterable[str] = (),
         *,
         stored: bool = True,
     ) -> None:
-        """Hold all jobs seen to the promises of the module's docstring.
+        """Check the guarantees in the module's docstring for all jobs.
 
         Args:
             redis: a client that decodes answers.
             s3: a boto3 client.
-            bucket: where results are.
-            starts: the pod's name of every start of user code.
-            stored: False when nothing puts results into S3 (a simulated kubelet).
+            area: where the data of the namespace is.
+            starts: the pod's name for each start of user code.
+            stored: False if nothing stores results in S3 (a simulated kubelet).
         """
         with self._changed:
             jobs = [j for j in self.jobs.values() if not j.deleted]
@@ -195,22 +190,26 @@ class Ledger:
         counted = Counter(starts)
         wrong += [f"the code of pod {p} was started {n} times" for p, n in counted.items() if n > 1]
         entries: dict[str, list[str]] = {}
-        for _, entry in redis.xrange(names.REDIS_STREAM):
+        for _, entry in redis.xrange(PLATFORM_STREAM):
             entries.setdefault(entry["requestId"], []).append(entry["result"])
         for job in jobs:
             wrong += [f"{job.name}: {v}" for v in job.violations]
-            wrong += [f"{job.name}: {v}" for v in _of_redis(job, redis, entries)]
+            wrong += [f"{job.name}: {v}" for v in _of_redis(job, area, redis, entries)]
             if stored:
-                wrong += [f"{job.name}: {v}" for v in _of_s3(job, s3, bucket, entries)]
-        assert not wrong, f"{len(wrong)} broken promises:\n" + "\n".join(wrong[:40])
+                wrong += [f"{job.name}: {v}" for v in _of_s3(job, s3, area, entries)]
+        assert not wrong, f"{len(wrong)} violations:\n" + "\n".join(wrong[:40])
 
-    def sweep(self, redis: Any, s3: Any, bucket: str, seconds: float = ORPHAN_SECONDS) -> float:
-        """Delete all jobs, and wait until nothing of them is left; the seconds it took."""
+    def delete_jobs(
+        self, redis: Any, s3: Any, bucket: str, seconds: float = ORPHAN_SECONDS
+    ) -> float:
+        """Delete all jobs and wait until nothing of them is left; returns the seconds it took."""
         began = time.monotonic()
         self.client.delete_all(jobs_path(self.namespace))
         while left := self._orphans(redis, s3, bucket):
             if time.monotonic() - began > seconds:
-                raise AssertionError(f"{seconds:g} s after the jobs: {'; '.join(left[:20])}")
+                raise AssertionError(
+                    f"left {seconds:g} s after the jobs' deletion: {'; '.join(left[:20])}"
+                )
             time.sleep(0.5)
         return time.monotonic() - began
 
@@ -220,7 +219,7 @@ class Ledger:
         secrets, _ = self.client.list(core_path(self.namespace, "secrets"))
         found = [f"job {j['metadata']['name']}" for j in jobs]
         found += [f"pod {p['metadata']['name']}" for p in pods]
-        # The copy of the S3 keys belongs to the namespace; a job's own would name it as owner.
+        # The copy of the S3 keys belongs to the namespace; a job's own Secret has an owner.
         found += [
             f"secret {s['metadata']['name']}"
             for s in secrets
@@ -228,42 +227,47 @@ class Ledger:
         ]
         uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
         found += [f"multipart upload {u['Key']}" for u in uploads]
-        keys = [k for k in redis.scan_iter(count=1000) if k != names.REDIS_STREAM]
+        keys = [k for k in redis.scan_iter(count=1000) if not _is_stream(k)]
         return found + [f"key {key} without expiry" for key in keys if redis.ttl(key) == -1]
 
 
-def _of_redis(job: JobRecord, redis: Any, entries: dict[str, list[str]]) -> list[str]:
+def _is_stream(key: str) -> bool:
+    return key == PLATFORM_STREAM or key.startswith(f"{PLATFORM_STREAM}:")
+
+
+def _of_redis(job: JobRecord, area: Area, redis: Any, entries: dict[str, list[str]]) -> list[str]:
     if not job.finished:
         return ["has not ended"]
-    told = entries.get(job.request_id, [])
-    if len(told) != 1:
-        return [f"{len(told)} entries in the stream (delivery: {job.status.get('delivery')})"]
-    key = names.result_key(job.request_id)
+    published = entries.get(job.request_id, [])
+    if len(published) != 1:
+        return [f"{len(published)} entries in the stream (delivery: {job.status.get('delivery')})"]
+    key = area.result_key(job.request_id)
     wrong = []
-    if redis.get(key) != told[0]:
+    if redis.get(key) != published[0]:
         wrong.append("key and stream differ")
     if redis.ttl(key) <= 0:
         wrong.append("the key does not expire")
-    return wrong + _compared("status", job.status["result"], "Redis", json.loads(told[0]))
+    return wrong + _differences("status", job.status["result"], "Redis", json.loads(published[0]))
 
 
-def _of_s3(job: JobRecord, s3: Any, bucket: str, entries: dict[str, list[str]]) -> list[str]:
+def _of_s3(job: JobRecord, s3: Any, area: Area, entries: dict[str, list[str]]) -> list[str]:
     if job.request_id not in entries:
         return []
     try:
-        found = s3.get_object(Bucket=bucket, Key=names.result_object(job.request_id))
+        key = area.key(names.result_object(job.request_id))
+        found = s3.get_object(Bucket=area.bucket, Key=key)
     except s3.exceptions.NoSuchKey:
         return [f"no result in S3 ({job.reason}; {job.status.get('message')})"]
     stored: Json = json.loads(found["Body"].read())
-    return _compared("status", job.status.get("result", {}), "S3", stored)
+    return _differences("status", job.status.get("result", {}), "S3", stored)
 
 
-def _compared(one: str, kept: Json, other: str, whole: Json) -> list[str]:
-    """Whether a status's copy of a result is that of the whole one."""
+def _differences(one: str, kept: Json, other: str, whole: Json) -> list[str]:
+    """The fields in which the status's copy of a result differs from the whole result."""
     result = wire.loads(wire.Result, json.dumps(whole))
     expected = {k: v for k, v in for_status(result).items() if v is not None}
     full = not (result.stdout_truncated or result.stderr_truncated)
-    # The API server drops nulls, also those inside.
+    # The API server drops nulls, also nested ones.
     known = wire.from_dict(wire.Result, kept)
     copy = {k: v for k, v in wire.to_dict(known).items() if v is not None}
     differing = [k for k in expected if (full or k in CORE) and copy.get(k) != expected[k]]

@@ -1,17 +1,18 @@
-"""Jobs that end in each way, with what a person does meanwhile."""
+"""Jobs for each kind of end, with what a user does while they run."""
 
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 from chaos.ledger import Ledger
-from chaos.proof import Starts
-from e2e.support import Namespace, eventually, inline, kubectl_json, zip_of
+from chaos.starts import Starts
 from nanogrid import names
+from nanogrid.types import Json
+from support.kubectl import Namespace, eventually, inline, kubectl_json, zip_of
 
-Json = dict[str, Any]
 INPUT_PREFIX = "in/scenario/"
 CODE_KEY = "functions/scenario/v1.zip"
 NEXT_ATTEMPT = "import socket\nfirst = socket.gethostname().endswith('-0')\n"
@@ -19,31 +20,27 @@ NEXT_ATTEMPT = "import socket\nfirst = socket.gethostname().endswith('-0')\n"
 Step = Callable[[Namespace, Ledger, str], None]
 
 
-def _patch(namespace: Namespace, name: str, text: str) -> None:
-    namespace.kubectl("patch", "ej", name, "--type=merge", "-p", f'{{"spec":{{{text}}}}}')
-
-
 def cancel(namespace: Namespace, ledger: Ledger, name: str) -> None:
-    """Cancel the job when its code runs."""
+    """Cancel the job once its code runs."""
     ledger.wait_running(name, 0)
-    _patch(namespace, name, '"cancel":true')
+    namespace.patch(name, cancel=True)
 
 
 def suspend_and_resume(namespace: Namespace, ledger: Ledger, name: str) -> None:
-    """Suspend the job when its code runs, and resume it when it is suspended."""
+    """Suspend the job once its code runs, and resume it once it is suspended."""
     ledger.wait_running(name, 0)
-    _patch(namespace, name, '"suspend":true')
+    namespace.patch(name, suspend=True)
 
     def suspended() -> bool:
         job = ledger.named(name)
         return job is not None and job.phases[-1][1] == "Suspended"
 
     ledger.wait(f"{name} is suspended", suspended, 60)
-    _patch(namespace, name, '"suspend":false')
+    namespace.patch(name, suspend=False)
 
 
 def a_function(name: str, *archives: bytes) -> Json:
-    """A Function whose versions have these ZIPs; only the first one is in S3."""
+    """A Function with a version for each ZIP; only the first ZIP is in S3."""
     versions = [
         {
             "version": number,
@@ -63,8 +60,8 @@ def a_function(name: str, *archives: bytes) -> Json:
     }
 
 
-def upload_another(namespace: Namespace, ledger: Ledger, name: str) -> None:
-    """Add a version that cannot run, as soon as it is written down what the job runs."""
+def add_version(namespace: Namespace, ledger: Ledger, name: str) -> None:
+    """Add a version that cannot run, as soon as the status pins the job's version."""
 
     def pinned() -> bool:
         job = ledger.named(name)
@@ -78,7 +75,7 @@ def upload_another(namespace: Namespace, ledger: Ledger, name: str) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A job and its end; ``attempts`` is how many pods it has."""
+    """A job and its expected end; ``attempts`` is the number of its pods."""
 
     name: str
     code: str
@@ -92,37 +89,37 @@ class Scenario:
         return self.name
 
     def manifest(self, job: str, starts: Starts) -> Json:
-        """The job; its requestId is its name with the namespace left out, so it must be unique."""
+        """The job. Its requestId comes from its name alone, so the name must be unique."""
         return inline(job, starts.marked(self.code), requestId=f"req-{job}", **dict(self.spec))
 
     def manifests(self, job: str, starts: Starts) -> list[Json]:
-        """The job, after the function of the same name to which it refers, if it does."""
-        made = self.manifest(job, starts)
+        """The job; before it the function with the same name, if the job refers to one."""
+        manifest = self.manifest(job, starts)
         if not self.by_reference:
-            return [made]
-        del made["spec"]["code"]
-        made["spec"]["functionRef"] = {"name": job}
-        return [a_function(job, self.archive(starts)), made]
+            return [manifest]
+        del manifest["spec"]["code"]
+        manifest["spec"]["functionRef"] = {"name": job}
+        return [a_function(job, self.archive(starts)), manifest]
 
     def archive(self, starts: Starts) -> bytes:
-        """The ZIP of the code, which is to be in S3 below :data:`CODE_KEY`."""
+        """The ZIP of the code; it must be in S3 at :data:`CODE_KEY`."""
         return zip_of(main__py=starts.marked(self.code))
 
     def run(self, namespace: Namespace, ledger: Ledger, job: str) -> None:
-        """Do what a person does after applying it."""
+        """Do what a user does after applying the job."""
         if self.step is not None:
             self.step(namespace, ledger, job)
 
     def runs_counted(self, namespace: Namespace, job: str) -> int | None:
-        """How many runs the job's function has told of, once it has; None without a function."""
+        """Wait for the run count of the job's function and return it; None without a function."""
         if not self.by_reference:
             return None
 
-        def told() -> int:
+        def counted() -> int:
             found = kubectl_json("--namespace", namespace.name, "get", "fn", job)
             return int((found.get("status") or {}).get("runs", 0))
 
-        return int(eventually(f"the run of {job} is counted", told, 90))
+        return int(eventually(f"the run of {job} is counted", counted, 90))
 
 
 RETRY = {"backoff": {"initialSeconds": 0}}
@@ -156,14 +153,20 @@ SUSPENDED = Scenario(
     attempts=2,
     step=suspend_and_resume,
 )
-# Its first attempt fails, and there is a newer version by then, whose code is none.
+# Its first attempt fails; by then a newer version exists, and its code is not in S3.
 FUNCTION = Scenario(
     "function",
     RETRIED.code,
     "Completed",
     attempts=2,
-    step=upload_another,
+    step=add_version,
     spec=RETRIED.spec,
     by_reference=True,
 )
-EVERY = (SUCCESS, WITH_INPUT, FAILURE, RETRIED, CANCELLED, SUSPENDED, FUNCTION)
+ALL_SCENARIOS = (SUCCESS, WITH_INPUT, FAILURE, RETRIED, CANCELLED, SUSPENDED, FUNCTION)
+
+
+def mixed(count: int, prefix: str) -> dict[str, Scenario]:
+    """``count`` jobs of several kinds, by name."""
+    kinds = islice(cycle((SUCCESS, FAILURE, RETRIED)), count)
+    return {f"{prefix}-{number}": kind for number, kind in enumerate(kinds)}

@@ -1,7 +1,7 @@
-"""An operator whose clock is ten minutes off: no job ends early for that, and none is held up.
+"""An operator whose clock is ten minutes wrong: no job ends early and none is delayed.
 
-The process is given another time by libfaketime; its monotonic clock stays as it is, as it does
-when somebody sets a machine's clock.
+libfaketime changes the time of the process. Its monotonic clock stays correct, as when a machine's
+clock is set.
 """
 
 import glob
@@ -9,19 +9,16 @@ import time
 
 import pytest
 
-from chaos.lab.laboratory import Laboratory
-from chaos.labfixtures import proven
-from chaos.ledger import Ledger
-from chaos.proof import Starts
+from chaos.rig import Rig
 from chaos.scenarios import FAILURE, SUCCESS
-from e2e.support import Namespace, inline
+from support.kubectl import inline
 
 LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 DEADLINE_SECONDS = 8
 
 
 def skewed(skew: str) -> dict[str, str]:
-    """The environment of a process whose clock is off; skips where libfaketime is missing."""
+    """The environment of a process with a wrong clock; skips the test without libfaketime."""
     found = glob.glob(LIBRARIES)
     if not found:
         pytest.skip("needs libfaketime: apt-get install faketime")
@@ -31,17 +28,15 @@ def skewed(skew: str) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("skew", ["-10m", "+10m"])
-def test_operators_clock_is_ten_minutes_off(
-    lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace, skew: str
-) -> None:
-    operator = lab.operator(None, **skewed(skew)).start()
-    operator.wait_ready()
-    sleeping = lab_starts.marked("import time; time.sleep(12); print('ok')")
-    endless = lab_starts.marked("import time; time.sleep(600)")
+def test_operators_clock_is_ten_minutes_wrong(rig: Rig, skew: str) -> None:
+    starts = rig.starts
+    rig.lab.operator(None, **skewed(skew)).start().wait_ready()
+    sleeping = starts.marked("import time; time.sleep(12); print('ok')")
+    endless = starts.marked("import time; time.sleep(600)")
     began = time.monotonic()
-    namespace.apply(
-        SUCCESS.manifest("success", lab_starts),
-        FAILURE.manifest("failure", lab_starts),
+    rig.namespace.apply(
+        SUCCESS.manifest("success", starts),
+        FAILURE.manifest("failure", starts),
         inline("in-time", sleeping, activeDeadlineSeconds=300, ttlSecondsAfterFinished=300),
         inline("late", endless, activeDeadlineSeconds=DEADLINE_SECONDS),
         inline("brief", sleeping, timeouts={"startupSeconds": 120}),
@@ -53,10 +48,10 @@ def test_operators_clock_is_ten_minutes_off(
         "late": "DeadlineExceeded",
         "brief": "Completed",
     }
-    records = {record.name: record for record in ledger.wait_finished(wanted, 120)}
+    records = {record.name: record for record in rig.ledger.wait_finished(wanted, 120)}
     assert {name: record.reason for name, record in records.items()} == wanted
-    ended = records["late"].finished_at - records["late"].seen
+    ended = records["late"].finished_at - records["late"].first_seen
     print(f"clock {skew}: five jobs in {time.monotonic() - began:.1f} s, deadline {ended:.1f} s")
     assert ended >= DEADLINE_SECONDS - 1
     assert not records["in-time"].deleted
-    proven(ledger, lab, lab_starts)
+    rig.verify()

@@ -1,4 +1,4 @@
-"""etcd forgets, the API server starts anew, the operator slept meanwhile: a 410 that is real."""
+"""etcd is compacted and the API server restarts while the operator is stopped: a real 410."""
 
 import json
 import os
@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 
 from chaos.lab.kubeclient import KubeCallError, KubeClient, Watch, jobs_path
-from chaos.lab.laboratory import Laboratory
-from chaos.labfixtures import proven
-from chaos.ledger import Ledger
-from chaos.nodes import Node, container_id
-from chaos.proof import Starts
+from chaos.rig import Rig
 from chaos.scenarios import CANCELLED, SUCCESS
-from e2e.support import KubectlError, Namespace, eventually, inline, kubectl, kubectl_json
+from support.kubectl import KubectlError, eventually, inline, kubectl, kubectl_json
+from support.nodes import Node, container_id
 
 PKI = "/etc/kubernetes/pki"
 RESTART_SECONDS = 120.0
@@ -24,17 +21,17 @@ SERVER = "kube-apiserver"
 
 @pytest.fixture
 def control_plane() -> Node:
-    """The node that etcd and the API server run on."""
+    """The node with etcd and the API server."""
     label = "node-role.kubernetes.io/control-plane"
     name = kubectl_json("get", "nodes", "-l", label)["items"][0]["metadata"]["name"]
     node = Node(name)
     if not node.exists():
-        pytest.skip("needs a kind cluster on this machine: the control plane is no container here")
+        pytest.skip("needs a kind cluster on this machine: the control plane is no container")
     return node
 
 
 def compact(node: Node) -> int:
-    """Have etcd forget everything but what is; the revision that is left."""
+    """Compact etcd to its current revision; returns the revision."""
     found = etcd(node, "kv/range", {"key": "AA=="})
     revision = int(found["header"]["revision"])
     etcd(node, "kv/compaction", {"revision": str(revision), "physical": True})
@@ -42,25 +39,23 @@ def compact(node: Node) -> int:
 
 
 def etcd(node: Node, call: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One call of etcd's JSON API (https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/)."""
+    """Call etcd's JSON API (https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/)."""
     client = f"{PKI}/apiserver-etcd-client"
-    proof = ("--cacert", f"{PKI}/etcd/ca.crt", "--cert", f"{client}.crt", "--key", f"{client}.key")
+    tls = ("--cacert", f"{PKI}/etcd/ca.crt", "--cert", f"{client}.crt", "--key", f"{client}.key")
     url = f"https://127.0.0.1:2379/v3/{call}"
-    text = node.run(
-        "curl", "-sS", "--fail", "--max-time", "20", *proof, "-d", json.dumps(body), url
-    )
+    text = node.run("curl", "-sS", "--fail", "--max-time", "20", *tls, "-d", json.dumps(body), url)
     answer: dict[str, Any] = json.loads(text)
     return answer
 
 
 def restart_server(node: Node) -> float:
-    """Kill the API server, and wait until the kubelet's next one is ready; the seconds it took."""
+    """Kill the API server and wait until the next one is ready; returns the seconds it took."""
     pod = f"{SERVER}-{node.name}"
     before = container_id(kubectl_json("-n", "kube-system", "get", "pod", pod), SERVER)
     began = time.monotonic()
     node.signal(before, "KILL")
 
-    def renewed() -> bool:
+    def restarted() -> bool:
         try:
             now = kubectl_json("-n", "kube-system", "get", "pod", pod)
             return (
@@ -70,12 +65,12 @@ def restart_server(node: Node) -> float:
         except KubectlError:
             return False
 
-    eventually("the API server is back", renewed, RESTART_SECONDS)
+    eventually("the API server is back", restarted, RESTART_SECONDS)
     return time.monotonic() - began
 
 
-def gone(namespace: str, version: str) -> bool:
-    """Whether a watch from that version is refused with 410."""
+def expired(namespace: str, version: str) -> bool:
+    """Whether a watch from this version is refused with 410."""
     try:
         first = next(iter(Watch(KubeClient(), jobs_path(namespace), version)))
     except KubeCallError as error:
@@ -85,38 +80,34 @@ def gone(namespace: str, version: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_operator_slept_while_etcd_was_compacted(
-    lab: Laboratory,
-    ledger: Ledger,
-    lab_starts: Starts,
-    namespace: Namespace,
-    control_plane: Node,
-) -> None:
-    # No resync within the test: what is seen, the watches have seen.
+def test_operator_is_stopped_while_etcd_is_compacted(rig: Rig, control_plane: Node) -> None:
+    lab, ledger, starts, namespace = rig.lab, rig.ledger, rig.starts, rig.namespace
+    # No resync within the test, so that only the watches report events.
     operator = lab.operator(NANOGRID_RESYNC_SECONDS="600").start()
     operator.wait_ready()
-    lasting = inline("lasting", lab_starts.marked("import time; time.sleep(20)"))
-    namespace.apply(lasting, CANCELLED.manifest("unwanted", lab_starts))
+    lasting = inline("lasting", starts.marked("import time; time.sleep(20)"))
+    namespace.apply(lasting, CANCELLED.manifest("unwanted", starts))
     ledger.wait_running("lasting", 0)
     ledger.wait_running("unwanted", 0)
     _, version = KubeClient().list(jobs_path(namespace.name))
 
     os.kill(operator.pid, signal.SIGSTOP)
     try:
-        namespace.apply(*(SUCCESS.manifest(f"unseen-{n}", lab_starts) for n in range(3)))
+        namespace.apply(*(SUCCESS.manifest(f"unseen-{n}", starts) for n in range(3)))
         CANCELLED.run(namespace, ledger, "unwanted")
         revision = compact(control_plane)
         took = restart_server(control_plane)
-        assert gone(namespace.name, version), "the API server still knows what was"
+        assert expired(namespace.name, version), "the API server still has the old version"
     finally:
         os.kill(operator.pid, signal.SIGCONT)
-    awake = time.monotonic()
+    resumed = time.monotonic()
     wanted = ["lasting", "unwanted", *(f"unseen-{n}" for n in range(3))]
     records = {record.name: record for record in ledger.wait_finished(wanted, 120)}
     print(
-        f"compacted at {revision}, API server back after {took:.0f} s, five jobs ended "
-        f"{time.monotonic() - awake:.1f} s after the operator awoke; it runs: {operator.running}"
+        f"compacted at {revision}, API server back after {took:.0f} s, five jobs "
+        f"ended {time.monotonic() - resumed:.1f} s after the operator resumed; "
+        f"running: {operator.running}"
     )
     assert records.pop("unwanted").reason == CANCELLED.reason
     assert {record.reason for record in records.values()} == {"Completed"}
-    proven(ledger, lab, lab_starts)
+    rig.verify()

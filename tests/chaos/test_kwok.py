@@ -1,5 +1,5 @@
-"""Thousands of jobs whose pods only seem to run: an operator that dies all the time, two at once,
-and one that starts among thousands that have ended."""
+"""Thousands of jobs with simulated pods: an operator that is killed repeatedly, two operators at
+once, and an operator that starts with thousands of ended jobs."""
 
 import copy
 import os
@@ -16,42 +16,44 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from chaos.lab.apiserver import api_server
-from chaos.lab.faultproxy import Answer, Call
+from chaos.lab.apifaults import creates_pod
+from chaos.lab.faults import Answer, Call
 from chaos.lab.kubeclient import KubeCallError, KubeClient, core_path, jobs_path
-from chaos.lab.kwok import fake_nodes, onto
-from chaos.lab.laboratory import Laboratory
+from chaos.lab.kwok import assign_pods, fake_nodes
+from chaos.lab.laboratory import Laboratory, two_operators
 from chaos.lab.operatorprocess import OperatorProcess
 from chaos.ledger import Ledger
-from e2e.support import Namespace, eventually, inline
 from nanogrid import names
 from nanogrid.quantity import quantity
-from nanogrid_operator.facts import owner_reference
-from nanogrid_operator.pod import pod_name
+from nanogrid.types import Json
+from nanogrid_operator.kube.objects import owner_reference, pod_name
+from support.job_record import JobRecord
+from support.kubectl import Namespace, eventually, inline
 
 pytestmark = pytest.mark.slow
 
-Json = dict[str, Any]
 MIB = 1 << 20
 WRITERS = 8
 STORM_JOBS = int(os.environ.get("STORM_JOBS", "3000"))
-STORM_SECONDS, KILL_SECONDS = 720, 10.0  # two busy cores end six jobs a second
+STORM_SECONDS, KILL_SECONDS = 720, 10.0  # two busy cores finish six jobs per second
 TWICE_JOBS = 500
-# 10,000 take five minutes to make and to remove.
+# 10,000 take five minutes to create and delete.
 FINISHED_JOBS = int(os.environ.get("FINISHED_JOBS", "3000"))
 READY_SECONDS = 10.0
 CHART_VALUES = Path(__file__).parents[2] / "helm/nanogrid-operator/values.yaml"
 
+KEYLESS = "chaos.lab.keyless_operator"  # see there
+
 
 @pytest.fixture
 def nodes(lab: Laboratory, tmp_path: Path) -> Iterator[list[str]]:
-    """Fake nodes of the test's own."""
-    with fake_nodes(tmp_path, f"kwok-{lab.namespace}") as made:
-        yield made
+    """Fake nodes for this test."""
+    with fake_nodes(tmp_path, f"kwok-{lab.namespace}") as created:
+        yield created
 
 
 def in_parallel(work: Callable[[Any], object], items: Iterable[Any]) -> float:
-    """Do the work for all items with a few threads; the seconds it took."""
+    """Do the work for all items in a few threads; returns the seconds it took."""
     began = time.monotonic()
     with ThreadPoolExecutor(WRITERS) as pool:
         for _ in pool.map(work, items):
@@ -60,7 +62,7 @@ def in_parallel(work: Callable[[Any], object], items: Iterable[Any]) -> float:
 
 
 def create(namespace: str, count: int, prefix: str, client: KubeClient) -> list[str]:
-    """So many jobs; their names."""
+    """Create ``count`` jobs; returns their names."""
     wanted = [f"{prefix}-{number}" for number in range(count)]
     path = jobs_path(namespace)
     in_parallel(lambda name: client.call("POST", path, inline(name, "print(1)")), wanted)
@@ -68,15 +70,15 @@ def create(namespace: str, count: int, prefix: str, client: KubeClient) -> list[
 
 
 def clean(namespace: str, client: KubeClient) -> None:
-    """Remove pods and jobs, for which the namespace's own deletion would take many minutes."""
+    """Delete pods and jobs; deleting the namespace alone would take many minutes."""
     for path in (core_path(namespace, "pods"), jobs_path(namespace)):
         items, _ = client.list(path)
-        names_ = [item["metadata"]["name"] for item in items]
-        in_parallel(partial(remove, client, path), names_)
+        wanted = [item["metadata"]["name"] for item in items]
+        in_parallel(partial(delete, client, path), wanted)
 
 
-def remove(client: KubeClient, path: str, name: str) -> None:
-    """Delete one object at once; none there is as good."""
+def delete(client: KubeClient, path: str, name: str) -> None:
+    """Delete one object without grace; it may be absent."""
     try:
         client.call("DELETE", f"{path}/{name}", {"gracePeriodSeconds": 0})
     except KubeCallError as error:
@@ -84,9 +86,16 @@ def remove(client: KubeClient, path: str, name: str) -> None:
             raise
 
 
+def verify_simulated(lab: Laboratory, ledger: Ledger, records: list[JobRecord]) -> None:
+    """Check the guarantees for simulated jobs, whose results are not in S3, and delete them."""
+    assert {r.reason for r in records} == {"Completed"}
+    ledger.check(lab.redis.client(), lab.s3_server.client, lab.area, stored=False)
+    clean(lab.namespace, ledger.client)
+
+
 @contextmanager
-def killed_again_and_again(operator: OperatorProcess, seconds: float) -> Iterator[list[float]]:
-    """The operator dies every so many seconds and starts at once; its memory at each death."""
+def killed_repeatedly(operator: OperatorProcess, seconds: float) -> Iterator[list[float]]:
+    """Kill and restart the operator every ``seconds``; yields its memory (MiB) at each kill."""
     over, memory = threading.Event(), []
 
     def kill() -> None:
@@ -106,92 +115,88 @@ def killed_again_and_again(operator: OperatorProcess, seconds: float) -> Iterato
 
 @pytest.mark.storm
 @pytest.mark.timeout(900)
-def test_thousands_of_jobs_while_the_operator_dies_every_ten_seconds(
+def test_thousands_of_jobs_while_the_operator_is_killed_every_ten_seconds(
     lab: Laboratory, ledger: Ledger, nodes: list[str]
 ) -> None:
-    onto(nodes, lab.api)
-    operator = lab.operator().start()
+    assign_pods(nodes, lab.api)
+    operator = lab.operator(module=KEYLESS).start()
     operator.wait_ready()
     began = time.monotonic()
-    with killed_again_and_again(operator, KILL_SECONDS) as memory:
+    with killed_repeatedly(operator, KILL_SECONDS) as memory:
         wanted = create(lab.namespace, STORM_JOBS, "many", ledger.client)
         created = time.monotonic() - began
         records = ledger.wait_finished(wanted, STORM_SECONDS)
     took = time.monotonic() - began
     last = max(r.finished_at for r in records) - began
-    longest = max(r.finished_at - r.seen for r in records)
+    longest = max(r.finished_at - r.first_seen for r in records)
     print(
         f"{STORM_JOBS} jobs created in {created:.0f} s, ended within {took:.0f} s "
-        f"({STORM_JOBS / last:.1f}/s), the longest took {longest:.0f} s; {len(memory)} deaths; "
+        f"({STORM_JOBS / last:.1f}/s), the longest took {longest:.0f} s; {len(memory)} kills; "
         f"memory {min(memory):.0f} to {max(memory):.0f} MiB"
     )
-    assert {r.reason for r in records} == {"Completed"}
-    ledger.check(lab.redis.client(), lab.s3_server.client, lab.bucket, stored=False)
-    clean(lab.namespace, ledger.client)
+    verify_simulated(lab, ledger, records)
 
 
 @pytest.mark.timeout(600)
 def test_two_operators_share_five_hundred_jobs(
     lab: Laboratory, ledger: Ledger, nodes: list[str]
 ) -> None:
-    with api_server() as other:
-        for api in (lab.api, other):
-            onto(nodes, api)
-            lab.operator(api).start()
-        for operator in lab.operators:
-            operator.wait_ready()
+    assign_pods(nodes, lab.api)
+    with two_operators(lab) as other:
+        assign_pods(nodes, other)
         began = time.monotonic()
         wanted = create(lab.namespace, TWICE_JOBS, "twice", ledger.client)
         records = ledger.wait_finished(wanted, 300)
         took = time.monotonic() - began
     print(f"{TWICE_JOBS} jobs with two operators in {took:.0f} s")
-    assert {r.reason for r in records} == {"Completed"}
-    ledger.check(lab.redis.client(), lab.s3_server.client, lab.bucket, stored=False)
-    clean(lab.namespace, ledger.client)
+    verify_simulated(lab, ledger, records)
 
 
-def ended_jobs(
+def create_ended_jobs(
     namespace: str, client: KubeClient, model: Json, pod: Json, nodes: list[str], count: int
 ) -> float:
-    """So many jobs with the status of one that has ended, and their pods; the seconds it took."""
+    """Create ``count`` jobs with the status of an ended one, and their pods.
+
+    Returns the seconds it took.
+    """
     jobs, pods = jobs_path(namespace), core_path(namespace, "pods")
 
-    def make(number: int) -> None:
+    def create_one(number: int) -> None:
         name = f"ended-{number}"
         job = client.call("POST", jobs, inline(name, "print(1)"))
         uid = job["metadata"]["uid"]
-        mine = copy.deepcopy(pod)
-        mine["metadata"] = {
+        own_pod = copy.deepcopy(pod)
+        own_pod["metadata"] = {
             "name": pod_name(name, uid, 0),
             "labels": {**pod["metadata"]["labels"], names.LABEL_JOB_UID: uid},
             "ownerReferences": [owner_reference(name, uid)],
         }
-        mine["spec"]["nodeName"] = nodes[number % len(nodes)]
-        client.call("POST", pods, mine)
+        own_pod["spec"]["nodeName"] = nodes[number % len(nodes)]
+        client.call("POST", pods, own_pod)
         client.call("PATCH", f"{jobs}/{name}/status", {"status": model})
 
     began = time.monotonic()
-    in_parallel(make, range(count))
-    going = urlencode({"fieldSelector": "status.phase!=Succeeded", "limit": 1})
-    eventually("all pods end", lambda: not client.call("GET", f"{pods}?{going}")["items"], 300)
+    in_parallel(create_one, range(count))
+    running = urlencode({"fieldSelector": "status.phase!=Succeeded", "limit": 1})
+    eventually("all pods end", lambda: not client.call("GET", f"{pods}?{running}")["items"], 300)
     return time.monotonic() - began
 
 
 @pytest.mark.timeout(900)
-def test_start_among_thousands_of_ended_jobs(
+def test_start_with_thousands_of_ended_jobs(
     lab: Laboratory, namespace: Namespace, nodes: list[str]
 ) -> None:
-    operator = lab.operator().start()
+    operator = lab.operator(module=KEYLESS).start()
     empty = operator.wait_ready()
     few = operator.memory_bytes() / MIB
     model = namespace.run(inline("model", "print('x' * 2000)"))
-    (pod,) = namespace.pods("model")
+    pod = namespace.only_pod("model")
     operator.kill()
     client = KubeClient()
     try:
-        made = ended_jobs(namespace.name, client, model, pod, nodes, FINISHED_JOBS)
+        made = create_ended_jobs(namespace.name, client, model, pod, nodes, FINISHED_JOBS)
         bare = seconds_to_list(namespace.name, client)
-        # The first page after the first one has expired meanwhile, as a slow reader finds it.
+        # The second page has expired, as a slow reader sees it.
         expired = lab.api.fault(
             lambda call: call.path.endswith(names.PLURAL) and "continue" in call.query,
             Answer(410, b'{"kind":"Status","code":410,"reason":"Expired","message":"fault"}'),
@@ -200,19 +205,19 @@ def test_start_among_thousands_of_ended_jobs(
         namespace.apply(inline("fresh", "print(1)"))
         before = time.monotonic()
         ready = operator.start().wait_ready(60)
-        created = wait_call(lab, lambda c: c.method == "POST" and c.path.endswith("/pods"), before)
+        created = wait_call(lab, creates_pod, before)
         status = namespace.finished("fresh")
         settled, most = operator.memory_bytes() / MIB, operator.peak_memory_bytes()
         print(
-            f"{FINISHED_JOBS} ended jobs with their pods (made in {made:.0f} s): ready after "
+            f"{FINISHED_JOBS} ended jobs with their pods (created in {made:.0f} s): ready after "
             f"{ready:.1f} s (alone {empty:.1f} s), a new job's pod after {created - before:.1f} s; "
             f"a bare LIST of both takes {bare:.1f} s; "
             f"memory {few:.0f} → {settled:.0f} MiB, at most {most / MIB:.0f}"
         )
         assert expired.hits == 1
         assert status["phase"] == "Succeeded"
-        # A busy machine takes seconds for the interpreter alone, and its API server for the LIST:
-        # those are not of the operator's making.
+        # On a busy machine the interpreter's start and the API server's LIST take seconds, which
+        # the operator does not cause.
         assert created - before - empty <= max(READY_SECONDS, 2 * bare)
         assert ready - empty <= READY_SECONDS
         assert most < chart_limit_bytes()
@@ -222,13 +227,13 @@ def test_start_among_thousands_of_ended_jobs(
 
 
 def chart_limit_bytes() -> int:
-    """The operator's memory limit: beyond it the kernel would kill it at every start."""
+    """The operator's memory limit; above it the kernel would kill it at every start."""
     limits = yaml.safe_load(CHART_VALUES.read_text())["operator"]["resources"]["limits"]
     return int(quantity(limits["memory"]))
 
 
 def seconds_to_list(namespace: str, client: KubeClient) -> float:
-    """How long it takes to read all jobs and pods from the API server, past every proxy."""
+    """The seconds to read all jobs and pods from the API server without a proxy."""
     began = time.monotonic()
     for path in (jobs_path(namespace), core_path(namespace, "pods")):
         client.list(path)
@@ -236,7 +241,7 @@ def seconds_to_list(namespace: str, client: KubeClient) -> float:
 
 
 def wait_call(lab: Laboratory, picks: Callable[[Call], bool], since: float) -> float:
-    """When the first such call since a moment came (monotonic seconds)."""
+    """The time of the first matching call after ``since`` (monotonic seconds)."""
     while True:
         found = [call for call in lab.api.calls if call.at > since and picks(call)]
         if found:

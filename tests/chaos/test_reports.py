@@ -1,41 +1,42 @@
-"""The agent's report: an operator that does not take it, and reports that nobody may believe."""
+"""The agent's report: an operator that does not accept it, and reports that are not valid."""
 
 import json
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
-from chaos.lab.faultproxy import Answer, Call, Delay, Effect, FaultProxy, Refuse
-from chaos.lab.laboratory import Laboratory, free_port, laboratory
-from e2e.support import Namespace, eventually, inline, kubectl
+from chaos.lab.faultproxy import FaultProxy
+from chaos.lab.faults import Answer, Call, Delay, Effect, Refuse
+from chaos.lab.laboratory import Laboratory, free_port
+from chaos.labfixtures import lab_in_namespace
 from nanogrid import names, wire
+from nanogrid.tenancy import PLATFORM_STREAM
+from nanogrid.types import Json
+from support.kubectl import Namespace, eventually, inline
 
-Json = dict[str, Any]
 READ_TOKEN = f"print(open({names.TOKEN_FILE!r}).read())"
 
 
 @dataclass
 class Bench:
-    """A laboratory whose agents reach the operator through a proxy of its own."""
+    """A laboratory whose agents reach the operator through the fault proxy ``posts``."""
 
     lab: Laboratory
     namespace: Namespace
     posts: FaultProxy
 
     def token(self, job: str) -> str:
-        """The token of a job's agent, as the agent itself reads it."""
-        (pod,) = self.namespace.pods(job)
-        words = ("exec", pod["metadata"]["name"], "-c", names.CONTAINER_AGENT)
-        return self.namespace.kubectl(*words, "--", "python3", "-c", READ_TOKEN).strip()
+        """The token of a job's agent, read inside the agent's container."""
+        pod = self.namespace.only_pod(job)["metadata"]["name"]
+        command = ("--", "python3", "-c", READ_TOKEN)
+        return self.namespace.kubectl("exec", pod, "-c", names.CONTAINER_AGENT, *command).strip()
 
     def post(self, report: wire.Report, token: str) -> int:
-        """POST a report straight to the operator; the HTTP status."""
+        """POST a report directly to the operator; returns the HTTP status."""
         url = f"http://127.0.0.1:{self.lab.operators[0].port}{names.RESULTS_PATH}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         request = urllib.request.Request(url, wire.dumps(report).encode(), headers)
@@ -48,7 +49,7 @@ class Bench:
                 return error.code
 
     def report(self, job: str, exit_code: int, stdout: str) -> wire.Report:
-        """A report that looks like one of the job's own."""
+        """A valid report for attempt 0 of the job."""
         found = self.namespace.get(job)
         uid = found["metadata"]["uid"]
         success = exit_code == 0
@@ -65,28 +66,23 @@ class Bench:
 
     def entries(self, name: str) -> list[Json]:
         """The results of a request in Redis' stream."""
-        found = self.lab.redis.client().xrange(names.REDIS_STREAM)
+        found = self.lab.redis.client().xrange(PLATFORM_STREAM)
         return [json.loads(f["result"]) for _, f in found if f["requestId"] == name]
 
 
 @pytest.fixture(scope="module")
 def bench(lab_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    name = f"lab-reports-{uuid.uuid4().hex[:6]}"
-    kubectl("create", "namespace", name)
-    try:
-        with laboratory(name, tmp_path_factory.mktemp("reports")) as lab:
-            port = free_port()
-            with FaultProxy(f"http://127.0.0.1:{port}", host=lab.address) as posts:
-                url = f"{posts.url}{names.RESULTS_PATH}"
-                operator = lab.operator(NANOGRID_PORT=str(port), NANOGRID_RESULTS_URL=url)
-                operator.start().wait_ready()
-                yield Bench(lab, Namespace(name), posts)
-                operator.kill()
-    finally:
-        kubectl("delete", "namespace", name, "--wait=false")
+    with lab_in_namespace("lab-reports", tmp_path_factory.mktemp("reports")) as lab:
+        port = free_port()
+        with FaultProxy(f"http://127.0.0.1:{port}", host=lab.address) as posts:
+            url = f"{posts.url}{names.RESULTS_PATH}"
+            operator = lab.operator(NANOGRID_PORT=str(port), NANOGRID_RESULTS_URL=url)
+            operator.start().wait_ready()
+            yield Bench(lab, Namespace(lab.namespace), posts)
+            operator.kill()
 
 
-def every(call: Call) -> bool:
+def is_post(call: Call) -> bool:
     return call.method == "POST"
 
 
@@ -102,24 +98,24 @@ def every(call: Call) -> bool:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_operator_that_does_not_take_the_report(
+def test_the_operator_does_not_accept_the_report(
     bench: Bench, effect: Effect, times: int | None, name: str
 ) -> None:
-    fault = bench.posts.fault(every, effect, times)
+    fault = bench.posts.fault(is_post, effect, times)
     began = time.monotonic()
     status = bench.namespace.run(inline(name, "print('kept')", requestId=name))
-    print(f"\n{name}: {fault.hits} posts met it, Finished after {time.monotonic() - began:.1f} s")
+    print(f"\n{name}: {fault.hits} reports failed, Finished after {time.monotonic() - began:.1f} s")
     fault.remove()
     assert fault.hits == (1 if times is None else times)
     assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "kept\n")
     assert len(bench.entries(name)) == 1
 
 
-def test_neither_operator_nor_s3_is_there_when_the_code_ends(bench: Bench) -> None:
-    operator, fault = bench.lab.operators[0], bench.posts.fault(every, Answer(403))
+def test_neither_operator_nor_s3_answers_when_the_code_ends(bench: Bench) -> None:
+    operator, fault = bench.lab.operators[0], bench.posts.fault(is_post, Answer(403))
     bench.namespace.apply(inline("alone", "import time; time.sleep(2); print('kept')",
                                  requestId="alone"))  # fmt: skip
-    eventually("it runs", lambda: bench.namespace.sandbox("alone").get("running"))
+    eventually("the code runs", lambda: bench.namespace.sandbox("alone").get("running"))
     operator.kill()
     bench.lab.s3.down()
     try:
@@ -135,16 +131,16 @@ def test_neither_operator_nor_s3_is_there_when_the_code_ends(bench: Bench) -> No
 
 
 def _ended(bench: Bench, job: str) -> bool:
-    (pod,) = bench.namespace.pods(job)
+    pod = bench.namespace.only_pod(job)
     return bool(pod["status"]["phase"] == "Succeeded")
 
 
 @pytest.mark.slow
-def test_the_operator_is_away_for_half_a_minute(bench: Bench) -> None:
+def test_the_operator_is_stopped_for_half_a_minute(bench: Bench) -> None:
     operator = bench.lab.operators[0]
     bench.namespace.apply(inline("away", "import time; time.sleep(1); print('kept')",
                                  requestId="away"))  # fmt: skip
-    eventually("it runs", lambda: bench.namespace.sandbox("away").get("running"))
+    eventually("the code runs", lambda: bench.namespace.sandbox("away").get("running"))
     operator.kill()
     before, killed = len(bench.posts.calls), time.monotonic()
     eventually("half a minute", lambda: time.monotonic() - killed > 30, 40)
@@ -152,7 +148,7 @@ def test_the_operator_is_away_for_half_a_minute(bench: Bench) -> None:
     back = time.monotonic()
     status = bench.namespace.finished("away")
     tries = len(bench.posts.calls) - before
-    print(f"\n{tries} tries, Finished {time.monotonic() - back:.1f} s after it was ready")
+    print(f"\n{tries} tries, Finished {time.monotonic() - back:.1f} s after the operator was ready")
     assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "kept\n")
     assert tries < 20
     assert len(bench.entries("away")) == 1
@@ -160,7 +156,7 @@ def test_the_operator_is_away_for_half_a_minute(bench: Bench) -> None:
 
 def test_reports_after_the_first_change_nothing(bench: Bench) -> None:
     bench.namespace.apply(inline("forged", "import time; time.sleep(600)", requestId="forged"))
-    eventually("it runs", lambda: bench.namespace.sandbox("forged").get("running"))
+    eventually("the code runs", lambda: bench.namespace.sandbox("forged").get("running"))
     token = bench.token("forged")
     first = bench.report("forged", 0, "first\n")
     other = bench.report("forged", 1, "other\n")
@@ -168,7 +164,9 @@ def test_reports_after_the_first_change_nothing(bench: Bench) -> None:
     assert bench.post(first, "not-a-token") == 401
     foreign = replace(first, result=replace(first.result, job=replace(first.result.job, uid="x")))
     assert bench.post(foreign, token) in (403, 503)
-    assert "completionTime" not in bench.namespace.status("forged"), "a refused report is no end"
+    assert "completionTime" not in bench.namespace.status("forged"), (
+        "a refused report does not end the job"
+    )
     assert bench.post(first, token) == 202
     status = bench.namespace.finished("forged")
     assert bench.post(first, token) in (202, 409)
@@ -180,11 +178,11 @@ def test_reports_after_the_first_change_nothing(bench: Bench) -> None:
     assert [entry["stdout"] for entry in bench.entries("forged")] == ["first\n"]
 
 
-def test_a_report_that_the_kubelet_contradicts_is_a_failure(bench: Bench) -> None:
-    fault = bench.posts.fault(every, Answer(503))
+def test_a_report_that_differs_from_the_kubelets_exit_code_is_a_failure(bench: Bench) -> None:
+    fault = bench.posts.fault(is_post, Answer(503))
     bench.namespace.apply(inline("lied", "raise SystemExit(3)", requestId="lied"))
-    eventually("it ended", lambda: bench.namespace.sandbox("lied").get("terminated"))
-    assert bench.post(bench.report("lied", 0, "all is well\n"), bench.token("lied")) == 202
+    eventually("the code ended", lambda: bench.namespace.sandbox("lied").get("terminated"))
+    assert bench.post(bench.report("lied", 0, "success\n"), bench.token("lied")) == 202
     status = bench.namespace.finished("lied")
     fault.remove()
     assert (status["phase"], status["reason"]) == ("Failed", "ResultMismatch")

@@ -7,16 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
-from typing import Any
 
 import pytest
 
-from chaos.lab.faultproxy import Answer, Call, Effect, FaultProxy, LoseAnswer
+from chaos.lab.faultproxy import FaultProxy
+from chaos.lab.faults import Answer, Call, Effect, LoseAnswer
 from chaos.lab.laboratory import Laboratory
 from chaos.lab.operatorprocess import OperatorProcess
-from chaos.labfixtures import proven
 from chaos.ledger import Ledger
-from chaos.proof import Starts
+from chaos.rig import Rig
 from chaos.scenarios import (
     FAILURE,
     INPUT_PREFIX,
@@ -27,16 +26,15 @@ from chaos.scenarios import (
     WITH_INPUT,
     Scenario,
 )
-from e2e.support import KubectlError, Namespace
-from nanogrid_operator.slim import unstored
+from nanogrid_operator.model.lifecycle import unstored
+from support.kubectl import KubectlError
 
-Json = dict[str, Any]
 SEED = 20_240_607
 APPLIED_AT_ONCE = 50
 KINDS = (SUCCESS, FAILURE, SUCCESS, WITH_INPUT, SUCCESS, RETRIED, SUCCESS, TIMEOUT, SUCCESS, OOM)
-# An agent that cannot store its result soon gives up; a test of its own says so.
+# An agent that cannot store its result gives up soon; the last test here covers this.
 RESULT_FILE = "/result.json"
-TORN_REASONS = ("PodLost", "Terminated")
+DELETED_POD_REASONS = ("PodLost", "Terminated")
 SLOW_DOWN = Answer(
     503,
     b"<Error><Code>SlowDown</Code><Message>fault: reduce your request rate</Message></Error>",
@@ -45,19 +43,17 @@ SLOW_DOWN = Answer(
 
 
 class Storm:
-    """Does one harm after another in a thread of its own, until the context ends."""
+    """Injects one fault after another in its own thread until the context ends."""
 
-    def __init__(
-        self, lab: Laboratory, ledger: Ledger, namespace: Namespace, pause: tuple[float, float]
-    ) -> None:
-        self._lab, self._ledger, self._namespace = lab, ledger, namespace
+    def __init__(self, rig: Rig, pause: tuple[float, float]) -> None:
+        self._lab, self._ledger, self._namespace = rig.lab, rig.ledger, rig.namespace
         self._pause = pause
         self._random = random.Random(SEED)
         self._over = threading.Event()
         self._error: BaseException | None = None
         self.done: Counter[str] = Counter()
-        self.torn: set[str] = set()
-        self._harms: dict[str, Callable[[], None]] = {
+        self.deleted: set[str] = set()  # jobs that lost a pod
+        self._faults: dict[str, Callable[[], None]] = {
             "operator killed": self._kill,
             "API errors": self._api_errors,
             "answers lost": self._lose_answers,
@@ -65,34 +61,34 @@ class Storm:
             "operator killed again": self._kill,
             "S3 slows down": self._slow_down,
             "Redis restarts": self._restart_redis,
-            "pod torn": self._tear,
+            "pod deleted": self._delete_pod,
         }
 
     @contextmanager
-    def raging(self) -> Iterator["Storm"]:
-        """The storm, for as long as the context lasts; all is mended after it."""
-        thread = threading.Thread(target=self._rage, name="storm", daemon=True)
+    def running(self) -> Iterator["Storm"]:
+        """Inject faults as long as the context lasts; undo all of them at its end."""
+        thread = threading.Thread(target=self._inject, name="storm", daemon=True)
         thread.start()
         try:
             yield self
         finally:
             self._over.set()
             thread.join(60)
-            self._mend()
+            self._undo()
         if self._error is not None:
             raise self._error
 
-    def _rage(self) -> None:
+    def _inject(self) -> None:
         try:
-            for name in cycle(self._harms):
+            for name in cycle(self._faults):
                 if self._over.wait(self._random.uniform(*self._pause)):
                     return
-                self._harms[name]()
+                self._faults[name]()
                 self.done[name] += 1
         except BaseException as error:
             self._error = error
 
-    def _mend(self) -> None:
+    def _undo(self) -> None:
         self._lab.api.clear()
         self._lab.s3.clear()
         self._lab.redis.resume()
@@ -137,28 +133,28 @@ class Storm:
         self._over.wait(1)
         self._lab.redis.start()
 
-    def _tear(self) -> None:
-        """Delete the pod of a job that has not ended, as a hurried person does."""
+    def _delete_pod(self) -> None:
+        """Delete the pod of a running job by force, as a user may do."""
         open_jobs = [j.name for j in list(self._ledger.jobs.values()) if not j.finished]
         if not open_jobs:
             return
         job = self._random.choice(open_jobs)
-        self.torn.add(job)
-        words = ("delete", "pod", "-l", f"nanogrid.io/job={job}", "--force", "--grace-period=0")
+        self.deleted.add(job)
+        args = ("delete", "pod", "-l", f"nanogrid.io/job={job}", "--force", "--grace-period=0")
         try:
-            self._namespace.kubectl(*words)
+            self._namespace.kubectl(*args)
         except KubectlError as error:
-            print(f"{job} was not torn: {error}")
+            print(f"the pod of {job} was not deleted: {error}")
 
 
 def memory_mib(lab: Laboratory) -> float:
-    """The peak of the operator that lives now."""
+    """The peak memory of the running operator."""
     return lab.operators[0].peak_memory_bytes() / (1 << 20)
 
 
-def fitting(job: str, kind: Scenario, torn: set[str]) -> tuple[str, ...]:
+def allowed_reasons(job: str, kind: Scenario, deleted: set[str]) -> tuple[str, ...]:
     """The reasons that a job may end with."""
-    return (kind.reason, *TORN_REASONS) if job in torn else (kind.reason,)
+    return (kind.reason, *DELETED_POD_REASONS) if job in deleted else (kind.reason,)
 
 
 @pytest.mark.parametrize("lab", [{"persistent_redis": True}], indirect=True, ids=[""])
@@ -174,59 +170,53 @@ def fitting(job: str, kind: Scenario, torn: set[str]) -> tuple[str, ...]:
         ),
     ],
 )
-def test_storm(
-    lab: Laboratory,
-    ledger: Ledger,
-    lab_starts: Starts,
-    namespace: Namespace,
-    count: int,
-    pause: tuple[float, float],
-) -> None:
+def test_storm(rig: Rig, count: int, pause: tuple[float, float]) -> None:
+    lab, ledger = rig.lab, rig.ledger
     lab.s3_server.put(INPUT_PREFIX + "a.txt", b"input")
     lab.operator().start().wait_ready()
     jobs = {f"storm-{n}": kind for n, kind in enumerate(islice(cycle(KINDS), count))}
-    storm = Storm(lab, ledger, namespace, pause)
+    storm = Storm(rig, pause)
     began = time.monotonic()
-    with storm.raging():
-        manifests = [kind.manifest(name, lab_starts) for name, kind in jobs.items()]
-        for first in range(0, count, APPLIED_AT_ONCE):  # kubectl has two minutes for each
-            namespace.apply(*manifests[first : first + APPLIED_AT_ONCE])
+    with storm.running():
+        manifests = [kind.manifest(name, rig.starts) for name, kind in jobs.items()]
+        for first in range(0, count, APPLIED_AT_ONCE):  # each kubectl may take two minutes
+            rig.namespace.apply(*manifests[first : first + APPLIED_AT_ONCE])
         records = ledger.wait_finished(jobs, 60 + 2 * count)
         took = time.monotonic() - began
-    delivered(ledger, 60)
-    longest = max(r.finished_at - r.seen for r in records)
+    wait_delivered(ledger, 60)
+    longest = max(r.finished_at - r.first_seen for r in records)
     queued = sum(any(reason == "Queued" for _, _, reason in r.phases) for r in records)
     print(f"{count} jobs in {took:.1f} s, the longest {longest:.1f} s; {dict(storm.done)}")
     print(f"{queued} were Queued; operator's memory at most {memory_mib(lab):.0f} MiB")
-    print(f"reasons: {dict(Counter(r.reason for r in records))}; torn: {len(storm.torn)}")
+    print(
+        f"reasons: {dict(Counter(r.reason for r in records))}; pods deleted: {len(storm.deleted)}"
+    )
     wrong = [
         f"{r.name} ended with {r.reason} instead of {jobs[r.name].reason}: {r.status['message']}"
         for r in records
-        if r.reason not in fitting(r.name, jobs[r.name], storm.torn)
+        if r.reason not in allowed_reasons(r.name, jobs[r.name], storm.deleted)
     ]
     assert not wrong, "\n".join(wrong)
-    proven(ledger, lab, lab_starts)
+    rig.verify()
 
 
-def delivered(ledger: Ledger, seconds: float) -> None:
-    """Wait until no result is owed to Redis or S3 any more."""
+def wait_delivered(ledger: Ledger, seconds: float) -> None:
+    """Wait until Redis and S3 have all results."""
 
-    def all_told() -> bool:
+    def delivered() -> bool:
         statuses = [job.status for job in ledger.jobs.values()]
         states = [(status.get("delivery") or {}).get("state") for status in statuses]
         return all(state != "Pending" for state in states) and not any(map(unstored, statuses))
 
-    ledger.wait("all results are delivered", all_told, seconds)
+    ledger.wait("all results are delivered", delivered, seconds)
 
 
-def test_result_reaches_s3_though_its_first_tries_are_refused(
-    lab: Laboratory, ledger: Ledger, lab_starts: Starts, namespace: Namespace
-) -> None:
-    lab.operator().start().wait_ready()
-    lab.s3.fault(
+def test_result_reaches_s3_after_its_first_tries_are_refused(rig: Rig) -> None:
+    rig.lab.operator().start().wait_ready()
+    rig.lab.s3.fault(
         lambda call: call.method == "PUT" and call.path.endswith(RESULT_FILE), SLOW_DOWN, times=3
     )
-    namespace.apply(SUCCESS.manifest("refused", lab_starts))
-    ledger.wait_finished(["refused"], 60)
-    delivered(ledger, 15)
-    proven(ledger, lab, lab_starts)
+    rig.namespace.apply(SUCCESS.manifest("refused", rig.starts))
+    rig.ledger.wait_finished(["refused"], 60)
+    wait_delivered(rig.ledger, 15)
+    rig.verify()

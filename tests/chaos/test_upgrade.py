@@ -1,4 +1,4 @@
-"""The chart is upgraded and rolled back while jobs run: none is lost, none runs or counts twice."""
+"""The chart is upgraded and rolled back while jobs run: no job is lost, run or counted twice."""
 
 import shutil
 import subprocess
@@ -6,15 +6,13 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from chaos.proof import Starts, delivered_once, one_result
-from e2e.conftest import RELEASE, RELEASE_NAMESPACE
-from e2e.support import Namespace, eventually, inline, kubectl_json
-
-Json = dict[str, Any]
+from chaos.results import assert_delivered_once, one_result
+from chaos.starts import Starts
+from support.kubectl import Namespace, eventually, inline, kubectl_json
+from support.release import IN_RELEASE, OPERATOR_LABEL, RELEASE, RELEASE_NAMESPACE
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/nanogrid-operator"
@@ -24,10 +22,10 @@ JOBS = 50
 TINY = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "64Mi"}}
 
 
-def helm(*words: str) -> str:
-    """Run helm in the release's namespace and return what it printed."""
+def helm(*args: str) -> str:
+    """Run helm in the release's namespace and return its stdout."""
     done = subprocess.run(
-        ["helm", *words, "--namespace", RELEASE_NAMESPACE],
+        ["helm", *args, "--namespace", RELEASE_NAMESPACE],
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -35,13 +33,13 @@ def helm(*words: str) -> str:
 
 
 def upgrade(chart: Path, *more: str) -> None:
-    """Upgrade the release to a chart, with the values it has; returns when all is ready."""
+    """Upgrade the release to a chart with its current values; returns when all is ready."""
     helm("upgrade", RELEASE, str(chart), "--reset-then-reuse-values", "--wait", "--timeout=180s",
          *more)  # fmt: skip
 
 
 def revision() -> str:
-    """The revision of the release that is in force."""
+    """The current revision of the release."""
     lines = helm("history", RELEASE, "--max=1").splitlines()
     return lines[-1].split()[0]
 
@@ -52,16 +50,16 @@ def rollback(to: str) -> None:
 
 
 def operator_pod() -> str:
-    """The name of the operator's one pod; one that is still on its way out does not count."""
-    words = ("-n", RELEASE_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=operator")
-    metas = [pod["metadata"] for pod in kubectl_json(*words)["items"]]
+    """The name of the operator's only pod; terminating pods do not count."""
+    pods = kubectl_json(*IN_RELEASE, "get", "pods", "-l", OPERATOR_LABEL)["items"]
+    metas = [pod["metadata"] for pod in pods]
     (name,) = [meta["name"] for meta in metas if "deletionTimestamp" not in meta]
     return str(name)
 
 
 @pytest.fixture
 def release(cluster: None) -> Iterator[str]:
-    """The release; whatever revision a test leaves, the one before is in force afterwards."""
+    """The release; restores its revision after the test."""
     before = revision()
     yield RELEASE
     if revision() != before:
@@ -69,13 +67,13 @@ def release(cluster: None) -> Iterator[str]:
 
 
 def fresh_pod() -> str:
-    """A value that makes another operator pod."""
+    """A value that makes Helm replace the operator's pod."""
     return f"--set-string=operator.podAnnotations.upgrade={uuid.uuid4().hex[:8]}"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_upgrade_and_rollback_among_running_jobs(
+def test_upgrade_and_rollback_while_jobs_run(
     namespace: Namespace, starts: Starts, release: str
 ) -> None:
     """About 2.5 min."""
@@ -96,14 +94,14 @@ def test_upgrade_and_rollback_among_running_jobs(
     print(f"upgraded with {len(starts.pods)} of {JOBS} started")
     rollback(before)
     print(f"rolled back with {len(starts.pods)} of {JOBS} started")
-    assert len({pod, upgraded, operator_pod()}) == 3, "each had an operator of its own"
+    assert len({pod, upgraded, operator_pod()}) == 3, "each revision has its own operator pod"
 
     for n, name in enumerate(ids):
         status = namespace.finished(name, 100)
         assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", f"{n}\n"), name
         assert len(namespace.pods(name)) == 1, name
-        assert starts.of(name) == 1, name
-    delivered_once(ids.values())
+        assert starts.count(name) == 1, name
+    assert_delivered_once(ids.values())
 
 
 @pytest.mark.slow
@@ -111,13 +109,13 @@ def test_upgrade_and_rollback_among_running_jobs(
 def test_crd_upgrade_with_old_objects(
     namespace: Namespace, starts: Starts, release: str, request_id: str, tmp_path: Path
 ) -> None:
-    """About 90 s. Old objects stay readable; running ones go on, finished ones are not touched."""
+    """About 90 s. Old objects stay readable; running jobs continue, finished ones do not change."""
     old = tmp_path / "chart"
     shutil.copytree(CHART, old)
     template = "{{- if .Values.crds.install }}\n" + OLD_CRD.read_text() + "{{- end }}\n"
     (old / CRD_TEMPLATE).write_text(template)
     upgrade(old)
-    assert "cancel" not in spec_fields(), "the old CRD is in force"
+    assert "cancel" not in spec_fields(), "the old CRD is installed"
 
     code = starts.marked("import time; time.sleep(40); print('whole')")
     ids = {name: f"{request_id}-{name}" for name in ("done", "going", "held")}
@@ -128,28 +126,28 @@ def test_crd_upgrade_with_old_objects(
     )
     done = (namespace.finished("done"), namespace.get("done")["metadata"]["resourceVersion"])
     for name in ("going", "held"):
-        eventually(f"{name} runs", partial(shown_running, namespace, name), 60)
+        eventually(f"{name} runs", partial(phase_running, namespace, name), 60)
 
     upgrade(CHART, fresh_pod())
-    assert "cancel" in spec_fields(), "the new CRD is in force"
-    namespace.kubectl("patch", "ej/held", "--type=merge", "-p", '{"spec":{"cancel":true}}')
+    assert "cancel" in spec_fields(), "the new CRD is installed"
+    namespace.patch("held", cancel=True)
 
-    assert namespace.finished("held", 60)["reason"] == "Cancelled", "old objects take new fields"
+    assert namespace.finished("held", 60)["reason"] == "Cancelled", "old objects accept new fields"
     assert namespace.finished("going", 120)["result"]["stdout"] == "whole\n"
     assert namespace.status("done")["result"] == done[0]["result"]
     assert namespace.get("done")["metadata"]["resourceVersion"] == done[1]
     assert one_result(ids["done"])["stdout"] == "old\n"
-    delivered_once(ids.values())
-    assert (starts.of("going"), starts.of("held")) == (1, 1)
+    assert_delivered_once(ids.values())
+    assert (starts.count("going"), starts.count("held")) == (1, 1)
 
 
-def shown_running(namespace: Namespace, name: str) -> bool:
-    """Whether a job's status says that it runs."""
+def phase_running(namespace: Namespace, name: str) -> bool:
+    """Whether a job's phase is Running."""
     return bool(namespace.status(name).get("phase") == "Running")
 
 
 def spec_fields() -> set[str]:
-    """The fields of a job's spec that the CRD in force knows."""
+    """The fields of a job's spec in the installed CRD."""
     crd = kubectl_json("get", "crd", "executionjobs.nanogrid.io")
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return set(schema["properties"]["spec"]["properties"])

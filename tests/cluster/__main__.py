@@ -16,22 +16,24 @@ def parser() -> argparse.ArgumentParser:
         description="A real Kubernetes cluster for demo and tests, on any machine.",
     )
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    sub.add_parser("up", help="make sure there is a cluster")
+    sub.add_parser("up", help="create a cluster if there is none")
     down = sub.add_parser("down", help="delete our cluster, stop the engine we started")
     down.add_argument("--purge", action="store_true", help="delete the cache as well")
-    status = sub.add_parser("status", help="say what is there")
+    status = sub.add_parser("status", help="show the cluster's state")
     status.add_argument("-o", "--output", choices=["text", "json"], default="text")
-    sub.add_parser("env", help="print shell exports for the cluster: eval them")
+    sub.add_parser("env", help="print shell exports for the cluster, for eval")
     load = sub.add_parser("load", help="copy images from the Docker engine to the nodes")
     load.add_argument("image", nargs="+")
-    tool = sub.add_parser("tool", help="print the path of a further tool; build it if absent")
+    tool = sub.add_parser("tool", help="print the path of another tool; build it if it is missing")
     tool.add_argument("name", choices=sorted(gobuild.TOOLS))
-    sub.add_parser("base-image", help="print the base for our own images; make it if absent")
+    sub.add_parser(
+        "base-image", help="print the base image of our images; create it if it is missing"
+    )
     return top
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Calls what the command stands for."""
+    """Runs the function of a command."""
     match arguments.command:
         case "up":
             commands.up()
@@ -49,9 +51,9 @@ def run(arguments: argparse.Namespace) -> None:
             commands.base()
 
 
-def main(words: list[str] | None = None) -> int:
-    """Runs one command; 0 done, 1 failed, 2 the machine or environment must change."""
-    arguments = parser().parse_args(words)
+def main(args: list[str] | None = None) -> int:
+    """Runs one command; 0 success, 1 failure, 2 if the machine or environment must change."""
+    arguments = parser().parse_args(args)
     try:
         run(arguments)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The base of the project's own images where none can be pulled: Debian and Python."""
+"""The base image of the project's images if none can be pulled: Debian and Python."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REPOSITORY = "nanogrid-base"
 
 
 def trim_documentation(root: Path) -> None:
-    """Removes what no container reads: manuals, documentation, translations.
+    """Removes files that containers do not need: manuals, documentation, translations.
 
-    Copyright files stay, as Debian's licences ask.
+    Copyright files stay, as Debian's licences require.
     """
     for name in ("usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/i18n"):
         shutil.rmtree(root / name, ignore_errors=True)
@@ -30,7 +30,7 @@ def trim_documentation(root: Path) -> None:
 
 
 def base_image(engine: Engine) -> str:
-    """The name of the base image in this engine; makes the image if it is not there."""
+    """The name of the base image in this engine; creates the image if it is missing."""
     if engine.can_pull:
         return versions.PUBLISHED_BASE_IMAGE
     tar = root_tar("base-os", versions.BASE_PACKAGES, trim_documentation)

@@ -1,4 +1,4 @@
-"""What long steps made is kept, found again by a hash of all that went into it."""
+"""A cache for the outputs of long steps; the key is a hash of all inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.steps import ClusterError, Log, say, step
 
 
 def key_of(*parts: str | Path) -> str:
-    """A short hash of texts and of files' contents (directories: every file in them)."""
+    """A short hash of texts and of file contents (for a directory, all files in it)."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
@@ -29,10 +29,10 @@ def key_of(*parts: str | Path) -> str:
 
 
 def artifact(name: str, key: str, doing: str, build: Callable[[Path, Log], None]) -> Path:
-    """The finished output directory of a step, built only if it is not there yet.
+    """The output directory of a step; builds it if it is missing.
 
-    It is built under another name and renamed when complete: a run killed half-way
-    leaves nothing that a later run could take for finished.
+    It is built under another name and renamed when complete, so that a killed run leaves no
+    incomplete output that a later run would use.
     """
     here = paths()
     target = here.artifacts / f"{name}-{key}"
@@ -51,11 +51,15 @@ def artifact(name: str, key: str, doing: str, build: Callable[[Path, Log], None]
 
 @contextmanager
 def exclusive(here: Paths, timeout: float) -> Iterator[None]:
-    """Waits its turn, so that two runs at the same time do not build or create twice."""
+    """Takes the lock, so that two runs at the same time do not build or create twice.
+
+    Raises:
+        ClusterError: another run still has the lock after ``timeout`` seconds.
+    """
     here.root.mkdir(parents=True, exist_ok=True)
     with here.lock.open("a") as file:
         deadline = time.monotonic() + timeout
-        told = False
+        reported = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,8 +69,8 @@ def exclusive(here: Paths, timeout: float) -> Iterator[None]:
                     raise ClusterError(
                         f"another run still holds {here.lock} after {timeout:.0f} s"
                     ) from None
-                if not told:
-                    say("another run is at work; waiting for it")
-                    told = True
+                if not reported:
+                    say("waiting for another run to end")
+                    reported = True
                 time.sleep(0.5)
         yield

@@ -1,4 +1,4 @@
-"""The pod network of the nodes we assembled: kind's own comes as an image nobody can pull."""
+"""The pod network of nodes that we built: the image of kind's own network cannot be pulled."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ NODE_SECONDS = 30
 
 
 def peers_of(node: Node, nodes: list[Node]) -> str:
-    """The lines `configure-cni` reads: every other node and the addresses of its pods."""
+    """The input of `configure-cni`: a line with name and pod CIDR for every other node."""
     return "".join(f"{peer.name} {peer.pod_cidr}\n" for peer in nodes if peer != node)
 
 
 def configure(engine: Engine, kubectl: Kubectl, count: int) -> None:
-    """Gives every node its pod network; the nodes keep it over restarts by themselves."""
+    """Configures the pod network of every node; it survives restarts of the nodes."""
     nodes = _nodes_with_cidr(kubectl, count)
 
     def one(node: Node) -> None:
-        words = ["exec", "--interactive", node.name, "configure-cni", node.pod_cidr, POD_SUBNET]
+        args = ["exec", "--interactive", node.name, "configure-cni", node.pod_cidr, POD_SUBNET]
         deadline = time.monotonic() + NODE_SECONDS
         while True:
             try:
-                engine.docker(*words, timeout=60, stdin=peers_of(node, nodes))
+                engine.docker(*args, timeout=60, stdin=peers_of(node, nodes))
                 return
             except CommandFailed:
-                # A node just started again has no systemd to talk to for a moment.
+                # A node that was just restarted has no systemd for a moment.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
@@ -41,17 +41,17 @@ def configure(engine: Engine, kubectl: Kubectl, count: int) -> None:
 
 
 def _nodes_with_cidr(kubectl: Kubectl, count: int) -> list[Node]:
-    """All nodes, once the controller manager has given each of them its addresses."""
+    """All nodes, once the controller manager has assigned each a pod CIDR."""
     deadline = time.monotonic() + CIDR_SECONDS
     while True:
         try:
             nodes = kubectl.nodes()
             problem = f"nodes so far: {nodes}"
         except CommandFailed as error:
-            # An API server that has just been started again.
+            # The API server has just been restarted.
             nodes, problem = [], str(error)
         if len(nodes) == count and all(node.pod_cidr for node in nodes):
             return nodes
         if time.monotonic() > deadline:
-            raise ClusterError(f"nodes without pod addresses after {CIDR_SECONDS} s: {problem}")
+            raise ClusterError(f"nodes without a pod CIDR after {CIDR_SECONDS} s: {problem}")
         time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""What the commands do; each is a short sequence of steps."""
+"""The commands; each is a short sequence of steps."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from cluster.report import report, text
 from cluster.steps import ClusterError, UsageError, say, step
 from cluster.ways import Chosen
 
-# The longest a first run may take on a slow machine, and thus a second one wait for it.
+# The longest first run on a slow machine; a second run waits as long for it.
 LOCK_SECONDS = 3600
 NO_CLUSTER = "no cluster yet: run `make cluster-up`"
 
 
 def up() -> None:
-    """Makes sure there is a cluster."""
+    """Creates a cluster if there is none."""
     here = paths()
     start = time.monotonic()
     with exclusive(here, LOCK_SECONDS):
         if ways.foreign(here) is not None:
             gobuild.missing_clients(here)
             ways.check_foreign(here)
-            say(f"using the cluster of KUBECONFIG ({ways.foreign(here)}); nothing is created")
+            say(f"using the cluster in KUBECONFIG ({ways.foreign(here)}); nothing is created")
             return
         done = _own_cluster(here)
     say(f"cluster {here.cluster}: {done}, {time.monotonic() - start:.1f} s")
@@ -42,11 +42,14 @@ def up() -> None:
 def _own_cluster(here: Paths) -> str:
     known = ways.recall(here)
     if known and _cluster(here, known).healthy():
-        return "is there already"
+        return "already running"
     chosen = known if known and known.ours else ways.choose(here)
     ways.remember(here, chosen)
     ways.start_engine(here, chosen)
     gobuild.clients(here, gobuild.KUBECTL if chosen.way == "pull" else gobuild.KUBERNETES)
+    if chosen.way == "build":
+        # Before a repair: a failure of this build is no reason to create the cluster again.
+        gobuild.build(gobuild.KUBE_ROUTER)
     cluster = _cluster(here, chosen)
     if known and cluster.repair():
         return "repaired"
@@ -70,7 +73,7 @@ def down(purge: bool) -> None:
         if chosen:
             _delete_cluster(here, chosen)
         else:
-            say(f"no cluster {here.cluster} of ours")
+            say(f"no cluster {here.cluster} to delete")
         if dockerd.own_pid(here) is not None and not _clusters(here):
             with step("dockerd-stop", "stop the Docker engine we started") as log:
                 dockerd.stop(here, log)
@@ -79,19 +82,19 @@ def down(purge: bool) -> None:
 
 
 def _delete_cluster(here: Paths, chosen: Chosen) -> None:
-    # Our engine must run for this: a dead one's containers are on its disk, and may still run.
+    # Our engine must run: the containers of a killed engine are on its disk and may still run.
     ways.start_engine(here, chosen)
     if chosen.engine.answers():
         cluster = _cluster(here, chosen)
         if cluster.containers():
             cluster.delete()
     else:
-        say("its Docker engine does not answer, so there is nothing to delete in it")
+        say("its Docker engine does not answer, so nothing is deleted in it")
     shutil.rmtree(here.state)
 
 
 def _clusters(here: Paths) -> list[str]:
-    """The names of all clusters of ours in this cache."""
+    """The names of all our clusters in this cache."""
     parent = here.state.parent
     return sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
 
@@ -99,7 +102,7 @@ def _clusters(here: Paths) -> list[str]:
 def _purge(here: Paths) -> None:
     others = _clusters(here)
     if others:
-        raise ClusterError(f"not purged, other clusters use {here.root}: {', '.join(others)}")
+        raise ClusterError(f"not purged: other clusters use {here.root}: {', '.join(others)}")
     say(f"==> delete {here.root}")
     for mount in mounts_below(here.root, Path("/proc/self/mounts")):
         machine.unmount(mount)
@@ -107,7 +110,7 @@ def _purge(here: Paths) -> None:
 
 
 def mounts_below(root: Path, table: Path) -> list[str]:
-    """What is mounted below a directory, innermost first: a dead engine's namespaces."""
+    """The mount points below a directory, innermost first: namespaces of a killed engine."""
     if not table.exists():
         return []
     points = [line.split()[1] for line in table.read_text().splitlines()]
@@ -139,8 +142,8 @@ def load(images: Sequence[str]) -> None:
     here = paths()
     if ways.foreign(here) is not None:
         raise UsageError(
-            "the cluster of KUBECONFIG is not ours, so images cannot be copied into it: "
-            "push them to a registry that it can pull from"
+            "images cannot be copied into the cluster in KUBECONFIG, because it is not ours: "
+            "push them to a registry from which it can pull"
         )
     chosen = ways.recall(here)
     if chosen is None:
@@ -149,7 +152,7 @@ def load(images: Sequence[str]) -> None:
 
 
 def base() -> None:
-    """Prints the name of the base image of our own images."""
+    """Prints the name of the base image of our images."""
     here = paths()
     with exclusive(here, LOCK_SECONDS):
         chosen = ways.recall(here) or ways.choose(here)
@@ -158,7 +161,7 @@ def base() -> None:
 
 
 def tool(name: str) -> None:
-    """Prints the path of a further tool; builds it if it is not there."""
+    """Prints the path of another tool; builds it if it is missing."""
     here = paths()
     with exclusive(here, LOCK_SECONDS):
         gobuild.publish(here, gobuild.build(gobuild.TOOLS[name]), name)
@@ -166,6 +169,6 @@ def tool(name: str) -> None:
 
 
 def status(as_json: bool) -> None:
-    """Says what is there."""
+    """Prints the cluster's state."""
     content = report(paths())
     print(json.dumps(content, indent=2) if as_json else text(content))

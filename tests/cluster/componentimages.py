@@ -1,4 +1,4 @@
-"""The control plane's images: each one static binary in an otherwise empty image."""
+"""The control plane's images: each has one static binary and nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLLECT_NFT = (
 def component_images(
     engine: Engine, log: Log, node_base: str, binaries: Mapping[str, Path], scratch: Path
 ) -> Path:
-    """An archive (as of `docker save`) of every image kubeadm will ask for."""
+    """An archive, as from `docker save`, of all images that kubeadm needs."""
     names: list[str] = []
     for component, images in COMPONENT_IMAGES.items():
         layer = scratch / f"{component}.tar"
@@ -30,14 +30,14 @@ def component_images(
                 command = ["docker", "run", "--rm", "--entrypoint", "sh", node_base]
                 log.run([*command, "-c", COLLECT_NFT], timeout=120, env=engine.env, stdout=file)
         add_binary(layer, binaries[component])
-        place = f"/usr/local/bin/{component}"
-        engine.import_tar(log, layer, images[0], [f"ENTRYPOINT {json.dumps([place])}"])
+        path = f"/usr/local/bin/{component}"
+        engine.import_tar(log, layer, images[0], [f"ENTRYPOINT {json.dumps([path])}"])
         for other in images[1:]:
             log.run(["docker", "tag", images[0], other], timeout=60, env=engine.env)
         names += images
     archive = scratch / "components.tar"
     log.run(["docker", "save", "--output", archive, *names], timeout=300, env=engine.env)
-    # The nodes hold them from here on; in the engine they would only take up room.
+    # The nodes have them from here on; in the engine they would only use disk space.
     log.run(["docker", "image", "rm", *names], timeout=120, env=engine.env)
     return archive
 

@@ -1,4 +1,4 @@
-"""A Docker engine of our own, beside any other: starting it, knowing it, ending it."""
+"""Our own Docker engine, separate from any other: start, identify and stop it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ STOP_SECONDS = 40
 
 
 def own_engine(here: Paths) -> Engine:
-    """The engine we start; asking for it does not start it."""
+    """The engine that we start; this function does not start it."""
     return Engine(host=f"unix://{here.docker_socket}", ours=True, can_pull=False)
 
 
 def command_line(pid: int) -> list[str]:
-    """The words a process was started with; none if there is no such process."""
+    """The command line of a process; empty if there is no such process."""
     try:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -39,24 +39,24 @@ def own_pid(here: Paths) -> int | None:
     return verified(here.docker / "docker.pid", "dockerd", config_option(here))
 
 
-def verified(pid_file: Path, program: str, word: str) -> int | None:
-    """The process id in a file, if that process is this program with this word.
+def verified(pid_file: Path, program: str, argument: str) -> int | None:
+    """The process id in a file, if that process is this program with this argument.
 
-    The number may belong to any process by now; only the command line proves which it is.
+    Another process may have this id by now; only the command line identifies it.
     """
     try:
         pid = int(pid_file.read_text())
     except (OSError, ValueError):
         return None
-    words = command_line(pid)
-    ours = bool(words) and Path(words[0]).name == program and word in words
+    command = command_line(pid)
+    ours = bool(command) and Path(command[0]).name == program and argument in command
     return pid if ours else None
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone, or a zombie.
+    """Whether a process has ended or is a zombie.
 
-    Its command line vanishes before its files are closed: too early to unmount anything.
+    Its command line disappears before its files are closed, which is too early to unmount.
     """
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
@@ -66,12 +66,12 @@ def ended(pid: int) -> bool:
 
 
 def config_option(here: Paths) -> str:
-    """The option that is on the command line of our dockerd and of no other."""
+    """The option that only our dockerd has on its command line."""
     return f"--config-file={here.docker / 'daemon.json'}"
 
 
 def write_config(here: Paths) -> None:
-    """dockerd's settings, in a file of our own so that /etc/docker stays unread."""
+    """Writes dockerd's settings to our own file, so that it does not read /etc/docker."""
     config: dict[str, object] = {
         "hosts": [f"unix://{here.docker_socket}"],
         "data-root": str(here.docker / "data"),
@@ -83,7 +83,7 @@ def write_config(here: Paths) -> None:
     if capability_missing(CAP_SYS_RESOURCE):
         wrapper = here.docker / "nores-runc"
         body = (SOURCE / "runtime" / "nores_runc.py").read_text()
-        # A copy, because the engine outlives the checkout it was started from.
+        # A copy, because the engine may outlive the checkout.
         wrapper.write_text(f"#!{Path(sys.executable).resolve()} -IS\n{body}")
         wrapper.chmod(0o755)
         config["runtimes"] = {"nores": {"path": str(wrapper)}}
@@ -92,7 +92,7 @@ def write_config(here: Paths) -> None:
 
 
 def outgoing_mtu(routes: Path = Path("/proc/net/route"), net: Path = Path("/sys/class/net")) -> int:
-    """The packet size of the way out: containers with larger ones lose their downloads."""
+    """The MTU of the default route: containers with a larger MTU lose their downloads."""
     for line in routes.read_text().splitlines()[1:]:
         device, destination = line.split()[:2]
         if destination == "00000000":
@@ -101,15 +101,15 @@ def outgoing_mtu(routes: Path = Path("/proc/net/route"), net: Path = Path("/sys/
 
 
 def start(here: Paths, log: Log) -> Engine:
-    """Our dockerd, running; returns at once if it already does."""
+    """Starts our dockerd if it does not run."""
     engine = own_engine(here)
     if own_pid(here) is not None and engine.answers():
         return engine
     longest = here.docker / "exec" / "containerd" / "containerd.sock.ttrpc"
     if len(str(longest)) > SOCKET_LIMIT:
         raise UsageError(
-            f"the cache directory's path is too long for a socket below it ({here.root}): "
-            "set XDG_CACHE_HOME to a shorter one"
+            f"the path of the cache directory is too long for a socket below it ({here.root}): "
+            "set XDG_CACHE_HOME to a shorter path"
         )
     stop(here, log)
     here.docker.mkdir(parents=True, exist_ok=True)
@@ -133,15 +133,15 @@ def start(here: Paths, log: Log) -> Engine:
         time.sleep(0.3)
     tail = output.read_text(errors="replace").splitlines()[-20:]
     log.write("\n".join(tail))
-    ended = "did not answer in time" if process.poll() is None else "ended at once"
-    raise ClusterError(f"dockerd {ended}; its log: {output}")
+    problem = "did not answer in time" if process.poll() is None else "exited at its start"
+    raise ClusterError(f"dockerd {problem}; its log: {output}")
 
 
 def stop(here: Paths, log: Log) -> None:
-    """Ends our dockerd, and its containers with it; nothing else.
+    """Stops our dockerd and with it its containers, and nothing else.
 
-    The pid files of a killed dockerd and its containerd go too: a dockerd waits in vain for
-    whatever process has their numbers. The containers it left are ended by the next dockerd.
+    Also deletes the pid files of a killed dockerd and its containerd: a new dockerd would wait for
+    any process that has these ids. The next dockerd ends the containers of a killed one.
     """
     containerd = here.docker / "exec" / "containerd"
     settings = str(containerd / "containerd.toml")
@@ -153,7 +153,7 @@ def stop(here: Paths, log: Log) -> None:
 
 
 def _end(pid: int | None, seconds: float, log: Log) -> None:
-    """Asks a process to end, and makes it if it does not."""
+    """Sends SIGTERM to a process, and SIGKILL if it does not end."""
     if pid is None:
         return
     log.write(f"ending process {pid}: {' '.join(command_line(pid))}")

@@ -1,4 +1,4 @@
-"""Kubernetes and its tools from their Go modules: the one registry that has them all."""
+"""Kubernetes and its tools, built from their Go modules: one registry has them all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cluster.steps import CommandFailed, Log, capture
 
 _VERSION = "k8s.io/component-base/version"
 _MAJOR, _MINOR = versions.KUBERNETES.lstrip("v").split(".")[:2]
-# Without these the nodes report v0.0.0-master, and Helm and kubeadm misread the cluster.
+# Without these flags the nodes report v0.0.0-master, which misleads Helm and kubeadm.
 KUBERNETES_FLAGS = (
     f"-s -w -X {_VERSION}.gitVersion={versions.KUBERNETES} "
     f"-X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"
@@ -27,19 +27,28 @@ KUBERNETES_FLAGS = (
 
 @dataclass(frozen=True)
 class Program:
-    """A set of commands built in one go: from a module file of ours, or at a version."""
+    """Commands that are built together: from our module file, or at a version.
+
+    With ``patched``, the sources of that module get the patches in ``go/NAME`` first.
+    """
 
     name: str
     packages: tuple[str, ...]
     version: str
     module: str | None = None
     ldflags: str = "-s -w"
+    patched: str | None = None
 
     @property
     def key(self) -> str:
-        """Changes when the output would."""
-        sources = [SOURCE / "go" / self.module] if self.module else []
+        """The cache key; it changes when the output would."""
+        sources = [SOURCE / "go" / self.module] if self.module else self.patches
         return key_of(self.version, self.ldflags, *self.packages, *sources)
+
+    @property
+    def patches(self) -> list[Path]:
+        """The patches for the module's sources, in their order."""
+        return sorted((SOURCE / "go" / self.name).glob("*.patch")) if self.patched else []
 
 
 def _commands(*names: str) -> tuple[str, ...]:
@@ -73,12 +82,19 @@ PAUSE = Program("pause", (".",), "1", module="pause")
 COREDNS = Program("coredns", ("github.com/coredns/coredns",), versions.COREDNS)
 KIND = Program("kind", ("sigs.k8s.io/kind",), versions.KIND)
 HELM = Program("helm", ("helm.sh/helm/v4/cmd/helm",), versions.HELM)
-# Built only when asked for.
+_KUBE_ROUTER = "github.com/cloudnativelabs/kube-router/v2"
+KUBE_ROUTER = Program(
+    "kube-router",
+    (f"{_KUBE_ROUTER}/cmd/kube-router",),
+    versions.KUBE_ROUTER,
+    patched=_KUBE_ROUTER,
+)
+# Built only on request.
 TOOLS = {"kwok": Program("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), versions.KWOK)}
 
 
 def go_environment(here: Paths) -> dict[str, str]:
-    """Go's caches in ours; static binaries; module files that can be deleted."""
+    """The environment for Go: caches in our cache, static binaries, deletable module files."""
     return {
         **os.environ,
         "GOCACHE": str(here.go / "build"),
@@ -89,7 +105,7 @@ def go_environment(here: Paths) -> dict[str, str]:
 
 
 def recent_enough(version: str) -> bool:
-    """Whether this output of `go env GOVERSION` satisfies the module files."""
+    """Whether this output of `go env GOVERSION` is new enough for the module files."""
     match = re.match(r"go(\d+)\.(\d+)", version)
     return match is not None and (int(match[1]), int(match[2])) >= versions.GO_MINIMUM
 
@@ -98,7 +114,7 @@ def go_command(here: Paths) -> Path:
     """A recent enough Go: the machine's, or the one from the Python package registry."""
     found = shutil.which("go")
     if found:
-        # GOTOOLCHAIN=local, or a Go too old would fetch a newer one just to answer.
+        # Without GOTOOLCHAIN=local an older Go would download a newer one just to answer.
         env = {**os.environ, "GOTOOLCHAIN": "local"}
         try:
             if recent_enough(capture([found, "env", "GOVERSION"], timeout=30, env=env)):
@@ -111,7 +127,7 @@ def go_command(here: Paths) -> Path:
 
 def _install_go(draft: Path, log: Log) -> None:
     if importlib.util.find_spec("ensurepip") is None:
-        # Debian's Python keeps what makes a virtual environment in a package of its own.
+        # Debian has venv in a separate package.
         machine.install(("python3-venv",))
     tool = draft / ".venv"
     log.run([sys.executable, "-m", "venv", tool], timeout=120)
@@ -121,28 +137,50 @@ def _install_go(draft: Path, log: Log) -> None:
 
 
 def build(program: Program) -> Path:
-    """The directory with the program's commands, built if it is not there."""
+    """The directory with the program's commands; builds it if it is missing."""
     here = paths()
 
     def make(draft: Path, log: Log) -> None:
-        go = go_command(here)
-        env = go_environment(here)
-        flags = ["-trimpath", "-buildvcs=false", "-ldflags", program.ldflags]
-        if program.module:
-            # The etcd server's package is named v3; -o with a file name gives it its own.
-            target = draft / program.name if len(program.packages) == 1 else f"{draft}/"
-            command = [go, "build", *flags, "-o", target, *program.packages]
-            log.run(command, timeout=3600, env=env, cwd=SOURCE / "go" / program.module)
+        if program.patched:
+            sources = draft / ".sources"
+            _patch(here, program, sources, log)
+            _go_build(here, program, draft, sources, log)
+            shutil.rmtree(sources)
+        elif program.module:
+            _go_build(here, program, draft, SOURCE / "go" / program.module, log)
         else:
             packages = [f"{package}@{program.version}" for package in program.packages]
-            command = [go, "install", *flags, *packages]
-            log.run(command, timeout=3600, env={**env, "GOBIN": str(draft)}, cwd=draft)
+            command = [str(go_command(here)), "install", *_flags(program), *packages]
+            env = {**go_environment(here), "GOBIN": str(draft)}
+            log.run(command, timeout=3600, env=env, cwd=draft)
 
     return artifact(program.name, program.key, f"build {program.name} {program.version}", make)
 
 
+def _flags(program: Program) -> list[str]:
+    return ["-trimpath", "-buildvcs=false", "-ldflags", program.ldflags]
+
+
+def _go_build(here: Paths, program: Program, draft: Path, module: Path, log: Log) -> None:
+    """Builds a program in the directory of a module, with the versions of its module file."""
+    # The package of the etcd server is named v3, so -o sets the file name.
+    output = ["-o", f"{draft}/{program.name if len(program.packages) == 1 else ''}"]
+    command = [str(go_command(here)), "build", *_flags(program), *output, *program.packages]
+    log.run(command, timeout=3600, env=go_environment(here), cwd=module)
+
+
+def _patch(here: Paths, program: Program, sources: Path, log: Log) -> None:
+    """Copies the sources of a program's module and applies the patches."""
+    if shutil.which("patch") is None:
+        machine.install(("patch",))
+    shutil.copytree(module_sources(here, f"{program.patched}@{program.version}"), sources)
+    for file in program.patches:
+        command = ["patch", "--strip=1", "--fuzz=0", "--force", f"--input={file}"]
+        log.run(command, timeout=60, cwd=sources)
+
+
 def publish(here: Paths, directory: Path, command: str) -> None:
-    """Puts a command into <cache>/bin, replacing an older one in one move."""
+    """Links a command into <cache>/bin; replaces an older one atomically."""
     here.bin.mkdir(parents=True, exist_ok=True)
     link = here.bin / command
     if link.is_symlink() and link.resolve() == (directory / command).resolve():
@@ -153,26 +191,25 @@ def publish(here: Paths, directory: Path, command: str) -> None:
     draft.rename(link)
 
 
-def kind_sources(here: Paths) -> Path:
-    """The directory of kind's module, whose node-image files we use and do not copy."""
-    command = [
-        str(go_command(here)),
-        "mod",
-        "download",
-        "-json",
-        f"sigs.k8s.io/kind@{KIND.version}",
-    ]
+def module_sources(here: Paths, module: str) -> Path:
+    """The directory with the sources of a module, given as PATH@VERSION."""
+    command = [str(go_command(here)), "mod", "download", "-json", module]
     return Path(json.loads(capture(command, timeout=300, env=go_environment(here)))["Dir"])
 
 
+def kind_sources(here: Paths) -> Path:
+    """The directory of kind's module; its node-image files are used from there."""
+    return module_sources(here, f"sigs.k8s.io/kind@{KIND.version}")
+
+
 def clients(here: Paths, kubectl: Program) -> None:
-    """kind, helm and kubectl in <cache>/bin."""
+    """Puts kind, helm and kubectl into <cache>/bin."""
     for program, command in ((KIND, "kind"), (HELM, "helm"), (kubectl, "kubectl")):
         publish(here, build(program), command)
 
 
 def missing_clients(here: Paths) -> None:
-    """helm and kubectl for a cluster that is not ours: only those the user does not have."""
+    """Puts helm and kubectl into <cache>/bin, if the user does not have them."""
     for program, command in ((HELM, "helm"), (KUBECTL, "kubectl")):
         if shutil.which(command) is None:
             publish(here, build(program), command)

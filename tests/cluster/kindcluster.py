@@ -1,13 +1,13 @@
-"""Creating, repairing, deleting the kind cluster."""
+"""Creates, repairs and deletes the kind cluster."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from cluster import cni
+from cluster import cni, gobuild, networkpolicy
 from cluster.engine import Engine
 from cluster.kubectl import Kubectl
 from cluster.paths import Paths
@@ -18,12 +18,12 @@ NODES = 1 + WORKERS
 CREATE_SECONDS = 300
 READY_SECONDS = 180
 REPAIR_SECONDS = 90
-# The time after which Kubernetes itself doubts a node.
+# Kubernetes itself marks a node as not ready after this time.
 LEASE_SECONDS = 40
 
 
 def config(own_network: bool) -> str:
-    """kind's configuration; JSON is YAML."""
+    """kind's configuration as JSON, which is valid YAML."""
     content: dict[str, object] = {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
@@ -35,7 +35,7 @@ def config(own_network: bool) -> str:
 
 
 class KindCluster:
-    """The cluster of one name in one Docker engine."""
+    """The cluster with one name in one Docker engine."""
 
     def __init__(self, here: Paths, engine: Engine, own_network: bool) -> None:
         self._here = here
@@ -43,9 +43,9 @@ class KindCluster:
         self._own_network = own_network
         self.kubectl = Kubectl(str(here.kubeconfig))
 
-    def _kind(self, *words: str) -> list[str]:
+    def _kind(self, *args: str) -> list[str]:
         name = ["--name", self._here.cluster]
-        return [str(self._here.bin / "kind"), *words, *name]
+        return [str(self._here.bin / "kind"), *args, *name]
 
     def containers(self) -> dict[str, str]:
         """The node containers and their states ("running", "exited", ...)."""
@@ -55,36 +55,48 @@ class KindCluster:
         return dict(line.split() for line in out.splitlines())
 
     def healthy(self) -> bool:
-        """Whether it can be used as it is."""
+        """Whether all nodes run, Kubernetes is healthy and NetworkPolicies are enforced."""
         if not self._here.kubeconfig.exists() or not self._engine.answers():
             return False
-        states = list(self.containers().values())
+        containers = self.containers()
         since = time.time() - LEASE_SECONDS
-        return states == ["running"] * NODES and self.kubectl.healthy(NODES, since)
+        running = list(containers.values()) == ["running"] * NODES
+        return running and self.kubectl.healthy(NODES, since) and self._enforces(containers)
+
+    def _enforces(self, nodes: Iterable[str]) -> bool:
+        """Whether all nodes enforce NetworkPolicies; kind's own network does it by itself."""
+        return not self._own_network or not any(networkpolicy.state(self._engine, nodes).values())
 
     def create(self, image: str) -> None:
-        """Makes the cluster, after removing what an unfinished run left of it."""
+        """Creates the cluster; first removes the rest of an unfinished run."""
         if self.containers():
             self.delete()
         self._here.state.mkdir(parents=True, exist_ok=True)
         settings = self._here.state / "kind.json"
         settings.write_text(config(self._own_network))
         with step("kind-create", f"create the cluster {self._here.cluster}, {NODES} nodes") as log:
-            words = self._kind("create", "cluster", "--image", image, "--config", str(settings))
-            words += ["--kubeconfig", str(self._here.kubeconfig), "--verbosity", "1"]
-            log.run(words, timeout=CREATE_SECONDS, env=self._engine.env)
+            args = self._kind("create", "cluster", "--image", image, "--config", str(settings))
+            args += ["--kubeconfig", str(self._here.kubeconfig), "--verbosity", "1"]
+            log.run(args, timeout=CREATE_SECONDS, env=self._engine.env)
         self._finish(since=0, timeout=READY_SECONDS)
 
     def _finish(self, since: float, timeout: float) -> None:
-        """From created (or started) to usable."""
+        """Makes a created or started cluster usable: network, its policies, then readiness."""
         if self._own_network:
             with step("cni", "configure the pod network"):
                 cni.configure(self._engine, self.kubectl, NODES)
+            self._enforce_policies()
         with step("ready", "wait for the nodes and the cluster's DNS"):
             self.kubectl.wait_healthy(NODES, since, timeout)
 
+    def _enforce_policies(self) -> None:
+        kube_router = gobuild.build(gobuild.KUBE_ROUTER) / gobuild.KUBE_ROUTER.name
+        with step("network-policy", "start the NetworkPolicy engine"):
+            nodes = sorted(self.containers())
+            networkpolicy.configure(self._engine, self.kubectl, nodes, kube_router)
+
     def repair(self) -> bool:
-        """Starts the nodes of a cluster that was whole; False if that does not help."""
+        """Starts the stopped nodes of a complete cluster; False if this does not help."""
         containers = self.containers()
         if not self._here.kubeconfig.exists() or len(containers) != NODES:
             return False
@@ -92,13 +104,13 @@ class KindCluster:
         since = time.time()
         try:
             if stopped:
-                with step("repair", f"start the nodes again: {', '.join(stopped)}"):
-                    # The control plane first: the others look for it when they start.
+                with step("repair", f"restart the nodes: {', '.join(stopped)}"):
+                    # The control plane first: the workers need it when they start.
                     for name in sorted(stopped, key=lambda name: "control-plane" not in name):
                         self._engine.docker("start", name, timeout=60)
             self._finish(since, REPAIR_SECONDS)
         except ClusterError as error:
-            say(f"{error}\n    it cannot be repaired, so it is made anew")
+            say(f"{error}\n    the cluster cannot be repaired and is created again")
             return False
         return True
 
@@ -108,17 +120,17 @@ class KindCluster:
             self._delete(log)
 
     def _delete(self, log: Log) -> None:
-        # kind's own delete also edits a kubeconfig: give it ours, not ~/.kube/config.
-        words = self._kind("delete", "cluster", "--kubeconfig", str(self._here.kubeconfig))
-        log.run(words, timeout=120, env=self._engine.env)
+        # kind also edits a kubeconfig: ours, not ~/.kube/config.
+        args = self._kind("delete", "cluster", "--kubeconfig", str(self._here.kubeconfig))
+        log.run(args, timeout=120, env=self._engine.env)
         self._here.kubeconfig.unlink(missing_ok=True)
 
     def load(self, images: Sequence[str]) -> None:
-        """Copies images from the engine into the nodes, those that are not there yet."""
+        """Copies the images that the nodes do not have from the engine to the nodes."""
         ids = {image: self._engine.image_id(image) for image in images}
         absent = [image for image, digest in ids.items() if digest is None]
         if absent:
-            raise ClusterError(f"not in the Docker engine, build first: {', '.join(absent)}")
+            raise ClusterError(f"not in the Docker engine; build them first: {', '.join(absent)}")
         listings = self._listings()
         missing = []
         for image, digest in ids.items():
@@ -128,22 +140,22 @@ class KindCluster:
                 missing.append(image)
         if missing:
             with step("load", f"load into the nodes: {', '.join(missing)}") as log:
-                words = self._kind("load", "docker-image", *missing)
-                log.run(words, timeout=600, env=self._engine.env)
+                args = self._kind("load", "docker-image", *missing)
+                log.run(args, timeout=600, env=self._engine.env)
 
     def _listings(self) -> list[str]:
-        """What containerd holds, on every node."""
-        words = ["ctr", "-n", "k8s.io", "images", "ls"]
+        """The image lists of containerd on all nodes."""
+        args = ["ctr", "-n", "k8s.io", "images", "ls"]
         nodes = sorted(self.containers())
         with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
-            return list(pool.map(lambda node: self._engine.docker("exec", node, *words), nodes))
+            return list(pool.map(lambda node: self._engine.docker("exec", node, *args), nodes))
 
 
 def holds(listing: str, image: str, digest: str) -> bool:
     """Whether containerd's list has this name for the image with this id.
 
-    containerd lists an image under its name and under its id (the digest Docker shows),
-    both with the digest of the manifest: the name is current if those two are the same.
+    containerd lists an image under its name and under its id (the digest that Docker shows), both
+    with the digest of the manifest. The name is current if these two digests are equal.
     """
     targets = {}
     for line in listing.splitlines()[1:]:
@@ -154,7 +166,7 @@ def holds(listing: str, image: str, digest: str) -> bool:
 
 
 def full_name(image: str) -> str:
-    """An image's name as containerd keeps it: with registry and tag."""
+    """An image's name as in containerd: with registry and tag."""
     first, _, rest = image.partition("/")
     if not rest:
         image = f"docker.io/library/{image}"

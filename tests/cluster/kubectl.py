@@ -1,4 +1,4 @@
-"""Questions to a cluster."""
+"""Queries to a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.steps import ClusterError, CommandFailed, capture, clean_environmen
 
 @dataclass(frozen=True)
 class Node:
-    """What a node says of itself."""
+    """The reported state of a node."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class Node:
 
 
 class Kubectl:
-    """kubectl for the cluster of one kubeconfig."""
+    """kubectl for the cluster in one kubeconfig."""
 
     def __init__(self, kubeconfig: str) -> None:
         own = paths().bin / "kubectl"
@@ -33,13 +33,13 @@ class Kubectl:
         self._command = found or "kubectl"
         self._env = clean_environment({"KUBECONFIG": kubeconfig})
 
-    def __call__(self, *words: str, timeout: float = 20) -> str:
-        """The output of one kubectl command."""
-        command = [self._command, f"--request-timeout={max(1, int(timeout) - 1)}s", *words]
+    def __call__(self, *args: str, timeout: float = 20) -> str:
+        """The stdout of one kubectl command."""
+        command = [self._command, f"--request-timeout={max(1, int(timeout) - 1)}s", *args]
         return capture(command, timeout=timeout, env=self._env)
 
     def reachable(self) -> bool:
-        """Whether the API server answers and lets us in."""
+        """Whether the API server answers and accepts the credentials."""
         try:
             self("get", "--raw", "/readyz", timeout=10)
         except CommandFailed:
@@ -47,20 +47,20 @@ class Kubectl:
         return True
 
     def nodes(self) -> list[Node]:
-        """The cluster's nodes, by name."""
+        """The cluster's nodes, ordered by name."""
         return parse_nodes(self("get", "nodes", "--output", "json"))
 
-    def beating(self, since: float) -> int:
-        """How many nodes have renewed their lease after that moment.
+    def live_nodes(self, since: float) -> int:
+        """The number of nodes that have renewed their lease since this time.
 
-        A node that died keeps the condition Ready for most of a minute.
+        A node that died keeps the condition Ready for almost a minute.
         """
         return len(renewed(self("get", "leases", "-n", "kube-node-lease", "-o", "json"), since))
 
     def dns_answers(self) -> bool:
-        """Whether every CoreDNS pod answers, asked over the pod network it is to serve.
+        """Whether every CoreDNS pod answers a request over the pod network.
 
-        Its status alone may be of the time before a restart.
+        Its status alone may be older than a restart.
         """
         names = "jsonpath={.items[*].metadata.name}"
         pods = self("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns", "-o", names)
@@ -69,29 +69,33 @@ class Kubectl:
         return bool(pods.split())
 
     def routes_services(self, node: Node) -> bool:
-        """Whether the node's kube-proxy answers and has set up the Services."""
+        """Whether the node's kube-proxy answers and has configured the Services."""
         answer = self("get", "--raw", f"/api/v1/nodes/{node.name}:10256/proxy/healthz")
         return bool(json.loads(answer)["healthy"])
 
     def healthy(self, nodes: int, since: float) -> bool:
-        """Whether the API, that many live nodes and the cluster's DNS are all there."""
+        """Whether the API, this number of live nodes, and the cluster's DNS work."""
         try:
             found = self.nodes()
             ready = len(found) == nodes and all(node.ready for node in found)
-            alive = ready and self.beating(since) == nodes
+            alive = ready and self.live_nodes(since) == nodes
             return alive and all(map(self.routes_services, found)) and self.dns_answers()
         except CommandFailed:
             return False
 
     def wait_healthy(self, nodes: int, since: float, timeout: float) -> None:
-        """Waits for the same; says what is missing when time is up."""
+        """Waits until :meth:`healthy` is true.
+
+        Raises:
+            ClusterError: shows nodes and pods after ``timeout`` seconds.
+        """
         deadline = time.monotonic() + timeout
         while not self.healthy(nodes, since):
             if time.monotonic() > deadline:
-                raise ClusterError(f"not ready after {timeout:.0f} s:\n{self._picture()}")
+                raise ClusterError(f"not ready after {timeout:.0f} s:\n{self._overview()}")
             time.sleep(0.5)
 
-    def _picture(self) -> str:
+    def _overview(self) -> str:
         try:
             return self("get", "nodes,pods", "--all-namespaces", "-o", "wide")
         except CommandFailed as error:
@@ -99,7 +103,7 @@ class Kubectl:
 
 
 def parse_nodes(text: str) -> list[Node]:
-    """The nodes in the answer of `kubectl get nodes -o json`."""
+    """The nodes in the output of `kubectl get nodes -o json`."""
     found = []
     for item in json.loads(text)["items"]:
         conditions = {c["type"]: c["status"] for c in item["status"].get("conditions", [])}
@@ -117,7 +121,7 @@ def parse_nodes(text: str) -> list[Node]:
 
 
 def renewed(text: str, since: float) -> list[str]:
-    """The holders of the leases renewed after that moment (seconds since the epoch)."""
+    """The names of the leases that were renewed since this time (seconds since the epoch)."""
     leases = [(item["metadata"]["name"], item["spec"]) for item in json.loads(text)["items"]]
     return [
         name
@@ -126,8 +130,8 @@ def renewed(text: str, since: float) -> list[str]:
     ]
 
 
-def given(kubeconfig: str | None, own: Path) -> str | None:
-    """The user's KUBECONFIG; None if it is only ours, which `env` exported."""
+def users_kubeconfig(kubeconfig: str | None, own: Path) -> str | None:
+    """The user's KUBECONFIG; None if it is ours, exported by `env`."""
     if not kubeconfig or Path(kubeconfig) == own:
         return None
     return kubeconfig

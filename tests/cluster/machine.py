@@ -1,4 +1,4 @@
-"""What this machine is and has: rights, Debian packages, kernel limits."""
+"""Properties of this machine: rights, Debian packages, kernel limits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CAP_SYS_RESOURCE = 24
 ENGINE_PACKAGES = ("docker.io", "iptables")
 BUILD_PACKAGES = ("debootstrap", "ca-certificates")
 
-# Three nodes with a systemd, a kubelet and a containerd each use up the kernel's
-# defaults, and then fail with "too many open files".
+# Three nodes, each with systemd, kubelet and containerd, exceed the kernel's defaults and then
+# fail with "too many open files".
 INOTIFY_WANTED = {"max_user_instances": 512, "max_user_watches": 524288}
 
 
 def can_build_everything() -> bool:
-    """Whether the long way is open: it installs packages and starts a daemon."""
+    """Whether a full build is possible: it installs Debian packages and starts a daemon."""
     return os.geteuid() == 0 and "ID=debian" in _os_release()
 
 
@@ -28,7 +28,7 @@ def _os_release() -> list[str]:
 
 
 def capability_missing(bit: int, status: Path = Path("/proc/self/status")) -> bool:
-    """Whether not even root can have this capability here (its bounding set lacks it)."""
+    """Whether the bounding set lacks this capability, so that even root cannot have it."""
     for line in status.read_text().splitlines():
         if line.startswith("CapBnd:"):
             return not int(line.split()[1], 16) >> bit & 1
@@ -36,7 +36,7 @@ def capability_missing(bit: int, status: Path = Path("/proc/self/status")) -> bo
 
 
 def installed(package: str) -> bool:
-    """Whether Debian's package manager has this package unpacked and configured."""
+    """Whether this Debian package is installed."""
     if shutil.which("dpkg-query") is None:
         return False
     query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"]
@@ -57,18 +57,18 @@ def install_engine() -> None:
     """Installs a Docker engine and its command."""
     install(ENGINE_PACKAGES)
     if shutil.which("docker") is None:
-        # From Debian 13 on the command is a package of its own.
+        # Since Debian 13 the command is in a separate package.
         install(("docker-cli",))
 
 
-def _apt(log: Log, words: list[str], timeout: float) -> None:
+def _apt(log: Log, args: list[str], timeout: float) -> None:
     options = ["-o", "DPkg::Lock::Timeout=120", "-q"]
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    log.run(["apt-get", *options, *words], timeout=timeout, env=env)
+    log.run(["apt-get", *options, *args], timeout=timeout, env=env)
 
 
 def raise_inotify_limits(root: Path = Path("/proc/sys/fs/inotify")) -> None:
-    """Raises the kernel's inotify limits where they are low and may be raised."""
+    """Raises the kernel's inotify limits if they are low and writable."""
     for name, wanted in INOTIFY_WANTED.items():
         file = root / name
         if int(file.read_text()) >= wanted:

@@ -1,4 +1,4 @@
-"""The node image, assembled from Debian, kind's files and our own builds."""
+"""The node image: Debian, kind's files and our own builds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPOSITORY = "nanogrid-node"
 BUILDER = "nanogrid-node-builder"
 
 ENTRYPOINT = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
-# As kind's own image build does it; pinned: the kubelet's clean-up leaves them alone.
+# As in kind's own image build; the kubelet does not garbage-collect pinned images.
 IMPORT = [
     *("ctr", "--namespace=k8s.io", "images", "import"),
     *("--label=io.cri-containerd.pinned=pinned", "--no-unpack", "--all-platforms"),
@@ -30,7 +30,7 @@ IMPORT = [
 ]
 PROGRAMS = (gobuild.KUBERNETES, gobuild.ETCD, gobuild.COREDNS, gobuild.PAUSE)
 
-# containerd needs a moment; the socket is there before it answers, so both are waited for.
+# containerd needs a moment; its socket exists before it answers, so this waits for both.
 START_CONTAINERD = """
 nohup containerd >/var/log/containerd-import.log 2>&1 &
 for attempt in $(seq 60); do
@@ -51,7 +51,7 @@ rm -f /var/log/containerd-import.log
 
 
 def node_image(here: Paths, engine: Engine) -> str:
-    """The name of the node image in this engine; makes the image if it is not there."""
+    """The name of the node image in this engine; creates the image if it is missing."""
     no_resource = capability_missing(CAP_SYS_RESOURCE)
     tar = root_tar("node-os", versions.NODE_PACKAGES, None)
     built = {program: gobuild.build(program) for program in PROGRAMS}
@@ -67,8 +67,8 @@ def node_image(here: Paths, engine: Engine) -> str:
     image = f"{REPOSITORY}:{key}"
     if engine.has_image(image):
         return image
-    with step("node-image", f"assemble the node image {image}") as log:
-        # Named after its own contents, so that all later node images share this layer.
+    with step("node-image", f"build the node image {image}") as log:
+        # The name is a hash of its contents, so that later node images share this layer.
         os_image = f"{OS_REPOSITORY}:{key_of(tar.parent.name)}"
         base = f"{BASE_REPOSITORY}:{key}"
         if not engine.has_image(os_image):
@@ -88,7 +88,7 @@ def node_image(here: Paths, engine: Engine) -> str:
 
 @contextmanager
 def scratch_directory(here: Paths) -> Iterator[Path]:
-    """A directory for the build, always the same: a killed run's rest goes with the next."""
+    """A directory for the build, always the same, so that it replaces that of a killed run."""
     path = here.artifacts / ".draft-node-image"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
@@ -99,30 +99,30 @@ def scratch_directory(here: Paths) -> Iterator[Path]:
 
 
 def fill_context(here: Paths, context: Path, kubernetes: Path, no_resource: bool) -> None:
-    """Lays out what the Dockerfile copies: kind's files, ours, and the node's commands."""
+    """Fills the build context of the Dockerfile: kind's files, ours, and the node's commands."""
     root = context / "root"
     kind_files = gobuild.kind_sources(here) / "images" / "base" / "files"
     shutil.copytree(kind_files, root)
     shutil.copy(SOURCE / "node" / "Dockerfile", context)
-    places = {
+    targets = {
         "prepare.sh": "kind/prepare.sh",
         "configure-cni": "usr/local/sbin/configure-cni",
         "keep-routes": "usr/local/sbin/keep-routes",
         "nanogrid-routes.service": "etc/systemd/system/nanogrid-routes.service",
     }
-    for name, place in places.items():
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(SOURCE / "node" / name, root / place)
+    for name, target in targets.items():
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SOURCE / "node" / name, root / target)
     (root / "usr/bin").mkdir(parents=True)
     for name in ("kubelet", "kubeadm", "kubectl"):
         shutil.copy(kubernetes / name, root / "usr/bin" / name)
     (root / "kind/version").write_text(versions.KUBERNETES)
-    # Go's module cache has no execute bits, and the checkout's are not to be relied on.
+    # Go's module cache has no execute bits, and those of the checkout are not reliable.
     for path in root.rglob("*"):
-        runs = path.is_dir() or path.parent.name in ("bin", "sbin")
-        path.chmod(0o755 if runs else 0o644)
+        executable = path.is_dir() or path.parent.name in ("bin", "sbin")
+        path.chmod(0o755 if executable else 0o644)
     if no_resource:
-        # Without the right to lower oom scores every pod sandbox dies at its start.
+        # Without the right to lower oom scores, every pod sandbox would die at its start.
         config = root / "etc/containerd/config.toml"
         text = config.read_text()
         wanted = text.replace("restrict_oom_score_adj = false", "restrict_oom_score_adj = true")
@@ -132,8 +132,8 @@ def fill_context(here: Paths, context: Path, kubernetes: Path, no_resource: bool
 def load_and_commit(engine: Engine, log: Log, base: str, archive: Path, image: str) -> None:
     """Imports the component images into the node's containerd, as kind's own build does."""
 
-    def docker(*words: str) -> None:
-        log.run(["docker", *words], timeout=300, env=engine.env)
+    def docker(*args: str) -> None:
+        log.run(["docker", *args], timeout=300, env=engine.env)
 
     docker("rm", "--force", BUILDER)
     docker(

@@ -1,4 +1,4 @@
-"""A Debian root file system from the package registry, as a tar that Docker imports."""
+"""A Debian root file system from the package registry, as a tar for `docker import`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ TAR = "root.tar"
 
 
 def mirror_of_host() -> list[str]:
-    """The mirror this machine's apt uses for the suite, if it has one.
+    """The mirror that this machine's apt uses for the suite; empty if it has none.
 
-    A machine behind a mirror may reach nothing else; without one debootstrap's own
-    default is right.
+    A machine with a mirror may reach no other server. Without one, debootstrap's default is right.
     """
     query = [
         "apt-get",
@@ -36,7 +35,7 @@ def mirror_of_host() -> list[str]:
 
 
 def root_tar(name: str, packages: Sequence[str], trim: Callable[[Path], None] | None) -> Path:
-    """The tar of a minimal Debian with these packages, trimmed by `trim`."""
+    """The tar of a minimal Debian with these packages; `trim` removes files from it."""
     key = key_of(versions.DEBIAN_SUITE, *packages, Path(__file__), trim.__name__ if trim else "")
 
     def build(draft: Path, log: Log) -> None:
@@ -54,8 +53,8 @@ def root_tar(name: str, packages: Sequence[str], trim: Callable[[Path], None] | 
 def debootstrap(root: Path, packages: Sequence[str], log: Log) -> None:
     """Unpacks and configures Debian in `root`.
 
-    debootstrap mounts /proc into the new root. In namespaces of its own, which end with
-    this process, a killed run leaves neither that mount nor a process behind.
+    debootstrap mounts /proc into the new root. It runs in its own namespaces, which end with this
+    process, so that a killed run leaves neither this mount nor a process.
     """
     machine.install(machine.BUILD_PACKAGES)
     isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -68,11 +67,11 @@ def debootstrap(root: Path, packages: Sequence[str], log: Log) -> None:
         *mirror_of_host(),
     ]
     log.run([*isolated, *command], timeout=1200)
-    # Files only: apt wants its directories.
+    # Only files: apt needs its directories.
     for stale in ("var/cache/apt", "var/lib/apt/lists", "var/log"):
         for file in (root / stale).rglob("*"):
             if file.is_file():
                 file.unlink()
-    # Written by debootstrap from the host it ran on; Docker mounts its own over the first.
+    # debootstrap copies these from the host; Docker mounts its own file over the first.
     for name in ("etc/resolv.conf", "etc/hostname"):
         (root / name).unlink(missing_ok=True)

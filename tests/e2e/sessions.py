@@ -1,104 +1,45 @@
-"""A session as its clients have it: over HTTP, through the router, from outside the cluster."""
+"""A session of a test: started through the router, with its records and artifacts in S3."""
 
-import base64
-import http.cookiejar
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
-from e2e.support import Json, Namespace, condition, job, kubectl_json
 from nanogrid import names
-from scripts.devaccess import NAMESPACE, RELEASE, PortForward
+from nanogrid.types import Json
+from scripts.devaccess import DevAccess
+from support.dev_objects import object_sizes, read_object
+from support.kubectl import Namespace
+from support.sessions import Answer, Caller, path_of, ready, token_of
 
-ROUTER_PORT = 8080
-TIMEOUT_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer; ``body`` is decoded JSON."""
-
-    status: int
-    body: Json
-    headers: dict[str, str]
+SMALL = {"limits": {"cpu": "1", "memory": "192Mi"}, "requests": {"cpu": "50m", "memory": "96Mi"}}
 
 
-@dataclass
-class Caller:
-    """A client of the router; with a token, and with the cookies that it is given."""
-
-    base: str
-    token: str = ""
-    jar: http.cookiejar.CookieJar = field(default_factory=http.cookiejar.CookieJar)
-
-    def call(
-        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **headers: str
-    ) -> Answer:
-        """One request; an HTTP error is an answer like any other."""
-        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-        request = urllib.request.Request(self.base + path, data=data, method=method)
-        if raw is None and body is not None:
-            request.add_header("Content-Type", "application/json")
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
-        for name, value in headers.items():
-            request.add_header(name.replace("_", "-"), value)
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.jar)
-        )
-        try:
-            with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                return _answer(answer.status, answer.read(), dict(answer.headers))
-        except urllib.error.HTTPError as error:
-            return _answer(error.code, error.read(), dict(error.headers))
-
-    def execute(self, path: str, code: str, **more: Any) -> Json:
-        """POST /execute, which answers 200 whatever the code does."""
-        answer = self.call("POST", f"{path}/execute", {"code": code, **more})
-        assert answer.status == 200, answer
-        return answer.body
+def start(namespace: Namespace, url: str, manifest: Json) -> tuple[Caller, str, Json]:
+    """Apply a session and wait until it is ready; returns a caller, the path and the status."""
+    name = manifest["metadata"]["name"]
+    namespace.apply(manifest)
+    status = ready(namespace, name)
+    return Caller(url, token_of(namespace, status)), path_of(namespace, name), status
 
 
-def _answer(status: int, content: bytes, headers: dict[str, str]) -> Answer:
-    try:
-        body = json.loads(content or b"{}")
-    except ValueError:
-        body = {"text": content.decode(errors="replace")}
-    return Answer(status, body, headers)
+def records(namespace: Namespace, dev: DevAccess, session_id: str) -> dict[str, Json]:
+    """The execution records in S3 by file name."""
+    prefix = namespace.key(names.session_prefix(session_id) + names.SESSION_DEBUG)
+    return {name: json.loads(read_object(dev, prefix + name)) for name in object_sizes(dev, prefix)}
 
 
-@contextmanager
-def router() -> Iterator[str]:
-    """The router's URL on this machine."""
-    with PortForward(NAMESPACE, f"svc/{RELEASE}-router", ROUTER_PORT) as forward:
-        yield f"http://127.0.0.1:{forward.wait_ready()}"
+def artifacts(namespace: Namespace, dev: DevAccess, session_id: str) -> set[str]:
+    """The names of the artifacts in S3."""
+    prefix = namespace.key(names.session_prefix(session_id) + names.SESSION_ARTIFACTS)
+    return set(object_sizes(dev, prefix))
 
 
-def session(name: str, rules: Json | None = None, **spec: Any) -> Json:
-    """A session's manifest; ``rules`` is its session block."""
-    return job(name, mode="Session", session=rules or {}, **spec)
+def objects_of_sessions(namespace: Namespace) -> list[str]:
+    """Pods, Services, Ingresses and token Secrets of sessions in the namespace."""
+    return namespace.kubectl(
+        "get", "pods,services,ingresses,secrets", "-l", names.LABEL_JOB_UID, "-o", "name"
+    ).split()
 
 
-def ready(namespace: Namespace, name: str, timeout: int = 90) -> Json:
-    """Wait for a session as a user does; its status."""
-    namespace.kubectl("wait", f"ej/{name}", "--for=condition=Ready", f"--timeout={timeout}s")
-    status = namespace.status(name)
-    assert condition(status, "Ready")["reason"] == "SessionReady"
-    return status
-
-
-def token_of(namespace: Namespace, status: Json) -> str:
-    """The session's token, from the Secret that the status names."""
-    secret = kubectl_json(
-        "--namespace", namespace.name, "get", "secret", status["session"]["tokenSecretName"]
-    )
-    return base64.b64decode(secret["data"]["token"]).decode()
-
-
-def path_of(namespace: Namespace, name: str) -> str:
-    """The session's path at the router."""
-    return names.session_path(namespace.name, name)
+def answer_with(caller: Caller, path: str, status: int) -> Answer | None:
+    """The answer if it has this status."""
+    answer = caller.call("GET", path)
+    return answer if answer.status == status else None

@@ -1,36 +1,47 @@
-"""The chart as a platform team meets it: lint, rendered rights and security, refusals that help."""
+"""The chart: lint, rendered permissions and security, and helpful errors."""
 
+import base64
 import json
-import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from e2e.support import Json
+from nanogrid.types import Json
+from support.helm import CHART, helm, manifests, named, of_kind, pod_spec
 
-CHART = "helm/nanogrid-operator"
-REAL = {
+pytestmark = pytest.mark.security
+
+REAL: dict[str, Any] = {
     "s3": {"bucket": "jobs", "existingSecret": "s3-keys"},
+    "network": {"s3": {"peers": [{"ipBlock": {"cidr": "10.0.128.0/20"}}]}},
     "redis": {"url": "rediss://redis:6379/0", "existingSecret": "redis-auth"},
 }
 DEV = {"devServices": {"enabled": True}}
+REPLICATING = REAL | {"s3": REAL["s3"] | {"replicateSecret": True}}
 
 
-def helm(*words: str, values: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["helm", *words, "--values", "-"], input=json.dumps(values), capture_output=True, text=True
-    )
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs as a dict; readers of JSON and YAML keep only the last of equal keys."""
+    keys = [key for key, _ in pairs]
+    assert len(set(keys)) == len(keys), f"twice: {keys}"
+    return dict(pairs)
+
+
+def test_no_value_and_no_variable_is_there_twice() -> None:
+    json.loads((Path(CHART) / "values.schema.json").read_text(), object_pairs_hook=unique)
+    tree = yaml.compose((Path(CHART) / "values.yaml").read_text())
+    assert isinstance(tree, yaml.MappingNode)
+    unique([(key.value, value) for key, value in tree.value])
+    for deployment in of_kind("Deployment", render(REAL) + render(DEV)):
+        for container in pod_spec(deployment)["containers"]:
+            unique([(variable["name"], variable) for variable in container.get("env", [])])
 
 
 def render(values: dict[str, Any]) -> list[Json]:
-    done = helm("template", "nanogrid", CHART, "--namespace", "platform", values=values)
-    assert done.returncode == 0, done.stderr
-    return [d for d in yaml.safe_load_all(done.stdout) if d]
-
-
-def of_kind(kind: str, documents: list[Json]) -> list[Json]:
-    return [d for d in documents if d["kind"] == kind]
+    """The chart's manifests in the namespace ``platform``."""
+    return manifests("--namespace", "platform", values=values)
 
 
 @pytest.mark.parametrize("values", [REAL, DEV, REAL | {"watchNamespaces": ["a", "b"]}])
@@ -43,24 +54,42 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "s3.bucket is needed"),
-        ({"s3": {"bucket": "jobs"}}, "redis.url is needed"),
+        ({"network": REAL["network"]}, "s3.bucket is required"),
+        ({"network": REAL["network"], "s3": {"bucket": "jobs"}}, "redis.url is required"),
+        ({"s3": REAL["s3"], "redis": REAL["redis"]}, "network.s3.peers is required"),
         (REAL | {"s3": {"buckt": "jobs"}}, "buckt"),
         (REAL | {"redis": {"url": "redis.example:6379"}}, "url"),
         (
             REAL | {"operator": {"replicas": 2}, "leaderElection": {"enabled": False}},
-            "needs leader",
+            "requires leader",
         ),
         (REAL | {"webhook": {"url": "hooks.example.com"}}, "url"),
-        (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+        (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is required"),
         (REAL | {"gateway": {"auth": {"mode": "tokens"}}}, "gateway.auth.tokensSecret"),
+        (REAL | {"tenancy": {"defaults": {"root": "shared/"}}}, "root"),
+        (REAL | {"tenancy": {"defaults": {"allow": {"image": ["x"]}}}}, "image"),
+        (REAL | {"tenancy": {"tenants": {"Team_A": {}}}}, "Team_A"),
+        (REAL | {"tenancy": {"tenants": {"team-a": {"root": "/x"}}}}, "root"),
         (
             REAL | {"watchNamespaces": ["a"], "gateway": {"namespace": "b"}},
             "is not in watchNamespaces",
         ),
+        (REAL | {"rbac": {"clusterWide": False}}, "requires watchNamespaces"),
+        (
+            REAL | {"rbac": {"clusterWide": False}, "watchNamespaces": ["a"]},
+            "requires gateway.auth.mode=tokens",
+        ),
+        (
+            REAL | {"router": {"auth": {"mode": "header"}}, "network": {"policies": False}},
+            "router.auth.mode header needs network.policies",
+        ),
+        (
+            REAL | {"router": {"auth": {"mode": "header"}}},
+            "router.auth.mode header needs router.auth.peers",
+        ),
     ],
 )
-def test_wrong_values_are_refused_with_a_cure(values: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_rejected_with_a_hint(values: dict[str, Any], message: str) -> None:
     done = helm("template", "nanogrid", CHART, values=values)
 
     assert done.returncode != 0
@@ -75,7 +104,19 @@ JOBS = [
     ([""], ["pods"], ["get", "list", "watch", "create", "delete"], None),
     ([""], ["events"], ["create", "list"], None),
 ]
-SECRETS = [([""], ["secrets"], ["create"], None)]  # sessions' tokens, copies of the S3 keys
+POLICIES = [
+    (["networking.k8s.io"], ["networkpolicies"], ["create"], None),
+    (
+        ["networking.k8s.io"],
+        ["networkpolicies"],
+        ["get", "update"],
+        [
+            f"nanogrid-sandbox-{name}"
+            for name in ("ingress", "egress", "internet", "exposed", "router", "proxy")
+        ],
+    ),
+]
+SECRETS = [([""], ["secrets"], ["create"], None)]  # session tokens and copies of the S3 keys
 REPLICA = [([""], ["secrets"], ["get", "patch"], ["nanogrid-s3"])]
 ROUTER = [
     (["nanogrid.io"], ["executionjobs"], ["list", "watch"], None),
@@ -90,14 +131,48 @@ LEASE = [
     (["coordination.k8s.io"], ["leases"], ["create"], None),
     (["coordination.k8s.io"], ["leases"], ["get", "patch"], ["nanogrid"]),
 ]
+TOKEN_REVIEW = "nanogrid-tokenreview"
+TENANTS = [
+    (["nanogrid.io"], ["nanogridtenants"], ["list"], None),
+    ([""], ["events"], ["create"], None),
+]
+NETWORK = [
+    ([""], ["configmaps"], ["get", "patch"], ["nanogrid-network"]),
+    ([""], ["pods"], ["create"], None),
+    ([""], ["pods"], ["get", "delete"], ["nanogrid-probe-denied", "nanogrid-probe-allowed"]),
+]
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
+
+CLUSTER_SCOPED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "PriorityClass",
+    "RuntimeClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+}
 
 GATEWAY = [
     (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch", "create", "patch"], None),
     (["nanogrid.io"], ["functions"], ["get", "list", "create", "patch", "delete"], None),
     ([""], ["pods/log"], ["get"], None),
 ]
-REVIEWS = [*REVIEW, (["authorization.k8s.io"], ["subjectaccessreviews"], ["create"], None)]
+ACCESS = [(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"], None)]
+READ = ["get", "list", "watch"]
+WRITE = [*READ, "create", "delete", "deletecollection", "patch", "update"]
+USERS = {  # added to the roles of Kubernetes with the same names
+    f"nanogrid-{role}": [(["nanogrid.io"], ["executionjobs", "functions"], verbs, None)]
+    for role, verbs in (("view", READ), ("edit", WRITE), ("admin", WRITE))
+}
+NAMESPACED = REAL | {
+    "rbac": {"clusterWide": False},
+    "watchNamespaces": ["a", "b"],
+    "gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}},
+}
 
 
 def rules(role: Json) -> list[Any]:
@@ -106,18 +181,19 @@ def rules(role: Json) -> list[Any]:
     ]
 
 
-def test_rights_are_exactly_the_reviewed_ones() -> None:
-    roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(REAL))}
+def test_permissions_are_exactly_the_reviewed_ones() -> None:
+    roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(REPLICATING))}
 
     assert roles == {
-        "nanogrid": JOBS + SECRETS + REPLICA,
-        "nanogrid-gateway-reviews": REVIEWS,
+        "nanogrid": JOBS + POLICIES + SECRETS + REPLICA,
+        "nanogrid-gateway-reviews": REVIEW,
         "nanogrid-router": ROUTER,
-        "nanogrid-tokenreview": REVIEW,
+        TOKEN_REVIEW: REVIEW,
+        **USERS,
     }
 
 
-def test_the_gateway_has_rights_in_its_own_namespace_and_beside_them_reviews() -> None:
+def test_the_gateway_has_permissions_in_its_namespace_and_for_reviews() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         (REAL, "platform"),
         (REAL | {"watchNamespaces": ["a", "b"]}, "a"),
@@ -128,48 +204,100 @@ def test_the_gateway_has_rights_in_its_own_namespace_and_beside_them_reviews() -
         (role,) = [
             r for r in of_kind("Role", documents) if r["metadata"]["name"] == "nanogrid-gateway"
         ]
-        assert (role["metadata"]["namespace"], rules(role)) == (namespace, GATEWAY)
+        assert (role["metadata"]["namespace"], rules(role)) == (namespace, GATEWAY + ACCESS)
 
-    tokens = REAL | {"gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}}}
-    names = {r["metadata"]["name"] for r in of_kind("ClusterRole", render(tokens))}
+    tokens = render(REAL | {"gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}}})
+    assert rules(named("Role", "nanogrid-gateway", tokens)) == GATEWAY
+    names = {r["metadata"]["name"] for r in of_kind("ClusterRole", tokens)}
     assert "nanogrid-gateway-reviews" not in names
 
 
-def test_ways_in_of_sessions_bring_their_rights_and_no_others() -> None:
+def test_kubernetes_adds_the_roles_of_users_to_its_own() -> None:
+    documents = render(REAL)
+    for role in ("view", "edit", "admin"):
+        labels = named("ClusterRole", f"nanogrid-{role}", documents)["metadata"]["labels"]
+        aggregated = [k for k in labels if k.startswith("rbac.authorization.k8s.io/")]
+        assert aggregated == [f"rbac.authorization.k8s.io/aggregate-to-{role}"]
+
+    off = render(REAL | {"rbac": {"aggregateClusterRoles": False}})
+    names = {r["metadata"]["name"] for r in of_kind("ClusterRole", off)}
+    assert names == {"nanogrid", "nanogrid-gateway-reviews", "nanogrid-router", TOKEN_REVIEW}
+
+
+def test_a_namespaced_installation_has_no_right_outside_its_namespaces() -> None:
+    documents = render(NAMESPACED)
+    scoped = {d["metadata"].get("namespace", "platform") for d in documents}
+    cluster_scoped = [d["kind"] for d in documents if d["kind"] in CLUSTER_SCOPED]
+    bound = [d["roleRef"]["kind"] for d in of_kind("RoleBinding", documents)]
+
+    assert scoped == {"platform", "a", "b"}
+    assert cluster_scoped == []
+    assert set(bound) == {"Role"}
+    # The same check finds objects and rights of a normal installation.
+    assert {d["kind"] for d in render(REAL) if d["kind"] in CLUSTER_SCOPED} == {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+    }
+
+
+def test_a_namespaced_installation_authenticates_reports_without_reviews() -> None:
+    everywhere, namespaced = operator_env(REAL), operator_env(NAMESPACED)
+    secret = "nanogrid-report-key"
+
+    assert "NANOGRID_REPORT_KEY" not in everywhere
+    assert namespaced["NANOGRID_REPORT_KEY"] == {"secretKeyRef": {"name": secret, "key": "key"}}
+    assert named("Secret", secret, render(NAMESPACED))["data"]["key"]
+    without_sessions = render(NAMESPACED | {"sessions": {"enabled": False}})
+    (role,) = [
+        r
+        for r in of_kind("Role", without_sessions)
+        if (r["metadata"]["name"], r["metadata"]["namespace"]) == ("nanogrid", "a")
+    ]
+    assert rules(role) == JOBS + POLICIES + SECRETS
+
+
+def test_session_entry_points_add_their_permissions_only() -> None:
     values = REAL | {"sessions": {"expose": ["Service", "Ingress", "TargetGroupBinding"]}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
-    assert roles["nanogrid"] == JOBS + SECRETS + REPLICA + EXPOSE
+    assert roles["nanogrid"] == JOBS + POLICIES + SECRETS + EXPOSE
 
 
-def test_the_lease_is_the_only_right_in_the_releases_own_namespace() -> None:
+def test_lease_tenants_and_network_are_the_only_permissions_in_the_releases_namespace() -> None:
     alone = REAL | {"gateway": {"enabled": False}}
-    (role,) = of_kind("Role", render(alone))
-    off = render(alone | {"leaderElection": {"enabled": False}})
+    roles = of_kind("Role", render(alone))
+    off = render(alone | {"leaderElection": {"enabled": False}, "network": {"policies": False}})
 
-    assert (role["metadata"]["namespace"], rules(role)) == ("platform", LEASE)
-    assert of_kind("Role", off) == []
+    assert {r["metadata"]["namespace"] for r in roles} == {"platform"}
+    assert [rules(r) for r in roles] == [NETWORK, TENANTS, LEASE]
+    assert [rules(r) for r in of_kind("Role", off)] == [NETWORK[:1], TENANTS]
     assert deployment_of(off)["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_with_a_role_for_s3_and_no_sessions_there_are_no_rights_on_secrets() -> None:
-    values = REAL | {"s3": {"bucket": "jobs"}, "sessions": {"enabled": False}}
+def test_with_a_role_for_s3_and_no_sessions_secrets_are_not_accessible() -> None:
+    values = REAL | {
+        "s3": {"bucket": "jobs"},
+        "sessions": {"enabled": False},
+        "network": {"policies": False},
+    }
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
     assert roles == {
         "nanogrid": JOBS,
-        "nanogrid-gateway-reviews": REVIEWS,
-        "nanogrid-tokenreview": REVIEW,
+        "nanogrid-gateway-reviews": REVIEW,
+        TOKEN_REVIEW: REVIEW,
+        **USERS,
     }
 
 
-def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_reviews() -> None:
+def test_watched_namespaces_have_roles_and_only_reviews_are_cluster_wide() -> None:
     documents = render(REAL | {"watchNamespaces": ["a", "b"]})
 
     roles = [
         (r["metadata"]["name"], r["metadata"]["namespace"])
         for r in of_kind("Role", documents)
-        if rules(r) != LEASE
+        if rules(r) not in (LEASE, TENANTS, NETWORK)
     ]
     assert sorted(roles) == [
         ("nanogrid", "a"),
@@ -180,26 +308,27 @@ def test_watched_namespaces_get_roles_and_nothing_is_cluster_wide_but_reviews() 
     ]
     assert {r["metadata"]["name"] for r in of_kind("ClusterRole", documents)} == {
         "nanogrid-gateway-reviews",
-        "nanogrid-tokenreview",
+        TOKEN_REVIEW,
+        *USERS,
     }
 
 
 def deployment_of(documents: list[Json]) -> Json:
-    """The operator's own Deployment."""
-    (found,) = (
+    """The operator's Deployment."""
+    (deployment,) = (
         d
         for d in of_kind("Deployment", documents)
-        if d["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+        if d["metadata"]["labels"].get("app.kubernetes.io/component") == "operator"
     )
-    return found
+    return deployment
 
 
 def operator_env(values: dict[str, Any]) -> dict[str, Any]:
-    (container,) = deployment_of(render(values))["spec"]["template"]["spec"]["containers"]
+    (container,) = pod_spec(deployment_of(render(values)))["containers"]
     return {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
 
 
-def test_the_webhooks_key_comes_from_its_secret() -> None:
+def test_the_webhook_key_comes_from_its_secret() -> None:
     webhook = {
         "url": "https://hooks.example.com/nanogrid",
         "existingSecret": "webhook-key",
@@ -217,14 +346,102 @@ def test_the_webhooks_key_comes_from_its_secret() -> None:
     )
 
 
+def test_tenants_are_objects_in_the_releases_namespace() -> None:
+    tenants = {"team-a": {"root": "", "allow": {"secrets": ["database"]}}, "team-b": {}}
+    found = of_kind("NanoGridTenant", render(REAL | {"tenancy": {"tenants": tenants}}))
+
+    assert {t["metadata"]["name"]: t["spec"] for t in found} == tenants
+    assert {t["metadata"]["namespace"] for t in found} == {"platform"}
+    assert of_kind("NanoGridTenant", render(REAL)) == []
+
+
+def test_the_operator_knows_what_the_platform_chose() -> None:
+    defaults = {"allow": {"images": ["reg/team/**"]}, "limits": {"jobs": 9}}
+    found = operator_env(
+        REAL
+        | {
+            "tenancy": {"defaults": defaults},
+            "gateway": {"runtimes": {"python": "", "r": "reg/r:4"}},
+            "image": {"operator": {"repository": "reg/operator", "tag": "1"}},
+            "imagePullSecrets": [{"name": "pull"}],
+        }
+    )
+
+    assert json.loads(found["NANOGRID_TENANT_DEFAULTS"]) == defaults
+    assert found["NANOGRID_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    assert found["NANOGRID_RUNTIME_IMAGES"] == "reg/r:4"
+    assert found["NANOGRID_PLATFORM_IMAGES"] == "reg/operator:1,nanogrid-gateway:0.1.0"
+    assert set(found["NANOGRID_RESERVED_SECRETS"].split(",")) == {
+        "s3-keys",
+        "redis-auth",
+        "nanogrid-report-key",
+        "nanogrid-result-key",
+        "nanogrid-session-key",
+        "nanogrid-egress-key",
+        "nanogrid-web-key",
+        "pull",
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "replicated"),
+    [
+        (REAL, False),
+        (DEV, True),
+        (REPLICATING, True),
+        (REAL | {"tenancy": {"singleTenant": True}}, True),
+        (DEV | {"s3": {"replicateSecret": False}}, False),
+        (
+            {k: v for k, v in REAL.items() if k != "s3"}
+            | {"s3": {"bucket": "jobs"}, "tenancy": {"singleTenant": True}},
+            False,
+        ),
+    ],
+    ids=["keys", "dev services", "asked for", "single tenant", "refused", "a role instead of keys"],
+)
+def test_keys_are_copied_to_other_namespaces_only_where_one_team_has_all(
+    values: dict[str, Any], replicated: bool
+) -> None:
+    (role,) = [
+        rules(r)
+        for r in of_kind("ClusterRole", render(values))
+        if r["metadata"]["name"] == "nanogrid"
+    ]
+    setting = operator_env(values).get("NANOGRID_S3_SECRET_REPLICATE", "false")
+
+    assert (setting == "true", REPLICA[0] in role) == (replicated, replicated)
+
+
+@pytest.mark.parametrize(
+    ("values", "compatible", "root"),
+    [
+        ({}, "platform", ""),
+        ({"gateway": {"namespace": "functions"}}, "functions", ""),
+        ({"tenancy": {"compatibilityNamespace": "older"}}, "older", "platform/"),
+        ({"tenancy": {"compatibilityNamespace": "-"}}, "", "platform/"),
+    ],
+)
+def test_operator_gateway_and_router_agree_on_the_compatibility_namespace(
+    values: dict[str, Any], compatible: str, root: str
+) -> None:
+    envs = {}
+    for deployment in of_kind("Deployment", render(REAL | values)):
+        (container,) = pod_spec(deployment)["containers"]
+        envs[container["name"]] = {e["name"]: e.get("value") for e in container["env"]}
+
+    found = {name: env["NANOGRID_COMPATIBILITY_NAMESPACE"] for name, env in envs.items()}
+    assert found == dict.fromkeys(("operator", "gateway", "router"), compatible)
+    assert envs["gateway"]["NANOGRID_S3_ROOT"] == root
+
+
 def notes(gateway: dict[str, Any]) -> str:
-    words = ("install", "nanogrid", CHART, "--namespace", "platform", "--dry-run=client")
-    done = helm(*words, values=REAL | {"gateway": gateway})
+    args = ("install", "nanogrid", CHART, "--namespace", "platform", "--dry-run=client")
+    done = helm(*args, values=REAL | {"gateway": gateway})
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("NOTES:")[2]
 
 
-def test_the_notes_say_how_to_reach_the_gateway_that_is_there() -> None:
+def test_the_notes_explain_how_to_reach_the_gateway() -> None:
     inside = "http://nanogrid-gateway.platform.svc:8080"
     plain = notes({})
     outside = notes({"ingress": {"enabled": True}, "auth": {"audience": "functions"}})
@@ -239,8 +456,8 @@ def test_the_notes_say_how_to_reach_the_gateway_that_is_there() -> None:
     assert "gateway" not in notes({"enabled": False})
 
 
-def test_the_web_pages_replicas_share_one_key_which_can_be_given() -> None:
-    for values, secret, made in (
+def test_all_replicas_share_one_web_key_which_can_be_set() -> None:
+    for values, secret, created in (
         (REAL, "nanogrid-web-key", True),
         (REAL | {"gateway": {"web": {"existingKeySecret": "mine"}}}, "mine", False),
     ):
@@ -250,16 +467,101 @@ def test_the_web_pages_replicas_share_one_key_which_can_be_given() -> None:
             for d in of_kind("Deployment", documents)
             if d["metadata"]["name"].endswith("-gateway")
         ]
-        (container,) = gateway["spec"]["template"]["spec"]["containers"]
+        (container,) = pod_spec(gateway)["containers"]
         (key,) = [e for e in container["env"] if e["name"] == "NANOGRID_WEB_KEY"]
         assert key["valueFrom"] == {"secretKeyRef": {"name": secret, "key": "key"}}
-        assert (secret in {d["metadata"]["name"] for d in of_kind("Secret", documents)}) is made
+        assert (secret in {d["metadata"]["name"] for d in of_kind("Secret", documents)}) is created
 
 
-def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
+def env_of(documents: list[Json], name: str) -> dict[str, Json]:
+    """The environment of a Deployment's only container, by variable."""
+    (container,) = pod_spec(named("Deployment", name, documents))["containers"]
+    return {e["name"]: e for e in container["env"]}
+
+
+def secret_ref(variable: Json) -> tuple[str, str]:
+    ref = variable["valueFrom"]["secretKeyRef"]
+    return ref["name"], ref["key"]
+
+
+def test_the_key_of_results_is_random_or_given_and_only_the_operators() -> None:
+    generated = render(REAL)
+    given = render(REAL | {"results": {"existingKeySecret": "mine"}})
+
+    for documents, secret in ((generated, "nanogrid-result-key"), (given, "mine")):
+        variable = env_of(documents, "nanogrid")["NANOGRID_RESULT_KEY_MASTER"]
+        assert secret_ref(variable) == (secret, "key")
+        assert "NANOGRID_RESULT_KEY_MASTER" not in env_of(documents, "nanogrid-gateway")
+    key = named("Secret", "nanogrid-result-key", generated)["data"]["key"]
+    assert len(base64.b64decode(key)) == 43
+    assert key != named("Secret", "nanogrid-result-key", render(REAL))["data"]["key"]
+    assert "nanogrid-result-key" not in {s["metadata"]["name"] for s in of_kind("Secret", given)}
+
+
+@pytest.mark.parametrize(
+    ("values", "namespace"),
+    [
+        ({}, "platform"),
+        ({"gateway": {"namespace": "functions"}}, "functions"),
+        ({"tenancy": {"compatibilityNamespace": "older"}}, "older"),
+    ],
+)
+def test_operator_and_gateway_agree_on_the_compatibility_namespace(
+    values: Json, namespace: str
+) -> None:
+    documents = render(REAL | values)
+
+    for deployment in ("nanogrid", "nanogrid-gateway"):
+        variable = env_of(documents, deployment)["NANOGRID_COMPATIBILITY_NAMESPACE"]
+        assert variable["value"] == namespace
+
+
+def test_the_gateway_can_have_its_own_redis_user() -> None:
+    own = {"redis": {"username": "reader", "existingSecret": "reader-auth"}}
+    shared, separate = render(REAL), render(REAL | {"gateway": own})
+    password = "NANOGRID_REDIS_PASSWORD"
+
+    assert secret_ref(env_of(shared, "nanogrid-gateway")[password]) == ("redis-auth", "password")
+    assert "NANOGRID_REDIS_USERNAME" not in env_of(shared, "nanogrid-gateway")
+    gateway = env_of(separate, "nanogrid-gateway")
+    assert secret_ref(gateway[password]) == ("reader-auth", "password")
+    assert gateway["NANOGRID_REDIS_USERNAME"]["value"] == "reader"
+    assert secret_ref(env_of(separate, "nanogrid")[password]) == ("redis-auth", "password")
+
+
+def test_dev_services_have_random_keys_and_separate_redis_users() -> None:
+    documents = render(DEV)
+    secret = named("Secret", "nanogrid-dev", documents)
+    keys = {name: base64.b64decode(text).decode() for name, text in secret["data"].items()}
+    again = named("Secret", "nanogrid-dev", render(DEV))
+
+    assert len(set(keys.values())) == 5
+    assert not set(secret["data"].values()) & set(again["data"].values())
+    users = dict(line.split(" ", 2)[1:] for line in secret["stringData"]["users.acl"].splitlines())
+    assert set(users) == {"default", "operator", "gateway"}
+    assert f">{keys['gatewayPassword']} %R~result:* " in users["gateway"]
+    assert "+set" in users["operator"]
+    assert "+set" not in users["gateway"]
+    for deployment, user, key in (
+        ("nanogrid", "operator", "password"),
+        ("nanogrid-gateway", "gateway", "gatewayPassword"),
+    ):
+        env = env_of(documents, deployment)
+        assert env["NANOGRID_REDIS_USERNAME"]["value"] == user
+        assert secret_ref(env["NANOGRID_REDIS_PASSWORD"]) == ("nanogrid-dev", key)
+    elsewhere = render(DEV | {"tenancy": {"compatibilityNamespace": "older"}})
+    text = named("Secret", "nanogrid-dev", elsewhere)["stringData"]["users.acl"]
+    assert "%R~result:platform:* resetchannels &result:platform:*" in text
+
+
+def test_uninstall_keeps_the_crds_and_all_jobs() -> None:
     crds = of_kind("CustomResourceDefinition", render(REAL))
 
-    assert {crd["spec"]["names"]["kind"] for crd in crds} == {"ExecutionJob", "Function"}
+    assert {crd["spec"]["names"]["kind"] for crd in crds} == {
+        "ExecutionJob",
+        "Function",
+        "NanoGridTenant",
+    }
     for crd in crds:
         assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     assert not of_kind("CustomResourceDefinition", render(REAL | {"crds": {"install": False}}))
@@ -267,7 +569,7 @@ def test_uninstall_keeps_the_crd_and_with_it_all_jobs() -> None:
 
 def test_every_pod_is_restricted() -> None:
     for deployment in of_kind("Deployment", render(DEV)):
-        pod = deployment["spec"]["template"]["spec"]
+        pod = pod_spec(deployment)
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -276,3 +578,54 @@ def test_every_pod_is_restricted() -> None:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
+
+
+def policies_of(documents: list[Json]) -> dict[str, Json]:
+    return {d["metadata"]["name"]: d["spec"] for d in of_kind("NetworkPolicy", documents)}
+
+
+def test_the_denied_port_is_closed_by_the_egress_of_sandboxes_alone() -> None:
+    documents = render(REAL)
+    found = policies_of(documents)
+    egress = json.loads(operator_env(REAL)["NANOGRID_SANDBOX_EGRESS"])
+
+    assert found["nanogrid-probe-denied"]["egress"] == egress
+    assert 8081 not in [p["port"] for rule in egress for p in rule["ports"]]
+    *same, control = found["nanogrid-probe-allowed"]["egress"]
+    assert (same, [p["port"] for p in control["ports"]]) == (egress, [8081])
+    # Everybody may come in, so the port is closed only by the policy of a sandbox.
+    assert found["nanogrid-denied-port"]["ingress"] == [
+        {"ports": [{"protocol": "TCP", "port": 8081}]}
+    ]
+    (service,) = [d for d in of_kind("Service", documents) if d["metadata"]["name"] == "nanogrid"]
+    assert [p["port"] for p in service["spec"]["ports"]] == [8080, 8081]
+    assert operator_env(REAL)["NANOGRID_DENIED_PORT"] == "8081"
+
+
+def test_header_mode_depends_on_the_test_of_the_network_unless_that_is_waived() -> None:
+    header = REAL | {"router": {"auth": {"mode": "header", "peers": [{"podSelector": {}}]}}}
+    waived = header | {"security": {"allowUnenforcedNetwork": True}}
+
+    assert router_env(header)["NANOGRID_NETWORK_CONFIG_MAP"] == "platform/nanogrid-network"
+    assert "NANOGRID_NETWORK_CONFIG_MAP" not in router_env(waived)
+    assert "NANOGRID_NETWORK_CONFIG_MAP" not in router_env(REAL)
+    (rule,) = policies_of(render(header))["nanogrid-router"]["ingress"]
+    assert rule["from"] == [{"podSelector": {}}]
+
+
+def router_env(values: dict[str, Any]) -> dict[str, Any]:
+    (router,) = [
+        d
+        for d in of_kind("Deployment", render(values))
+        if d["metadata"]["name"] == "nanogrid-router"
+    ]
+    (container,) = pod_spec(router)["containers"]
+    return {e["name"]: e.get("value") for e in container["env"]}
+
+
+def test_the_notes_warn_of_a_network_that_may_be_open() -> None:
+    args = ("install", "nanogrid", CHART, "--namespace", "platform", "--dry-run=client")
+    waived = helm(*args, values=REAL | {"security": {"allowUnenforcedNetwork": True}}).stdout
+
+    assert "WARNING: security.allowUnenforcedNetwork is true" in waived
+    assert "allowUnenforcedNetwork" not in notes({})

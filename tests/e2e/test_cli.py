@@ -1,4 +1,4 @@
-"""The command line on a cluster, as a user types it."""
+"""The command line against a real cluster."""
 
 import json
 import os
@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from e2e.support import FINISH_SECONDS, Json, Namespace, eventually
 from nanogrid import names
-from nanogrid.cli.exits import Exit
+from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.main import app
+from nanogrid.types import Json
+from support.kubectl import FINISH_SECONDS, Namespace, eventually
 
 PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
 CALL_SECONDS = 120
@@ -23,92 +24,91 @@ SMALL = ["--memory", "64Mi", "--cpu", "100m"]
 
 
 @dataclass(frozen=True)
-class Done:
-    """What came of a command."""
+class Completed:
+    """The result of a command."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-Typed = Callable[..., Done]
+RunCli = Callable[..., Completed]
 
 
 @pytest.fixture
-def typed(namespace: Namespace) -> Typed:
-    """The commands in a namespace of the test's own; in this process, which saves the imports."""
+def cli(namespace: Namespace) -> RunCli:
+    """Runs commands in the test's namespace, in this process, which saves the imports."""
 
-    def run(*words: str) -> Done:
-        done = CliRunner(env={"NANOGRID_NAMESPACE": namespace.name}).invoke(app, list(words))
-        # An exception that is no exit would be a traceback.
+    def run(*args: str) -> Completed:
+        done = CliRunner(env={"NANOGRID_NAMESPACE": namespace.name}).invoke(app, list(args))
+        # Any exception except SystemExit would be a traceback.
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-        return Done(done.exit_code, done.stdout, done.stderr)
+        return Completed(done.exit_code, done.stdout, done.stderr)
 
     return run
 
 
-def in_a_process(namespace: Namespace, *words: str) -> Done:
-    """The program itself."""
+def in_a_process(namespace: Namespace, *args: str) -> Completed:
+    """Runs the program in its own process."""
     done = subprocess.run(
-        [*PROGRAM, *words],
+        [*PROGRAM, *args],
         env={**os.environ, "NANOGRID_NAMESPACE": namespace.name},
         capture_output=True,
         text=True,
         timeout=CALL_SECONDS,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Completed(done.returncode, done.stdout, done.stderr)
 
 
-def data(done: Done) -> Any:
-    """The JSON that was printed, with nothing beside it."""
+def data(done: Completed) -> Any:
+    """The printed JSON; stderr must be empty."""
     assert done.stderr == "", done.stderr
     return json.loads(done.stdout)
 
 
-def test_a_job_its_outputs_and_what_is_told_of_it(
-    typed: Typed, namespace: Namespace, tmp_path: Path
-) -> None:
+def test_a_job_and_its_outputs(cli: RunCli, namespace: Namespace, tmp_path: Path) -> None:
     code = "import os; open('output/x.txt', 'w').write(os.environ['WHO']); print('hello')"
-    words = ["run", "-c", code, "--name", "good", "-e", "WHO=me", *SMALL]
-    ran = in_a_process(namespace, *words)
+    args = ["run", "-c", code, "--name", "good", "-e", "WHO=me", *SMALL]
+    ran = in_a_process(namespace, *args)
     assert (ran.returncode, ran.stdout) == (0, "hello\n"), ran.stderr
     assert "good: Succeeded in " in ran.stderr
-    got = typed("outputs", "get", "good", "--to", str(tmp_path))
+    got = cli("outputs", "get", "good", "--to", str(tmp_path))
     assert got.returncode == 0, got.stderr
     assert (tmp_path / "x.txt").read_text() == "me"
-    assert typed("logs", "good").stdout == "hello\n"
-    (listed,) = data(typed("list", "-o", "json"))
+    assert cli("logs", "good").stdout == "hello\n"
+    (listed,) = data(cli("list", "-o", "json"))
     assert listed["metadata"]["name"] == "good"
-    assert typed("list", "-o", "name").stdout == f"{names.SINGULAR}.{names.GROUP}/good\n"
-    assert "Succeeded" in typed("get", "@latest").stdout
+    assert cli("list", "-o", "name").stdout == f"{names.SINGULAR}.{names.GROUP}/good\n"
+    assert "Succeeded" in cli("get", "@latest").stdout
 
 
-def test_a_failing_run_has_the_codes_exit_code_and_why_explains_it(typed: Typed) -> None:
-    ran = typed("run", "-c", "raise SystemExit(7)", "--name", "bad", "-o", "json", *SMALL)
+def test_a_failing_run_has_the_codes_exit_code_and_why_explains_it(cli: RunCli) -> None:
+    ran = cli("run", "-c", "raise SystemExit(7)", "--name", "bad", "-o", "json", *SMALL)
     assert (ran.returncode, data(ran)["reason"]) == (7, "NonZeroExit")
-    told: Json = data(typed("why", "bad", "-o", "json"))
-    assert (told["reason"], told["phase"]) == ("NonZeroExit", "Failed")
-    assert told["cure"]
-    assert {"job created", "pod created", "Finished: yes"} <= {s["what"] for s in told["timeline"]}
-    again = typed("retry", "bad")
+    diagnosis: Json = data(cli("why", "bad", "-o", "json"))
+    assert (diagnosis["reason"], diagnosis["phase"]) == ("NonZeroExit", "Failed")
+    assert diagnosis["hint"]
+    steps = {step["what"] for step in diagnosis["timeline"]}
+    assert {"job created", "pod created", "Finished: yes"} <= steps
+    again = cli("retry", "bad")
     assert (again.returncode, again.stdout) == (7, "")
-    assert typed("get", "absent").returncode == Exit.FAILED
+    assert cli("get", "absent").returncode == Exit.FAILED
 
 
-def test_a_detached_job_is_cancelled(typed: Typed, namespace: Namespace) -> None:
-    started = typed("run", "-c", "import time; time.sleep(300)", "-d", "--name", "long", *SMALL)
+def test_a_detached_job_is_cancelled(cli: RunCli, namespace: Namespace) -> None:
+    started = cli("run", "-c", "import time; time.sleep(300)", "-d", "--name", "long", *SMALL)
     assert (started.returncode, started.stdout) == (0, "long\n")
     eventually(
         "the code runs", lambda: namespace.status("long").get("phase") == "Running", FINISH_SECONDS
     )
-    assert typed("cancel", "long").returncode == 0
+    assert cli("cancel", "long").returncode == 0
     assert namespace.finished("long")["reason"] == "Cancelled"
 
 
-def test_doctor_is_content_and_cleanup_finds_what_lost_its_job(
-    typed: Typed, namespace: Namespace
+def test_doctor_finds_no_problem_and_cleanup_finds_a_leftover(
+    cli: RunCli, namespace: Namespace
 ) -> None:
-    found = data(typed("doctor", "-o", "json"))
+    found = data(cli("doctor", "-o", "json"))
     assert [one for one in found if one["state"] == "fail"] == []
     assert {"CRD", "operator", "Redis", "S3", "permissions"} <= {one["check"] for one in found}
     lost = {"app.kubernetes.io/name": "lost", names.LABEL_JOB_UID: "gone", names.LABEL_JOB: "old"}
@@ -119,12 +119,12 @@ def test_doctor_is_content_and_cleanup_finds_what_lost_its_job(
         "spec": {"ports": [{"port": 80}]},
     }
     namespace.apply(service)
-    shown = data(typed("cleanup", "--dry-run", "-o", "json"))["items"]
+    shown = data(cli("cleanup", "--dry-run", "-o", "json"))["items"]
     assert [(one["kind"], one["name"], one["removed"]) for one in shown] == [
         ("Service", "lost", False)
     ]
     namespace.kubectl("get", "service", "lost")
-    assert typed("cleanup", "--force").returncode == 0
+    assert cli("cleanup", "--force").returncode == 0
     assert "lost" not in namespace.kubectl("get", "services", "-o", "name")
 
 
@@ -139,10 +139,10 @@ print("end")
 
 
 def test_run_shows_what_the_code_prints_while_it_runs(namespace: Namespace) -> None:
-    """The code waits until somebody has seen its first line."""
-    words = ["run", "-c", LIVE, "--name", "live", *SMALL]
+    """The code waits until its first line has been read."""
+    args = ["run", "-c", LIVE, "--name", "live", *SMALL]
     running = subprocess.Popen(
-        [*PROGRAM, *words],
+        [*PROGRAM, *args],
         env={**os.environ, "NANOGRID_NAMESPACE": namespace.name, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -150,11 +150,11 @@ def test_run_shows_what_the_code_prints_while_it_runs(namespace: Namespace) -> N
     )
     assert running.stdout is not None
     try:
-        told: list[str] = []
-        while not {"begin", "oops"} <= set(told):
+        lines: list[str] = []
+        while not {"begin", "oops"} <= set(lines):
             line = running.stdout.readline()
-            assert line, told
-            told.append(line.strip())
+            assert line, lines
+            lines.append(line.strip())
         assert namespace.status("live").get("phase") not in ("Succeeded", "Failed")
         pod = namespace.kubectl("get", "pods", "-o", "name").strip()
         go = "open('/tmp/go', 'w')"
@@ -164,35 +164,35 @@ def test_run_shows_what_the_code_prints_while_it_runs(namespace: Namespace) -> N
         running.kill()
         running.wait()
     assert running.returncode == 0
-    every = [*told, *(line.strip() for line in rest.splitlines())]
-    assert [line for line in every if line in ("begin", "oops", "end")] in (
+    lines += [line.strip() for line in rest.splitlines()]
+    assert [line for line in lines if line in ("begin", "oops", "end")] in (
         ["begin", "oops", "end"],
         ["oops", "begin", "end"],
     )
 
 
-def test_long_output_is_whole_and_split_and_logs_follow_to_the_end(
-    typed: Typed, namespace: Namespace
+def test_long_output_is_complete_and_logs_follow_to_the_end(
+    cli: RunCli, namespace: Namespace
 ) -> None:
     code = "import sys\nfor n in range(9000): print(n, 'x' * 20)\nprint('err', file=sys.stderr)"
     ran = in_a_process(namespace, "run", "-c", code, "--name", "long", *SMALL)
     expected = "".join(f"{n} {'x' * 20}\n" for n in range(9000))
     assert ran.returncode == 0, ran.stderr
-    # Beyond the 64 KiB of a result, so it comes from S3 where the log is not split.
+    # Longer than the 64 KiB of a result, so it comes from S3 if the log is not split.
     assert ran.stdout == expected
     assert "err\n" in ran.stderr
     assert "left out" not in ran.stderr
-    logged = typed("logs", "long").stdout.splitlines()
+    logged = cli("logs", "long").stdout.splitlines()
     assert sorted(logged) == sorted([*expected.splitlines(), "err"])
     for number in range(3):
         name = f"quick-{number}"
-        assert typed("run", "-c", "print('quick')", "-d", "--name", name, *SMALL).returncode == 0
-        followed = typed("logs", "-f", name)
+        assert cli("run", "-c", "print('quick')", "-d", "--name", name, *SMALL).returncode == 0
+        followed = cli("logs", "-f", name)
         assert followed.stdout == "quick\n", followed
 
 
 def test_a_function_from_upload_to_rightsize(
-    typed: Typed, namespace: Namespace, tmp_path: Path
+    cli: RunCli, namespace: Namespace, tmp_path: Path
 ) -> None:
     (tmp_path / "main.py").write_text(
         "import json, os\n"
@@ -200,45 +200,45 @@ def test_a_function_from_upload_to_rightsize(
         "print('v1', data['name'])\n"
     )
     upload = ["function", "upload", str(tmp_path), "--name", "greet"]
-    made = typed(*upload, "--memory", "256Mi", "--cpu", "100m")
-    assert (made.returncode, made.stdout) == (0, "greet 1\n"), made.stderr
+    uploaded = cli(*upload, "--memory", "256Mi", "--cpu", "100m")
+    assert (uploaded.returncode, uploaded.stdout) == (0, "greet 1\n"), uploaded.stderr
     run = ["function", "run", "greet", "--input", '{"name": "민지"}']
     for _ in range(5):
-        ran = typed(*run)
+        ran = cli(*run)
         assert (ran.returncode, ran.stdout) == (0, "v1 민지\n"), ran.stderr
     (tmp_path / "main.py").write_text("import sys; print('v2'); sys.exit(3)")
-    assert typed(*upload).stdout == "greet 2\n"
-    assert typed(*run, "--version", "1").stdout == "v1 민지\n"
-    failed = typed(*run)
+    assert cli(*upload).stdout == "greet 2\n"
+    assert cli(*run, "--version", "1").stdout == "v1 민지\n"
+    failed = cli(*run)
     assert (failed.returncode, failed.stdout) == (3, "v2\n")
-    assert typed("function", "logs", "greet").stdout == "v2\n"
+    assert cli("function", "logs", "greet").stdout == "v2\n"
 
     def counted() -> bool:
-        return bool(
-            data(typed("function", "get", "greet", "-o", "json"))["status"].get("runs") == 7
-        )
+        return bool(data(cli("function", "get", "greet", "-o", "json"))["status"].get("runs") == 7)
 
     eventually("the runs are counted", counted, FINISH_SECONDS)
-    row = typed("function", "list").stdout.splitlines()[1].split()
+    row = cli("function", "list").stdout.splitlines()[1].split()
     assert row[:4] == ["greet", "2", "7", "FAILED"]
-    (advice,) = data(typed("rightsize", "greet", "-o", "json"))
+    (advice,) = data(cli("rightsize", "greet", "-o", "json"))
     assert (advice["missing"], advice["currentBytes"]) == (0, 256 << 20)
     assert advice["savedBytes"] > 0
-    assert typed("rightsize", "greet", "--apply", "--yes").returncode == 0
-    limits = data(typed("function", "get", "greet", "-o", "json"))["spec"]["resources"]["limits"]
+    assert cli("rightsize", "greet", "--apply", "--yes").returncode == 0
+    limits = data(cli("function", "get", "greet", "-o", "json"))["spec"]["resources"]["limits"]
     assert limits == {"memory": advice["recommended"], "cpu": "100m"}
-    assert typed("function", "delete", "greet", "--yes").returncode == 0
-    gone = typed(*run)
+    assert cli("function", "delete", "greet", "--yes").returncode == 0
+    gone = cli(*run)
     assert gone.returncode == Exit.FAILED
     assert "there is no function greet" in gone.stderr
 
 
-TROUBLES: dict[str, tuple[Json, str]] = {
+PROBLEMS: dict[str, tuple[Json, str]] = {
     "oom": ({"code": {"inline": "x = bytearray(400 << 20)"}}, "OOMKilled"),
     "absent": (
         {
             "code": {"inline": "1"},
-            "inputs": [{"name": "d", "s3": {"prefix": "no/such/"}, "mountPath": "/app/data"}],
+            "inputs": [
+                {"name": "d", "s3": {"prefix": "NAMESPACE/no/such/"}, "mountPath": "/app/data"}
+            ],
         },
         "InputNotFound",
     ),
@@ -258,12 +258,13 @@ TROUBLES: dict[str, tuple[Json, str]] = {
 }
 
 
-def test_why_gives_cause_evidence_cure_and_timeline_of_each_trouble(
-    typed: Typed, namespace: Namespace
-) -> None:
-    for name, (spec, _) in TROUBLES.items():
+def test_why_explains_each_problem(cli: RunCli, namespace: Namespace) -> None:
+    for name, (spec, _) in PROBLEMS.items():
         limits = {"limits": {"memory": "64Mi", "cpu": "100m"}}
-        body = {"resources": limits} | spec
+        # All keys of a namespace are below its root.
+        body = json.loads(
+            json.dumps({"resources": limits} | spec).replace("NAMESPACE", namespace.name)
+        )
         namespace.apply(
             {
                 "apiVersion": names.API_VERSION,
@@ -272,36 +273,36 @@ def test_why_gives_cause_evidence_cure_and_timeline_of_each_trouble(
                 "spec": body,
             }
         )
-    for name, (_, reason) in TROUBLES.items():
-        told: list[Json] = []
+    for name, (_, reason) in PROBLEMS.items():
+        diagnoses: list[Json] = []
 
-        def known(name: str = name, reason: str = reason, told: list[Json] = told) -> bool:
-            told[:] = [data(typed("why", name, "-o", "json"))]
-            return bool(told[0]["reason"] == reason)
+        def known(name: str = name, reason: str = reason, seen: list[Json] = diagnoses) -> bool:
+            seen[:] = [data(cli("why", name, "-o", "json"))]
+            return bool(seen[0]["reason"] == reason)
 
         eventually(f"{name} is {reason}", known, FINISH_SECONDS)
-        (found,) = told
+        (found,) = diagnoses
         assert found["cause"], found
-        assert found["cure"], found
+        assert found["hint"], found
         assert found["evidence"], found
         assert "job created" in {step["what"] for step in found["timeline"]}
-        text = typed("why", name).stdout
+        text = cli("why", name).stdout
         assert f": {reason}\n" in text
-        assert "\ncure   " in text
-    stopped = typed("cancel", "huge", "image", "--wait", "--timeout", "90s")
+        assert "\nhint   " in text
+    stopped = cli("cancel", "huge", "image", "--wait", "--timeout", "90s")
     assert stopped.returncode == 0, stopped.stderr
     assert "huge: Failed, Cancelled" in stopped.stderr
-    cancelled = data(typed("why", "huge", "-o", "json"))
-    assert (cancelled["reason"], bool(cancelled["cure"])) == ("Cancelled", True)
+    cancelled = data(cli("why", "huge", "-o", "json"))
+    assert (cancelled["reason"], bool(cancelled["hint"])) == ("Cancelled", True)
 
 
-def test_a_session_from_new_to_rm(typed: Typed, namespace: Namespace) -> None:
-    made = typed("session", "new", "mine", "--memory", "128Mi", "--cpu", "200m", "--idle", "5m")
-    assert (made.returncode, made.stdout) == (0, "mine\n"), made.stderr
-    assert typed("session", "exec", "mine", "x = 41").returncode == 0
-    asked = typed("session", "exec", "mine", "print(x + 1)")
-    assert (asked.returncode, asked.stdout) == (0, "42\n"), asked.stderr
-    assert typed("session", "exec", "mine", "--bash", "exit 5").returncode == 5
-    assert "mine" in typed("session", "ls").stdout
-    assert typed("session", "rm", "mine").returncode == 0
+def test_a_session_from_new_to_rm(cli: RunCli, namespace: Namespace) -> None:
+    created = cli("session", "new", "mine", "--memory", "128Mi", "--cpu", "200m", "--idle", "5m")
+    assert (created.returncode, created.stdout) == (0, "mine\n"), created.stderr
+    assert cli("session", "exec", "mine", "x = 41").returncode == 0
+    printed = cli("session", "exec", "mine", "print(x + 1)")
+    assert (printed.returncode, printed.stdout) == (0, "42\n"), printed.stderr
+    assert cli("session", "exec", "mine", "--bash", "exit 5").returncode == 5
+    assert "mine" in cli("session", "ls").stdout
+    assert cli("session", "rm", "mine").returncode == 0
     assert namespace.kubectl("get", "ej", "-o", "name") == ""

@@ -1,4 +1,4 @@
-"""The Python client on the cluster, as a user has it: from outside, by port-forward."""
+"""The Python client on the cluster, as a user runs it: from outside, with port-forward."""
 
 import io
 import zipfile
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from docblocks import blocks, run_blocks
-from e2e.support import Json, Namespace
 from nanogrid.client import AsyncClient, Client, CodeFailed, Conflict, InputError, NotFound
+from nanogrid.types import Json
+from support.doc_blocks import blocks, run_blocks
+from support.kubectl import Namespace
 
 SMALL: Json = {"memory": "128Mi", "spec": {"timeouts": {"startupSeconds": 120}}}
 WAIT_SECONDS = 120
@@ -24,11 +25,11 @@ Chart()
 
 @pytest.fixture
 def client(namespace: Namespace) -> Iterator[Client]:
-    with Client(namespace=namespace.name) as made:
-        yield made
+    with Client(namespace=namespace.name) as client:
+        yield client
 
 
-def test_inline_code_runs_once_is_followed_and_fails_with_its_reason(client: Client) -> None:
+def test_inline_code_runs_once_shows_logs_and_fails_with_its_reason(client: Client) -> None:
     run = client.submit("import sys; print('out'); print('err', file=sys.stderr)", name="one")
     assert sorted(run.logs()) == ["err", "out"]
     result = run.wait(WAIT_SECONDS).raise_for_status()
@@ -41,16 +42,14 @@ def test_inline_code_runs_once_is_followed_and_fails_with_its_reason(client: Cli
         client.run("raise ValueError('no rows')", check=True, wait_timeout=WAIT_SECONDS)
     assert (failed.value.reason, failed.value.result.exit_code) == ("NonZeroExit", 1)
     assert "no rows" in failed.value.result.stderr
-    missing = {"data": "s3:///there/is/nothing/"}
+    missing = {"data": f"s3:///{client.namespace}/there/is/nothing/"}
     with pytest.raises(InputError) as absent:
         client.run("1", inputs=missing, check=True, wait_timeout=WAIT_SECONDS)
     assert absent.value.reason == "InputNotFound"
     assert len(client.list(phase="Failed")) == 2
 
 
-def test_a_folder_with_inputs_leaves_outputs_that_are_fetched(
-    client: Client, tmp_path: Path
-) -> None:
+def test_a_folder_with_inputs_stores_outputs_for_download(client: Client, tmp_path: Path) -> None:
     folder, data = tmp_path / "code", tmp_path / "data"
     for one in (folder / "pkg", data / "sub"):
         one.mkdir(parents=True)
@@ -75,12 +74,12 @@ def test_a_folder_with_inputs_leaves_outputs_that_are_fetched(
     assert zipfile.ZipFile(io.BytesIO(content)).namelist() == ["main.py", "pkg/__init__.py"]
 
 
-def test_a_session_keeps_variables_shows_pictures_and_has_files(client: Client) -> None:
+def test_a_session_keeps_variables_returns_images_and_has_files(client: Client) -> None:
     with client.session(**SMALL) as session:
-        heard: list[str] = []
+        output: list[str] = []
         session.execute("x = 41").raise_for_status()
-        assert session.execute("print(x + 1)", on_stdout=heard.append).stdout == "42\n"
-        assert "".join(heard) == "42\n"
+        assert session.execute("print(x + 1)", on_stdout=output.append).stdout == "42\n"
+        assert "".join(output) == "42\n"
         assert not session.execute("print(x)", context=None).success
         assert session.execute(CHART).results[0].png == b"\x89PNG\r\n\x1a\n"
 
@@ -97,13 +96,15 @@ def test_a_session_keeps_variables_shows_pictures_and_has_files(client: Client) 
     assert (result.succeeded, result.reason) == (True, "SessionEnded")
 
 
-async def test_the_asynchronous_session_does_what_the_other_does(namespace: Namespace) -> None:
+async def test_the_asynchronous_session_works_like_the_synchronous_one(
+    namespace: Namespace,
+) -> None:
     async with AsyncClient(namespace=namespace.name) as client:
         async with await client.session(**SMALL) as session:
-            heard: list[str] = []
+            output: list[str] = []
             await session.execute("x = 41")
-            done = await session.execute("print(x + 1)", on_stdout=heard.append)
-            assert (done.stdout, "".join(heard)) == ("42\n", "42\n")
+            done = await session.execute("print(x + 1)", on_stdout=output.append)
+            assert (done.stdout, "".join(output)) == ("42\n", "42\n")
             assert [one["name"] for one in await session.contexts()] == ["default"]
             await session.drop_context("default")
             assert not (await session.execute("print(x)")).success
@@ -118,14 +119,14 @@ async def test_the_asynchronous_session_does_what_the_other_does(namespace: Name
 
 
 def test_long_output_is_read_in_full(client: Client) -> None:
-    for count in (3000, 12000):  # whole in the stored result; in an object of its own
+    for count in (3000, 12000):  # in the stored result; in its own object
         result = client.run(f"for n in range({count}): print(n, '.')", wait_timeout=WAIT_SECONDS)
         assert result.truncated
         assert result.full_stdout() == "".join(f"{n} .\n" for n in range(count))
         assert result.full_stderr() == ""
 
 
-def test_the_page_about_python_is_true(
+def test_the_examples_in_the_python_page_run(
     namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NANOGRID_NAMESPACE", namespace.name)

@@ -1,55 +1,35 @@
-"""The EKS package: what the chart renders with its values obeys the rules of Fargate and IRSA.
-
-Needs helm, not a cluster. Sources: the EKS user guide on Fargate pod configuration and
-considerations, and the Load Balancer Controller's annotations.
-"""
+"""The pods that the EKS package makes obey the rules of Fargate and of IAM roles."""
 
 import json
-import subprocess
-from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from e2e.support import Json
+from e2e.eks import BOTH_VALUES, EKS, containers_of, render, rights_of, roles
 from nanogrid import names
 from nanogrid.quantity import quantity
-from nanogrid_gateway.api.settings import Settings as GatewaySettings
-from nanogrid_operator.facts import job_facts
-from nanogrid_operator.pod import build_pod
+from nanogrid.types import Json
+from nanogrid_operator.manifests.pod import build_pod
+from nanogrid_operator.model.facts import job_facts
+from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.settings import Settings
+from support.helm import named, of_kind
+from support.identity_webhook import holders, mutate
 
-EKS = Path("examples/eks")
-# vCPU: memory in GiB, from the smallest; https://docs.aws.amazon.com/eks/latest/userguide/fargate-pod-configuration.html
+pytestmark = pytest.mark.security
+
+# vCPU: smallest and largest memory in GiB; https://docs.aws.amazon.com/eks/latest/userguide/fargate-pod-configuration.html
 SIZES = {0.25: (0.5, 2), 0.5: (1, 4), 1: (2, 8), 2: (4, 16), 4: (8, 30), 8: (16, 60), 16: (32, 120)}
-KUBERNETES_MIB = 256  # Fargate adds it for the kubelet
-
-
-def render(values: str) -> list[Json]:
-    """The chart's manifests with one of the values files."""
-    done = subprocess.run(
-        ["helm", "template", "nanogrid", "helm/nanogrid-operator", "-n", "nanogrid-system",
-         "-f", str(EKS / values)],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [d for d in yaml.safe_load_all(done.stdout) if d]
-
-
-def of_kind(kind: str, documents: list[Json]) -> list[Json]:
-    return [d for d in documents if d["kind"] == kind]
+KUBERNETES_MIB = 256  # Fargate adds this for the kubelet
 
 
 def settings(documents: list[Json]) -> Settings:
-    """The operator's settings as its Deployment gives them."""
-    (operator,) = [
-        d for d in of_kind("Deployment", documents) if d["metadata"]["name"] == "nanogrid"
-    ]
-    env = operator["spec"]["template"]["spec"]["containers"][0]["env"]
-    elsewhere = {  # from a Secret and from the pod's own fields
+    """The operator's settings from its Deployment."""
+    env = containers_of(named("Deployment", "nanogrid", documents))[0]["env"]
+    elsewhere = {  # these come from Secrets and from fields of the pod
         "NANOGRID_SESSION_KEY": "k" * 32,
+        "NANOGRID_RESULT_KEY_MASTER": "k" * 32,
         "NANOGRID_IDENTITY": "pod",
         "NANOGRID_LEASE_NAMESPACE": "nanogrid-system",
     }
@@ -57,7 +37,7 @@ def settings(documents: list[Json]) -> Settings:
 
 
 def sandbox(values: str, **spec: Any) -> Json:
-    """A job's pod in this installation."""
+    """A job's pod in an installation with these values."""
     body = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -71,10 +51,11 @@ def sandbox(values: str, **spec: Any) -> Json:
     }
     job = job_facts(body)
     assert job.model is not None, job.error
-    return build_pod(job.model, 0, settings(render(values)))
+    given = settings(render(values))
+    return build_pod(job.model, 0, given, Tenants(given).of(job.namespace))
 
 
-INPUT = {"name": "in", "mountPath": "/app/data", "s3": {"prefix": "in/"}}
+INPUT = {"name": "in", "mountPath": "/app/data", "s3": {"prefix": "jobs-analytics/in/"}}
 PODS = {
     "batch": {},
     "with inputs": {"inputs": [INPUT]},
@@ -84,7 +65,7 @@ PODS = {
 
 
 def fargate_size(pod: Json) -> tuple[float, float]:
-    """The vCPU and GiB that Fargate bills: the larger of init and long-running, rounded up."""
+    """The vCPU and GiB that Fargate bills: the maximum of init and main containers, rounded up."""
     spec = pod["spec"]
 
     def total(containers: list[Json], name: str) -> float:
@@ -103,7 +84,7 @@ def fargate_size(pod: Json) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("spec", PODS.values(), ids=PODS)
-def test_a_fargate_pod_requests_its_limits_and_asks_for_nothing_forbidden(spec: Json) -> None:
+def test_a_fargate_pod_requests_its_limits_and_nothing_that_fargate_forbids(spec: Json) -> None:
     pod = sandbox("values-fargate.yaml", **spec)
     containers = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
 
@@ -116,22 +97,22 @@ def test_a_fargate_pod_requests_its_limits_and_asks_for_nothing_forbidden(spec: 
     for forbidden in ("hostNetwork", "hostPID", "hostIPC", "hostUsers"):
         assert forbidden not in pod["spec"]
     assert {k for volume in pod["spec"]["volumes"] for k in volume} <= {
-        "name", "emptyDir", "projected", "secret", "configMap",
+        "name", "emptyDir", "projected", "secret", "configMap", "downwardAPI",
     }  # fmt: skip
 
 
-def test_an_ordinary_job_has_the_size_that_the_values_file_promises() -> None:
+def test_a_default_job_has_the_size_in_the_values_files_comment() -> None:
     assert fargate_size(sandbox("values-fargate.yaml")) == (1, 2)
     assert "1 vCPU and 2 GiB" in (EKS / "values-fargate.yaml").read_text()
 
 
-@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
+@BOTH_VALUES
 @pytest.mark.parametrize("spec", PODS.values(), ids=PODS)
-def test_the_role_reaches_our_containers_and_never_user_code(values: str, spec: Json) -> None:
+def test_only_the_projects_containers_get_the_role(values: str, spec: Json) -> None:
     pod = sandbox(values, **spec)
 
-    annotations = pod["metadata"]["annotations"]
-    assert annotations["eks.amazonaws.com/skip-containers"] == names.CONTAINER_SANDBOX
+    with_inputs = [names.CONTAINER_SYNC] if "inputs" in spec else []
+    assert holders(mutate(pod)) == [*with_inputs, names.CONTAINER_AGENT]
     assert pod["spec"]["serviceAccountName"] == "nanogrid-sandbox"
     for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
         assert not [e for e in container.get("env", []) if e["name"].startswith("AWS_SECRET")]
@@ -149,7 +130,7 @@ def test_the_fargate_profile_selects_the_pods_by_namespace_and_label() -> None:
     assert cluster["iam"]["withOIDC"] is True
 
 
-def test_sandboxes_on_ec2_stay_on_their_own_nodes() -> None:
+def test_sandboxes_on_ec2_run_only_on_their_own_nodes() -> None:
     cluster = yaml.safe_load((EKS / "cluster.yaml").read_text())
     (group,) = cluster["managedNodeGroups"]
     pod = sandbox("values-ec2.yaml")
@@ -173,140 +154,7 @@ def test_every_job_has_its_own_log_stream_name() -> None:
     assert task["env"]["OTEL_EXPORTER_OTLP_LOGS_HEADERS"].endswith("x-aws-log-stream=r-7")
 
 
-@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
-def test_one_internal_target_group_of_pod_addresses_serves_all_sessions(values: str) -> None:
-    (ingress,) = [
-        d for d in of_kind("Ingress", render(values)) if d["metadata"]["name"] == "nanogrid-router"
-    ]
-    annotations = ingress["metadata"]["annotations"]
-    prefix = "alb.ingress.kubernetes.io/"
-
-    assert annotations[prefix + "scheme"] == "internal"
-    assert annotations[prefix + "target-type"] == "ip", "the only one that Fargate has"
-    attributes = dict(
-        pair.split("=") for pair in annotations[prefix + "target-group-attributes"].split(",")
-    )
-    delay = int(attributes["deregistration_delay.timeout_seconds"])
-    (router,) = [
-        d
-        for d in of_kind("Deployment", render(values))
-        if d["metadata"]["name"] == "nanogrid-router"
-    ]
-    env = {e["name"]: e.get("value") for e in _containers(router)[0]["env"]}
-    assert int(env["NANOGRID_DRAIN_START_SECONDS"]) >= delay, (
-        "no target goes while it is registered"
-    )
-    interval = int(annotations[prefix + "healthcheck-interval-seconds"])
-    assert int(annotations[prefix + "healthcheck-timeout-seconds"]) < interval
-
-
-@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
-def test_the_gateways_load_balancer_cuts_no_request_off(values: str) -> None:
-    documents = render(values)
-    (ingress,) = [d for d in of_kind("Ingress", documents) if "gateway" in d["metadata"]["name"]]
-    annotations = ingress["metadata"]["annotations"]
-    prefix = "alb.ingress.kubernetes.io/"
-
-    def attribute(kind: str, name: str) -> int:
-        pairs = annotations[f"{prefix}{kind}-attributes"].split(",")
-        return int(dict(pair.split("=") for pair in pairs)[name])
-
-    pod, env = gateway_of(documents)
-    idle = attribute("load-balancer", "idle_timeout.timeout_seconds")
-    assert annotations[prefix + "target-type"] == "ip", "the only one that Fargate has"
-    assert annotations[prefix + "scheme"] == "internal"
-    assert "HTTPS" in annotations[prefix + "listen-ports"], "tokens are sent through it"
-    assert float(env["NANOGRID_MAX_WAIT_SECONDS"]) < idle, "a waiting caller is silent"
-    keepalive = GatewaySettings.model_fields["keepalive_seconds"].default
-    assert idle < keepalive, "the load balancer must be the one that closes idle connections"
-    delay = attribute("target-group", "deregistration_delay.timeout_seconds")
-    words = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert f"sleep({delay})" in words[-1], "no target goes while it is registered"
-    assert int(annotations[prefix + "healthcheck-timeout-seconds"]) < int(
-        annotations[prefix + "healthcheck-interval-seconds"]
-    )
-
-
-@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
-def test_the_gateway_has_a_role_of_its_own_for_what_it_does_and_no_more(values: str) -> None:
-    documents = render(values)
-    pod, env = gateway_of(documents)
-    (account,) = [
-        d
-        for d in of_kind("ServiceAccount", documents)
-        if d["metadata"]["name"] == pod["serviceAccountName"]
-    ]
-    role = roles()["GatewayRole"]
-    arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
-    assert arn.endswith(f":role/{role['RoleName']}")
-    assert "AWS_ACCESS_KEY_ID" not in env
-
-    trusted = json.loads(role["AssumeRolePolicyDocument"]["Fn::Sub"])["Statement"]
-    web, agent = (list(statement["Condition"]["StringEquals"].values()) for statement in trusted)
-    name = pod["serviceAccountName"]
-    assert web == ["sts.amazonaws.com", f"system:serviceaccount:${{OperatorNamespace}}:{name}"]
-    assert agent == ["${AWS::AccountId}", "${OperatorNamespace}", name]
-
-    allowed = {
-        (action, resource.partition("${Bucket}")[2])
-        for policy in role["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-        for action in statement["Action"]
-        for resource in _list(statement["Resource"])
-    }
-    below = {"functions": names.function_prefix("f-1"), "results": names.result_object("r-1")}
-    assert all(key.startswith(f"{folder}/") for folder, key in below.items())
-    assert names.outputs_prefix("r-1").startswith("outputs/")
-    assert allowed == {
-        ("s3:ListBucket", ""),
-        ("s3:GetObject", "/results/*"),
-        ("s3:GetObject", "/outputs/*"),
-        ("s3:PutObject", "/functions/*"),
-        ("s3:DeleteObject", "/functions/*"),
-    }
-
-
-@pytest.mark.parametrize("values", ["values-fargate.yaml", "values-ec2.yaml"])
-def test_the_gateways_runs_are_where_sandboxes_have_their_role(values: str) -> None:
-    _, env = gateway_of(render(values))
-    namespace, account, _ = yaml.safe_load_all((EKS / "namespace.yaml").read_text())
-
-    assert env["NANOGRID_NAMESPACE"] == namespace["metadata"]["name"]
-    assert account["metadata"]["name"] == "nanogrid-sandbox"
-    assert fnmatch(env["NANOGRID_NAMESPACE"], "jobs-*"), "what the Fargate profile selects"
-
-
-def gateway_of(documents: list[Json]) -> tuple[Json, dict[str, str]]:
-    """The gateway's pod and its container's plain variables."""
-    (found,) = [
-        d for d in of_kind("Deployment", documents) if d["metadata"]["name"] == "nanogrid-gateway"
-    ]
-    env = _containers(found)[0]["env"]
-    return found["spec"]["template"]["spec"], {e["name"]: e.get("value", "") for e in env}
-
-
-class _Template(yaml.SafeLoader):
-    """CloudFormation's short functions count as their text."""
-
-
-_Template.add_multi_constructor("!", lambda loader, _, node: node.value)
-
-
-def roles() -> Json:
-    """The properties of each role in the stack."""
-    template = yaml.load((EKS / "roles.cfn.yaml").read_text(), _Template)
-    return {
-        name: resource["Properties"]
-        for name, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::IAM::Role"
-    }
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def test_the_namespace_carries_role_standard_and_security_group() -> None:
+def test_the_namespace_has_role_pod_security_and_security_group() -> None:
     documents = list(yaml.safe_load_all((EKS / "namespace.yaml").read_text()))
     namespace, account, policy = documents
 
@@ -316,13 +164,35 @@ def test_the_namespace_carries_role_standard_and_security_group() -> None:
     assert selector.items() <= sandbox("values-fargate.yaml")["metadata"]["labels"].items()
 
 
-def test_fargate_pods_of_the_system_request_their_limits() -> None:
+def test_a_namespaces_role_is_for_its_service_account_and_its_root_only() -> None:
+    namespace, account, _ = yaml.safe_load_all((EKS / "namespace.yaml").read_text())
+    role, name = roles()["SandboxRole"], namespace["metadata"]["name"]
+    arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert arn.endswith(f":role/{role['RoleName']}".replace("${Namespace}", name))
+
+    (trusted,) = json.loads(role["AssumeRolePolicyDocument"]["Fn::Sub"])["Statement"]
+    assert list(trusted["Condition"]) == ["StringEquals"], "no pattern"
+    subjects = trusted["Condition"]["StringEquals"].values()
+    service_account = account["metadata"]["name"]
+    assert f"system:serviceaccount:${{Namespace}}:{service_account}" in subjects
+
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    (listing,) = [s for s in statements if s["Action"] == ["s3:ListBucket"]]
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": "${Root}*"}}
+    for action, keys in rights_of(role) - {("s3:ListBucket", "")}:
+        assert keys.startswith("/${Root}"), action
+
+
+def test_the_operators_role_has_the_results_of_every_root_only() -> None:
+    assert rights_of(roles()["OperatorRole"]) == {
+        ("s3:ListBucket", ""),
+        *((f"s3:{verb}Object", keys) for verb in ("Get", "Put")
+          for keys in ("/results/*", "/*/results/*")),
+    }  # fmt: skip
+
+
+def test_the_releases_fargate_pods_request_their_limits() -> None:
     for deployment in of_kind("Deployment", render("values-fargate.yaml")):
-        for container in _containers(deployment):
+        for container in containers_of(deployment):
             resources = container["resources"]
             assert resources["requests"] == resources["limits"]
-
-
-def _containers(deployment: Json) -> list[Json]:
-    found: list[Json] = deployment["spec"]["template"]["spec"]["containers"]
-    return found

@@ -1,27 +1,31 @@
-"""Jobs that fail: each with its own reason, and no code run before its input is complete."""
+"""Jobs that fail: each has its own reason, and no code runs before its input is complete."""
 
 from typing import Any
 
 import pytest
 
-from e2e.support import Namespace, condition, eventually, in_redis, inline, job, zip_of
 from nanogrid import names
 from scripts.devaccess import DevAccess
+from support.dev_objects import put_object
+from support.kubectl import Namespace, condition, eventually, in_redis, inline, job, zip_of
 
-# Leaves a trace that anybody can check: the marker is uploaded if and only if code ran.
+pytestmark = pytest.mark.security
+
+# The marker is uploaded if and only if the code ran.
 MARKER = "open('output/marker', 'w').write('ran')"
 RUN_MARKER = ["python3", "-c", MARKER]
 EMPTY_ZIP = b"PK\x05\x06" + bytes(16) + b"\x0c\x00" + b"empty folder"  # no entry; 34 bytes
 
 
-def markers(dev: DevAccess, request_id: str) -> list[str]:
-    """The marker files that the user's code of a request left."""
-    listed = dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=names.outputs_prefix(request_id))
+def markers(namespace: Namespace, dev: DevAccess, request_id: str) -> list[str]:
+    """The marker files of a request in S3."""
+    prefix = namespace.key(names.outputs_prefix(request_id))
+    listed = dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=prefix)
     return [o["Key"] for o in listed.get("Contents", [])]
 
 
 def assert_never_ran(namespace: Namespace, dev: DevAccess, name: str, request_id: str) -> None:
-    assert markers(dev, request_id) == []
+    assert markers(namespace, dev, request_id) == []
     state = namespace.sandbox(name)
     assert "running" not in state
     started = (state.get("terminated") or {}).get("startedAt")
@@ -29,44 +33,43 @@ def assert_never_ran(namespace: Namespace, dev: DevAccess, name: str, request_id
 
 
 def wrong_s3_keys(namespace: Namespace) -> None:
-    """Give the namespace keys of its own that S3 does not know; the operator leaves them alone."""
+    """Create S3 keys in the namespace that S3 does not know; the operator does not replace them."""
     keys = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "else"}
-    words = [f"--from-literal={name}={value}" for name, value in keys.items()]
-    namespace.kubectl("create", "secret", "generic", "nanogrid-s3", *words)
+    literals = [f"--from-literal={name}={value}" for name, value in keys.items()]
+    namespace.kubectl("create", "secret", "generic", "nanogrid-s3", *literals)
 
 
 def failed(status: dict[str, Any]) -> tuple[str, str, str]:
-    """Phase, reason and the result's status, the same wherever they are shown."""
+    """Phase, reason and the result's status; checks that all places show the same."""
     assert condition(status, "Failed")["reason"] == status["reason"]
     assert condition(status, "Finished")["status"] == "True"
     assert status["result"]["reason"] == status["reason"]
-    assert status["message"], "a failure explains itself"
+    assert status["message"], "a failure has a message"
     return status["phase"], status["reason"], status["result"]["status"]
 
 
-def test_marker_is_there_when_code_runs(
+def test_marker_exists_when_code_runs(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
-    """The positive control of all tests that assert its absence."""
-    dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/v1.zip", Body=zip_of(main__py=MARKER))
-    namespace.run(
-        job("control", requestId=request_id, code={"s3": {"key": f"t/{request_id}/v1.zip"}})
-    )
+    """The positive control for the tests that check its absence."""
+    key = put_object(dev, namespace.key(f"t/{request_id}/v1.zip"), zip_of(main__py=MARKER))
+    namespace.run(job("control", requestId=request_id, code={"s3": {"key": key}}))
 
-    assert markers(dev, request_id) == [f"outputs/{request_id}/marker"]
+    marker = namespace.key(f"outputs/{request_id}/marker")
+    assert markers(namespace, dev, request_id) == [marker]
 
 
-def test_empty_zip_is_named_and_nothing_runs(
+def test_empty_zip_has_its_reason_and_nothing_runs(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
     assert len(EMPTY_ZIP) == 34
-    dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/v1.zip", Body=EMPTY_ZIP)
+    key = put_object(dev, namespace.key(f"t/{request_id}/v1.zip"), EMPTY_ZIP)
 
     status = namespace.run(
         job(
             "empty",
             requestId=request_id,
-            code={"s3": {"key": f"t/{request_id}/v1.zip"}},
+            code={"s3": {"key": key}},
             command=RUN_MARKER,
         )
     )
@@ -81,30 +84,33 @@ def test_empty_zip_is_named_and_nothing_runs(
     ("kind", "source"),
     [("missing-key", {"key": "t/nowhere/data.csv"}), ("empty-prefix", {"prefix": "t/nowhere/"})],
 )
-def test_missing_input_is_named_and_nothing_runs(
+def test_missing_input_has_its_reason_and_nothing_runs(
     namespace: Namespace, dev: DevAccess, request_id: str, kind: str, source: dict[str, str]
 ) -> None:
+    source = {field: namespace.key(name) for field, name in source.items()}
     status = namespace.run(
         inline(kind, MARKER, requestId=request_id, inputs=[{"name": "data", "s3": source}])
     )
 
     assert failed(status) == ("Failed", "InputNotFound", "FAILED")
-    assert next(iter(source.values())) in status["message"], "the message names what is missing"
+    assert next(iter(source.values())) in status["message"], (
+        "the message names the missing key or prefix"
+    )
     assert_never_ran(namespace, dev, kind, request_id)
 
 
-def test_wrong_s3_credentials_are_named_and_nothing_runs(
+def test_wrong_s3_credentials_have_their_reason_and_nothing_runs(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
     wrong_s3_keys(namespace)
-    dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/a.txt", Body=b"a")
+    key = put_object(dev, namespace.key(f"t/{request_id}/a.txt"), b"a")
 
     status = namespace.run(
         inline(
             "denied",
             MARKER,
             requestId=request_id,
-            inputs=[{"name": "data", "s3": {"key": f"t/{request_id}/a.txt"}}],
+            inputs=[{"name": "data", "s3": {"key": key}}],
         )
     )
 
@@ -121,7 +127,7 @@ def test_exit_code_and_stderr_are_kept(namespace: Namespace) -> None:
     assert (status["result"]["stdout"], status["result"]["stderr"]) == ("out\n", "로그\n")
 
 
-def test_timeout_keeps_what_was_printed(namespace: Namespace) -> None:
+def test_timeout_keeps_the_printed_output(namespace: Namespace) -> None:
     code = "import time\nprint('partial', flush=True)\ntime.sleep(600)"
     status = namespace.run(inline("late", code, timeouts={"executionSeconds": 2}))
 
@@ -130,7 +136,7 @@ def test_timeout_keeps_what_was_printed(namespace: Namespace) -> None:
     assert 2000 <= status["result"]["durationMillis"] < 6000
 
 
-def test_memory_hog_is_named(namespace: Namespace) -> None:
+def test_exceeded_memory_has_its_reason(namespace: Namespace) -> None:
     code = "print('start', flush=True)\nhog = bytearray(512 << 20)\nprint(len(hog))"
     status = namespace.run(inline("hog", code, resources={"limits": {"memory": "64Mi"}}))
 
@@ -141,7 +147,7 @@ def test_memory_hog_is_named(namespace: Namespace) -> None:
     assert "limit" in status["result"]["optimizationTip"]
 
 
-def test_upload_failure_after_success_is_no_success(
+def test_upload_failure_after_success_is_a_failure(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
     wrong_s3_keys(namespace)
@@ -151,12 +157,12 @@ def test_upload_failure_after_success_is_no_success(
     assert failed(status) == ("Failed", "OutputUploadFailed", "FAILED")
     assert (status["result"]["exitCode"], status["result"]["stdout"]) == (0, "done\n")
     assert condition(status, "OutputsUploaded")["status"] == "False"
-    # S3 did not take the result either; Redis has it all the same.
-    assert markers(dev, request_id) == []
+    # S3 did not accept the result either, but Redis has it.
+    assert markers(namespace, dev, request_id) == []
     assert in_redis(dev, request_id)
 
 
-def test_unschedulable_job_says_so_and_ends(namespace: Namespace) -> None:
+def test_unschedulable_job_shows_its_reason_and_ends(namespace: Namespace) -> None:
     namespace.apply(
         inline(
             "huge",
@@ -171,31 +177,31 @@ def test_unschedulable_job_says_so_and_ends(namespace: Namespace) -> None:
     )
     assert namespace.status("huge")["phase"] == "Pending"
     assert failed(namespace.finished("huge")) == ("Failed", "Unschedulable", "FAILED")
-    eventually("no pod waits for ever", lambda: not namespace.pods("huge"))
+    eventually("no pod is left", lambda: not namespace.pods("huge"))
 
 
-def test_missing_image_says_so_and_ends(namespace: Namespace) -> None:
+def test_missing_image_shows_its_reason_and_ends(namespace: Namespace) -> None:
     namespace.apply(
         inline(
             "imageless",
             MARKER,
-            # Nobody listens there: the pull fails at once, not after a resolver's patience.
+            # This port is closed: the pull fails at once, not after a DNS timeout.
             runtime={"image": "127.0.0.1:9/none:1"},
-            timeouts={"startupSeconds": 12},
+            timeouts={"startupSeconds": 20},
         )
     )
 
-    eventually(
-        "the reason is shown",
-        lambda: namespace.status("imageless").get("reason") == "ImagePullFailed",
-        8,
-    )
+    def shown_early() -> bool:
+        status = namespace.status("imageless")
+        return status.get("reason") == "ImagePullFailed" and status["phase"] != "Failed"
+
+    eventually("the reason is shown before the end", shown_early, 20)
     status = namespace.finished("imageless")
     assert failed(status) == ("Failed", "ImagePullFailed", "FAILED")
     assert "127.0.0.1:9/none:1" in status["message"]
 
 
-def test_quota_refusal_is_shown_in_the_api_servers_words(namespace: Namespace) -> None:
+def test_quota_refusal_shows_the_api_servers_message(namespace: Namespace) -> None:
     namespace.kubectl("create", "quota", "none", "--hard=pods=0")
     status = namespace.run(inline("over-quota", MARKER, timeouts={"startupSeconds": 4}))
 

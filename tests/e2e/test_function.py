@@ -1,13 +1,14 @@
-"""Jobs that refer to a Function, and what the Function's status tells of its runs."""
+"""Jobs that refer to a Function, and the runs in the Function's status."""
 
 import hashlib
 from typing import Any
 
 import pytest
 
-from e2e.conftest import RELEASE, RELEASE_NAMESPACE
-from e2e.support import (
-    Json,
+from nanogrid import names
+from nanogrid.types import Json
+from scripts.devaccess import DevAccess
+from support.kubectl import (
     KubectlError,
     Namespace,
     eventually,
@@ -17,8 +18,13 @@ from e2e.support import (
     kubectl_json,
     zip_of,
 )
-from nanogrid import names
-from scripts.devaccess import DevAccess
+from support.release import (
+    IN_RELEASE,
+    OPERATOR,
+    RELEASE,
+    RELEASE_NAMESPACE,
+    wait_for_operator,
+)
 
 SAYS = "import os, sys\nprint({!r}, os.environ['GREETING'], sys.stdin.read())\n"
 GREETING = [{"name": "GREETING", "value": "hello"}]
@@ -26,9 +32,9 @@ LIMITS = {"limits": {"memory": "96Mi"}}
 
 
 def version(dev: DevAccess, namespace: Namespace, number: int, code: str) -> Json:
-    """A version whose ZIP is in S3; the namespace in its key makes it the test's own."""
+    """A version with a ZIP in S3, below the root of the namespace."""
     body = zip_of(main__py=code)
-    key = f"functions/{namespace.name}/v{number}.zip"
+    key = namespace.key(names.function_object("report", number))
     dev.s3.put_object(Bucket=dev.bucket, Key=key, Body=body)
     digest = hashlib.sha256(body).hexdigest()
     s3 = {"key": key, "sha256": digest}
@@ -46,20 +52,20 @@ def function(*versions: Json, **spec: Any) -> Json:
 
 
 def run(name: str, number: int | None = None, **spec: Any) -> Json:
-    """A job that refers to it."""
+    """A job that refers to the Function ``report``."""
     ref = {"name": "report"} if number is None else {"name": "report", "version": number}
     return job(name, functionRef=ref, **spec)
 
 
 def status_of(namespace: Namespace) -> Json:
-    """The Function's status; empty before the operator has written one."""
+    """The Function's status; empty until the operator writes one."""
     body = kubectl_json("--namespace", namespace.name, "get", "fn", "report")
     found: Json = body.get("status") or {}
     return found
 
 
 def counted(namespace: Namespace, runs: int) -> Json:
-    """The Function's status when so many runs are counted."""
+    """Wait until the Function's status counts ``runs`` runs; returns the status."""
     found: Json = eventually(
         f"{runs} runs are counted",
         lambda: (s := status_of(namespace)).get("runs", 0) >= runs and s,
@@ -69,16 +75,16 @@ def counted(namespace: Namespace, runs: int) -> Json:
     return found
 
 
-def test_a_job_runs_the_newest_version_with_the_functions_settings_and_its_own(
+def test_a_job_runs_the_newest_version_with_the_settings_of_function_and_job(
     dev: DevAccess, namespace: Namespace
 ) -> None:
     first = version(dev, namespace, 1, SAYS.format("one"))
     second = version(dev, namespace, 2, SAYS.format("two"))
     namespace.apply(function(first, second))
 
-    mine = [{"name": "GREETING", "value": "hi"}]
+    own_env = [{"name": "GREETING", "value": "hi"}]
     newest = namespace.run(run("newest", stdin="in"))
-    older = namespace.run(run("older", 1, env=mine, resources={"limits": {"memory": "64Mi"}}))
+    older = namespace.run(run("older", 1, env=own_env, resources={"limits": {"memory": "64Mi"}}))
 
     assert newest["result"]["stdout"] == "two hello in\n"
     assert newest["result"]["functionId"] == "report"
@@ -91,21 +97,20 @@ def test_a_job_runs_the_newest_version_with_the_functions_settings_and_its_own(
     assert older["function"]["uid"] == pinned["uid"]
 
 
-def test_a_later_attempt_runs_what_the_first_did_whatever_became_of_the_function(
+def test_a_later_attempt_runs_the_same_code_after_changes_to_the_function(
     dev: DevAccess, namespace: Namespace
 ) -> None:
     waits = "import socket, time\nif socket.gethostname().endswith('-0'): time.sleep(600)\n"
     first = version(dev, namespace, 1, waits + "print('one')\n")
     namespace.apply(function(first), run("kept"))
     eventually("the code runs", lambda: "running" in namespace.sandbox("kept"), 60)
-    suspend = '{{"spec":{{"suspend":{}}}}}'
-    namespace.kubectl("patch", "ej", "kept", "--type=merge", "-p", suspend.format("true"))
+    namespace.patch("kept", suspend=True)
 
     second = version(dev, namespace, 2, "print('two')\n")
     namespace.apply(function(first, second, command=["python3", "none.py"]))
     eventually("it is suspended", lambda: namespace.status("kept")["phase"] == "Suspended", 60)
     namespace.kubectl("delete", "fn", "report")
-    namespace.kubectl("patch", "ej", "kept", "--type=merge", "-p", suspend.format("false"))
+    namespace.patch("kept", suspend=False)
     status = namespace.finished("kept")
 
     assert status["reason"] == "Completed"
@@ -113,21 +118,21 @@ def test_a_later_attempt_runs_what_the_first_did_whatever_became_of_the_function
     assert [attempt["number"] for attempt in status["attempts"]] == [0, 1]
 
 
-def test_a_job_whose_function_or_version_is_missing_fails_at_once_by_name(
+def test_a_missing_function_or_version_fails_the_job_at_once(
     dev: DevAccess, namespace: Namespace
 ) -> None:
-    nobody = namespace.run(run("nobody", backoffLimit=3))
+    missing = namespace.run(run("missing", backoffLimit=3))
     namespace.apply(function(version(dev, namespace, 1, SAYS.format("one"))))
     unnumbered = namespace.run(run("unnumbered", 7, backoffLimit=3))
-    there = namespace.run(run("there", 1))
+    existing = namespace.run(run("existing", 1))
 
-    assert nobody["reason"] == "FunctionNotFound"
-    assert "no function report" in nobody["message"]
-    assert nobody["result"]["functionId"] == "report"
+    assert missing["reason"] == "FunctionNotFound"
+    assert "no function report" in missing["message"]
+    assert missing["result"]["functionId"] == "report"
     assert unnumbered["reason"] == "VersionNotFound"
     assert "no version 7" in unnumbered["message"]
-    assert namespace.pods("nobody") == namespace.pods("unnumbered") == []
-    assert there["reason"] == "Completed", "a positive control"
+    assert namespace.pods("missing") == namespace.pods("unnumbered") == []
+    assert existing["reason"] == "Completed", "a positive control"
 
 
 def test_six_runs_are_counted_once_and_suggest_a_memory_limit(
@@ -152,7 +157,7 @@ def test_six_runs_are_counted_once_and_suggest_a_memory_limit(
     assert shown.split()[:5] == ["report", "1", "6", "SUCCESS", advice["memory"]]
 
 
-def test_runs_by_label_and_by_function_id_count_and_failures_are_told(
+def test_runs_by_label_and_by_function_id_count_and_failures_are_shown(
     dev: DevAccess, namespace: Namespace
 ) -> None:
     namespace.apply(function(version(dev, namespace, 1, SAYS.format("one"))))
@@ -172,12 +177,11 @@ def test_a_restart_of_the_operator_neither_loses_nor_repeats_a_run(
     dev: DevAccess, namespace: Namespace
 ) -> None:
     namespace.apply(function(version(dev, namespace, 1, SAYS.format("one"))))
-    deployment = ("-n", RELEASE_NAMESPACE, f"deploy/{RELEASE}")
     namespace.run(run("before"))
-    # At once: the operator has had no time to count what has just ended.
-    kubectl(*deployment[:2], "rollout", "restart", deployment[2])
+    # At once, before the operator can count the job that has just ended.
+    kubectl(*IN_RELEASE, "rollout", "restart", OPERATOR)
     namespace.run(run("meanwhile"))
-    kubectl(*deployment[:2], "rollout", "status", deployment[2], "--timeout=90s")
+    wait_for_operator(90)
     namespace.run(run("after"))
     status = counted(namespace, 3)
 
@@ -189,9 +193,9 @@ def test_the_operator_may_not_change_functions(cluster: None, verb: str) -> None
     account = f"system:serviceaccount:{RELEASE_NAMESPACE}:{RELEASE}"
     fn = f"{names.FUNCTION_PLURAL}.{names.GROUP}"
 
-    def may(*words: str) -> bool:
+    def may(*args: str) -> bool:
         try:
-            return kubectl("auth", "can-i", *words, "-A", "--as", account).strip() == "yes"
+            return kubectl("auth", "can-i", *args, "-A", "--as", account).strip() == "yes"
         except KubectlError:
             return False
 

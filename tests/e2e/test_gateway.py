@@ -12,41 +12,19 @@ from typing import Any
 
 import pytest
 
-from e2e.gateways import (
-    DEPLOYMENT,
-    IN_RELEASE,
-    Told,
-    a_token,
-    an_echo,
-    ask,
-    forwarded,
-    jobs_of,
-)
-from e2e.support import KubectlError, eventually, kubectl
 from examples.gateway_client import Gateway, GatewayError
-from scripts.devaccess import RELEASE, zip_folder
-from unit.hostile import REFUSED
+from scripts.devaccess import zip_folder
+from support.archive_cases import REFUSED
+from support.gateways import GatewayAnswer, an_echo, jobs_of, send
+from support.kubectl import KubectlError, eventually, kubectl
+from support.release import IN_RELEASE
 
 WAIT_SECONDS = 25  # the gateway's default
 
 
 @pytest.fixture(scope="module")
-def url(cluster: None) -> Iterator[str]:
-    """The gateway on this machine."""
-    kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=60s")
-    with forwarded(f"svc/{RELEASE}-gateway") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def token(cluster: None) -> Iterator[str]:
-    with a_token() as token:
-        yield token
-
-
-@pytest.fixture(scope="module")
-def gateway(url: str, token: str) -> Gateway:
-    return Gateway(url, token)
+def gateway(gateway_url: str, gateway_token: str) -> Gateway:
+    return Gateway(gateway_url, gateway_token)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +33,11 @@ def function(gateway: Gateway) -> Iterator[str]:
         yield function_id
 
 
-def test_the_clients_script_uploads_runs_and_reads(url: str, token: str) -> None:
-    command = [sys.executable, "examples/gateway_client.py", "--url", url, "--token", token]
+def test_the_clients_script_uploads_runs_and_reads(gateway_url: str, gateway_token: str) -> None:
+    command = [
+        *(sys.executable, "examples/gateway_client.py"),
+        *("--url", gateway_url, "--token", gateway_token),
+    ]
     done = subprocess.run(
         [*command, "examples/http-function", "--input", '{"names": ["민지", "Jiho"]}'],
         capture_output=True, text=True, timeout=120,
@@ -72,14 +53,14 @@ def test_the_clients_script_uploads_runs_and_reads(url: str, token: str) -> None
 
 def test_an_empty_zip_is_refused_at_upload(gateway: Gateway) -> None:
     build, _ = REFUSED["34 bytes: no entry, comment"]
-    with pytest.raises(GatewayError, match="34 bytes holds 0 files") as caught:
+    with pytest.raises(GatewayError, match="34 bytes, 0 files") as caught:
         gateway.upload(build())
 
     assert (caught.value.status, caught.value.reason) == (422, "EmptyArchive")
 
 
 @pytest.mark.parametrize(("sleep", "in_time"), [(0, True), (8, False)])
-def test_a_result_within_the_wait_and_one_after_it(
+def test_a_result_within_the_wait_time_and_one_after_it(
     gateway: Gateway, function: str, request_id: str, sleep: int, in_time: bool
 ) -> None:
     wait = 60 if in_time else 2
@@ -91,38 +72,38 @@ def test_a_result_within_the_wait_and_one_after_it(
     assert result["requestId"] == request_id
     assert (time.monotonic() - started >= sleep) or in_time
     (job,) = jobs_of(function, request_id)
-    # Somebody listened when the result was published, or nobody any more.
+    # Whether a subscriber still waited when the result was published.
     assert job["status"]["delivery"]["receivers"] == (1 if in_time else 0)
 
 
-def test_the_default_wait_divides_results_from_links(
-    url: str, token: str, function: str, request_id: str
+def test_the_default_wait_decides_between_result_and_link(
+    gateway_url: str, gateway_token: str, function: str, request_id: str
 ) -> None:
-    def call(seconds: int) -> Told:
-        asked = {"functionId": function, "requestId": f"{request_id}-{seconds}"}
+    def call(seconds: int) -> GatewayAnswer:
+        request = {"functionId": function, "requestId": f"{request_id}-{seconds}"}
         data = {"name": f"after-{seconds}", "until": time.time() + seconds}
-        return ask(url, token, "POST", "/run", asked | {"inputData": data})
+        return send(gateway_url, gateway_token, "POST", "/run", request | {"inputData": data})
 
     with ThreadPoolExecutor(2) as pool:
         in_time, late = pool.map(call, (WAIT_SECONDS - 1, WAIT_SECONDS + 1))
 
     assert in_time.seconds >= WAIT_SECONDS - 1
-    # What needs more than the second that is left, on a busy machine, gets the link as well.
+    # On a busy machine a run can take longer than the remaining second; it gets the link too.
     assert in_time.status == (200 if in_time.seconds < WAIT_SECONDS else 202)
     assert (late.status, late.body["status"]) == (202, "RUNNING")
     assert WAIT_SECONDS <= late.seconds < WAIT_SECONDS + 5
     for answer, seconds in ((in_time, WAIT_SECONDS - 1), (late, WAIT_SECONDS + 1)):
         link = f"/runs/{request_id}-{seconds}"
         assert answer.status == 200 or answer.headers["Location"] == link
-        seen = eventually("the result", partial(_result, url, token, link), 60)
+        seen = eventually("the result", partial(_result, gateway_url, gateway_token, link), 60)
         assert seen["status"] == "SUCCESS"
         assert seen["stdout"].endswith(f"after-{seconds}\n")
         assert answer.status == 202 or seen == answer.body
-        assert ask(url, token, "GET", link).body == seen
+        assert send(gateway_url, gateway_token, "GET", link).body == seen
 
 
 def _result(url: str, token: str, link: str) -> Any:
-    answer = ask(url, token, "GET", link)
+    answer = send(url, token, "GET", link)
     assert answer.status in (200, 202)
     return answer.body if answer.status == 200 else None
 
@@ -144,7 +125,7 @@ def test_a_repeated_request_runs_once(gateway: Gateway, function: str, request_i
     assert caught.value.reason == "IdempotencyConflict"
 
 
-def test_large_input_comes_as_a_file(gateway: Gateway, function: str) -> None:
+def test_large_input_arrives_as_a_file(gateway: Gateway, function: str) -> None:
     result = gateway.run(function, {"pad": "가" * 50_000, "name": "large"}, wait=60)
 
     assert result["status"] == "SUCCESS", result["stderr"]
@@ -152,14 +133,14 @@ def test_large_input_comes_as_a_file(gateway: Gateway, function: str) -> None:
     assert int(result["stdout"].split()[0]) > 100_000
 
 
-def test_strangers_do_not_enter(url: str) -> None:
+def test_callers_without_rights_are_refused(gateway_url: str) -> None:
     with pytest.raises(GatewayError) as unknown:
-        Gateway(url).run("f-1", None)
-    mine = kubectl(*IN_RELEASE, "create", "token", "default", "--duration=1h").strip()
-    with pytest.raises(GatewayError) as stranger:
-        Gateway(url, mine).run("f-1", None)
+        Gateway(gateway_url).run("f-1", None)
+    without_rights = kubectl(*IN_RELEASE, "create", "token", "default", "--duration=1h").strip()
+    with pytest.raises(GatewayError) as forbidden:
+        Gateway(gateway_url, without_rights).run("f-1", None)
 
-    assert (unknown.value.status, stranger.value.status) == (401, 403)
+    assert (unknown.value.status, forbidden.value.status) == (401, 403)
 
 
 def test_versions_are_only_added(gateway: Gateway, function: str) -> None:
@@ -170,7 +151,7 @@ def test_versions_are_only_added(gateway: Gateway, function: str) -> None:
         [{"op": "remove", "path": "/spec/versions/0"}],
         [{"op": "replace", "path": "/spec/versions/0/s3/key", "value": "functions/other.zip"}],
     ):
-        with pytest.raises(KubectlError, match="versions are only added"):
+        with pytest.raises(KubectlError, match="versions cannot be changed or removed"):
             kubectl(*IN_RELEASE, "patch", "fn", function, "--type=json", "-p", json.dumps(patch))
     shown = kubectl(*IN_RELEASE, "get", "fn", function)
     assert shown.split()[:2] == ["NAME", "NEWEST"]

@@ -1,4 +1,4 @@
-"""Two replicas of the gateway: whichever a caller reaches, and whether or not it lives on."""
+"""Two replicas of the gateway: a caller may reach either one, and one may be killed."""
 
 import http.client
 import statistics
@@ -11,29 +11,15 @@ from typing import Any
 
 import pytest
 
-from e2e.gateways import (
-    DEPLOYMENT,
-    IN_RELEASE,
-    Told,
-    a_token,
-    an_echo,
-    ask,
-    forwarded,
-    jobs_of,
-)
-from e2e.support import eventually, kubectl, kubectl_json
 from examples.gateway_client import Gateway
 from scripts.devaccess import RELEASE
+from support.gateways import DEPLOYMENT, GatewayAnswer, an_echo, forwarded, jobs_of, send
+from support.kubectl import eventually, kubectl, kubectl_json
+from support.nodes import Node, signal_container
+from support.release import IN_RELEASE
 
 REPLICAS = 2
 LABELS = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=gateway"
-# The serving processes, but not PID 1: that one the kernel keeps from what is in its namespace.
-KILL = """
-import os
-for pid in filter(str.isdecimal, os.listdir("/proc")):
-    if int(pid) not in (1, os.getpid()):
-        os.kill(int(pid), 9)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +29,6 @@ def replicas(cluster: None) -> Iterator[None]:
     yield
     kubectl(*IN_RELEASE, "scale", DEPLOYMENT, f"--replicas={before}")
     kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=120s")
-
-
-@pytest.fixture(scope="module")
-def token(cluster: None) -> Iterator[str]:
-    with a_token() as token:
-        yield token
 
 
 @pytest.fixture
@@ -76,24 +56,31 @@ def urls(pods: list[str]) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def function(urls: list[str], token: str) -> Iterator[str]:
-    with an_echo(Gateway(urls[-1], token)) as function_id:
+def function(urls: list[str], gateway_token: str) -> Iterator[str]:
+    with an_echo(Gateway(urls[-1], gateway_token)) as function_id:
         yield function_id
 
 
-def test_a_killed_replica_costs_its_caller_a_repetition_and_nothing_else(
-    pods: list[str], urls: list[str], token: str, function: str, request_id: str
+def kill(name: str) -> None:
+    """Kill a replica's process from its node: the kernel protects PID 1 inside the pod."""
+    pod = kubectl_json(*IN_RELEASE, "get", "pod", name)
+    if not Node(pod["spec"]["nodeName"]).exists():
+        pytest.skip("needs the nodes of a kind cluster")
+    signal_container(pod, "gateway")
+
+
+def test_after_a_killed_replica_the_caller_only_repeats_its_request(
+    pods: list[str], urls: list[str], gateway_token: str, function: str, request_id: str
 ) -> None:
     body = {"functionId": function, "requestId": request_id, "inputData": {"sleep": 8}}
 
-    def call(url: str) -> Told:
-        return ask(url, token, "POST", "/run", body)
+    def call(url: str) -> GatewayAnswer:
+        return send(url, gateway_token, "POST", "/run", body)
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(call, urls[0])
         eventually("the job", lambda: jobs_of(function, request_id), 30)
-        kubectl(*IN_RELEASE, "exec", pods[0], "--", "python3", "-c", KILL)
-        kubectl(*IN_RELEASE, "delete", "pod", pods[0], "--force", "--grace-period=0")
+        kill(pods[0])
         with pytest.raises((OSError, http.client.HTTPException)):
             first.result(60)
 
@@ -101,8 +88,8 @@ def test_a_killed_replica_costs_its_caller_a_repetition_and_nothing_else(
     third = call(urls[1])
 
     assert (second.status, second.body["status"]) == (200, "SUCCESS")
-    assert second.body == third.body  # the code prints an UUID: another run would show
-    assert second.body == ask(urls[1], token, "GET", f"/runs/{request_id}").body
+    assert second.body == third.body  # the code prints a UUID, so a second run would differ
+    assert second.body == send(urls[1], gateway_token, "GET", f"/runs/{request_id}").body
     (job,) = jobs_of(function, request_id)
     assert job["metadata"]["uid"] == second.body["job"]["uid"]
 
@@ -114,13 +101,13 @@ def test_a_killed_replica_costs_its_caller_a_repetition_and_nothing_else(
         pytest.param(200, id="200", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )
-def test_callers_at_once_each_get_their_own_result(
-    urls: list[str], token: str, function: str, count: int
+def test_parallel_callers_get_their_own_results(
+    urls: list[str], gateway_token: str, function: str, count: int
 ) -> None:
-    # More pods than the nodes hold wait for their turn.
+    # Pods that exceed the nodes' capacity wait.
     patch = '{"spec":{"timeouts":{"startupSeconds":900}}}'
     kubectl(*IN_RELEASE, "patch", "fn", function, "--type=merge", "-p", patch)
-    gateways = [Gateway(url, token) for url in urls]
+    gateways = [Gateway(url, gateway_token) for url in urls]
     started = time.monotonic()
 
     def call(number: int) -> tuple[str, Any, float]:
@@ -129,12 +116,12 @@ def test_callers_at_once_each_get_their_own_result(
         return name, result, time.monotonic() - started
 
     with ThreadPoolExecutor(count) as pool:
-        told = list(pool.map(call, range(count)))
-    seconds = [s for _, _, s in told]
+        answers = list(pool.map(call, range(count)))
+    seconds = [s for _, _, s in answers]
     print(
-        f"\n{count} at once: median {statistics.median(seconds):.1f} s, last {max(seconds):.1f} s"
+        f"\n{count} callers: median {statistics.median(seconds):.1f} s, last {max(seconds):.1f} s"
     )
 
-    for name, result, _ in told:
+    for name, result, _ in answers:
         assert (result["requestId"], result["status"]) == (name, "SUCCESS"), result
         assert result["stdout"].endswith(f" {name}\n")

@@ -1,59 +1,72 @@
-"""Who works: a rolling update hands the Lease over at once, a dead pod is followed soon."""
+"""Leader election: a rolling update hands over the Lease at once, a lost pod is replaced soon."""
 
 import time
 
-from e2e.conftest import RELEASE, RELEASE_NAMESPACE
-from e2e.support import Json, Namespace, eventually, inline, kubectl, kubectl_json
+from nanogrid.types import Json
+from support.kubectl import Namespace, eventually, inline, kubectl, kubectl_json
+from support.release import IN_RELEASE, OPERATOR, OPERATOR_LABEL, RELEASE, wait_for_operator
 
 HANDOVER_SECONDS = 3.0
 
 
 def lease() -> Json:
     """The Lease's spec."""
-    found: Json = kubectl_json("-n", RELEASE_NAMESPACE, "get", "lease", RELEASE)["spec"]
+    found: Json = kubectl_json(*IN_RELEASE, "get", "lease", RELEASE)["spec"]
     return found
 
 
-def taken(before: Json) -> Json | None:
-    """The Lease, once a follower holds it."""
+def settled_lease() -> Json:
+    """The Lease, held by the only operator pod: an earlier handover has ended."""
+
+    def settled() -> Json | None:
+        pods = kubectl(*IN_RELEASE, "get", "pods", "-l", OPERATOR_LABEL, "-o", "name").split()
+        now = lease()
+        return now if pods == [f"pod/{now.get('holderIdentity')}"] else None
+
+    found: Json = eventually("the operator's only pod holds the Lease", settled, 60)
+    return found
+
+
+def with_new_holder(before: Json) -> Json | None:
+    """The Lease, if another holder has it."""
     now = lease()
     return now if now.get("holderIdentity") not in ("", None, before["holderIdentity"]) else None
 
 
 def test_a_rolling_update_hands_over_while_jobs_run(namespace: Namespace) -> None:
-    before = lease()
+    before = settled_lease()
     namespace.apply(inline("through", "import time; time.sleep(6); print('through')"))
 
-    kubectl("-n", RELEASE_NAMESPACE, "rollout", "restart", f"deploy/{RELEASE}")
+    kubectl(*IN_RELEASE, "rollout", "restart", OPERATOR)
     free: list[float] = []
 
-    def followed() -> Json | None:
+    def handed_over() -> Json | None:
         now = lease()
         if now.get("holderIdentity") == "":
             free.append(time.monotonic())
-        return taken(before)
+        return with_new_holder(before)
 
-    after = eventually("another holder", followed, 60)
+    after = eventually("another holder", handed_over, 60)
     took = time.monotonic() - free[0] if free else 0.0
-    kubectl("-n", RELEASE_NAMESPACE, "rollout", "status", f"deploy/{RELEASE}", "--timeout=60s")
+    wait_for_operator()
 
-    log = kubectl("-n", RELEASE_NAMESPACE, "logs", after["holderIdentity"])
+    log = kubectl(*IN_RELEASE, "logs", after["holderIdentity"])
     print(f"released and taken over within {took:.1f} s")
-    assert f"held by {before['holderIdentity']}" in log, "the new one did not stand by"
+    assert f"standing by: {before['holderIdentity']} holds Lease" in log, "the new pod did not wait"
     assert took < HANDOVER_SECONDS
     assert namespace.finished("through")["result"]["stdout"] == "through\n"
     assert len(namespace.pods("through")) == 1
 
 
-def test_a_pod_that_dies_is_followed(namespace: Namespace) -> None:
-    before = lease()
+def test_a_lost_leader_is_replaced(namespace: Namespace) -> None:
+    before = settled_lease()
     kubectl(
-        "-n", RELEASE_NAMESPACE, "delete", "pod", before["holderIdentity"],
+        *IN_RELEASE, "delete", "pod", before["holderIdentity"],
         "--force", "--grace-period=0",
     )  # fmt: skip
     began = time.monotonic()
-    eventually("another holder", lambda: taken(before), 30)
+    eventually("another holder", lambda: with_new_holder(before), 30)
     took = time.monotonic() - began
-    print(f"followed after {took:.1f} s")
+    print(f"replaced after {took:.1f} s")
 
     assert namespace.run(inline("after", "print('after')"))["reason"] == "Completed"

@@ -1,10 +1,10 @@
-"""Stopping, suspending, retrying and expiring: what a user of batch/v1 Job expects."""
+"""Cancel, suspend, retry and TTL, as a user of batch/v1 Job expects."""
 
 import json
 
-from e2e.support import KubectlError, Namespace, condition, eventually, in_redis, inline
 from nanogrid import names
 from scripts.devaccess import DevAccess
+from support.kubectl import KubectlError, Namespace, condition, eventually, in_redis, inline
 
 SLEEPER = """
 import signal, sys, time
@@ -25,12 +25,8 @@ time.sleep(600)
 """
 
 
-def patch(namespace: Namespace, name: str, spec: str) -> None:
-    namespace.kubectl("patch", "ej", name, "--type=merge", "-p", f'{{"spec":{spec}}}')
-
-
 def runs(namespace: Namespace, name: str) -> bool:
-    """Whether the job's newest sandbox container runs."""
+    """Whether a sandbox container of the job runs in a pod that is not terminating."""
     pods = [p for p in namespace.pods(name) if not p["metadata"].get("deletionTimestamp")]
     states = [
         c["state"]
@@ -47,17 +43,19 @@ def test_cancel_keeps_outputs_and_result(
     namespace.apply(inline("stopped", SLEEPER, requestId=request_id))
     eventually("the code runs", lambda: runs(namespace, "stopped"))
 
-    patch(namespace, "stopped", '{"cancel": true}')
+    namespace.patch("stopped", cancel=True)
     status = namespace.finished("stopped")
 
     assert (status["phase"], status["reason"]) == ("Failed", "Cancelled")
     assert status["result"]["status"] == "FAILED"
     assert status["result"]["exitCode"] == 5
     assert status["result"]["stdout"] == "begin\nstopping\n"
-    (kept,) = status["result"]["outputFiles"]
-    assert kept == f"s3://{dev.bucket}/outputs/{request_id}/.partial/left.txt"
+    (output,) = status["result"]["outputFiles"]
+    key = namespace.key(f"outputs/{request_id}/.partial/left.txt")
+    assert output == f"s3://{dev.bucket}/{key}"
     assert '"reason":"Cancelled"' in in_redis(dev, request_id)
-    stored = dev.s3.get_object(Bucket=dev.bucket, Key=names.result_object(request_id))
+    key = namespace.key(names.result_object(request_id))
+    stored = dev.s3.get_object(Bucket=dev.bucket, Key=key)
     assert b'"reason":"Cancelled"' in stored["Body"].read()
     eventually("no pod", lambda: not namespace.pods("stopped"), 30)
 
@@ -70,11 +68,11 @@ def test_cancel_before_the_start_gives_a_result_without_a_pod(namespace: Namespa
     assert namespace.pods("never") == []
 
 
-def test_code_that_ignores_sigterm_is_killed_after_the_grace(namespace: Namespace) -> None:
+def test_code_that_ignores_sigterm_is_killed_after_the_grace_period(namespace: Namespace) -> None:
     namespace.apply(inline("stubborn", STUBBORN, terminationGracePeriodSeconds=1))
     eventually("the code runs", lambda: runs(namespace, "stubborn"))
 
-    patch(namespace, "stubborn", '{"cancel": true}')
+    namespace.patch("stubborn", cancel=True)
     status = namespace.finished("stubborn", 30)
 
     assert status["reason"] == "Cancelled"
@@ -94,24 +92,24 @@ def test_suspended_job_has_no_pod_until_it_is_resumed(namespace: Namespace) -> N
     eventually("phase", lambda: namespace.status("asleep").get("phase") == "Suspended", 10)
     assert namespace.pods("asleep") == []
 
-    patch(namespace, "asleep", '{"suspend": false}')
+    namespace.patch("asleep", suspend=False)
     status = namespace.finished("asleep")
 
     assert status["result"]["stdout"] == "ran\n"
 
 
-def test_suspending_a_running_job_stops_it_and_resuming_starts_anew(
+def test_suspending_a_running_job_stops_it_and_resuming_starts_a_new_attempt(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
     code = "import os, time; print('go', flush=True); time.sleep(3)"
     namespace.apply(inline("paused", code, requestId=request_id))
     eventually("the code runs", lambda: runs(namespace, "paused"))
 
-    patch(namespace, "paused", '{"suspend": true}')
+    namespace.patch("paused", suspend=True)
     eventually("phase", lambda: namespace.status("paused").get("phase") == "Suspended", 30)
-    assert not in_redis(dev, request_id), "no result while it is asleep"
+    assert not in_redis(dev, request_id), "no result while it is suspended"
 
-    patch(namespace, "paused", '{"suspend": false}')
+    namespace.patch("paused", suspend=False)
     status = namespace.finished("paused")
     first, last = status["attempts"]
     assert (first["reason"], first["counted"]) == ("Suspended", False)
@@ -122,14 +120,14 @@ def test_suspending_a_running_job_stops_it_and_resuming_starts_anew(
 def test_ttl_deletes_the_finished_job(namespace: Namespace) -> None:
     namespace.run(inline("brief", "print(1)", ttlSecondsAfterFinished=2))
 
-    def gone() -> bool:
+    def deleted() -> bool:
         try:
             namespace.get("brief")
         except KubectlError as e:
             return "NotFound" in str(e)
         return False
 
-    eventually("the job is deleted", gone, 20)
+    eventually("the job is deleted", deleted, 20)
     eventually("its pod too", lambda: not namespace.pods("brief"), 30)
 
 
@@ -198,20 +196,7 @@ def test_evicted_pod_is_retried_without_counting(namespace: Namespace) -> None:
     )
     eventually("the code runs", lambda: runs(namespace, "moved"))
     (pod,) = namespace.pods("moved")
-    name = pod["metadata"]["name"]
-    eviction = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": name, "namespace": namespace.name},
-    }
-    namespace.kubectl(
-        "create",
-        "--raw",
-        f"/api/v1/namespaces/{namespace.name}/pods/{name}/eviction",
-        "-f",
-        "-",
-        stdin=json.dumps(eviction),
-    )
+    namespace.evict(pod)
 
     status = namespace.finished("moved")
     assert [(a["reason"], a["counted"]) for a in status["attempts"]] == [
@@ -220,7 +205,7 @@ def test_evicted_pod_is_retried_without_counting(namespace: Namespace) -> None:
     ]
 
 
-def test_refusal_that_is_mended_in_time_is_no_failure(namespace: Namespace) -> None:
+def test_refusal_that_ends_in_time_is_not_a_failure(namespace: Namespace) -> None:
     namespace.kubectl("create", "quota", "none", "--hard=pods=0")
     namespace.apply(inline("patient", "print('ran')", timeouts={"startupSeconds": 60}))
     eventually("shown", lambda: namespace.status("patient").get("reason") == "PodRejected", 5)
@@ -242,11 +227,11 @@ def test_missing_service_account_is_shown_and_ends_the_job(namespace: Namespace)
     assert 'serviceaccount "nobody" not found' in status["message"]
 
 
-def test_events_tell_the_story(namespace: Namespace) -> None:
-    namespace.run(inline("told", "import time; time.sleep(3)"))
+def test_events_show_the_jobs_progress(namespace: Namespace) -> None:
+    namespace.run(inline("events", "import time; time.sleep(3)"))
 
     def reasons() -> set[str]:
-        text = namespace.kubectl("events", "--for", "ej/told", "-o", "json")
+        text = namespace.kubectl("events", "--for", "ej/events", "-o", "json")
         return {e["reason"] for e in json.loads(text)["items"]}
 
     eventually("events", lambda: reasons() >= {"PodCreated", "Executing", "Completed"})

@@ -1,14 +1,14 @@
-"""The sales report: a second runtime with pandas, charts and a PDF in Korean."""
+"""The sales report: the runtime python-data with pandas, charts and a PDF in Korean."""
 
 import json
 from pathlib import Path
 
 import yaml
 
-from e2e.support import Namespace
 from examples.sales.generate import csv_bytes
 from nanogrid import names
 from scripts.devaccess import DevAccess, zip_folder
+from support.kubectl import Namespace
 
 EXAMPLES = Path("examples")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -17,7 +17,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def test_report_has_charts_and_a_pdf_with_a_korean_font(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
-    code, data = f"t/{request_id}/report.zip", f"t/{request_id}/in/"
+    folder = namespace.key(f"t/{request_id}")
+    code, data = f"{folder}/report.zip", f"{folder}/in/"
     dev.s3.put_object(Bucket=dev.bucket, Key=code, Body=zip_folder(EXAMPLES / "sales/report"))
     dev.s3.put_object(Bucket=dev.bucket, Key=f"{data}sales.csv", Body=csv_bytes())
     job = yaml.safe_load((EXAMPLES / "sales-report.yaml").read_text())
@@ -32,7 +33,7 @@ def test_report_has_charts_and_a_pdf_with_a_korean_font(
 
     assert status["phase"] == "Succeeded", status["message"]
     assert "128,425,270원" in status["result"]["stdout"]
-    prefix = names.outputs_prefix(request_id)
+    prefix = namespace.key(names.outputs_prefix(request_id))
     files = {
         o["Key"].removeprefix(prefix): o["Key"]
         for o in dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=prefix)["Contents"]

@@ -1,4 +1,4 @@
-"""Jobs that run: what a user sees on the CR, in Redis and in S3."""
+"""Jobs that run: what a user sees in the status, in Redis and in S3."""
 
 import csv
 import io
@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
-from e2e.support import (
+from examples.sales.generate import csv_bytes
+from nanogrid import names
+from scripts.devaccess import DevAccess
+from support.kubectl import (
     Namespace,
     condition,
     eventually,
@@ -17,13 +20,10 @@ from e2e.support import (
     in_stream,
     inline,
     job,
-    kubectl,
     redis_of,
     zip_of,
 )
-from examples.sales.generate import csv_bytes
-from nanogrid import names
-from scripts.devaccess import DevAccess
+from support.release import kill_operator, wait_for_operator
 
 EXAMPLES = Path("examples")
 
@@ -44,7 +44,7 @@ def test_inline_job_shows_its_result_in_kubectl(namespace: Namespace) -> None:
     assert head.split() == ["NAME", "PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]
     assert row.split()[:4] == ["hello", "Succeeded", "Completed", "0"]
     assert row.split()[5].endswith("Mi/256Mi")
-    # The pod's own log, with no container named.
+    # The pod's log without a container's name.
     (pod,) = namespace.pods("hello")
     log = eventually(
         "the sandbox's log", lambda: namespace.kubectl("logs", pod["metadata"]["name"])
@@ -52,7 +52,7 @@ def test_inline_job_shows_its_result_in_kubectl(namespace: Namespace) -> None:
     assert log == "안녕 sandbox\n"
 
 
-def test_example_of_the_readme_runs_as_it_stands(namespace: Namespace) -> None:
+def test_example_in_the_readme_runs_unchanged(namespace: Namespace) -> None:
     namespace.kubectl("apply", "-f", str(EXAMPLES / "hello.yaml"))
     name = yaml.safe_load((EXAMPLES / "hello.yaml").read_text())["metadata"]["name"]
 
@@ -81,16 +81,17 @@ def test_sales_job_totals_the_csv_everywhere(
     data = csv_bytes()
     total = sum(int(row["금액"]) for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
     function = zip_of(main__py=(EXAMPLES / "sales/function/main.py").read_text())
-    dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/v1.zip", Body=function)
-    dev.s3.put_object(Bucket=dev.bucket, Key=f"t/{request_id}/in/판매.csv", Body=data)
+    folder = namespace.key(f"t/{request_id}")
+    dev.s3.put_object(Bucket=dev.bucket, Key=f"{folder}/v1.zip", Body=function)
+    dev.s3.put_object(Bucket=dev.bucket, Key=f"{folder}/in/판매.csv", Body=data)
 
     status = namespace.run(
         job(
             "sales",
             requestId=request_id,
             functionId="sales",
-            code={"s3": {"key": f"t/{request_id}/v1.zip"}},
-            inputs=[{"name": "sales", "s3": {"prefix": f"t/{request_id}/in/"}}],
+            code={"s3": {"key": f"{folder}/v1.zip"}},
+            inputs=[{"name": "sales", "s3": {"prefix": f"{folder}/in/"}}],
         )
     )
 
@@ -104,12 +105,13 @@ def test_sales_job_totals_the_csv_everywhere(
     ), "the code's files are counted with the inputs"
     assert condition(status, "InputsSynced")["reason"] == "Synced"
 
-    stored = dev.s3.get_object(Bucket=dev.bucket, Key=names.result_object(request_id))
+    key = namespace.key(names.result_object(request_id))
+    stored = dev.s3.get_object(Bucket=dev.bucket, Key=key)
     in_s3 = stored["Body"].read().decode()
     assert json.loads(in_s3)["stdout"] == status["result"]["stdout"]
     assert in_redis(dev, request_id) == in_s3, "the same bytes in Redis and in S3"
 
-    prefix = names.outputs_prefix(request_id)
+    prefix = namespace.key(names.outputs_prefix(request_id))
     listed = dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=prefix)["Contents"]
     assert sorted(o["Key"] for o in listed) == [f"{prefix}categories.csv", f"{prefix}report.json"]
     report = dev.s3.get_object(Bucket=dev.bucket, Key=f"{prefix}report.json")
@@ -124,20 +126,20 @@ def test_sales_job_totals_the_csv_everywhere(
 def test_subscriber_and_late_reader_get_the_same_result(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
-    channel = names.result_key(request_id)
+    channel = dev.area(namespace.name).result_key(request_id)
     pubsub = redis_of(dev).pubsub(ignore_subscribe_messages=True)
     pubsub.subscribe(channel)
-    heard: list[Any] = []
-    ear = threading.Thread(
-        target=lambda: heard.extend(m for m in [_next_message(pubsub)] if m), daemon=True
+    messages: list[Any] = []
+    subscriber = threading.Thread(
+        target=lambda: messages.extend(m for m in [_next_message(pubsub)] if m), daemon=True
     )
-    ear.start()
+    subscriber.start()
 
-    status = namespace.run(inline("told", "print(1 + 1)", requestId=request_id))
-    ear.join(30)
+    status = namespace.run(inline("published", "print(1 + 1)", requestId=request_id))
+    subscriber.join(30)
 
     late = in_redis(dev, request_id)
-    assert [m["data"] for m in heard] == [late]
+    assert [m["data"] for m in messages] == [late]
     assert json.loads(late)["stdout"] == "2\n"
     assert status["delivery"]["receivers"] == 1
     assert condition(status, "ResultDelivered")["reason"] == "Delivered"
@@ -175,7 +177,7 @@ def test_long_job_shows_running(namespace: Namespace) -> None:
     assert namespace.finished("slow")["phase"] == "Succeeded"
 
 
-def test_deleted_job_takes_its_pod_along(namespace: Namespace) -> None:
+def test_deleting_a_job_deletes_its_pod(namespace: Namespace) -> None:
     namespace.apply(inline("gone", "import time; time.sleep(600)"))
     eventually("the code runs", lambda: namespace.sandbox("gone").get("running"))
 
@@ -184,7 +186,7 @@ def test_deleted_job_takes_its_pod_along(namespace: Namespace) -> None:
     eventually("no pod", lambda: not namespace.pods("gone"), 60)
 
 
-def test_operator_restart_in_the_middle_gives_one_result(
+def test_operator_restart_during_a_job_gives_one_result(
     namespace: Namespace, dev: DevAccess, request_id: str
 ) -> None:
     code = "import time; print('begin', flush=True); time.sleep(8); print('end')"
@@ -194,14 +196,10 @@ def test_operator_restart_in_the_middle_gives_one_result(
         lambda: namespace.sandbox("survivor").get("running"),
     )
 
-    operator = kubectl(
-        "-n", "nanogrid-system", "get", "pods", "-o", "name",
-        "-l", "app.kubernetes.io/component=operator",
-    ).split()  # fmt: skip
-    kubectl("-n", "nanogrid-system", "delete", *operator, "--force", "--grace-period=0")
+    kill_operator()
 
     status = namespace.finished("survivor")
     assert status["result"]["stdout"] == "begin\nend\n"
     assert len(namespace.pods("survivor")) == 1
     assert len(in_stream(dev, request_id)) == 1
-    kubectl("-n", "nanogrid-system", "rollout", "status", "deploy/nanogrid", "--timeout=60s")
+    wait_for_operator()

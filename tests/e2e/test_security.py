@@ -1,11 +1,18 @@
-"""What fails before a pod is made, and what user code cannot see."""
+"""What fails before a pod is created, and what user code cannot see."""
 
 import json
 
-from e2e.support import Namespace, inline
+import pytest
+
+from nanogrid import names
+from scripts.devaccess import DevAccess
+from support.forging_programs import FORGERIES, Forgery
+from support.kubectl import Namespace, inline
+
+pytestmark = pytest.mark.security
 
 
-def test_requests_above_limits_fail_with_a_cure(namespace: Namespace) -> None:
+def test_requests_above_limits_fail_with_a_hint(namespace: Namespace) -> None:
     status = namespace.run(
         inline(
             "upside-down",
@@ -46,13 +53,13 @@ print(json.dumps(found))
 """
 
 
-def test_user_code_sees_no_credential(namespace: Namespace) -> None:
-    secret = "nanogrid-dev-secret"
+def test_user_code_sees_no_credential(namespace: Namespace, dev: DevAccess) -> None:
+    secret = dev.secret["AWS_SECRET_ACCESS_KEY"]
     status = namespace.run(inline("snoop", LOOK))
     found = json.loads(status["result"]["stdout"])
 
-    # The positive control: the pod's agent does hold the key that the code must not see.
-    (pod,) = namespace.pods("snoop")
+    # The positive control: the pod's agent has the key that the code must not see.
+    pod = namespace.only_pod("snoop")
     agent, sandbox = pod["spec"]["containers"]
     assert (agent["name"], sandbox["name"]) == ("agent", "sandbox")
     assert "AWS_SECRET_ACCESS_KEY" in [e["name"] for e in agent["env"]]
@@ -64,6 +71,10 @@ def test_user_code_sees_no_credential(namespace: Namespace) -> None:
         "go-template={{.data.AWS_SECRET_ACCESS_KEY|base64decode}}",
     )
 
+    (key,) = [e["value"] for e in agent["env"] if e["name"] == names.ENV_RESULT_KEY]
+    others = [*pod["spec"].get("initContainers", []), sandbox]
+    assert not [c["name"] for c in others if key in json.dumps(c)], "only the agent has the key"
+    assert key not in json.dumps(status)
     assert secret not in status["result"]["stdout"]
     assert not [k for k in found["env"] if k.startswith(("AWS_", "NANOGRID_", "KUBERNETES_"))]
     assert found["token"] is False
@@ -72,6 +83,24 @@ def test_user_code_sees_no_credential(namespace: Namespace) -> None:
         "1",
         "2",
     )
-    assert found["Uid"] == "65532"
+    assert found["Uid"] == str(pod["spec"]["securityContext"]["runAsUser"])
     assert found["root"] == "Read-only file system"
     assert found["launcher"] in ("Permission denied", "Operation not permitted")
+
+
+FORGED_STOPS = [
+    forgery
+    for forgery in FORGERIES
+    if forgery.name in ("rt_sigqueueinfo with si_pid 0", "no room for the sender in PID 1")
+]
+
+
+@pytest.mark.parametrize("forgery", FORGED_STOPS, ids=["forged sender", "lost sender"])
+def test_a_forged_stop_gives_no_attempt_for_free(namespace: Namespace, forgery: Forgery) -> None:
+    name = f"forged-{FORGED_STOPS.index(forgery)}"
+    status = namespace.run(inline(name, forgery.program, backoffLimit=1))
+
+    assert (status["phase"], status["reason"]) == ("Failed", forgery.reason)
+    assert status["result"]["exitCode"] == forgery.exit_code
+    attempts = [(each["reason"], each["counted"]) for each in status["attempts"]]
+    assert attempts == [(forgery.reason, True)] * 2

@@ -1,4 +1,4 @@
-"""The gateway's page on the cluster, in a browser: sign in, watch a run, see its file, stop it."""
+"""The web page on the cluster, in a browser: sign in, watch a run, see its file, cancel a run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,14 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from e2e.gateways import DEPLOYMENT, IN_RELEASE, a_token, ask, forwarded
-from e2e.support import kubectl
 from examples.gateway_client import Gateway
-from integration.browser import PATIENCE, a_browser, needs_browser
-from integration.web_world import png
-from nanogrid import names
-from scripts.devaccess import RELEASE
-from unit.hostile import make
+from support.browser import TIMEOUT_MILLIS, a_browser, needs_browser
+from support.gateways import send, uploaded
+from support.png import png
 
 pytestmark = needs_browser
 SCREENS = Path("build/web")
@@ -29,64 +25,47 @@ print("done <b>합계</b>")
 
 
 @pytest.fixture(scope="module")
-def token(cluster: None) -> Iterator[str]:
-    with a_token() as token:
-        yield token
+def painter(gateway_url: str, gateway_token: str) -> Iterator[str]:
+    """A function whose output is an image."""
+    with uploaded(Gateway(gateway_url, gateway_token), PAINTER.encode()) as function_id:
+        yield function_id
 
 
 @pytest.fixture(scope="module")
-def url(cluster: None) -> Iterator[str]:
-    """The gateway on this machine."""
-    kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=60s")
-    with forwarded(f"svc/{RELEASE}-gateway") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def painter(url: str, token: str) -> Iterator[str]:
-    """A function that leaves a picture."""
-    archive = make(("main.py", PAINTER.encode()))
-    known = Gateway(url, token).upload(archive, runtime="python", memory="64Mi")["functionId"]
-    yield known
-    kubectl(*IN_RELEASE, "delete", "ej", "-l", f"{names.LABEL_FUNCTION}={known}", "--wait=false")
-    kubectl(*IN_RELEASE, "delete", "fn", known, "--ignore-not-found")
-
-
-@pytest.fixture(scope="module")
-def page(url: str, token: str) -> Iterator[Page]:
-    """A page that is signed in."""
+def page(gateway_url: str, gateway_token: str) -> Iterator[Page]:
+    """A signed-in page."""
     with a_browser() as browser:
-        context = browser.new_context(base_url=url)
-        context.set_default_timeout(PATIENCE)
+        context = browser.new_context(base_url=gateway_url)
+        context.set_default_timeout(TIMEOUT_MILLIS)
         page = context.new_page()
         page.goto("/")
-        page.get_by_label("Bearer token").fill(token)
+        page.get_by_label("Bearer token").fill(gateway_token)
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Runs")).to_be_visible()
         yield page
 
 
 def begin(url: str, token: str, function: str, request_id: str, sleep: float) -> None:
-    """Ask for a run, and do not wait for it."""
-    asked = {"functionId": function, "requestId": request_id, "inputData": {"sleep": sleep}}
-    assert ask(url, token, "POST", "/run", asked | {"wait": 0}).status == 202
+    """Start a run without waiting for it."""
+    body = {"functionId": function, "requestId": request_id, "inputData": {"sleep": sleep}}
+    assert send(url, token, "POST", "/run", body | {"wait": 0}).status == 202
 
 
-def test_a_run_is_followed_from_its_start_to_its_file(
-    url: str, token: str, painter: str, page: Page
+def test_a_page_shows_a_run_from_its_start_to_its_file(
+    gateway_url: str, gateway_token: str, painter: str, page: Page
 ) -> None:
     request_id = f"web-{painter}"
     page.goto(f"/web/?function={painter}")
-    begin(url, token, painter, request_id, sleep=4)
+    begin(gateway_url, gateway_token, painter, request_id, sleep=4)
 
-    expect(page.get_by_role("link", name=request_id)).to_be_visible()  # by itself: nobody reloads
+    expect(page.get_by_role("link", name=request_id)).to_be_visible()  # without a reload
     page.get_by_role("link", name=request_id).click()
     expect(page.get_by_text("painting").first).to_be_visible()
     expect(page.get_by_text("Completed").first).to_be_visible()
     expect(page.get_by_text("done <b>합계</b>").first).to_be_visible()
-    picture = page.locator("img[src*='dot.png']")
-    expect(picture).to_be_visible()
-    expect(picture).to_have_js_property("naturalWidth", 48)
+    image = page.locator("img[src*='dot.png']")
+    expect(image).to_be_visible()
+    expect(image).to_have_js_property("naturalWidth", 48)
     SCREENS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENS / "e2e-run.png", full_page=True)
 
@@ -97,13 +76,15 @@ def test_a_run_is_followed_from_its_start_to_its_file(
     expect(page.get_by_text("Succeeded").first).to_be_visible()
 
 
-def test_a_run_is_cancelled_from_its_page(url: str, token: str, painter: str, page: Page) -> None:
+def test_a_run_is_cancelled_from_its_page(
+    gateway_url: str, gateway_token: str, painter: str, page: Page
+) -> None:
     request_id = f"stop-{painter}"
-    begin(url, token, painter, request_id, sleep=600)
+    begin(gateway_url, gateway_token, painter, request_id, sleep=600)
     page.goto(f"/web/runs/{request_id}")
     expect(page.get_by_text("painting").first).to_be_visible()
 
     page.get_by_text("Cancel…").click()
-    page.get_by_role("button", name="Stop it").click()
+    page.get_by_role("button", name="Stop run").click()
 
     expect(page.get_by_text("Cancelled").first).to_be_visible()

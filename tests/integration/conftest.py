@@ -1,89 +1,33 @@
-"""A real S3 server and a pod's file layout, for tests that run the executor's processes."""
+"""A real S3 server, a pod's file layout, and the worlds of router, gateway and page."""
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 from nanogrid import names
-from nanogrid_executor.install import install
+from nanogrid_executor.launcher_install import install
 from nanogrid_executor.paths import Paths
-
-READY_SECONDS = 60
+from support.executor_pod import Ended
+from support.executor_pod import running as running_pod
+from support.gateway_fixtures import world  # noqa: F401 a fixture
+from support.gateway_runs import function, gateway, request_id  # noqa: F401 fixtures
+from support.routing.fixtures import router, routing  # noqa: F401 fixtures
+from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, make_task, running_server
+from support.session_sandbox import SandboxPod, can_unshare
+from support.session_sandbox import running as running_sandbox
+from support.web_fixtures import running, visitor, web_gateway, web_world  # noqa: F401 fixtures
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     with running_server() as server:
         yield server
-
-
-@contextmanager
-def running_server() -> Iterator[S3Server]:
-    """A SeaweedFS in a directory of its own."""
-    directory = tempfile.mkdtemp(prefix="weed")
-    ports = {name: free_port() for name in ("s3", "master", "volume", "filer", "admin")}
-    command = [
-        "weed",
-        f"-logdir={directory}",
-        "mini",
-        f"-dir={directory}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-    ]
-    command += [f"-{name}.port={port}" for name, port in ports.items()]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
-    command += ["-master.telemetry=false", f"-bucket={BUCKET}"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {
-        "PATH": path,
-        "HOME": directory,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-    }
-    with open(f"{directory}.log", "wb") as log:
-        process = subprocess.Popen(command, cwd=directory, env=env, stdout=log, stderr=log)
-    try:
-        yield _when_ready(process, f"http://127.0.0.1:{ports['s3']}", f"{directory}.log")
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
-        os.unlink(f"{directory}.log")
-
-
-def _when_ready(process: "subprocess.Popen[bytes]", endpoint: str, log: str) -> S3Server:
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=10),
-    )
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
-            return S3Server(endpoint, client)
-        except (BotoCoreError, ClientError):
-            time.sleep(0.1)
-    raise RuntimeError(f"SeaweedFS did not start: {Path(log).read_text()[-2000:]}")
 
 
 @pytest.fixture
@@ -114,3 +58,33 @@ def launcher_dir() -> Iterator[str]:
     install(Path(directory))
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def pod(paths: Paths, launcher_dir: str) -> Iterator[SandboxPod]:
+    """A session's sandbox, with a connected launcher."""
+    with running_sandbox(paths, launcher_dir, own_pids=can_unshare()) as started:
+        yield started
+
+
+@pytest.fixture
+def run(paths: Paths, launcher_dir: str) -> Any:
+    """Run inline code to its end."""
+
+    def run(
+        code: str,
+        *,
+        wrap: list[str] | None = None,
+        url: str = "",
+        python: str = sys.executable,
+        options: tuple[str, ...] = (),
+        **changes: Any,
+    ) -> Ended:
+        task = make_task(code_inline=code, **changes)
+        command = [*(wrap or []), python]
+        with running_pod(
+            task, paths, launcher_dir, python=command, url=url, options=options
+        ) as pod:
+            return pod.wait()
+
+    return run

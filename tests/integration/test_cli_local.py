@@ -1,4 +1,4 @@
-"""``nanogrid run --local``: the real program, launcher and agent as processes of this machine."""
+"""``nanogrid run --local`` with the real program, launcher and agent as local processes."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from nanogrid import names
-from nanogrid.cli.exits import Exit
+from nanogrid.cli.app.exits import Exit
+from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
 pytestmark = pytest.mark.integration
 TIMEOUT_SECONDS = 60
@@ -24,19 +24,19 @@ PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A directory whose path leaves room for a socket's."""
+    """A directory with a short path, because the path of a socket is limited."""
     with tempfile.TemporaryDirectory(prefix="ng-") as folder:
         yield Path(folder)
 
 
 @pytest.fixture
 def local(short: Path) -> Any:
-    """Run the program with temporary files of its own; nothing of them may stay."""
+    """Run the program with its own temporary directory, which must be empty afterwards."""
     folder = short
 
-    def run(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    def run(*args: str, **env: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            [*PROGRAM, "run", "--local", *words],
+            [*PROGRAM, "run", "--local", *args],
             env={**os.environ, "TMPDIR": str(folder), **env},
             capture_output=True,
             text=True,
@@ -56,7 +56,7 @@ def test_stdout_exit_code_and_the_warning(local: Any) -> None:
     assert "err\n" in done.stderr
 
 
-def test_json_is_the_result_and_stderr_stays_empty(local: Any) -> None:
+def test_json_is_the_result_and_stderr_is_empty(local: Any) -> None:
     done = local("-c", "print('매출')", "-o", "json")
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
@@ -76,24 +76,36 @@ def test_a_folder_with_inputs_arguments_environment_and_outputs(local: Any, tmp_
         "pathlib.Path('output/deep/b.txt').write_text(text)\n"
         "print(sys.argv[1:], os.environ['WHO'], helper.WORD)\n"
     )
-    words = [str(app), "-i", f"d={data}", "-e", "WHO=me", "--outputs", str(tmp_path / "out")]
-    done = local(*words, "--", "x", "-y")
+    args = [str(app), "-i", f"d={data}", "-e", "WHO=me", "--outputs", str(tmp_path / "out")]
+    done = local(*args, "--", "x", "-y")
     assert (done.returncode, done.stdout) == (0, "['x', '-y'] me helped\n"), done.stderr
     assert (tmp_path / "out/deep/b.txt").read_text() == "1,2\n"
 
 
-def test_more_than_a_termination_message_comes_out_whole(local: Any) -> None:
+def test_output_longer_than_a_termination_message_is_complete(local: Any) -> None:
     done = local("-c", "print('x' * 20000)")
     assert done.stdout == "x" * 20_000 + "\n"
+
+
+def test_a_file_in_code_and_input_is_refused_as_in_a_cluster(local: Any, tmp_path: Path) -> None:
+    app, data = tmp_path / "app", tmp_path / "data"
+    for folder in (app / "data", data):
+        folder.mkdir(parents=True)
+        (folder / "a.csv").write_text("1,2\n")
+    (app / "main.py").write_text("print(1)")
+    done = local(str(app), "-i", str(data))
+    assert (done.returncode, done.stdout) == (Exit.INFRASTRUCTURE, "")
+    assert "PathConflict: data/a.csv is in the code and in an input" in done.stderr
+    assert "hint:" in done.stderr
 
 
 def test_a_timeout_is_124(local: Any) -> None:
     done = local("-c", "print('began', flush=True); import time; time.sleep(60)", "--timeout", "1")
     assert (done.returncode, done.stdout) == (Exit.TIMEOUT, "began\n")
-    assert "how to mend" in done.stderr
+    assert "hint:" in done.stderr
 
 
-def test_inputs_from_s3_are_proven_by_the_same_sync(local: Any, s3_server: S3Server) -> None:
+def test_inputs_from_s3_use_the_same_sync(local: Any, s3_server: S3Server) -> None:
     s3_server.put("cli-local/in/a.txt", b"from S3")
     env = {
         names.ENV_S3_ENDPOINT: s3_server.endpoint,
@@ -110,20 +122,20 @@ def test_inputs_from_s3_are_proven_by_the_same_sync(local: Any, s3_server: S3Ser
     s3_server.delete("cli-local/")
 
 
-def test_a_long_tmpdir_is_no_obstacle(local: Any, tmp_path: Path) -> None:
+def test_a_long_tmpdir_works(local: Any, tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
     assert local("-c", "print(1)", TMPDIR=str(folder)).stdout == "1\n"
     assert list(folder.iterdir()) == []
 
 
-def test_ctrl_c_ends_the_code_and_leaves_nothing(short: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_code_and_removes_all_files(short: Path, tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     code = (
         f"import os, pathlib, time; pathlib.Path({str(marker)!r}).write_text(str(os.getpid())); "
         "print('x', flush=True); time.sleep(60)"
     )
-    # A shell that runs tests in its background has them, and so their children, ignore SIGINT.
+    # A shell sets SIGINT to ignored for background jobs; the tests and their children inherit it.
     process = subprocess.Popen(
         ["env", "--default-signal=INT", *PROGRAM, "run", "--local", "-c", code],
         env={**os.environ, "TMPDIR": str(short)},
@@ -153,7 +165,7 @@ def _wait_for(marker: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-def test_without_the_executor_it_says_what_to_install() -> None:
+def test_without_the_executor_the_error_names_the_package() -> None:
     hide = (
         "import importlib.util, sys; sys.modules['nanogrid_executor'] = None\n"
         "find = importlib.util.find_spec\n"
@@ -172,8 +184,8 @@ def test_without_the_executor_it_says_what_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_is_quick() -> None:
-    """CPU time, not wall time: the machine may be busy. Half of what a person notices."""
+def test_help_is_fast() -> None:
+    """Measures CPU time, because the machine may be busy. A person notices twice this time."""
     before = os.times()
     subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
     after = os.times()

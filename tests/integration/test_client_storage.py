@@ -1,17 +1,16 @@
 """The client's uploads and downloads against a real S3 server."""
 
 import hashlib
-import threading
 import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration.support import BUCKET, S3Server
 from nanogrid import wire
+from nanogrid.cli.http_serving import QuietHandler, serving
 from nanogrid.client import (
     Corrupt,
     Forbidden,
@@ -21,6 +20,7 @@ from nanogrid.client import (
     Storage,
     Unreachable,
 )
+from support.s3_server import BUCKET, S3Server
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def output(url: str, content: bytes, storage: Storage) -> Output:
     return Output(file, lambda: storage)
 
 
-def test_a_file_is_stored_under_its_checksum_and_read_back(
+def test_a_file_is_stored_under_its_checksum_and_can_be_read(
     storage: Storage, s3: S3Server, tmp_path: Path
 ) -> None:
     content = uuid.uuid4().bytes * 200_000  # 3 MiB: several pieces
@@ -55,14 +55,12 @@ def test_a_file_is_stored_under_its_checksum_and_read_back(
     assert named.uri == f"s3://{BUCKET}/mine/k"
 
 
-def test_the_same_content_is_not_sent_twice(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_content_is_sent_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     key, content = f"code/{uuid.uuid4()}.zip", b"zip"
     sent: list[Any] = []
-    put = storage.s3.put_object
+    put = storage.s3.put
     monkeypatch.setattr(
-        storage.s3, "put_object", lambda **options: (sent.append(options), put(**options))
+        storage.s3, "put", lambda *given, **options: (sent.append(given), put(*given, **options))
     )
     assert storage.put(key, content) == storage.put(key, content)
     assert len(sent) == 1
@@ -70,7 +68,7 @@ def test_the_same_content_is_not_sent_twice(
     assert len(sent) == 2
 
 
-def test_what_was_overwritten_or_is_not_there_is_an_error(storage: Storage, s3: S3Server) -> None:
+def test_an_overwritten_or_missing_object_is_an_error(storage: Storage, s3: S3Server) -> None:
     storage.put("o/k", b"new content")
     with pytest.raises(Corrupt):
         output(f"s3://{BUCKET}/o/k", b"old content", storage).read()
@@ -81,37 +79,28 @@ def test_what_was_overwritten_or_is_not_there_is_an_error(storage: Storage, s3: 
 def test_a_presigned_url_needs_no_credentials(storage: Storage, s3: S3Server) -> None:
     storage.put("o/p", b"signed")
     params = {"Bucket": BUCKET, "Key": "o/p"}
-    url = storage.s3.generate_presigned_url("get_object", Params=params, ExpiresIn=60)
+    url = s3.client.generate_presigned_url("get_object", Params=params, ExpiresIn=60)
     assert output(url, b"signed", storage).read() == b"signed"
     with pytest.raises(Forbidden) as caught:
         output(url.partition("?")[0], b"signed", storage).read()
-    assert "expired" in caught.value.cure
+    assert "expired" in caught.value.hint
 
 
 def test_a_broken_download_is_an_error(storage: Storage) -> None:
-    class Short(BaseHTTPRequestHandler):
+    class Short(QuietHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", "100")
             self.end_headers()
             self.wfile.write(b"half")
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Short)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Short)) as server:
+        broken = output(f"http://127.0.0.1:{server.server_port}/f", b"x" * 100, storage)
         with pytest.raises(Unreachable):
-            output(f"http://127.0.0.1:{server.server_port}/f", b"x" * 100, storage).read()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+            broken.read()
 
 
-def test_without_a_bucket_there_is_a_cure(
+def test_a_missing_bucket_has_a_hint(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("NANOGRID_S3_BUCKET", raising=False)

@@ -1,33 +1,34 @@
-"""Storing output files: rules, caps, large files, tricks, and servers that fail half-way."""
+"""Uploads of output files: rules, caps, large files, hostile files, and servers that fail."""
 
 import hashlib
 import os
 import re
-import socket
+import shutil
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from integration.fake_s3 import FakeS3, fake_s3
-from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, make_rules
-from nanogrid import names
-from nanogrid_executor import outputs
+from nanogrid import wire
 from nanogrid_executor.clock import Deadline, endless
-from nanogrid_executor.result import Stored
-from nanogrid_executor.s3 import Storage
+from nanogrid_executor.outputs import upload
+from nanogrid_executor.outputs.stored import Stored
+from nanogrid_executor.outputs.walk import Found, walk
+from nanogrid_executor.storage.s3 import Storage
+from support.fake_s3 import FakeS3, fake_s3_of_a_pod
+from support.s3_server import BUCKET, S3Server, make_rules
+from support.trick_outputs import SECRET, TRICKS, Trick, leave
 
-pytestmark = pytest.mark.integration
-
-SECRET = b"the token of the agent"
+pytestmark = [pytest.mark.integration, pytest.mark.security]
 
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    """A workspace with an output directory, and a secret beside it."""
+    """A workspace with an output directory, and a secret next to it."""
     (tmp_path / "app/output").mkdir(parents=True)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/token").write_bytes(SECRET)
@@ -35,10 +36,15 @@ def top(tmp_path: Path) -> Path:
 
 
 def store(
-    top: Path, *, succeeded: bool = True, deadline: Deadline | None = None, **rules: object
+    top: Path,
+    *,
+    succeeded: bool = True,
+    deadline: Deadline | None = None,
+    find: Callable[[str, wire.OutputRules], Found] = walk,
+    **rules: object,
 ) -> Stored:
     storage = Storage(deadline or endless(), pause=lambda seconds: None)
-    return outputs.store(make_rules(**rules), str(top), storage, succeeded=succeeded)
+    return upload.store(make_rules(**rules), str(top), storage, succeeded=succeeded, find=find)
 
 
 def fill(top: Path, **files: bytes) -> None:
@@ -86,7 +92,7 @@ def test_a_failed_run(s3: S3Server, top: Path, policy: str, stored: list[str]) -
     assert [f.path for f in result.files] == [key.removeprefix(".partial/") for key in stored]
 
 
-def test_caps_leave_the_rest(s3: S3Server, top: Path) -> None:
+def test_files_within_the_caps_are_stored(s3: S3Server, top: Path) -> None:
     fill(top, a=b"1", b=b"22", c=b"333", d=b"4444")
     result = store(top, prefix="caps/", max_file_bytes=3, max_bytes=5)
     assert keys(s3, "caps/") == ["a", "b"]
@@ -105,7 +111,7 @@ def test_a_large_file_in_parts(s3: S3Server, top: Path) -> None:
         assert s3.get(f"large/{file.path}") == want
 
 
-def test_many_files_side_by_side(s3: S3Server, top: Path) -> None:
+def test_many_files_in_parallel(s3: S3Server, top: Path) -> None:
     for number in range(300):
         fill(top, **{f"d{number % 7}__{number}": b"%d" % number})
     assert len(store(top, prefix="many-out/").files) == 300
@@ -122,68 +128,66 @@ def test_presigned_urls(s3: S3Server, top: Path) -> None:
         assert answer.headers["Content-Type"] == "image/png"
 
 
-def tricks(top: Path) -> None:
-    """Everything that a hostile program may leave instead of a file."""
-    out = top / "output"
-    token = top.parent / "secrets/token"
-    os.symlink(token, out / "absolute.txt")
-    os.symlink("../../secrets/token", out / "relative.txt")
-    os.symlink("../../secrets", out / "folder")
-    os.symlink("/proc/self/environ", out / "environ.txt")
-    os.symlink("/", out / "root")
-    os.symlink("loop", out / "loop")
-    os.symlink("nowhere", out / "dangling")
-    (out / "inner").mkdir()
-    os.symlink("..", out / "inner/up")
-    os.link(token, out / "hard.txt")
-    os.mkfifo(out / "fifo")
-    os.mkfifo(out / "inner/fifo.png")
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(out / "socket"))
-    with open(out / "sparse", "wb") as file:
-        file.truncate(1 << 40)
-    (out / "new\nline.txt").write_bytes(b"x")
-    (out / "escape\x1b[2J.txt").write_bytes(b"x")
-    (out / "tab\there").write_bytes(b"x")
-    (out / "\u202etxt.exe").write_bytes(b"x")
-    Path(os.fsdecode(bytes(out) + b"/latin\xe9.txt")).write_bytes(b"x")
-    deep = out / "/".join(["d" * 200] * 6)
-    deep.mkdir(parents=True)
-    (deep / "long").write_bytes(b"x")
-    deeper = out / "/".join(["e"] * 40)
-    deeper.mkdir(parents=True)
-    (deeper / "file").write_bytes(b"x")
+def test_there_are_25_trick_outputs() -> None:
+    assert len({trick.name for trick in TRICKS}) == len(TRICKS) >= 25
 
 
-def test_tricks_are_never_stored_and_always_named(s3: S3Server, top: Path) -> None:
-    tricks(top)
+def test_tricks_are_never_stored_and_always_reported(s3: S3Server, top: Path) -> None:
+    left = [trick for trick in TRICKS if leave(trick, top)]
     fill(top, honest_txt=b"honest")
     result = store(top, prefix="tricks/")
+    assert len(left) >= len(TRICKS) - 2, "only devices may be impossible here"
     assert [file.path for file in result.files] == ["honest.txt"]
     assert keys(s3, "tricks/") == ["honest.txt"]
-    said = "\n".join(result.skipped + result.failed)
-    links = ("absolute.txt", "relative.txt", "folder", "environ.txt", "root", "loop", "dangling")
-    for name in (*links, "inner/up"):
-        assert f"{name} is a symbolic link" in said
-    for line in (
-        "hard.txt has 2 names",
-        "fifo is a FIFO",
-        "inner/fifo.png is a FIFO",
-        "socket is a socket",
-        "over maxFileBytes 1073741824, the first is sparse",
-        r"'new\nline.txt' has a name that cannot be an S3 key",
-        r"'escape\x1b[2J.txt' has",
-        r"'tab\there' has",
-        r"'\u202etxt.exe' has",
-        r"'latin\udce9.txt' has",
-        "has a name that is too long for an S3 key",
-        "folders deep",
-    ):
-        assert line in said, said
-    assert all(line.isprintable() and len(line) < 400 for line in result.skipped + result.failed)
+    lines = notes_of_each(top, left)
+    for trick in left:
+        assert trick.line in lines[trick.name], lines
+    shown = [line for line in (*result.skipped, *result.failed)]
+    assert all(line.isprintable() and len(line) < 400 for line in shown)
+    assert len(shown) < 50, "their number is bounded"
 
 
-def test_thousands_of_tricks_are_summed_up(s3: S3Server, top: Path) -> None:
+def notes_of_each(top: Path, tricks: list[Trick]) -> dict[str, str]:
+    """What a walk says of each trick when it is alone."""
+    lines = {}
+    for trick in tricks:
+        shutil.rmtree(top / "output")
+        (top / "output").mkdir()
+        leave(trick, top)
+        found = walk(str(top), make_rules())
+        assert found.files == [], trick
+        lines[trick.name] = "\n".join(found.skipped + found.failed)
+    return lines
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "fifo"])
+def test_an_output_directory_that_is_something_else(s3: S3Server, top: Path, kind: str) -> None:
+    (top / "output").rmdir()
+    if kind == "link":
+        os.symlink("../secrets", top / "output")
+    elif kind == "file":
+        (top / "output").write_bytes(b"x")
+    else:
+        os.mkfifo(top / "output")
+    result = store(top, prefix=f"replaced-{kind}/")
+    assert (result.files, keys(s3, f"replaced-{kind}/")) == ([], [])
+    assert "output is not a readable directory" in result.skipped[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["..%2f..%2fresults", "..secret", ".partial", "result.json", "a b?#"]
+)
+def test_a_name_that_looks_like_another_place_stays_below_the_prefix(
+    s3: S3Server, top: Path, name: str
+) -> None:
+    (top / "output" / name).write_bytes(b"odd")
+    prefix = f"names/{hashlib.md5(name.encode()).hexdigest()}/"
+    (file,) = store(top, prefix=prefix).files
+    assert file.url == f"s3://{BUCKET}/{prefix}{name}"
+    assert s3.get(f"{prefix}{name}") == b"odd"
+
+
+def test_thousands_of_tricks_are_summarized(s3: S3Server, top: Path) -> None:
     for number in range(3000):
         os.symlink("x", top / f"output/{number:04}")
     result = store(top)
@@ -191,19 +195,16 @@ def test_thousands_of_tricks_are_summed_up(s3: S3Server, top: Path) -> None:
     assert result.skipped[-1] == "2980 more like these"
 
 
-def test_more_entries_than_anybody_needs(
-    s3: S3Server, top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nanogrid_executor.walk.MAX_ENTRIES", 50)
+def test_too_many_directory_entries(s3: S3Server, top: Path) -> None:
     for number in range(80):
         fill(top, **{f"{number}": b""})
-    result = store(top, prefix="entries/")
+    result = store(top, prefix="entries/", find=partial(walk, max_entries=50))
     assert len(result.files) == 50
     assert "over 50 directory entries" in result.failed[0]
 
 
-def test_a_directory_that_is_swapped_under_the_uploader(s3: S3Server, top: Path) -> None:
-    """A race that the code's process cannot even run: it is dead by then. It must not matter."""
+def test_a_directory_that_is_swapped_during_the_upload(s3: S3Server, top: Path) -> None:
+    """The code's processes have ended by then and cannot run this race; it must not matter."""
     out = top / "output"
     (out / "d").mkdir()
     (out / "d/token").write_bytes(b"harmless token padding"[: len(SECRET)])
@@ -231,14 +232,11 @@ def test_a_directory_that_is_swapped_under_the_uploader(s3: S3Server, top: Path)
     assert rounds > 20
 
 
-def test_a_file_that_is_exchanged_after_the_walk(
-    s3: S3Server, top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_replaced_after_the_walk(s3: S3Server, top: Path) -> None:
     fill(top, a=b"1", b=b"2", c=b"3", d=b"4")
-    real = outputs.walk
 
-    def walk_then_exchange(workspace: str, rules: object) -> outputs.Found:
-        found = real(workspace, rules)  # type: ignore[arg-type]  # it is what store() gave
+    def walk_then_replace(workspace: str, rules: wire.OutputRules) -> Found:
+        found = walk(workspace, rules)
         os.unlink(top / "output/a")
         os.symlink("../../secrets/token", top / "output/a")
         os.unlink(top / "output/b")
@@ -247,10 +245,9 @@ def test_a_file_that_is_exchanged_after_the_walk(
         os.unlink(top / "output/d")
         return found
 
-    monkeypatch.setattr(outputs, "walk", walk_then_exchange)
-    result = store(top, prefix="exchanged/")
+    result = store(top, prefix="replaced/", find=walk_then_replace)
     assert result.files == []
-    assert keys(s3, "exchanged/") == []
+    assert keys(s3, "replaced/") == []
     assert [line.partition(":")[0] for line in result.failed] == ["a", "b", "c", "d"]
 
 
@@ -261,10 +258,7 @@ def test_without_a_bucket(top: Path) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
-    with fake_s3() as running:
-        monkeypatch.setenv(names.ENV_S3_ENDPOINT, running.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    with fake_s3_of_a_pod(monkeypatch) as running:
         yield running
 
 
@@ -279,30 +273,30 @@ def test_a_multipart_upload_that_fails_is_aborted(server: FakeS3, top: Path) -> 
     aborted = [r for r in server.behaviour.requests if r.startswith("DELETE")]
     assert len(begun) == len(aborted) == 2
     parts = [r for r in server.behaviour.requests if "partNumber=2" in r]
-    assert len(parts) == 2 * 4, "a part that fails is sent again, not the whole file"
+    assert len(parts) == 2 * 4, "a failed part is sent again, not the whole file"
 
 
-def test_an_abort_that_fails_is_tried_again(server: FakeS3, top: Path) -> None:
+def test_a_failed_abort_is_retried(server: FakeS3, top: Path) -> None:
     fill(top, large=bytes(20_000_000))
 
-    def unwell(method: str, path: str, number: int) -> int:
+    def failing(method: str, path: str, number: int) -> int:
         if method == "DELETE":
             return 500 if number < 3 else 200
         return 403 if "partNumber=2" in path else 200
 
-    server.behaviour.statuses = unwell
+    server.behaviour.statuses = failing
     assert store(top).failed == [f"large: s3://{BUCKET}/outputs/r-1/large: Fault"]
     assert [r.split()[0] for r in server.behaviour.requests].count("DELETE") == 3
 
 
-def test_an_upload_that_has_no_time_left(server: FakeS3, top: Path) -> None:
+def test_an_upload_without_time_left(server: FakeS3, top: Path) -> None:
     fill(top, a=b"1", large=bytes(20_000_000))
     result = store(top, deadline=Deadline(0))
     assert result.failed == ["a and 1 more files: no time was left to upload it"]
     assert server.behaviour.requests == []
 
 
-def test_an_upload_whose_time_ends_half_way(server: FakeS3, top: Path) -> None:
+def test_an_upload_whose_time_ends_between_two_parts(server: FakeS3, top: Path) -> None:
     fill(top, large=bytes(60_000_000))
     deadline = Deadline(60)
 
@@ -318,7 +312,7 @@ def test_an_upload_whose_time_ends_half_way(server: FakeS3, top: Path) -> None:
     assert not [r for r in server.behaviour.requests if "POST" in r and "uploadId" in r]
 
 
-def test_a_refusal_names_every_file(server: FakeS3, top: Path) -> None:
+def test_a_refusal_is_reported_for_every_file(server: FakeS3, top: Path) -> None:
     fill(top, a=b"1", b=b"2")
     server.behaviour.statuses = lambda method, path, number: 403
     assert [line.partition(":")[0] for line in store(top).failed] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""Large downloads in parts: right in every size, and ended by the first thing that goes wrong."""
+"""Large downloads in parts: correct in every size, and ended by the first error."""
 
 import hashlib
 import os
@@ -7,29 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from integration.support import BUCKET, S3Server
 from nanogrid.reasons import Reason
-from nanogrid_executor import parts
 from nanogrid_executor.clock import Deadline, DeadlineError
-from nanogrid_executor.s3 import Object, Storage
-from nanogrid_executor.s3_errors import StorageError
-from nanogrid_executor.target import Received, Target
+from nanogrid_executor.storage import multipart
+from nanogrid_executor.storage.download import Received, Target
+from nanogrid_executor.storage.errors import StorageError
+from nanogrid_executor.storage.s3 import Object, Storage
+from support.s3_server import BUCKET, S3Server
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "LARGE_BYTES", 1000)
-    monkeypatch.setattr(parts, "PART_BYTES", 1000)
 
 
 def fetch(
     storage: Storage, key: str, path: Path, known: Object | None = None
 ) -> tuple[Received, int]:
+    """Download in parts of 1,000 bytes: what was received, and the counted bytes."""
     counted: list[int] = []
     target = Target(str(path), counted.append, None)
-    got = parts.download(storage, BUCKET, known or storage.head(BUCKET, key), target)
+    known = known or storage.head(BUCKET, key)
+    got = multipart.download(storage, BUCKET, known, target, large_bytes=1000, part_bytes=1000)
     return got, sum(counted)
 
 
@@ -44,14 +40,14 @@ def test_any_size(s3: S3Server, tmp_path: Path, size: int) -> None:
 
 
 class Slow(Storage):
-    """Parts that come in another order than they were asked for."""
+    """Parts arrive in another order than they were requested."""
 
     def part(self, bucket: str, known: Object, start: int, end: int) -> object:  # type: ignore[override]
         time.sleep(0.03 if start % 4000 == 0 else 0.0)
         return super().part(bucket, known, start, end)
 
 
-def test_parts_that_come_in_disorder(s3: S3Server, tmp_path: Path) -> None:
+def test_parts_that_arrive_in_disorder(s3: S3Server, tmp_path: Path) -> None:
     body = os.urandom(20_000)
     s3.put("parts/disorder", body)
     got, _ = fetch(Slow(), "parts/disorder", tmp_path / "file")
@@ -59,7 +55,7 @@ def test_parts_that_come_in_disorder(s3: S3Server, tmp_path: Path) -> None:
 
 
 class Changing(Storage):
-    """The object is replaced, or removed, while its parts are copied."""
+    """The object is replaced or removed while its parts are copied."""
 
     def __init__(self, s3: S3Server, body: bytes | None) -> None:
         super().__init__(pause=lambda seconds: None)
@@ -74,23 +70,25 @@ class Changing(Storage):
 
 
 @pytest.mark.parametrize("body", [b"x" * 20_000, b"short", None])
-def test_an_object_that_changes_half_way(s3: S3Server, tmp_path: Path, body: bytes | None) -> None:
+def test_an_object_that_changes_during_the_download(
+    s3: S3Server, tmp_path: Path, body: bytes | None
+) -> None:
     s3.put("parts/changes", bytes(20_000))
     started = time.monotonic()
     with pytest.raises(StorageError) as caught:
         fetch(Changing(s3, body), "parts/changes", tmp_path / "file")
     assert caught.value.reason is Reason.INPUT_INCOMPLETE
-    assert time.monotonic() - started < 5, "nobody waits for a part that will not come"
+    assert time.monotonic() - started < 5, "no thread waits for a part that will not come"
 
 
-def test_a_deadline_half_way(s3: S3Server, tmp_path: Path) -> None:
+def test_a_deadline_during_the_download(s3: S3Server, tmp_path: Path) -> None:
     s3.put("parts/late", bytes(200_000))
     known = Storage().head(BUCKET, "parts/late")
     with pytest.raises(DeadlineError):
         fetch(Slow(Deadline(0.1)), "parts/late", tmp_path / "file", known)
 
 
-def test_without_an_etag_there_are_no_parts(s3: S3Server, tmp_path: Path) -> None:
+def test_an_object_without_an_etag_is_not_copied_in_parts(s3: S3Server, tmp_path: Path) -> None:
     class Whole(Storage):
         def part(self, *args: object) -> object:  # type: ignore[override]
             raise AssertionError

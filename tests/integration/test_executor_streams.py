@@ -1,21 +1,20 @@
-"""stdout and stderr in full: recorded, capped, stored; and floods that cost nothing."""
+"""Complete stdout and stderr: kept up to a cap and stored; floods take little memory."""
 
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 
-from integration.pod import Ended, running
-from integration.support import BUCKET, S3Server, make_rules, make_task
-from integration.test_executor_run import watch_memory
 from nanogrid import names, wire
 from nanogrid.wire import STREAM_CAP_BYTES
+from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.paths import Paths
-from nanogrid_executor.recording import Recording
+from support.executor_pod import Ended, running
+from support.process_memory import peak_memory
+from support.s3_server import BUCKET, S3Server, make_rules, make_task
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.security]
 
 CAP = 1 << 20
 
@@ -37,7 +36,7 @@ def test_a_long_stream_is_stored_in_full(s3: S3Server, paths: Paths, launcher_di
     result = run(paths, launcher_dir, code, "r-full").result
     key = names.stream_object("r-full", "stdout")
     assert result.stdout_url == f"s3://{BUCKET}/{key}"
-    assert result.stderr_url is None, "the result's copy is whole"
+    assert result.stderr_url is None, "the text in the result is complete"
     assert result.stdout_truncated
     assert len(result.stdout.encode()) <= STREAM_CAP_BYTES
     want = "".join(f"줄 {n}\n" for n in range(50_000)).encode()
@@ -47,7 +46,7 @@ def test_a_long_stream_is_stored_in_full(s3: S3Server, paths: Paths, launcher_di
     assert head["ContentType"] == "text/plain; charset=utf-8"
 
 
-def test_bytes_that_are_no_text_survive(s3: S3Server, paths: Paths, launcher_dir: str) -> None:
+def test_bytes_that_are_not_text_survive(s3: S3Server, paths: Paths, launcher_dir: str) -> None:
     code = "import os\nfor _ in range(400): os.write(2, bytes(range(256)))"
     result = run(paths, launcher_dir, code, "r-bytes").result
     assert s3.get(names.stream_object("r-bytes", "stderr")) == bytes(range(256)) * 400
@@ -55,7 +54,7 @@ def test_bytes_that_are_no_text_survive(s3: S3Server, paths: Paths, launcher_dir
     assert result.stdout_url is None
 
 
-def test_what_is_beyond_the_cap_is_counted(s3: S3Server, paths: Paths, launcher_dir: str) -> None:
+def test_bytes_beyond_the_cap_are_counted(s3: S3Server, paths: Paths, launcher_dir: str) -> None:
     code = "import os\nfor _ in range(100): os.write(1, b'0123456789abcdef' * 4096)"
     result = run(paths, launcher_dir, code, "r-cap", log_cap_bytes=CAP + 5).result
     assert result.stdout_bytes == 100 * 65536
@@ -76,7 +75,7 @@ def test_a_short_stream_is_not_stored(s3: S3Server, paths: Paths, launcher_dir: 
     assert len(result.stdout) == STREAM_CAP_BYTES
 
 
-def test_a_stream_that_cannot_be_stored_is_no_failure(
+def test_a_run_succeeds_when_its_stream_cannot_be_stored(
     s3: S3Server, paths: Paths, launcher_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, "http://127.0.0.1:1")
@@ -101,7 +100,7 @@ def test_order_within_a_stream_is_kept(s3: S3Server, paths: Paths, launcher_dir:
 @pytest.mark.parametrize(
     "text", ["print('half a line', end='')", "sys.stdout.write('half a line')"]
 )
-def test_buffers_do_not_lose_output_at_a_kill(
+def test_a_kill_loses_no_buffered_output(
     s3: S3Server, paths: Paths, launcher_dir: str, text: str
 ) -> None:
     code = f"import os, signal, sys, time\n{text}\nos.kill(os.getpid(), signal.SIGKILL)"
@@ -117,10 +116,9 @@ while True: os.write(1, data)
 """
 
 
-def test_a_flood_ends_by_its_timeout_and_costs_little(
+def test_a_flood_ends_at_its_timeout_and_takes_little_memory(
     s3: S3Server, paths: Paths, launcher_dir: str
 ) -> None:
-    peaks: dict[int, int] = {}
     task = make_task(
         code_inline=FLOOD,
         bucket=BUCKET,
@@ -130,13 +128,11 @@ def test_a_flood_ends_by_its_timeout_and_costs_little(
         log_cap_bytes=CAP,
     )
     free = shutil.disk_usage(paths.root).free
-    with running(task, paths, launcher_dir) as pod:
-        watcher = threading.Thread(
-            target=watch_memory, args=((pod.agent.pid, pod.sandbox.pid), peaks)
-        )
-        watcher.start()
+    with (
+        running(task, paths, launcher_dir) as pod,
+        peak_memory(pod.agent.pid, pod.sandbox.pid) as peaks,
+    ):
         ended = pod.wait()
-        watcher.join()
     result = ended.result
     assert (result.status, result.stderr) == ("TIMEOUT", "begun")
     assert result.stdout_bytes > 100_000_000, "fast enough to be a flood"
@@ -147,17 +143,15 @@ def test_a_flood_ends_by_its_timeout_and_costs_little(
     assert len(ended.sandbox_log) <= 1024 * 1024
 
 
-def test_a_full_disk_ends_the_recording_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recording = Recording("/proc/nowhere", CAP)
-    recording.feed(b"hello")
-    assert (recording.text(), recording.recorded) == ("hello", 0)
-    assert "recording-ended" in capsys.readouterr().out
+def test_a_full_disk_ends_only_the_stream_log(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = StreamLog("/proc/nowhere", CAP)
+    stream.feed(b"hello")
+    assert (stream.text(), stream.kept) == ("hello", 0)
+    assert "stream-log-ended" in capsys.readouterr().out
 
 
-def test_nobody_else_sees_the_recording(tmp_path: Path) -> None:
-    recording = Recording(str(tmp_path), CAP)
-    recording.feed(b"hello")
-    assert recording.recorded == 5
+def test_a_stream_log_has_no_name(tmp_path: Path) -> None:
+    stream = StreamLog(str(tmp_path), CAP)
+    stream.feed(b"hello")
+    assert stream.kept == 5
     assert os.listdir(tmp_path) == []

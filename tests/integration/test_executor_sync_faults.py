@@ -1,4 +1,4 @@
-"""The input sync where keys are odd, objects change, and S3 is slow or unwell."""
+"""The input sync with odd keys, changing objects, and an S3 that is slow or fails."""
 
 import json
 import os
@@ -10,23 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from integration.fake_s3 import Behaviour, Content, FakeS3, fake_s3
-from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, make_task
-from integration.test_executor_sync import fail, make_input, succeed
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor import fetch, sync
+from nanogrid_executor.inputs import sync
+from nanogrid_executor.inputs.fetch import Progress
 from nanogrid_executor.paths import Paths
+from support.executor_sync import fail, make_input, succeed
+from support.fake_s3 import Behaviour, Content, FakeS3, fake_s3_of_a_pod
+from support.s3_server import BUCKET, make_task
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
-    with fake_s3() as running:
-        monkeypatch.setenv(names.ENV_S3_ENDPOINT, running.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    with fake_s3_of_a_pod(monkeypatch) as running:
         yield running
 
 
@@ -36,6 +34,7 @@ def s3(server: FakeS3) -> Behaviour:
 
 
 def hold(s3: Behaviour, *keys: str, body: bytes = b"content") -> None:
+    """Store objects, and list them."""
     for key in keys:
         s3.listed[key] = s3.stored[key] = Content(body)
 
@@ -44,7 +43,7 @@ def hold(s3: Behaviour, *keys: str, body: bytes = b"content") -> None:
     "name",
     ["a b.txt", "매출 자료/한글.csv", "a%20b", "~!@#$^&()+='`;,.txt", "[a]{b}*?", " x ", "e\u0301"],
 )
-def test_names_that_are_fine(s3: Behaviour, paths: Paths, name: str) -> None:
+def test_keys_that_are_file_names(s3: Behaviour, paths: Paths, name: str) -> None:
     hold(s3, f"in/{name}")
     succeed(paths, make_input(prefix="in/"))
     assert Path(paths.real(f"/app/data/{name}")).read_bytes() == b"content"
@@ -57,7 +56,7 @@ def test_names_that_are_fine(s3: Behaviour, paths: Paths, name: str) -> None:
         *("in/" + "x" * 256, "in/" + "가" * 86, "in/a\u202eb", "in/a\x7fb"),
     ],
 )
-def test_names_that_no_file_may_have(s3: Behaviour, paths: Paths, key: str) -> None:
+def test_keys_that_cannot_be_file_names(s3: Behaviour, paths: Paths, key: str) -> None:
     hold(s3, "in/good", key)
     failure = fail(paths, make_input(prefix="in/"))
     assert failure.reason == Reason.UNSAFE_PATH.value, failure
@@ -73,7 +72,7 @@ def test_names_that_no_file_may_have(s3: Behaviour, paths: Paths, key: str) -> N
         *({"prefix": prefix} for prefix in ("/a/", "a//b/", "../", "a/./", "a\x01b/")),
     ],
 )
-def test_sources_that_the_client_would_bend(
+def test_sources_that_the_client_would_change(
     s3: Behaviour, paths: Paths, source: dict[str, str]
 ) -> None:
     failure = fail(paths, make_input(**source))
@@ -82,7 +81,7 @@ def test_sources_that_the_client_would_bend(
     assert s3.requests == []
 
 
-def test_directory_markers_beside_empty_files(s3: Behaviour, paths: Paths) -> None:
+def test_directory_markers_next_to_empty_files(s3: Behaviour, paths: Paths) -> None:
     hold(s3, "in/", "in/a/", "in/b/c/", body=b"")
     for key in ("in/", "in/a/", "in/b/c/"):
         del s3.stored[key]
@@ -131,7 +130,7 @@ def test_an_object_that_vanishes(s3: Behaviour, paths: Paths) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_fault_that_passes(s3: Behaviour, paths: Paths, status: int) -> None:
+def test_a_temporary_error_is_retried(s3: Behaviour, paths: Paths, status: int) -> None:
     hold(s3, "in/a")
     s3.statuses = lambda method, path, number: status if number < 3 and "in/a" in path else 200
     manifest = succeed(paths, make_input(prefix="in/"))
@@ -141,7 +140,7 @@ def test_a_fault_that_passes(s3: Behaviour, paths: Paths, status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "tries"), [(403, "InputAccessDenied", 1), (500, "StorageUnavailable", 4)]
 )
-def test_a_fault_that_stays(
+def test_a_permanent_error_ends_the_sync(
     s3: Behaviour, paths: Paths, status: int, reason: str, tries: int
 ) -> None:
     hold(s3, "in/a")
@@ -150,7 +149,7 @@ def test_a_fault_that_stays(
     assert s3.seen["GET", "in/a"] == tries
 
 
-def test_a_wrong_clock_is_not_taken_for_wrong_credentials(s3: Behaviour, paths: Paths) -> None:
+def test_a_wrong_clock_is_distinguished_from_wrong_credentials(s3: Behaviour, paths: Paths) -> None:
     hold(s3, "in/a")
     s3.error_code = "RequestTimeTooSkewed"
     s3.statuses = lambda method, path, number: 403
@@ -159,7 +158,7 @@ def test_a_wrong_clock_is_not_taken_for_wrong_credentials(s3: Behaviour, paths: 
 
     assert failure.reason == Reason.CLOCK_SKEW.value
     assert "RequestTimeTooSkewed" in failure.message
-    assert len(s3.requests) == 1, "no repetition mends a clock"
+    assert len(s3.requests) == 1, "a retry does not fix a clock"
 
 
 def test_a_slow_sync_ends_at_its_timeout(s3: Behaviour, paths: Paths) -> None:
@@ -172,7 +171,7 @@ def test_a_slow_sync_ends_at_its_timeout(s3: Behaviour, paths: Paths) -> None:
     assert time.monotonic() - started < 8
 
 
-def test_an_unwell_server_is_not_tried_past_the_timeout(s3: Behaviour, paths: Paths) -> None:
+def test_a_failing_server_is_not_retried_after_the_timeout(s3: Behaviour, paths: Paths) -> None:
     s3.statuses = lambda method, path, number: 500
     failure = fail(paths, make_input(prefix="in/"), input_sync_timeout_seconds=0.9)
     assert failure.reason == Reason.INPUT_SYNC_TIMEOUT.value
@@ -181,11 +180,11 @@ def test_an_unwell_server_is_not_tried_past_the_timeout(s3: Behaviour, paths: Pa
     assert len(s3.requests) == 1
 
 
-def test_the_process_ends_though_a_request_does_not(
+def test_the_process_ends_while_a_request_hangs(
     s3: Behaviour, server: FakeS3, paths: Paths
 ) -> None:
     hold(s3, "in/a", body=bytes(1_000_000))
-    s3.chunk_seconds = 0.2  # each read comes in time, and there are 1,000
+    s3.chunk_seconds = 0.2  # each of 1,000 reads comes in time
     task = make_task(inputs=[make_input(key="in/a")], input_sync_timeout_seconds=0.5)
     env = {**os.environ, names.ENV_TASK: wire.dumps(task)}
     command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
@@ -193,17 +192,14 @@ def test_the_process_ends_though_a_request_does_not(
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert time.monotonic() - started < 12
-    told = wire.loads(wire.SyncFailure, Path(paths.real(names.TERMINATION_FILE)).read_text())
-    assert told.reason == Reason.INPUT_SYNC_TIMEOUT.value
+    failure = wire.loads(wire.SyncFailure, Path(paths.real(names.TERMINATION_FILE)).read_text())
+    assert failure.reason == Reason.INPUT_SYNC_TIMEOUT.value
 
 
-def test_progress_is_logged(
-    s3: Behaviour, paths: Paths, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(fetch, "PROGRESS_SECONDS", 0.05)
+def test_progress_is_logged(s3: Behaviour, paths: Paths, capfd: pytest.CaptureFixture[str]) -> None:
     hold(s3, *(f"in/{n}" for n in range(100)), body=bytes(2000))
     s3.chunk_seconds = 0.01
-    succeed(paths, make_input(prefix="in/"))
+    succeed(paths, make_input(prefix="in/"), progress=Progress(interval=0.05))
     lines = [line for line in capfd.readouterr().out.splitlines() if "sync-progress" in line]
     assert lines
     assert "/100 " in lines[-1]
@@ -211,7 +207,7 @@ def test_progress_is_logged(
     assert "MB/s" in lines[-1]
 
 
-def test_the_manifest_is_stored_too(s3: Behaviour, paths: Paths) -> None:
+def test_the_manifest_is_stored_in_s3(s3: Behaviour, paths: Paths) -> None:
     hold(s3, "in/a")
     report = succeed(paths, make_input(prefix="in/"), bucket=BUCKET).report
     assert report.manifest == f"s3://{BUCKET}/results/r-1/manifest.json"
@@ -220,7 +216,7 @@ def test_the_manifest_is_stored_too(s3: Behaviour, paths: Paths) -> None:
     assert json.loads(stored)["report"]["manifest"] == report.manifest
 
 
-def test_a_manifest_that_cannot_be_stored_is_no_failure(
+def test_a_sync_succeeds_without_the_copy_of_its_manifest(
     s3: Behaviour, paths: Paths, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hold(s3, "in/a")
@@ -229,14 +225,14 @@ def test_a_manifest_that_cannot_be_stored_is_no_failure(
     assert "manifest-not-stored" in capfd.readouterr().out
 
 
-def test_the_first_failure_ends_it_all(s3: Behaviour, paths: Paths) -> None:
+def test_the_first_failure_ends_the_sync(s3: Behaviour, paths: Paths) -> None:
     hold(s3, *(f"in/{n:04}" for n in range(500)))
     del s3.stored["in/0003"]
     fail(paths, make_input(prefix="in/"))
     assert sum(request.startswith("GET") for request in s3.requests) < 200
 
 
-def test_whatever_goes_wrong_has_a_reason(paths: Paths) -> None:
+def test_an_unexpected_error_has_a_reason(paths: Paths) -> None:
     def broken(deadline: object) -> sync.Storage:
         raise RuntimeError("boom")
 

@@ -1,15 +1,15 @@
-"""An agent that was frozen with its node comes back when its attempt has long been decided."""
+"""A report from an agent that was frozen with its node until its attempt was decided."""
 
 import uuid
 from dataclasses import replace
 
 import pytest
 
-from integration.fake_s3 import fake_s3
-from integration.support import BUCKET, S3Server
-from nanogrid import names, wire
+from nanogrid import names, result_auth, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor import keeper
+from nanogrid_executor.agent import persist
+from support.fake_s3 import fake_s3
+from support.s3_server import BUCKET, S3Server
 
 pytestmark = pytest.mark.integration
 
@@ -35,11 +35,11 @@ def some_result(request_id: str, attempt: int, reason: Reason, status: str) -> w
             (1, Reason.COMPLETED), (0, Reason.COMPLETED), 0, id="an-earlier-attempt-does-not"
         ),
         pytest.param(
-            (0, Reason.NODE_LOST), (0, Reason.COMPLETED), 0, id="nor-after-the-operators-word"
+            (0, Reason.NODE_LOST), (0, Reason.COMPLETED), 0, id="nor-after-the-operators-decision"
         ),
     ],
 )
-def test_result_in_s3_is_that_of_the_last_attempt(
+def test_s3_has_the_result_of_the_last_attempt(
     s3: S3Server, first: tuple[int, Reason], then: tuple[int, Reason], kept: int
 ) -> None:
     request_id = f"late-{uuid.uuid4().hex[:8]}"
@@ -52,13 +52,13 @@ def test_result_in_s3_is_that_of_the_last_attempt(
     key = names.result_object(request_id)
     s3.client.put_object(Bucket=BUCKET, Key=key, Body=wire.dumps(results[0]).encode())
 
-    assert keeper.put_result(BUCKET, results[1]), "S3 has what is to be there"
+    assert persist.put_result(BUCKET, results[1], ""), "S3 has the correct result"
 
     assert stored(s3, request_id) == results[kept]
 
 
 def stored(s3: S3Server, request_id: str) -> wire.Result:
-    """What S3 has for a request."""
+    """The result of a request in S3."""
     key = names.result_object(request_id)
     text = s3.client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
     return wire.loads(wire.Result, text)
@@ -71,18 +71,32 @@ def test_another_jobs_result_is_left_to_the_operator(s3: S3Server) -> None:
     body = wire.dumps(other).encode()
     s3.client.put_object(Bucket=BUCKET, Key=names.result_object(request_id), Body=body)
 
-    assert not keeper.put_result(BUCKET, ours)
+    assert not persist.put_result(BUCKET, ours, "")
 
     assert stored(s3, request_id) == other
 
 
+@pytest.mark.parametrize(("key", "kept"), [("k" * 64, "there"), ("f" * 64, "ours"), ("", "ours")])
+def test_only_a_signed_decision_stays(s3: S3Server, key: str, kept: str) -> None:
+    """``key`` has signed the result that is there; the agent has another one with its own key."""
+    request_id = f"late-{uuid.uuid4().hex[:8]}"
+    ours = result_auth.sign(some_result(request_id, 0, Reason.COMPLETED, "SUCCESS"), "k" * 64)
+    there = result_auth.sign(some_result(request_id, 0, Reason.NODE_LOST, "FAILED"), key)
+    body = wire.dumps(there).encode()
+    s3.client.put_object(Bucket=BUCKET, Key=names.result_object(request_id), Body=body)
+
+    assert persist.put_result(BUCKET, ours, "k" * 64)
+
+    assert stored(s3, request_id) == (there if kept == "there" else ours)
+
+
 @pytest.mark.parametrize("body", [b"", b"no result", b"{" * wire.REPORT_CAP_BYTES + b"{"])
-def test_what_is_no_result_is_replaced(s3: S3Server, body: bytes) -> None:
+def test_an_object_that_is_not_a_result_is_replaced(s3: S3Server, body: bytes) -> None:
     request_id = f"late-{uuid.uuid4().hex[:8]}"
     ours = some_result(request_id, 0, Reason.COMPLETED, "SUCCESS")
     s3.client.put_object(Bucket=BUCKET, Key=names.result_object(request_id), Body=body)
 
-    assert keeper.put_result(BUCKET, ours)
+    assert persist.put_result(BUCKET, ours, "")
 
     assert stored(s3, request_id) == ours
 
@@ -93,10 +107,10 @@ def test_what_is_no_result_is_replaced(s3: S3Server, body: bytes) -> None:
         pytest.param({}, 1, True, id="an-ordinary-result-costs-one-request"),
         pytest.param({1: (501, "NotImplemented")}, 2, True, id="no-conditions"),
         pytest.param({1: (403, "AccessDenied")}, 1, False, id="denied"),
-        pytest.param({1: (503, "SlowDown"), 2: (503, "SlowDown")}, 2, False, id="unwell"),
+        pytest.param({1: (503, "SlowDown"), 2: (503, "SlowDown")}, 2, False, id="slow-down"),
     ],
 )
-def test_the_agent_says_whether_s3_took_the_result(
+def test_the_agent_reports_whether_s3_stored_the_result(
     monkeypatch: pytest.MonkeyPatch,
     answers: dict[int, tuple[int, str]],
     puts: int,
@@ -109,6 +123,6 @@ def test_the_agent_says_whether_s3_took_the_result(
         server.behaviour.error_code = next((code for _, code in answers.values()), "")
         server.behaviour.statuses = lambda method, path, number: answers.get(number, (200, ""))[0]
 
-        answer = keeper.put_result(BUCKET, some_result("r", 0, Reason.COMPLETED, "SUCCESS"))
+        answer = persist.put_result(BUCKET, some_result("r", 0, Reason.COMPLETED, "SUCCESS"), "")
 
         assert (answer, len(server.behaviour.requests)) == (done, puts)

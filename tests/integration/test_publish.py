@@ -1,4 +1,4 @@
-"""Delivery against a real Redis: once per request, to key, stream and subscribers alike."""
+"""Delivery with a real Redis: once per request, to key, stream and subscribers."""
 
 import asyncio
 import json
@@ -12,20 +12,29 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 
-from integration.redis_server import RESULT, Server, a_publisher, needs_redis, subscribed
 from nanogrid import wire
-from nanogrid_operator.outcome import Delivery
-from nanogrid_operator.publish import Publisher
+from nanogrid.reasons import Reason
+from nanogrid.tenancy import Area
+from nanogrid_operator.decision.outcome import Delivery
+from support.redis_server import (
+    KEYS,
+    RESULT,
+    OneJobPublisher,
+    Server,
+    a_publisher,
+    a_server,
+    needs_redis,
+    owner_of,
+    subscribed,
+)
 
-pytestmark = [pytest.mark.integration, needs_redis]
+pytestmark = [pytest.mark.integration, needs_redis, pytest.mark.security]
 
 
 @pytest.fixture(scope="module")
 def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
+    with a_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -38,30 +47,37 @@ async def store(running_server: Server) -> AsyncIterator[redis.asyncio.Redis]:
 
 
 @pytest.fixture
-async def publisher(running_server: Server) -> AsyncIterator[Publisher]:
+async def publisher(running_server: Server) -> AsyncIterator[OneJobPublisher]:
     async with a_publisher(running_server.settings()) as publisher:
         yield publisher
 
 
 async def test_key_stream_and_subscriber_get_the_same_bytes(
-    publisher: Publisher, store: redis.asyncio.Redis
+    publisher: OneJobPublisher, store: redis.asyncio.Redis
 ) -> None:
     async with subscribed(store, "result:order-1") as subscription:
         delivery = await publisher.publish(RESULT)
         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
 
     text = wire.dumps(RESULT)
-    entries: Any = await store.xrange("results")
+    entries: Any = await store.xrange("results:team-a")
     ((entry, fields),) = entries
+    of_platform: Any = await store.xrange("results")
+    assert [found for _, found in of_platform] == [fields]
     assert message is not None
     assert message["data"] == text
     assert await store.get("result:order-1") == text
-    assert fields == {"requestId": "order-1", "status": "SUCCESS", "result": text}
+    assert fields == {
+        "requestId": "order-1",
+        "namespace": "team-a",
+        "status": "SUCCESS",
+        "result": text,
+    }
     assert delivery == Delivery(state="Delivered", receivers=1, stream_id=entry)
 
 
-async def test_a_reader_that_comes_late_finds_the_result(
-    publisher: Publisher, store: redis.asyncio.Redis
+async def test_a_late_reader_gets_the_result(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis
 ) -> None:
     delivery = await publisher.publish(RESULT)
 
@@ -72,18 +88,18 @@ async def test_a_reader_that_comes_late_finds_the_result(
 
 @pytest.mark.parametrize("status", ["FAILED", "TIMEOUT"])
 async def test_failures_are_delivered_like_successes(
-    publisher: Publisher, store: redis.asyncio.Redis, status: str
+    publisher: OneJobPublisher, store: redis.asyncio.Redis, status: str
 ) -> None:
     result = replace(RESULT, status=status, exit_code=None)
 
     delivery = await publisher.publish(result)
 
     assert delivery.state == "Delivered"
-    assert await store.get("result:order-1") == wire.dumps(result)
+    assert await store.get("result:order-1") == wire.dumps(KEYS.sign(result))
 
 
-async def test_a_result_is_delivered_once_however_often_it_is_tried(
-    publisher: Publisher, store: redis.asyncio.Redis
+async def test_repeated_tries_deliver_a_result_once(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis
 ) -> None:
     async with subscribed(store, "result:order-1") as subscription:
         first, *others = [await publisher.publish(RESULT) for _ in range(3)]
@@ -98,7 +114,7 @@ async def test_a_result_is_delivered_once_however_often_it_is_tried(
     assert await store.xlen("results") == 1
 
 
-async def test_many_tries_at_once_deliver_once(
+async def test_parallel_tries_deliver_a_result_once(
     running_server: Server, store: redis.asyncio.Redis
 ) -> None:
     patient = replace(running_server.settings(), redis_timeout_seconds=30.0)
@@ -110,8 +126,8 @@ async def test_many_tries_at_once_deliver_once(
     assert await store.xlen("results") == 1
 
 
-async def test_a_corrected_result_does_not_replace_the_one_that_was_told(
-    publisher: Publisher, store: redis.asyncio.Redis
+async def test_a_later_result_does_not_replace_a_delivered_one(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis
 ) -> None:
     await publisher.publish(RESULT)
 
@@ -120,8 +136,8 @@ async def test_a_corrected_result_does_not_replace_the_one_that_was_told(
     assert await store.get("result:order-1") == wire.dumps(RESULT)
 
 
-async def test_a_request_id_of_another_job_is_a_conflict_that_names_it(
-    publisher: Publisher, store: redis.asyncio.Redis
+async def test_a_request_id_of_another_job_is_a_conflict_that_names_the_job(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis
 ) -> None:
     await publisher.publish(RESULT)
     other = replace(RESULT, job=replace(RESULT.job, uid="uid-2"))
@@ -135,18 +151,112 @@ async def test_a_request_id_of_another_job_is_a_conflict_that_names_it(
 
 
 @pytest.mark.parametrize("junk", ["", "no json", "[]", '{"job": null}', '{"job": {}}'])
-async def test_a_key_that_holds_something_else_is_a_conflict(
-    publisher: Publisher, store: redis.asyncio.Redis, junk: str
+async def test_other_content_is_replaced_and_published(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis, junk: str
 ) -> None:
     await store.set("result:order-1", junk)
 
+    async with subscribed(store, "result:order-1") as subscription:
+        delivery = await publisher.publish(RESULT)
+        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
+
+    assert (delivery.state, delivery.receivers) == ("Delivered", 1)
+    assert "result:order-1 does not hold a result" in delivery.replaced
+    assert message is not None
+    assert await store.get("result:order-1") == message["data"] == wire.dumps(RESULT)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe{", b"x" * (4 << 20)], ids=["no text", "more than any result"]
+)
+async def test_impossible_content_is_replaced(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis, content: bytes
+) -> None:
+    await store.set("result:order-1", content)
+
+    known = await publisher.previous_result(owner_of(RESULT))
     delivery = await publisher.publish(RESULT)
 
-    assert delivery.state == "Conflict"
-    assert await store.get("result:order-1") == junk
+    assert known is None
+    assert (delivery.state, bool(delivery.replaced)) == ("Delivered", True)
+    assert await store.get("result:order-1") == wire.dumps(RESULT)
 
 
-async def test_keys_expire_and_the_stream_is_bounded(
+async def test_the_published_result_is_found(publisher: OneJobPublisher) -> None:
+    await publisher.publish(RESULT)
+
+    assert await publisher.previous_result(owner_of(RESULT)) == RESULT
+
+
+FORGED = {
+    "no code": replace(RESULT, status="FAILED", authentication=None),
+    "wrong code": replace(RESULT, status="FAILED"),
+    "an earlier attempt": KEYS.sign(replace(RESULT, attempt=7)),
+    "another request": KEYS.sign(replace(RESULT, request_id="order-0")),
+    "another namespace": KEYS.sign(
+        replace(RESULT, job=wire.JobRef(namespace="team-b", name="x", uid="uid-b"))
+    ),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+async def test_a_forged_result_is_replaced(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis, forged: wire.Result
+) -> None:
+    await store.set("result:order-1", wire.dumps(forged))
+
+    known = await publisher.previous_result(owner_of(RESULT))
+    delivery = await publisher.publish(RESULT)
+
+    assert known is None
+    assert (delivery.state, delivery.previous_result) == ("Delivered", None)
+    assert delivery.replaced
+    assert await store.get("result:order-1") == wire.dumps(RESULT)
+    assert await store.xlen("results") == await store.xlen("results:team-a") == 1
+
+
+async def test_a_forged_value_that_always_comes_back_leaves_the_delivery_pending(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = publisher._call
+    values = iter(range(9))
+
+    async def forge_before(*args: Any) -> Any:
+        await store.set("result:order-1", f"forged {next(values)}")
+        return await call(*args)
+
+    monkeypatch.setattr(publisher, "_call", forge_before)
+    delivery = await publisher.publish(RESULT)
+    monkeypatch.undo()
+
+    assert (delivery.state, delivery.reason) == ("Pending", Reason.RESULT_NOT_AUTHENTIC)
+    assert await store.xlen("results") == 0
+    assert (await publisher.publish(RESULT)).state == "Delivered"
+
+
+async def test_one_request_id_in_two_namespaces_has_two_results(
+    publisher: OneJobPublisher, store: redis.asyncio.Redis
+) -> None:
+    team_b = wire.JobRef(namespace="team-b", name="sales", uid="uid-b")
+    other = KEYS.sign(replace(RESULT, stdout="of team-b", namespace="team-b", job=team_b))
+    area = Area.of("team-b", bucket="")
+
+    deliveries = [
+        await publisher.publish(RESULT),
+        await publisher.publish(other, owner_of(other, area)),
+    ]
+
+    assert [d.state for d in deliveries] == ["Delivered", "Delivered"]
+    assert await store.get("result:order-1") == wire.dumps(RESULT)
+    assert await store.get("result:team-b:order-1") == wire.dumps(other)
+    streams: Any = [await store.xrange(f"results:{name}") for name in ("team-a", "team-b")]
+    results = [[fields["result"] for _, fields in stream] for stream in streams]
+    assert results == [[wire.dumps(RESULT)], [wire.dumps(other)]]
+    platform: Any = await store.xrange("results")
+    assert [fields["namespace"] for _, fields in platform] == ["team-a", "team-b"]
+
+
+async def test_keys_expire_and_the_stream_has_a_maximum_length(
     running_server: Server, store: redis.asyncio.Redis
 ) -> None:
     settings = running_server.settings(result_ttl_seconds=60, stream_max_length=100)
@@ -157,9 +267,10 @@ async def test_keys_expire_and_the_stream_is_bounded(
 
     assert 50 < await store.ttl("result:r-399") <= 60
     assert await store.xlen("results") < 400
+    assert await store.xlen("results:team-a") < 400
 
 
-async def test_a_wrong_password_is_a_pending_delivery(running_server: Server) -> None:
+async def test_a_wrong_password_leaves_the_delivery_pending(running_server: Server) -> None:
     async with a_publisher(running_server.settings(redis_password="wrong")) as publisher:
         delivery = await publisher.publish(RESULT)
         with pytest.raises(redis.exceptions.AuthenticationError):
@@ -169,7 +280,7 @@ async def test_a_wrong_password_is_a_pending_delivery(running_server: Server) ->
     assert "AuthenticationError" in delivery.message
 
 
-async def test_a_password_that_is_missing_is_a_pending_delivery(running_server: Server) -> None:
+async def test_a_missing_password_leaves_the_delivery_pending(running_server: Server) -> None:
     async with a_publisher(running_server.settings(redis_password="")) as publisher:
         delivery = await publisher.publish(RESULT)
 
@@ -179,7 +290,7 @@ async def test_a_password_that_is_missing_is_a_pending_delivery(running_server: 
 
 
 @pytest.mark.parametrize("url", ["redis://{}/0", "redis://:old@{}/0", "redis://default:old@{}/0"])
-async def test_the_password_of_the_secret_wins_over_the_urls(
+async def test_the_secrets_password_overrides_the_urls(
     running_server: Server, store: redis.asyncio.Redis, url: str
 ) -> None:
     address = url.format(f"127.0.0.1:{running_server.port}")
@@ -190,7 +301,7 @@ async def test_the_password_of_the_secret_wins_over_the_urls(
     assert delivery.state == "Delivered"
 
 
-async def test_a_redis_that_is_down_is_a_pending_delivery_with_the_error(tmp_path: Path) -> None:
+async def test_a_stopped_redis_leaves_the_delivery_pending_with_the_error(tmp_path: Path) -> None:
     async with a_publisher(Server(tmp_path).settings()) as publisher:
         delivery = await publisher.publish(RESULT)
 
@@ -198,7 +309,7 @@ async def test_a_redis_that_is_down_is_a_pending_delivery_with_the_error(tmp_pat
     assert "onnect" in delivery.message
 
 
-async def test_a_redis_that_is_down_does_not_hold_a_job_back(tmp_path: Path) -> None:
+async def test_a_stopped_redis_does_not_delay_a_job(tmp_path: Path) -> None:
     async with a_publisher(Server(tmp_path).settings(redis_timeout_seconds=2.0)) as publisher:
         started = time.monotonic()
         await publisher.publish(RESULT)
@@ -206,7 +317,7 @@ async def test_a_redis_that_is_down_does_not_hold_a_job_back(tmp_path: Path) -> 
     assert time.monotonic() - started < 1.0
 
 
-async def test_a_redis_that_does_not_answer_is_a_pending_delivery_in_good_time(
+async def test_a_silent_redis_leaves_the_delivery_pending_after_the_timeout(
     running_server: Server,
 ) -> None:
     connections: list[asyncio.StreamWriter] = []
@@ -226,10 +337,10 @@ async def test_a_redis_that_does_not_answer_is_a_pending_delivery_in_good_time(
     assert delivery.state == "Pending"
     assert "Timeout" in delivery.message
     assert time.monotonic() - started < 1.0
-    assert len(connections) == 1, "a silence is not waited for twice"
+    assert len(connections) == 1, "a timeout is not repeated on a second connection"
 
 
-async def test_a_redis_that_comes_back_is_used_again(tmp_path: Path) -> None:
+async def test_a_restarted_redis_is_used_again(tmp_path: Path) -> None:
     server = Server(tmp_path)
     server.start()
     try:
@@ -246,7 +357,7 @@ async def test_a_redis_that_comes_back_is_used_again(tmp_path: Path) -> None:
     assert after.stream_id is not None
 
 
-async def test_a_read_only_replica_is_a_pending_delivery(
+async def test_a_read_only_replica_leaves_the_delivery_pending(
     running_server: Server, store: redis.asyncio.Redis
 ) -> None:
     await store.replicaof("127.0.0.1", 1)
@@ -259,5 +370,5 @@ async def test_a_read_only_replica_is_a_pending_delivery(
     assert delivery.state == "Pending"
 
 
-async def test_a_check_says_whether_redis_answers(publisher: Publisher) -> None:
+async def test_a_check_passes_if_redis_answers(publisher: OneJobPublisher) -> None:
     assert await publisher.check() is None  # type: ignore[func-returns-value]  # raises or not

@@ -1,56 +1,69 @@
-"""What the operator puts into a real S3 in place of what, and what it leaves."""
+"""Which results in a real S3 the operator replaces, and which it keeps."""
 
 import uuid
 from dataclasses import replace
 
 import pytest
 
-from integration.fake_s3 import fake_s3
-from integration.support import BUCKET, S3Server
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_operator.outcome import Storage
-from nanogrid_operator.s3 import ResultStore, S3Error
-from unit.builders import a_failed_result, a_result, some_settings
+from nanogrid.s3.errors import S3Error
+from nanogrid.tenancy import Area
+from nanogrid_operator.decision.outcome import Storage
+from nanogrid_operator.delivery.s3 import ResultStore
+from nanogrid_operator.model.result_keys import ResultKeys
+from support.builders import RESULT_KEY_MASTER, a_failed_result, a_result, signed, some_settings
+from support.fake_s3 import fake_s3
+from support.s3_server import BUCKET, S3Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.security]
 
 DECIDED = a_failed_result(None, reason="NodeLost")
+AREA = Area.of("team-a", bucket=BUCKET)
+KEYS = ResultKeys(RESULT_KEY_MASTER)
 ANOTHER = wire.JobRef(namespace="team-a", name="other", uid="another")
 
 
 def a_store(endpoint: str) -> ResultStore:
-    return ResultStore(some_settings(s3_endpoint=endpoint, s3_bucket=BUCKET))
+    return ResultStore(some_settings(s3_endpoint=endpoint, s3_bucket=BUCKET), KEYS)
 
 
 @pytest.mark.parametrize(
     ("there", "reason", "kept"),
     [
         pytest.param(None, Reason.STORED, "decided", id="nothing"),
-        pytest.param(a_result(), Reason.STORED, "decided", id="a-late-agents-word"),
+        pytest.param(a_result(), Reason.STORED, "decided", id="a-late-agents-result"),
         pytest.param(
-            replace(DECIDED, stdout="whole"), Reason.STORED, "there", id="the-same-but-whole"
+            replace(DECIDED, stdout="whole"), Reason.STORED, "there", id="the-same-in-full"
+        ),
+        pytest.param(
+            replace(DECIDED, stdout="forged", authentication="hmac-sha256:00"),
+            Reason.STORED,
+            "decided",
+            id="a-forged-one",
         ),
         pytest.param(
             replace(DECIDED, job=ANOTHER), Reason.REQUEST_ID_CONFLICT, "there", id="another-jobs"
         ),
     ],
 )
-async def test_what_was_decided_is_what_s3_has(
+async def test_s3_has_the_decided_result(
     s3: S3Server, there: wire.Result | None, reason: Reason, kept: str
 ) -> None:
     request_id = f"save-{uuid.uuid4().hex[:8]}"
-    decided = replace(DECIDED, request_id=request_id)
-    key = names.result_object(request_id)
+    decided = signed(replace(DECIDED, request_id=request_id))
+    key = AREA.key(names.result_object(request_id))
     if there is not None:
         there = replace(there, request_id=request_id)
+        # The code covers the requestId, so the others are signed here.
+        there = there if there.authentication else signed(there)
         s3.client.put_object(Bucket=BUCKET, Key=key, Body=wire.dumps(there).encode())
     results = a_store(s3.endpoint)
 
-    storage = await results.save(decided)
+    storage = await results.save(AREA, decided)
 
     assert storage.reason is reason
-    assert await results.load(request_id) == (decided if kept == "decided" else there)
+    assert await results.load(AREA, request_id) == (decided if kept == "decided" else there)
 
 
 @pytest.mark.parametrize(
@@ -68,25 +81,25 @@ async def test_a_save_costs_few_requests(
         server.behaviour.error_code = code
         server.behaviour.statuses = lambda method, path, number: answers.get(number, 200)
 
-        assert await a_store(server.endpoint).save(DECIDED) == Storage()
+        assert await a_store(server.endpoint).save(AREA, DECIDED) == Storage()
 
         assert len(server.behaviour.requests) == requests
 
 
-async def test_what_cannot_be_read_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be the whole of what this operator has a shortened copy of."""
+async def test_an_unreadable_result_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the full text of a result that this operator has only shortened."""
     with fake_s3() as server:
         with_any_keys(monkeypatch)
         server.behaviour.error_code = "PreconditionFailed"
         server.behaviour.statuses = lambda method, path, number: 412 if method == "PUT" else 403
 
         with pytest.raises(S3Error):
-            await a_store(server.endpoint).save(DECIDED)
+            await a_store(server.endpoint).save(AREA, DECIDED)
 
         assert server.behaviour.puts == {}
 
 
 def with_any_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of which the server thinks nothing."""
+    """Set credentials; the fake server does not check them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")

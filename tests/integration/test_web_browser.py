@@ -1,41 +1,22 @@
-"""The web page in a headless Chromium: live, by keyboard, on narrow screens, without JavaScript."""
+"""The web page in headless Chromium: live, by keyboard, on narrow screens, without JavaScript."""
 
 import re
-import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from integration.browser import PATIENCE, a_browser, needs_browser
-from integration.gateway_cluster import finish, result_of
-from integration.gateway_world import Gateway, World, a_world, wait_for
-from integration.support import S3Server
-from integration.web_world import (
-    FUNCTIONS,
-    a_function,
-    a_hostile_run,
-    a_job,
-    a_success,
-    add,
-    an_oom,
-    fill,
-)
-from nanogrid import names
-from nanogrid_gateway.api.jobs import job_name
-from unit.builders import ROOT
+from nanogrid_gateway.api.runs.jobs import job_name
+from support.browser import TIMEOUT_MILLIS, a_browser, needs_browser
+from support.builders import ROOT
+from support.gateway_world import Gateway, World, wait_for
+from support.web_fixtures import MARKS, RUNS
+from support.web_visitor import FUNCTION, READER_TOKEN
+from support.web_world import finish_run
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server on PATH"),
-    needs_browser,
-]
-RUNS = 5000
-TOKEN = "a-token-of-somebody"
-USER = "reader"
+pytestmark = [*MARKS, needs_browser]
 SCREENS = ROOT / "build/web"
 PAGES = {
     "runs": "/web/",
@@ -43,7 +24,7 @@ PAGES = {
     "oom": f"/web/runs/{job_name('oom')}",
     "hostile": f"/web/runs/{job_name('hostile')}",
     "functions": "/web/functions",
-    "function": f"/web/functions/{FUNCTIONS[0]}",
+    "function": f"/web/functions/{FUNCTION}",
     "queue": "/web/queue",
 }
 HIDE = """(hidden) => {
@@ -53,38 +34,18 @@ HIDE = """(hidden) => {
 
 
 @pytest.fixture(scope="module")
-def world(s3_server: S3Server) -> Iterator[World]:
-    with a_world(s3_server) as world:
-        fill(world.cluster, RUNS)
-        a_success(world.cluster, s3_server, "sales")
-        an_oom(world.cluster, "oom")
-        a_hostile_run(world.cluster, "hostile")
-        a_function(world.cluster)
-        world.cluster.tokens[TOKEN] = USER
-        for resource in (names.PLURAL, names.FUNCTION_PLURAL):
-            world.cluster.rights |= {(USER, verb, resource) for verb in ("list", "get", "patch")}
-        yield world
-
-
-@pytest.fixture(scope="module")
-def gateway(world: World) -> Iterator[Gateway]:
-    with world.gateway(auth_mode="kubernetes", web_key="k" * 32) as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with a_browser() as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Browser, gateway: Gateway) -> Any:
+def signed_in(browser: Browser, web_gateway: Gateway) -> Any:
     """A browser's cookies after signing in."""
-    context = new_context(browser, gateway)
+    context = new_context(browser, web_gateway)
     page = context.new_page()
     page.goto("/")
-    page.get_by_label("Bearer token").fill(TOKEN)
+    page.get_by_label("Bearer token").fill(READER_TOKEN)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("row")).to_have_count(51)
     state = context.storage_state()
@@ -92,9 +53,9 @@ def signed_in(browser: Browser, gateway: Gateway) -> Any:
     return state
 
 
-def new_context(browser: Browser, gateway: Gateway, **options: Any) -> BrowserContext:
-    context = browser.new_context(base_url=f"http://127.0.0.1:{gateway.port}", **options)
-    context.set_default_timeout(PATIENCE)
+def new_context(browser: Browser, web_gateway: Gateway, **options: Any) -> BrowserContext:
+    context = browser.new_context(base_url=f"http://127.0.0.1:{web_gateway.port}", **options)
+    context.set_default_timeout(TIMEOUT_MILLIS)
     return context
 
 
@@ -102,30 +63,30 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture
-def open_page(browser: Browser, gateway: Gateway, signed_in: Any) -> Iterator[Open]:
-    """Opens signed-in pages; what they complain of, or ask elsewhere for, fails the test."""
+def open_page(browser: Browser, web_gateway: Gateway, signed_in: Any) -> Iterator[Open]:
+    """Opens signed-in pages; their errors and requests to other hosts fail the test."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    problems: list[str] = []
 
     def open_(
-        path: str, *, complaining: bool = False, fake_clock: bool = False, **options: Any
+        path: str, *, expect_errors: bool = False, fake_clock: bool = False, **options: Any
     ) -> Page:
-        context = new_context(browser, gateway, storage_state=signed_in, **options)
+        context = new_context(browser, web_gateway, storage_state=signed_in, **options)
         contexts.append(context)
         page = context.new_page()
-        home = f"http://127.0.0.1:{gateway.port}/"
+        home = f"http://127.0.0.1:{web_gateway.port}/"
 
-        def asked(url: str) -> None:
+        def check_host(url: str) -> None:
             if not url.startswith(home):
-                complaints.append(f"asked {url}")
+                problems.append(f"request to {url}")
 
-        page.on("request", lambda request: asked(request.url))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
-        page.on("pageerror", lambda error: complaints.append(f"error {error}"))
-        if not complaining:
+        page.on("request", lambda request: check_host(request.url))
+        page.on("dialog", lambda dialog: problems.append(f"dialog {dialog.message}"))
+        page.on("pageerror", lambda error: problems.append(f"error {error}"))
+        if not expect_errors:
             page.on(
                 "console",
-                lambda m: complaints.append(f"{m.type} {m.text}") if m.type == "error" else None,
+                lambda m: problems.append(f"{m.type} {m.text}") if m.type == "error" else None,
             )
         if fake_clock:
             page.clock.install()
@@ -135,26 +96,11 @@ def open_page(browser: Browser, gateway: Gateway, signed_in: Any) -> Iterator[Op
     yield open_
     for context in contexts:
         context.close()
-    assert complaints == []
-
-
-@pytest.fixture
-def running(world: World) -> Iterator[str]:
-    """The requestId of a run that has not ended, the newest of all."""
-    request_id = f"live-{uuid.uuid4().hex[:8]}"
-    job = a_job(request_id, ago=0, phase="Running", reason="Executing", podName=f"p-{request_id}")
-    add(world.cluster, job)
-    yield request_id
-    world.cluster.remove(names.PLURAL, job_name(request_id))
-
-
-def end(world: World, request_id: str, **changes: Any) -> None:
-    job = world.cluster.job(request_id)
-    finish(world.cluster, job, result_of(job, **changes))
+    assert problems == []
 
 
 class Chunks:
-    """A log that goes on until it is told to end."""
+    """A log that continues until ``end`` is set."""
 
     def __init__(self, *first: bytes) -> None:
         self._first = first
@@ -165,16 +111,16 @@ class Chunks:
         self.end.wait(120)
 
 
-def test_one_signs_in_and_out_by_keyboard(browser: Browser, gateway: Gateway) -> None:
-    context = new_context(browser, gateway)
+def test_sign_in_and_sign_out_work_by_keyboard(browser: Browser, web_gateway: Gateway) -> None:
+    context = new_context(browser, web_gateway)
     page = context.new_page()
     page.goto("/")
     expect(page.get_by_label("Bearer token")).to_be_focused()
 
-    page.keyboard.type("wrong-token-of-nobody")
+    page.keyboard.type("a-wrong-token")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("does not know the token")
-    page.keyboard.type(TOKEN)
+    page.keyboard.type(READER_TOKEN)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Runs")).to_be_attached()
     assert page.evaluate("document.cookie") == ""
@@ -186,7 +132,7 @@ def test_one_signs_in_and_out_by_keyboard(browser: Browser, gateway: Gateway) ->
     context.close()
 
 
-def test_thousands_of_runs_are_there_at_once_and_one_types_to_find_one(open_page: Open) -> None:
+def test_thousands_of_runs_load_at_once_and_can_be_searched(open_page: Open) -> None:
     page = open_page("/web/")
     expect(page.get_by_role("row")).to_have_count(51)
     timing = page.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
@@ -211,8 +157,8 @@ def test_thousands_of_runs_are_there_at_once_and_one_types_to_find_one(open_page
     expect(page.get_by_label("State")).to_have_value("Failed")
 
 
-def test_an_open_list_follows_the_runs_and_keeps_the_focus(
-    world: World, open_page: Open, running: str
+def test_an_open_list_shows_changes_and_keeps_the_focus(
+    web_world: World, open_page: Open, running: str
 ) -> None:
     page = open_page(f"/web/?q={running}")
     row = page.get_by_role("row").filter(has_text=running)
@@ -220,7 +166,7 @@ def test_an_open_list_follows_the_runs_and_keeps_the_focus(
     page.evaluate("window.sameDocument = true")
     row.get_by_role("link", name=running).focus()
 
-    end(world, running)
+    finish_run(web_world.cluster, running)
 
     expect(row.get_by_text("Succeeded")).to_be_visible()
     expect(row.get_by_text("312 ms")).to_be_visible()
@@ -230,7 +176,7 @@ def test_an_open_list_follows_the_runs_and_keeps_the_focus(
     expect(page.get_by_role("heading", name=running)).to_be_visible()
 
 
-def test_nothing_is_asked_for_while_nobody_sees_the_page(open_page: Open) -> None:
+def test_a_hidden_page_sends_no_request(open_page: Open) -> None:
     page = open_page("/web/queue", fake_clock=True)
     polls: list[str] = []
     page.on("request", lambda request: polls.append(request.url))
@@ -248,18 +194,18 @@ def test_nothing_is_asked_for_while_nobody_sees_the_page(open_page: Open) -> Non
         page.clock.run_for(3_000)
 
 
-def test_a_run_is_followed_from_its_log_to_its_result(
-    world: World, open_page: Open, running: str
+def test_a_page_of_a_run_shows_its_log_and_then_its_result(
+    web_world: World, open_page: Open, running: str
 ) -> None:
     chunks = Chunks("안녕 <b>bold</b>\n".encode(), b"second line\n")
-    world.cluster.logs[f"p-{running}"] = chunks  # type: ignore[assignment]
+    web_world.cluster.logs[f"p-{running}"] = chunks  # type: ignore[assignment]
     page = open_page(f"/web/runs/{running}")
-    log = page.get_by_label("What the code prints, live")
+    log = page.get_by_label("Live output of the code")
 
     expect(log).to_have_text("안녕 <b>bold</b>\nsecond line\n")
     expect(page.get_by_text("Running", exact=True)).to_be_visible()
 
-    end(world, running, stdout="안녕 <b>bold</b>\nsecond line\ndone\n")
+    finish_run(web_world.cluster, running, stdout="안녕 <b>bold</b>\nsecond line\ndone\n")
     chunks.end.set()
 
     expect(page.get_by_text("Succeeded", exact=True)).to_be_visible()
@@ -269,32 +215,32 @@ def test_a_run_is_followed_from_its_log_to_its_result(
     expect(page.get_by_text("Cancel…")).to_have_count(0)
 
 
-def test_a_run_is_cancelled_by_hand(world: World, open_page: Open, running: str) -> None:
+def test_a_run_is_cancelled_by_clicks(web_world: World, open_page: Open, running: str) -> None:
     page = open_page(f"/web/runs/{running}")
     page.get_by_text("Cancel…").click()
-    page.get_by_role("button", name="Stop it").click()
+    page.get_by_role("button", name="Stop run").click()
 
-    expect(page.get_by_text("being stopped")).to_be_visible()
-    assert world.cluster.job(running)["spec"]["cancel"] is True
+    expect(page.get_by_text("stopping", exact=True)).to_be_visible()
+    assert web_world.cluster.job(running)["spec"]["cancel"] is True
 
 
-def test_a_runs_pictures_are_seen_and_hostile_output_does_nothing(open_page: Open) -> None:
+def test_images_are_visible_and_hostile_output_does_nothing(open_page: Open) -> None:
     page = open_page(PAGES["run"])
-    picture = page.get_by_role("img", name="chart.png")
-    expect(picture).to_be_visible()
-    wait_for(lambda: picture.evaluate("image => image.naturalWidth") == 480, "the picture", 60)
+    image = page.get_by_role("img", name="chart.png")
+    expect(image).to_be_visible()
+    wait_for(lambda: image.evaluate("image => image.naturalWidth") == 480, "the image", 60)
     with page.expect_download() as download:
         page.get_by_role("link", name="report.html").click()
     assert download.value.suggested_filename == "report.html"
 
-    page = open_page(PAGES["hostile"], complaining=True)  # its picture does not exist
+    page = open_page(PAGES["hostile"], expect_errors=True)  # its image does not exist
     expect(page).to_have_title("hostile · NanoGrid")
     expect(page.locator("#stderr-title + pre")).to_contain_text("<script>")
 
 
-def test_a_gateway_that_is_away_is_told_and_comes_back(open_page: Open) -> None:
-    page = open_page("/web/queue", complaining=True)
-    banner = page.get_by_text("What has changed cannot be fetched now")
+def test_a_banner_shows_while_the_gateway_is_unreachable(open_page: Open) -> None:
+    page = open_page("/web/queue", expect_errors=True)
+    banner = page.get_by_text("The page cannot load updates now")
     expect(banner).to_be_hidden()
 
     page.route("**/web/queue?*", lambda route: route.abort())
@@ -303,7 +249,7 @@ def test_a_gateway_that_is_away_is_told_and_comes_back(open_page: Open) -> None:
     expect(banner).to_be_hidden()
 
 
-def test_without_javascript_everything_can_be_read_and_filtered(open_page: Open) -> None:
+def test_without_javascript_the_page_can_be_read_and_filtered(open_page: Open) -> None:
     page = open_page("/web/", java_script_enabled=False)
     expect(page.locator("tbody tr")).to_have_count(50)
     page.locator("#q").fill("oom")
@@ -315,10 +261,12 @@ def test_without_javascript_everything_can_be_read_and_filtered(open_page: Open)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_first_tab_skips_to_the_content_and_all_has_names(open_page: Open, name: str) -> None:
-    page = open_page(PAGES[name], complaining=name == "hostile")
+def test_the_first_tab_skips_to_the_content_and_all_elements_have_names(
+    open_page: Open, name: str
+) -> None:
+    page = open_page(PAGES[name], expect_errors=name == "hostile")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
 
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("a, button, input, select, img, svg")]
@@ -336,8 +284,8 @@ def test_the_first_tab_skips_to_the_content_and_all_has_names(open_page: Open, n
 def test_every_page_fits_its_screen(open_page: Open, scheme: Any, width: int) -> None:
     SCREENS.mkdir(parents=True, exist_ok=True)
     screen = {"width": width, "height": 850}
-    # The hostile run's picture does not exist, which the console says.
-    page = open_page("/web/", complaining=True, viewport=screen, color_scheme=scheme)
+    # The hostile run's image does not exist, which the console reports.
+    page = open_page("/web/", expect_errors=True, viewport=screen, color_scheme=scheme)
     for name, path in PAGES.items():
         page.goto(path)
         expect(page.locator("#live")).to_be_visible()

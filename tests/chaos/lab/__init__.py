@@ -1,5 +1,5 @@
-"""A laboratory: operators as local processes, with a proxy before each server that can fail.
+"""A laboratory: operators as local processes, with a fault proxy in front of each server.
 
-Pods run in the real cluster. Operator, Redis and S3 server run on this machine, so that a test can
-kill an operator between two of its API calls, or cut the one connection that it is about.
+Pods run in the real cluster. Operator, Redis and S3 server run on this machine. So a test can kill
+an operator between two of its API calls, or cut exactly one connection.
 """

@@ -1,4 +1,4 @@
-"""The cluster's API server behind a fault proxy, and a kubeconfig that leads to the proxy."""
+"""The cluster's API server behind a fault proxy, and a kubeconfig for the proxy."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ def _entry(config: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 
 def credentials() -> tuple[str, ssl.SSLContext]:
-    """The URL of the API server of $KUBECONFIG, and what this machine proves itself with."""
+    """The URL of the API server in $KUBECONFIG, and a TLS context with the client certificate."""
     config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
     context = _entry(config, "context", config["current-context"])
     cluster, user = (_entry(config, kind, context[kind]) for kind in ("cluster", "user"))
@@ -36,7 +36,7 @@ def credentials() -> tuple[str, ssl.SSLContext]:
 
 @contextmanager
 def api_server() -> Iterator[FaultProxy]:
-    """The API server of $KUBECONFIG, behind a proxy that presents this machine's credentials."""
+    """The API server in $KUBECONFIG, behind a proxy that presents the client certificate."""
     server, secure = credentials()
     with FaultProxy(server, ssl_context=secure) as proxy:
         yield proxy

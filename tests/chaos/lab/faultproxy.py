@@ -1,8 +1,9 @@
-"""An HTTP proxy that does what a server, a network or a crash does at the worst moment.
+"""An HTTP proxy that imitates a failing server, a failing network or a crash.
 
-One proxy stands in front of one server (the API server, an S3 server). A *fault* is a predicate
-over calls and what happens to those that it picks; the first live fault that fits wins, all other
-calls pass. The proxy runs in a thread of its own; its methods may be called from any thread.
+One proxy stands in front of one server (the API server, an S3 server). A *fault* has a predicate
+over calls and an effect on the calls that it picks (:mod:`chaos.lab.faults`). The first live fault
+that matches a call wins; all other calls pass. The proxy runs in its own thread, and its methods
+may be called from any thread.
 
     with FaultProxy("https://127.0.0.1:6443", ssl_context=context) as proxy:
         fault = proxy.fault(lambda call: call.method == "POST", Answer(503), times=2)
@@ -14,146 +15,37 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from chaos.lab.faults import (
+    After,
+    Answer,
+    Before,
+    Call,
+    Corrupt,
+    Cut,
+    Delay,
+    Effect,
+    Fault,
+    Hang,
+    LoseAnswer,
+    Refuse,
+    Rewrite,
+    Slow,
+    Stall,
+)
+
 HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade"})
 CHUNK_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request, as a predicate sees it. ``number`` counts all calls of the proxy from 1."""
-
-    number: int
-    method: str
-    path: str
-    query: Mapping[str, str]
-    remote: str  # the client's address
-    at: float  # time.monotonic()
-
-    @property
-    def watch(self) -> bool:
-        """Whether it is a Kubernetes watch, which lasts."""
-        return self.query.get("watch") in ("1", "true")
-
-    def __str__(self) -> str:
-        return f"{self.number} {self.method} {self.path}{' (watch)' if self.watch else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The server is not asked; this is what the client gets."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """The connection is reset before the server hears of the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoseAnswer:
-    """The server does what was asked; its answer never arrives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """The request waits so many seconds before it goes on."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Hang:
-    """Nothing comes back, until the client gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """The answer's body comes at so many bytes per second."""
-
-    bytes_per_second: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The answer's body ends after so many bytes: in an orderly way, or with a reset."""
-
-    after_bytes: int
-    reset: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stall:
-    """The answer's body goes silent after so many bytes; the connection stays."""
-
-    after_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrite:
-    """The request's body is another one when the server gets it."""
-
-    change: Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Corrupt:
-    """One bit of the answer's first byte is another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """A function runs (and may kill somebody); then the connection is reset, unheard."""
-
-    do: Callable[[], object]
-
-
-@dataclass(frozen=True, slots=True)
-class After:
-    """The server does what was asked; then a function runs, and the answer never arrives."""
-
-    do: Callable[[], object]
-
-
-Effect = (
-    Answer | Refuse | LoseAnswer | Delay | Hang | Slow | Cut | Stall | Rewrite | Corrupt
-    | Before | After
-)  # fmt: skip
-
-
-@dataclass(slots=True)
-class Fault:
-    """A live fault; ``hits`` are the calls that it met."""
-
-    picks: Callable[[Call], bool]
-    effect: Effect
-    times: int | None
-    calls: list[Call] = field(default_factory=list)
-    removed: bool = False
-
-    @property
-    def hits(self) -> int:
-        """How many calls it met."""
-        return len(self.calls)
-
-    def remove(self) -> None:
-        """All is well again."""
-        self.removed = True
-
-
 class FaultProxy:
-    """See the module's docstring. ``url`` is the server's; :attr:`url` is the proxy's own."""
+    """See the module's docstring. ``upstream`` is the server's URL; :attr:`url` is the proxy's."""
 
     def __init__(
         self, upstream: str, *, ssl_context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
@@ -179,36 +71,36 @@ class FaultProxy:
 
     @property
     def calls(self) -> list[Call]:
-        """All calls so far, those that met a fault included."""
+        """All calls so far, with and without a fault."""
         with self._lock:
             return list(self._calls)
 
     def fault(
         self, picks: Callable[[Call], bool], effect: Effect, times: int | None = None
     ) -> Fault:
-        """From now on the calls that ``picks`` chooses meet ``effect``, at most ``times`` times."""
-        fault = Fault(picks, effect, times)
+        """Apply ``effect`` to the calls that ``picks`` chooses, at most ``times`` times."""
+        fault = Fault(picks, effect, times, self._lock)
         with self._lock:
             self._faults.append(fault)
         return fault
 
     def clear(self) -> None:
-        """Remove all faults and be up."""
+        """Remove all faults, and forward calls again."""
         with self._lock:
             self._faults.clear()
         self._down = False
 
     def down(self) -> None:
-        """The server is gone: open connections are reset, new ones too, watches included."""
+        """Imitate a stopped server: reset open connections (also watches) and all new ones."""
         self._down = True
         self.reset_connections()
 
     def up(self) -> None:
-        """The server is back."""
+        """Imitate the return of the server."""
         self._down = False
 
     def reset_connections(self) -> None:
-        """Reset every open request, as a server that restarts does."""
+        """Reset every open request, as a restarting server does."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._abort_all)
 
@@ -218,12 +110,7 @@ class FaultProxy:
             raise RuntimeError("the fault proxy did not start within 10 s")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._loop is not None and self._stopped is not None:
             self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(15)
@@ -258,7 +145,7 @@ class FaultProxy:
         for request in list(self._open.values()):
             _abort(request)
 
-    def _note(self, request: web.Request) -> tuple[Call, Effect | None]:
+    def _record(self, request: web.Request) -> tuple[Call, Effect | None]:
         with self._lock:
             number = len(self._calls) + 1
             remote, now = request.remote or "", time.monotonic()
@@ -272,19 +159,19 @@ class FaultProxy:
         return call, None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        _, effect = self._note(request)
+        _, effect = self._record(request)
         if self._down:
             return _abort(request)
         self._open[id(request)] = request
         try:
-            return await self._meet(request, effect)
+            return await self._apply(request, effect)
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
-            # What befell the server's connection befalls the client's.
+            # The server's connection failed: the client's connection fails as well.
             return _abort(request)
         finally:
             self._open.pop(id(request), None)
 
-    async def _meet(self, request: web.Request, effect: Effect | None) -> web.StreamResponse:
+    async def _apply(self, request: web.Request, effect: Effect | None) -> web.StreamResponse:
         match effect:
             case Answer(status, body, headers):
                 await request.read()
@@ -339,9 +226,9 @@ class FaultProxy:
 
 
 async def _shaped(answer: aiohttp.ClientResponse, effect: Effect | None) -> AsyncIterator[bytes]:
-    """The answer's body, as the effect lets it through."""
+    """The answer's body, changed by the effect."""
     sent = 0
-    # Not iter_chunks: of a second answer without a body (HEAD) it never comes to an end.
+    # Not iter_chunks: for a second answer without a body (HEAD) it never ends.
     async for data in answer.content.iter_any():
         piece = data
         if isinstance(effect, Corrupt) and sent == 0 and piece:
@@ -365,7 +252,7 @@ async def _shaped(answer: aiohttp.ClientResponse, effect: Effect | None) -> Asyn
 
 
 def _abort(request: web.Request) -> web.Response:
-    """Reset the client's connection; the response that is returned goes nowhere."""
+    """Reset the client's connection; the returned response is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=502)

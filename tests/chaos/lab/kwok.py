@@ -1,10 +1,10 @@
-"""Fake nodes whose pods only seem to run: kwok as a local process (https://kwok.sigs.k8s.io/).
+"""Fake nodes with simulated pods: kwok as a local process (https://kwok.sigs.k8s.io/).
 
-A pod on a fake node is Running after a moment and ends a moment later, with a batch agent's report
-in its termination message, as the kubelet would show it. So thousands of jobs go through a real
-API server and a real operator without a container.
+A pod on a fake node becomes Running after a moment and ends a moment later. Its termination message
+holds a batch agent's report, as the kubelet would show it. So thousands of jobs use a real API
+server and a real operator without any container.
 
-The operator knows nothing of this: the proxy before the API server puts its pods onto the nodes.
+The operator does not know this: the proxy in front of the API server assigns its pods to the nodes.
 """
 
 import json
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-from chaos.lab.faultproxy import Call, Fault, FaultProxy, Rewrite
+from chaos.lab.faultproxy import FaultProxy
+from chaos.lab.faults import Call, Fault, Rewrite
 from chaos.lab.kubeclient import KubeCallError, KubeClient
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
+from nanogrid.types import Json
 
-Json = dict[str, Any]
 TESTS = Path(__file__).parents[2]
 NODES_PATH = "/api/v1/nodes"
 ANNOTATION, VALUE = "kwok.x-k8s.io/node", "fake"
@@ -31,10 +31,10 @@ RUN_MILLIS, RUN_JITTER_MILLIS = 1000, 3000
 
 
 def _binary() -> str:
-    """kwok of the cluster's cache, built there when it is not."""
+    """The path of kwok in the cluster's cache; builds it if it is missing."""
     command = [sys.executable, "-m", "cluster", "tool", "kwok"]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, f"no kwok: {done.stderr[-2000:]}"
+    assert done.returncode == 0, f"kwok is not available: {done.stderr[-2000:]}"
     return done.stdout.split()[-1]
 
 
@@ -47,12 +47,12 @@ def _report() -> str:
         reason=Reason.COMPLETED.value,
         job=wire.JobRef(namespace="NAMESPACE", name="JOB", uid="REQUEST"),
         attempt=0,
-        message="seemed to run",
+        message="simulated",
     )
     data = wire.to_dict(wire.Report(attempt=0, result=result))
     data["result"]["exitCode"] = 0
     text = json.dumps(data, separators=(",", ":"))
-    assert "'" not in text, "the text goes into single quotes of YAML"
+    assert "'" not in text, "the text is placed in single quotes in YAML"
     for mark, template in (
         ("REQUEST", _label(names.LABEL_JOB_UID)),
         ("NAMESPACE", "{{ .metadata.namespace }}"),
@@ -117,8 +117,8 @@ def _phase(value: str) -> str:
 
 
 def stages() -> str:
-    """What befalls a sandbox pod on a fake node, as kwok's Stages."""
-    # Inside the range over containers the dot is the container: the pod's fields come by $.
+    """The life of a sandbox pod on a fake node, as kwok's Stages."""
+    # Inside the range over containers, the dot is the container; $ gives the pod's fields.
     report = _report().replace(".metadata", "$.metadata")
     ended = _ENDED.format(agent=names.CONTAINER_AGENT, report=report)
     run = _STATUS.format(phase="Running", ready="true", state=_RUNNING)
@@ -148,45 +148,45 @@ def _node(name: str) -> Json:
         "metadata": {
             "name": name,
             "annotations": {ANNOTATION: VALUE, "node.alpha.kubernetes.io/ttl": "0"},
-            # Not among the workers, which are containers for the other tests to stop.
+            # Not a worker: other tests stop the workers, which are containers.
             "labels": {"node-role.kubernetes.io/control-plane": "", "type": "kwok"},
         },
-        # Nothing is scheduled here: the pods of these tests name their node.
+        # Nothing is scheduled here: the pods of these tests have a nodeName.
         "spec": {"taints": [{"key": ANNOTATION, "value": VALUE, "effect": "NoSchedule"}]},
     }
 
 
 @contextmanager
 def fake_nodes(directory: Path, prefix: str) -> Iterator[list[str]]:
-    """kwok and its nodes; the names of the nodes."""
+    """Run kwok with fake nodes; yields the names of the nodes."""
     config = directory / "stages.yaml"
     config.write_text(stages())
     client = KubeClient()
-    made = [f"{prefix}-{number}" for number in range(NODES)]
+    created = [f"{prefix}-{number}" for number in range(NODES)]
     command = [_binary(), f"--kubeconfig={os.environ['KUBECONFIG']}", f"--config={config}"]
     command += [f"--manage-nodes-with-annotation-selector={ANNOTATION}={VALUE}"]
     command += ["--manage-all-nodes=false", "--node-lease-duration-seconds=40"]
     with open(directory / "kwok.log", "ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for name in made:
+        for name in created:
             client.call("POST", NODES_PATH, _node(name))
-        yield made
+        yield created
     finally:
-        for name in made:
+        for name in created:
             try:
                 client.call("DELETE", f"{NODES_PATH}/{name}")
             except KubeCallError as error:
-                print(f"node {name} is left: {error}")
+                print(f"node {name} was not deleted: {error}")
         process.terminate()
         process.wait(10)
 
 
-def onto(nodes: list[str], proxy: FaultProxy) -> Fault:
-    """From now on each pod that is created through the proxy names one of the nodes as its own."""
+def assign_pods(nodes: list[str], proxy: FaultProxy) -> Fault:
+    """Give each pod that is created through the proxy one of the nodes, in turn."""
     turn = count()
 
-    def named(body: bytes) -> bytes:
+    def with_node(body: bytes) -> bytes:
         pod = json.loads(body)
         pod["spec"]["nodeName"] = nodes[next(turn) % len(nodes)]
         return json.dumps(pod).encode()
@@ -194,4 +194,4 @@ def onto(nodes: list[str], proxy: FaultProxy) -> Fault:
     def creates(call: Call) -> bool:
         return call.method == "POST" and call.path.endswith("/pods")
 
-    return proxy.fault(creates, Rewrite(named))
+    return proxy.fault(creates, Rewrite(with_node))

@@ -1,14 +1,14 @@
-"""Everything that a fault test needs, started together and ended together.
+"""The servers and proxies of a fault test, started and ended together.
 
     with laboratory(namespace, tmp_path) as lab:
         operator = lab.operator().start()
         namespace.apply(inline("job", "print(1)"))
-        lab.api.fault(...)     # before the API server
-        lab.s3.fault(...)      # before the S3 server, for pods and operator alike
+        lab.api.fault(...)     # in front of the API server
+        lab.s3.fault(...)      # in front of the S3 server, for pods and operator
         lab.redis.stop()
 
-Pods reach the S3 proxy and the operators at the address that the cluster's network has on this
-machine; nothing else listens there.
+Pods reach the S3 proxy and the operators at this machine's address in the cluster's network.
+Nothing else listens there.
 """
 
 import json
@@ -27,17 +27,19 @@ from chaos.lab.apiserver import api_server, kubeconfig
 from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.operatorprocess import OperatorProcess
 from chaos.lab.redisprocess import PASSWORD, RedisProcess
-from integration.conftest import running_server
-from integration.support import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from nanogrid.tenancy import Area
+from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
 
 IMAGES = Path(__file__).parents[3] / "build" / "images.json"
-RESYNC_SECONDS = "20"  # a fault test has no five minutes for what an event should have said
+ABSENT_BUCKET = "no-such-bucket"  # jobs may name it
+TENANT_DEFAULTS = {"allow": {"buckets": [{"name": ABSENT_BUCKET}]}}
+RESYNC_SECONDS = "20"  # the default of five minutes is too long for a fault test
 
 
 def bridge_address() -> str:
     """This machine's address in the network of the cluster's nodes.
 
-    Skips the test when the cluster is not made of containers of this machine.
+    Skips the test if the cluster's nodes are not containers on this machine.
     """
     if shutil.which("docker") is None:
         pytest.skip("needs a kind cluster on this machine: no docker command")
@@ -53,7 +55,7 @@ def bridge_address() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", 0))
         port: int = probe.getsockname()[1]
@@ -74,23 +76,39 @@ class Laboratory:
     operators: list[OperatorProcess] = field(default_factory=list)
     bucket: str = BUCKET
 
-    def operator(self, api: FaultProxy | None = None, **settings: str) -> OperatorProcess:
-        """An operator of this namespace, not yet started; ``settings`` are environment variables.
+    @property
+    def area(self) -> Area:
+        """Where the jobs' data is: the names of S3 and Redis are short."""
+        return Area.of(self.namespace, bucket=self.bucket, compatibility_namespace=self.namespace)
+
+    def operator(
+        self,
+        api: FaultProxy | None = None,
+        *,
+        module: str = "nanogrid_operator",
+        **settings: str,
+    ) -> OperatorProcess:
+        """Create an operator for this namespace; the caller starts it.
 
         Args:
-            api: another proxy than the laboratory's own, for a second operator.
-            settings: over the defaults; an empty value unsets one. NANOGRID_PORT is for those who
-                must know before where it will listen.
+            api: the proxy of a second operator, in place of the laboratory's own.
+            module: the module to run.
+            settings: environment variables over the defaults; an empty value unsets one. Set
+                NANOGRID_PORT to know the port in advance.
         """
         number = len(self.operators)
         config = self.directory / f"kubeconfig-{number}"
         kubeconfig(api or self.api, config)
         port = int(settings.get("NANOGRID_PORT") or free_port())
+        watched = settings.get("NANOGRID_WATCH_NAMESPACES", self.namespace)
         environment = {
             "KUBECONFIG": str(config),
             "NANOGRID_EXECUTOR_IMAGE": json.loads(IMAGES.read_text())["executor"],
             "NANOGRID_RESULTS_URL": f"http://{self.address}:{port}/v1/results",
-            "NANOGRID_WATCH_NAMESPACES": self.namespace,
+            "NANOGRID_RESULT_KEY_MASTER": "result-key-of-the-laboratory",
+            "NANOGRID_WATCH_NAMESPACES": watched,
+            "NANOGRID_COMPATIBILITY_NAMESPACE": watched,  # S3 keys and Redis keys are short
+            "NANOGRID_TENANT_DEFAULTS": json.dumps(TENANT_DEFAULTS),
             "NANOGRID_S3_ENDPOINT": self.s3.url,
             "NANOGRID_S3_BUCKET": BUCKET,
             "NANOGRID_S3_SECRET": "nanogrid-s3",
@@ -99,6 +117,10 @@ class Laboratory:
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "NANOGRID_REDIS_URL": self.redis.url,
             "NANOGRID_REDIS_PASSWORD": PASSWORD,
+            # Operator, Redis and S3 run outside of the cluster: sandboxes must reach this machine,
+            # and no policy applies to the operator's ports. tests/e2e is about the policies.
+            "NANOGRID_NETWORK_POLICIES": "false",
+            "NANOGRID_ALLOW_UNENFORCED_NETWORK": "true",
             "NANOGRID_RESYNC_SECONDS": RESYNC_SECONDS,
             **settings,
         }
@@ -106,6 +128,7 @@ class Laboratory:
             {k: v for k, v in environment.items() if v},
             port,
             self.directory / f"operator-{number}.log",
+            module,
         )
         self.operators.append(operator)
         return operator
@@ -115,7 +138,7 @@ class Laboratory:
 def laboratory(
     namespace: str, directory: Path, *, persistent_redis: bool = False
 ) -> Iterator[Laboratory]:
-    """Proxies, Redis and S3 server for operators of one namespace; ends all that it started."""
+    """Proxies, Redis and S3 server for operators of one namespace; all end with the context."""
     assert os.environ.get("KUBECONFIG"), "run through `make chaos`"
     address = bridge_address()
     with ExitStack() as stack:
@@ -130,3 +153,14 @@ def laboratory(
         finally:
             for operator in lab.operators:
                 operator.kill()
+
+
+@contextmanager
+def two_operators(lab: Laboratory) -> Iterator[FaultProxy]:
+    """Start two operators of the laboratory; yields the API proxy of the second one."""
+    with api_server() as other:
+        for api in (lab.api, other):
+            lab.operator(api).start()
+        for operator in lab.operators:
+            operator.wait_ready()
+        yield other

@@ -1,4 +1,4 @@
-"""One operator as a local process: started, killed and started again by its pid."""
+"""One operator as a local process that a test starts, kills and restarts."""
 
 import os
 import signal
@@ -14,13 +14,22 @@ READY_SECONDS = 30.0
 
 
 class OperatorProcess:
-    """``python -m nanogrid_operator`` with settings of its own; survives its restarts.
+    """``python -m nanogrid_operator`` with its own settings; can be restarted.
 
-    Its port stays the same over restarts, so that agents find the new process where the old one
-    was, as they do behind a Service. The log is kept in ``log``.
+    ``module`` is another module that runs the operator.
+
+    The port stays the same over restarts, so that agents find the new process at the same address,
+    as behind a Service. All runs append to the file ``log``.
     """
 
-    def __init__(self, environment: Mapping[str, str], port: int, log: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        port: int,
+        log: Path,
+        module: str = "nanogrid_operator",
+    ) -> None:
+        self._module = module
         self._environment = {
             **{k: os.environ[k] for k in ("PATH", "HOME", "PYTHONPATH") if k in os.environ},
             "PYTHONUNBUFFERED": "1",
@@ -34,21 +43,21 @@ class OperatorProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Its process id; an error when it was never started."""
+        """The process id; AssertionError if it was never started."""
         assert self._process is not None, "the operator was not started"
         return self._process.pid
 
     def start(self) -> "OperatorProcess":
-        """Start it; does not wait."""
-        assert not self.running, "the operator runs already"
+        """Start the process without waiting for readiness."""
+        assert not self.running, "the operator is already running"
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "nanogrid_operator"],
+                [sys.executable, "-m", self._module],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -58,13 +67,13 @@ class OperatorProcess:
         return self
 
     def kill(self) -> None:
-        """SIGKILL: nothing is said, nothing is cleaned up. Safe from any thread."""
+        """Send SIGKILL: no message, no cleanup. Safe from any thread."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(10)
 
     def stop(self) -> int:
-        """SIGTERM, as a Deployment does it; the exit code."""
+        """Send SIGTERM, as a Deployment does; returns the exit code."""
         assert self._process is not None
         if self.running:
             self._process.terminate()
@@ -75,7 +84,7 @@ class OperatorProcess:
             raise AssertionError(f"the operator ignored SIGTERM:\n{self.tail()}") from None
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> float:
-        """Wait until /readyz says 200; the seconds it took."""
+        """Wait until /readyz answers 200; returns the seconds it took."""
         began = time.monotonic()
         while (waited := time.monotonic() - began) < seconds:
             assert self.running, f"the operator ended:\n{self.tail()}"
@@ -87,11 +96,11 @@ class OperatorProcess:
         raise AssertionError(f"the operator was not ready within {seconds:g} s:\n{self.tail()}")
 
     def memory_bytes(self) -> int:
-        """Its resident set."""
+        """The resident set size."""
         return self._memory("VmRSS")
 
     def peak_memory_bytes(self) -> int:
-        """The most that its resident set ever was."""
+        """The peak resident set size."""
         return self._memory("VmHWM")
 
     def _memory(self, name: str) -> int:
@@ -100,7 +109,7 @@ class OperatorProcess:
         return int(line.split()[1]) * 1024
 
     def tail(self, lines: int = 40) -> str:
-        """The end of its log."""
+        """The last lines of the log."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

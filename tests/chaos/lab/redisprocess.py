@@ -1,4 +1,4 @@
-"""A real redis-server of a test's own, on loopback: it can be stopped and started again."""
+"""A real redis-server on loopback, for one test, that can be stopped and restarted."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ START_SECONDS = 10.0
 
 
 class RedisProcess:
-    """Keeps its port over restarts, and with ``persistent`` (an append-only file) its data."""
+    """Keeps its port over restarts; with ``persistent`` (an append-only file) also its data."""
 
     def __init__(self, directory: Path, *, persistent: bool = False) -> None:
         with socket.socket() as probe:
@@ -26,11 +26,11 @@ class RedisProcess:
 
     @property
     def url(self) -> str:
-        """For NANOGRID_REDIS_URL."""
+        """The value of NANOGRID_REDIS_URL."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> "RedisProcess":
-        """Start it, empty unless it is persistent; returns when it answers."""
+        """Start the server, empty unless persistent; returns when it answers."""
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--requirepass", PASSWORD, "--dir", str(self._directory), "--save", ""]
         if self._persistent:
@@ -48,24 +48,24 @@ class RedisProcess:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """SIGKILL; connections are refused from here on, and what it held in memory is gone."""
+        """Send SIGKILL: connections are refused, and data in memory is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
             self._process = None
 
     def pause(self) -> None:
-        """Answer nothing, and keep connections and data: a host that stalls."""
+        """Stop answering but keep connections and data, as a stalled host does."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on where it was paused."""
+        """Continue after :meth:`pause`."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def client(self) -> Any:
-        """A synchronous client that decodes answers."""
+        """A synchronous client that decodes responses."""
         return redis.Redis(
             host="127.0.0.1",
             port=self.port,

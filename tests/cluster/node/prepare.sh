@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs once inside the node image while it is built: what kind's own Dockerfile does to a
-# Debian, with Debian's containerd and CNI plugins in the places where kind looks for them.
+# Runs once in the node image during its build: the steps of kind's own Dockerfile on Debian, with
+# Debian's containerd and CNI plugins at the paths that kind expects.
 set -eu
 
 mkdir -p /usr/local/bin /usr/local/sbin /opt/cni /etc/kubernetes/manifests /LICENSES
@@ -10,7 +10,7 @@ done
 ln -s /usr/sbin/runc /usr/local/sbin/runc
 ln -s /usr/lib/cni /opt/cni/bin
 
-# A container has no hardware or file systems to set up; these units would hang or fail.
+# A container has no hardware and no file systems to set up; these units would hang or fail.
 rm -f /lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service \
     /lib/systemd/system/multi-user.target.wants/* \
     /etc/systemd/system/*.wants/* \

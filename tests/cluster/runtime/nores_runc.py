@@ -1,9 +1,8 @@
 """runc for a host that lacks CAP_SYS_RESOURCE.
 
-`docker run --privileged`, which kind uses, asks for every capability Docker knows, and
-runc stops with "unable to apply caps" when the host cannot give one. This stands in
-front of runc and takes that capability, and negative oom scores (which need it), out of
-what is asked for. It removes rights and adds none.
+`docker run --privileged`, which kind uses, requests every capability that Docker knows. runc fails
+with "unable to apply caps" if the host cannot give one. This wrapper removes that capability, and
+negative oom scores (which need it), from the request and then runs runc. It only removes rights.
 """
 
 import json
@@ -16,7 +15,7 @@ CAPABILITY = "CAP_SYS_RESOURCE"
 
 
 def reduce_process(process: dict[str, Any]) -> None:
-    """Takes the capability and a negative oom score out of a process description."""
+    """Removes the capability and a negative oom score from a process description."""
     for names in (process.get("capabilities") or {}).values():
         if CAPABILITY in names:
             names.remove(CAPABILITY)
@@ -25,7 +24,7 @@ def reduce_process(process: dict[str, Any]) -> None:
 
 
 def rewrite(path: str, part: str | None) -> None:
-    """Reduces the process description in a file: all of it, or one part of it."""
+    """Reduces the process description in a file: the whole file, or one part of it."""
     with open(path) as file:
         content = json.load(file)
     reduce_process(content[part] if part else content)
@@ -33,25 +32,25 @@ def rewrite(path: str, part: str | None) -> None:
         json.dump(content, file)
 
 
-def value_of(words: list[str], *options: str) -> str | None:
+def value_of(args: list[str], *options: str) -> str | None:
     """The value of an option given as `--name value` or `--name=value`."""
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
+    for index, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
         if name in options:
-            return value if equals else words[index + 1]
+            return value if equals else args[index + 1]
     return None
 
 
-def main(words: list[str]) -> None:
-    """Edits what this call of runc would read, then becomes runc."""
-    if "create" in words or "run" in words:
-        bundle = value_of(words, "--bundle", "-b") or "."
+def main(args: list[str]) -> None:
+    """Edits the file that this call of runc reads, then executes runc."""
+    if "create" in args or "run" in args:
+        bundle = value_of(args, "--bundle", "-b") or "."
         rewrite(os.path.join(bundle, "config.json"), "process")
-    if "exec" in words:
-        process = value_of(words, "--process", "-p")
+    if "exec" in args:
+        process = value_of(args, "--process", "-p")
         if process:
             rewrite(process, None)
-    os.execv(RUNC, [RUNC, *words])
+    os.execv(RUNC, [RUNC, *args])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-// Command pause holds a pod's namespaces open: it waits to be told to end, and as the
-// first process of a pod that shares its process namespace it reaps orphans. It stands in
-// for the published pause image, in Go because the build needs a Go compiler anyway.
+// Command pause keeps a pod's namespaces open: it waits for a signal to end. As the first process
+// of a pod with a shared process namespace it reaps orphans. It replaces the published pause image,
+// and is written in Go because the build needs a Go compiler anyway.
 package main
 
 import (

@@ -1,1 +1,0 @@
-"""A simulated Application Load Balancer, for tests of what stands behind one."""

@@ -1,0 +1,106 @@
+"""How sessions end, their own Ingress, and a router that is replaced."""
+
+import threading
+import time
+
+from e2e.sessions import SMALL, artifacts, records, start
+from nanogrid import names
+from nanogrid.types import Json
+from scripts.devaccess import DevAccess, PortForward
+from support.kubectl import (
+    Namespace,
+    eventually,
+    kubectl,
+    kubectl_json,
+)
+from support.sessions import Caller, router, session
+
+
+def test_an_idle_session_ends_and_a_busy_one_does_not(
+    namespace: Namespace, router_url: str, dev: DevAccess, request_id: str
+) -> None:
+    rules = {"idleTimeoutSeconds": 6}
+    caller, path, _ = start(
+        namespace, router_url, session("idle", rules, requestId=request_id, resources=SMALL)
+    )
+
+    busy = caller.execute(path, "import time; time.sleep(8); print('worked')")
+    assert busy["stdout"] == "worked\n", "a running execution is activity"
+    caller.execute(path, "open('artifacts/note.txt', 'w').write('kept')")
+    status = namespace.finished("idle", 60)
+
+    assert (status["phase"], status["reason"]) == ("Succeeded", "IdleTimeout")
+    assert artifacts(namespace, dev, request_id) == {"note.txt"}
+    answer = Caller(router_url, caller.token).call("POST", f"{path}/execute", {"code": "print(1)"})
+    assert (answer.status, answer.body["error"]["reason"]) == (410, "IdleTimeout")
+
+
+def test_cancel_keeps_artifacts_and_records(
+    namespace: Namespace, router_url: str, dev: DevAccess, request_id: str
+) -> None:
+    caller, path, _ = start(
+        namespace, router_url, session("stop", requestId=request_id, resources=SMALL)
+    )
+    caller.execute(path, "open('artifacts/half.txt', 'w').write('half')")
+
+    namespace.patch("stop", cancel=True)
+    status = namespace.finished("stop", 90)
+
+    assert (status["phase"], status["reason"]) == ("Failed", "Cancelled")
+    kept = artifacts(namespace, dev, request_id)
+    assert kept >= {"half.txt"} or kept == {".partial/half.txt"}
+    assert "execution_1.json" in records(namespace, dev, request_id)
+
+
+def test_a_sessions_own_ingress_is_created_and_deleted_with_it(
+    namespace: Namespace, router_url: str
+) -> None:
+    caller, path, status = start(
+        namespace, router_url, session("own", {"expose": "Ingress"}, resources=SMALL)
+    )
+    own = status["session"]["serviceName"]
+    ingress = kubectl_json("--namespace", namespace.name, "get", "ingress", own)
+    assert ingress["metadata"]["ownerReferences"][0]["name"] == "own"
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["http"]["paths"][0]["path"] == path
+
+    # As a load balancer does: the pod's own port and the unchanged path.
+    pod = namespace.only_pod("own")
+    with PortForward(namespace.name, f"pod/{pod['metadata']['name']}", names.SESSION_PORT) as port:
+        direct = Caller(f"http://127.0.0.1:{port.wait_ready()}", caller.token)
+        assert direct.execute(path, "print('direct')")["stdout"] == "direct\n"
+
+    began = time.monotonic()
+    namespace.patch("own", cancel=True)
+    namespace.finished("own", 60)
+    # The preStop hook gives the load balancer time to deregister the target.
+    assert time.monotonic() - began >= 3
+    assert not namespace.kubectl("get", "services,ingresses", "-o", "name").split()
+
+
+def test_the_router_is_replaced_during_an_execution(
+    namespace: Namespace, router_url: str, cluster: None
+) -> None:
+    caller, path, _ = start(namespace, router_url, session("long", resources=SMALL))
+    with router() as url:
+        other = Caller(url, caller.token)
+        answers: list[Json] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(
+                other.execute(path, "import time; time.sleep(12); print('whole')")
+            )
+        )
+        thread.start()
+        eventually(
+            "the execution runs", lambda: caller.call("GET", f"{path}/health").body.get("running")
+        )
+        began = time.monotonic()
+        kubectl("-n", "nanogrid-system", "rollout", "restart", "deploy/nanogrid-router")
+        thread.join(60)
+    assert answers
+    assert answers[0]["stdout"] == "whole\n"
+    print(f"the answer came {time.monotonic() - began:.1f} s after the restart began")
+    kubectl("-n", "nanogrid-system", "rollout", "status", "deploy/nanogrid-router", "--timeout=90s")
+    assert kubectl_json("-n", "nanogrid-system", "get", "deploy", "nanogrid-router")["status"][
+        "readyReplicas"
+    ]

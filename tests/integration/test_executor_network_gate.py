@@ -1,0 +1,228 @@
+"""The gate: user code waits until one port is closed to its pod and another one is open."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanogrid import names
+from nanogrid_executor.agent import network_probe
+from nanogrid_executor.agent.network_gate import Bounds, NetworkGate, Outcome, Ports
+from nanogrid_executor.paths import Paths
+from support.executor_pod import operator, running
+from support.s3_server import free_port, make_task
+from support.session_pod import session_pod, session_task
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.security]
+
+SHORT = Bounds(enforce=0.6, reach=0.6)
+PRINT_TIME = "import time; print(time.monotonic())"  # one clock for all processes of a machine
+
+
+class Port:
+    """A port of this machine that can be open or closed, as policies make it for a pod."""
+
+    def __init__(self) -> None:
+        self.number = free_port()
+        self.accepted = 0
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", self.number), backlog=64)
+        threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._socket = None
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                listener.accept()[0].close()
+                self.accepted += 1
+            except OSError:
+                return  # closed
+
+
+@pytest.fixture
+def denied() -> Iterator[Port]:
+    port = Port()
+    yield port
+    port.close()
+
+
+@pytest.fixture
+def results() -> Iterator[Port]:
+    port = Port()
+    yield port
+    port.close()
+
+
+def wait_at_gate(paths: Paths, denied: Port) -> None:
+    """Wait until the launcher is connected and the agent has found the port open since."""
+    wait_until(lambda: denied.accepted > 2)
+    wait_until(lambda: Path(paths.run_dir).exists() and not Path(paths.socket).exists())
+    before = denied.accepted
+    wait_until(lambda: denied.accepted > before + 2)
+
+
+def ports_of(results: Port, denied: Port) -> Ports:
+    return Ports("127.0.0.1", results.number, denied.number)
+
+
+def gate_of(results: Port, denied: Port, bounds: Bounds = SHORT) -> NetworkGate:
+    gate = NetworkGate(f"http://127.0.0.1:{results.number}/v1/results", denied.number, bounds)
+    gate.start()
+    return gate
+
+
+def test_code_starts_when_the_denied_port_closes(
+    paths: Paths, launcher_dir: str, denied: Port
+) -> None:
+    denied.open()
+    with operator() as endpoint:
+        task = make_task(code_inline=PRINT_TIME, gate_port=denied.number)
+        with running(task, paths, launcher_dir, url=endpoint.url) as pod:
+            wait_at_gate(paths, denied)
+            assert pod.sandbox.poll() is None
+            closed_at = time.monotonic()
+            denied.close()
+            ended = pod.wait()
+    assert ended.result.status == "SUCCESS", ended.agent_log
+    assert float(ended.result.stdout) > closed_at
+    assert re.search(r"^network-gate-waited millis=\d+ problem=no$", ended.agent_log, re.M)
+
+
+def test_a_closed_port_delays_nothing(run: Any, denied: Port) -> None:
+    with operator() as endpoint:
+        ended = run(PRINT_TIME, url=endpoint.url, gate_port=denied.number)
+    assert ended.result.status == "SUCCESS"
+    found = re.search(r"network-gate-waited millis=(\d+)", ended.agent_log)
+    assert found is not None
+    assert int(found[1]) < 500
+
+
+def test_a_job_whose_network_never_holds_fails_and_its_code_never_runs(
+    paths: Paths, launcher_dir: str, denied: Port, tmp_path: Path
+) -> None:
+    denied.open()
+    passed = tmp_path / "passed"
+    code = f"open({str(passed)!r}, 'w')"
+    with operator() as endpoint:
+        task = make_task(code_inline=code, gate_port=denied.number)
+        with running(task, paths, launcher_dir, url=endpoint.url) as pod:
+            ended = pod.wait()
+    assert (ended.result.status, ended.result.reason) == ("FAILED", "NetworkNotEnforced")
+    assert f"127.0.0.1:{denied.number}, which its policies deny" in ended.result.message
+    assert ended.result.exit_code is None
+    assert not passed.exists()
+
+
+def test_a_pod_that_stops_does_not_wait(paths: Paths, launcher_dir: str, denied: Port) -> None:
+    denied.open()
+    with operator() as endpoint:
+        task = make_task(code_inline=PRINT_TIME, gate_port=denied.number)
+        with running(task, paths, launcher_dir, url=endpoint.url) as pod:
+            wait_at_gate(paths, denied)
+            pod.agent.terminate()
+            ended = pod.wait()
+    assert (ended.result.reason, ended.result.stdout) == ("Terminated", "")
+
+
+def test_a_session_takes_no_execution_before_its_network_holds(
+    paths: Paths, launcher_dir: str, denied: Port
+) -> None:
+    denied.open()
+    with operator() as endpoint:
+        task = session_task("s-gate", bucket="", gate_port=denied.number)
+        with session_pod(task, paths, launcher_dir, url=endpoint.url) as pod:
+            wait_until(lambda: "sandbox-connected" in pod.log.read_text())
+            wait_until(lambda: pod.client.health() == (503, "initializing"))
+            status, answer = pod.client.ask("POST", "/execute", {"code": "1"})
+            assert (status, answer["error"]["reason"]) == (503, "Initializing")
+            denied.close()
+            pod.wait_ready()
+            assert pod.client.run("print(2)")["stdout"] == "2\n"
+
+
+def test_a_session_whose_network_never_holds_ends(
+    paths: Paths, launcher_dir: str, denied: Port
+) -> None:
+    denied.open()
+    with operator() as endpoint:
+        task = session_task("s-gate-2", bucket="", gate_port=denied.number)
+        with session_pod(task, paths, launcher_dir, url=endpoint.url) as pod:
+            report = pod.wait_end()
+    assert (report.result.status, report.result.reason) == ("FAILED", "NetworkNotEnforced")
+    assert report.result.executions == 0
+
+
+def test_the_gate_opens_only_if_the_results_port_answers(results: Port, denied: Port) -> None:
+    assert "did not reach" in gate_of(results, denied).wait()
+    results.open()
+    assert gate_of(results, denied).wait() == ""
+    denied.open()
+    assert "still reached" in gate_of(results, denied).wait()
+
+
+def test_an_operator_that_is_away_for_a_while_closes_no_gate(results: Port, denied: Port) -> None:
+    gate = gate_of(results, denied, Bounds(enforce=0.5, reach=20.0))
+    time.sleep(0.7)  # more than the time for policies, which has not begun
+    results.open()
+    assert gate.wait() == ""
+
+
+def test_a_gate_without_a_port_is_open_and_one_without_an_address_is_not() -> None:
+    assert NetworkGate("", None).wait() == ""
+    assert names.ENV_RESULTS_URL in NetworkGate("", 8081).wait()
+
+
+def test_a_probe_pod_sees_what_its_policies_allow(results: Port, denied: Port) -> None:
+    ports = ports_of(results, denied)
+    allowed, denying = names.PROBE_ALLOWED, names.PROBE_DENIED
+    assert network_probe.probe(denying, ports, SHORT) is Outcome.UNREACHABLE
+    assert network_probe.probe(allowed, ports, SHORT) is Outcome.UNREACHABLE
+    results.open()
+    assert network_probe.probe(denying, ports, SHORT) is Outcome.CLOSED
+    denied.open()
+    assert network_probe.probe(denying, ports, SHORT) is Outcome.OPEN
+    assert network_probe.probe(allowed, ports, SHORT) is Outcome.OPEN
+
+
+def test_a_probe_pod_writes_what_it_saw(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, results: Port, denied: Port
+) -> None:
+    monkeypatch.setattr(network_probe, "BOUNDS", SHORT)
+    monkeypatch.setattr(names, "RESULTS_PORT", results.number)
+    monkeypatch.setattr(names, "DENIED_PORT", denied.number)
+    results.open()
+    assert network_probe.main(names.PROBE_DENIED, "127.0.0.1", paths) == 0
+    written = Path(paths.real(names.TERMINATION_FILE)).read_text()
+    assert json.loads(written) == {"port": "closed", "detail": ""}
+
+
+def test_the_launcher_for_another_image_is_installed_before_the_network_is_awaited(
+    tmp_path: Path, denied: Port
+) -> None:
+    target = tmp_path / "launcher"
+    with operator() as endpoint:
+        env = {**os.environ, names.ENV_RESULTS_URL: endpoint.url}
+        command = [sys.executable, "-m", "nanogrid_executor", "install-launcher", str(target)]
+        done = subprocess.run(
+            [*command, "--gate-port", str(denied.number)], env=env, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert (target / "__main__.py").exists()
+    assert "network-gate port=closed" in done.stdout

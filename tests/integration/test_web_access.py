@@ -1,0 +1,235 @@
+"""The web page over HTTP: sign-in, permissions and forms."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from nanogrid_gateway.api.runs.jobs import job_name
+from support.gateway_world import Answer, Gateway, World, wait_for
+from support.web_fixtures import MARKS
+from support.web_visitor import (
+    FUNCTION,
+    JOBS,
+    PAGES,
+    TOKEN,
+    USER,
+    Tags,
+    Visitor,
+    attributes_of,
+    shown_runs,
+    signed_in,
+)
+
+pytestmark = [*MARKS, pytest.mark.security]
+
+
+@contextlib.contextmanager
+def without(world: World, permission: tuple[str, str]) -> Iterator[None]:
+    world.cluster.rights.remove((USER, *permission))
+    try:
+        yield
+    finally:
+        world.cluster.rights.add((USER, *permission))
+
+
+# --- sign-in and permissions -----------------------------------------------------------------
+
+
+def test_the_root_redirects_to_the_page_and_pages_to_the_sign_in(
+    web_gateway: Gateway,
+) -> None:
+    stranger = Visitor(web_gateway)
+
+    assert stranger.get("/").headers["Location"] == "/web/"
+    for method, path, _ in PAGES:
+        answer = web_gateway.call(method, path)
+        assert answer.status == 303, path
+        assert answer.headers["Location"].startswith("/web/sign-in?next=/web/"), path
+    form = stranger.get("/web/sign-in?next=/web/queue")
+    assert form.status == 200
+    assert "kubectl -n functions create token" in form.body.decode()
+
+
+def test_a_sign_in_returns_to_the_requested_page(web_gateway: Gateway) -> None:
+    visitor = Visitor(web_gateway)
+    form = visitor.get("/web/?phase=Failed&q=run").headers["Location"]
+    target = attributes_of(visitor.get(form), "input", "name", "next")["value"]
+
+    answer = visitor.sign_in(next=target)
+
+    assert (answer.status, answer.headers["Location"]) == (303, "/web/?phase=Failed&q=run")
+    assert shown_runs(visitor.get(answer.headers["Location"]))
+    elsewhere = Visitor(web_gateway).sign_in(next="https://evil.example/web/")
+    assert elsewhere.headers["Location"] == "/web/"
+
+
+@pytest.mark.parametrize("token", ["a-wrong-token", "", "é" * 20, "a b\x00c"])
+def test_a_wrong_token_is_an_error_without_a_cookie(web_gateway: Gateway, token: str) -> None:
+    visitor = Visitor(web_gateway)
+
+    answer = visitor.sign_in(token)
+
+    assert answer.status == 401
+    assert 'role="alert"' in answer.body.decode()
+    assert not visitor.cookie
+    assert signed_in(web_gateway).cookie
+
+
+def test_the_cookie_is_encrypted_and_only_for_the_page(
+    web_gateway: Gateway,
+) -> None:
+    visitor = Visitor(web_gateway)
+    answer = visitor.sign_in(f"Bearer {TOKEN} ")
+    flags = {a.strip() for a in answer.headers["Set-Cookie"].split(";")[1:]}
+
+    assert {"HttpOnly", "SameSite=Strict", "Path=/web", "Max-Age=28800"} <= flags
+    assert "Secure" not in flags
+    assert TOKEN not in answer.headers["Set-Cookie"]
+    by_tls = Visitor(web_gateway).post("/web/sign-in", {"token": TOKEN}, X_Forwarded_Proto="https")
+    assert "Secure" in by_tls.headers["Set-Cookie"]
+    assert visitor.get("/web/").status == 200
+    assert visitor.get("/runs").status == 401  # the API accepts no cookie
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert web_gateway.call("GET", "/runs", None, bearer).status == 200
+
+
+def test_a_cookie_works_on_all_replicas_with_its_key_only(
+    web_world: World, visitor: Visitor
+) -> None:
+    with (
+        web_world.gateway(auth_mode="kubernetes", web_key="k" * 32) as twin,
+        web_world.gateway(auth_mode="kubernetes") as other,
+    ):
+        assert Visitor(twin, visitor.cookie).get("/web/functions").status == 200
+        assert Visitor(other, visitor.cookie).get("/web/functions").status == 303
+        changed = visitor.cookie[:-4] + ("AAAA" if visitor.cookie[-4:] != "AAAA" else "BBBB")
+        assert Visitor(twin, changed).get("/web/functions").status == 303
+
+
+@pytest.mark.parametrize(("method", "path", "permission"), PAGES)
+def test_each_page_needs_the_permission_of_the_api(
+    web_world: World, visitor: Visitor, method: str, path: str, permission: tuple[str, str]
+) -> None:
+    fields = {"csrf_token": visitor.csrf_token()}
+
+    def request() -> Answer:
+        return visitor.get(path) if method == "GET" else visitor.post(path, fields)
+
+    with without(web_world, permission):
+        refused = request()
+    allowed = request()
+
+    assert refused.status == 403
+    assert f"may not {permission[0]} {permission[1]}" in refused.body.decode()
+    assert allowed.status in (200, 409), allowed.body[-500:]  # the run to cancel has ended
+
+
+def test_a_user_without_permission_for_runs_can_see_functions(
+    web_world: World, web_gateway: Gateway
+) -> None:
+    with without(web_world, ("list", JOBS)):
+        visitor = signed_in(web_gateway)
+
+        assert visitor.get("/web/").status == 403
+        assert FUNCTION in visitor.get("/web/functions").body.decode()
+
+
+def test_a_revoked_token_redirects_to_the_sign_in(web_world: World, web_gateway: Gateway) -> None:
+    web_world.cluster.tokens["a-short-lived-token"] = USER
+    visitor = Visitor(web_gateway)
+    visitor.sign_in("a-short-lived-token")
+    assert visitor.get("/web/functions").status == 200
+
+    del web_world.cluster.tokens["a-short-lived-token"]
+
+    answer = visitor.get("/web/functions")
+    assert (answer.status, answer.headers["Location"]) == (303, "/web/sign-in?next=/web/functions")
+    form = visitor.get("/web/sign-in")
+    assert "no longer valid" in form.body.decode()
+    fragment = visitor.get(
+        "/web/?seen=x",
+        HX_Request="true",
+        HX_Current_URL=f"http://127.0.0.1:{web_gateway.port}/web/?q=a",
+    )
+    assert fragment.status == 401
+    assert fragment.headers["HX-Redirect"] == "/web/sign-in?next=/web/%3Fq%3Da"
+
+
+def test_a_sign_in_expires(web_world: World) -> None:
+    with web_world.gateway(auth_mode="kubernetes", web_sign_in_hours=1 / 1200) as gateway:
+        visitor = signed_in(gateway)
+        wait_for(lambda: visitor.get("/web/functions").status == 303, "the end of the sign-in", 60)
+
+
+def test_a_sign_out_deletes_the_cookie(visitor: Visitor) -> None:
+    answer = visitor.post("/web/sign-out", {"csrf_token": visitor.csrf_token()})
+
+    assert (answer.status, answer.headers["Location"]) == (303, "/web/sign-in")
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert visitor.get("/web/").status == 303
+
+
+def test_the_api_limits_apply_to_the_page(web_world: World) -> None:
+    with web_world.gateway(
+        auth_mode="kubernetes", rate_per_second=0.01, rate_burst=2, web_key="k" * 32
+    ) as gateway:
+        visitor = signed_in(gateway)
+        answers = [visitor.get("/web/functions").status for _ in range(3)]
+
+        assert answers == [200, 200, 429]
+        assert int(visitor.get("/web/functions").headers["Retry-After"]) >= 1
+
+
+# --- forms -----------------------------------------------------------------------------------
+
+
+def test_the_form_of_a_run_cancels_it(web_world: World, visitor: Visitor, running: str) -> None:
+    page = visitor.get(f"/web/runs/{running}")
+    form = attributes_of(page, "form", "action", f"/web/runs/{job_name(running)}/cancel")
+    tokens = [a["value"] for t, a in Tags(page).found if a.get("name") == "csrf_token"]
+
+    answer = visitor.post(form["action"], {"csrf_token": tokens[0]})
+
+    assert answer.status == 303
+    assert web_world.cluster.job(running)["spec"]["cancel"] is True
+    assert "stopping" in visitor.get(answer.headers["Location"]).body.decode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "", "Origin": "null"},
+        {"Sec-Fetch-Site": ""},
+    ],
+)
+def test_a_form_of_another_site_changes_nothing(
+    web_world: World, web_gateway: Gateway, visitor: Visitor, running: str, headers: dict[str, str]
+) -> None:
+    path, fields = f"/web/runs/{running}/cancel", {"csrf_token": visitor.csrf_token()}
+
+    assert visitor.post(path, fields, **headers).status == 403
+    assert Visitor(web_gateway).post("/web/sign-in", {"token": TOKEN}, **headers).status == 403
+    assert "cancel" not in web_world.cluster.job(running)["spec"]
+    own = {"Sec-Fetch-Site": "", "Origin": f"http://127.0.0.1:{web_gateway.port}"}
+    assert visitor.post(path, fields, **own).status == 303
+
+
+def test_a_form_without_its_csrf_token_changes_nothing(
+    web_world: World, web_gateway: Gateway, visitor: Visitor, running: str
+) -> None:
+    web_world.cluster.tokens["the-token-of-another-user"] = USER
+    another = Visitor(web_gateway)
+    another.sign_in("the-token-of-another-user")
+    path = f"/web/runs/{running}/cancel"
+
+    assert visitor.post(path, {}).status == 403
+    for token in ("", "0" * 64, another.csrf_token()):
+        assert visitor.post(path, {"csrf_token": token}).status == 403
+    assert visitor.get(path).status == 405
+    assert visitor.post("/web/sign-out", {}).status == 403
+    assert "cancel" not in web_world.cluster.job(running)["spec"]
+    assert visitor.post(path, {"csrf_token": visitor.csrf_token()}).status == 303

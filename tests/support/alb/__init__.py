@@ -1,0 +1,1 @@
+"""A simulated Application Load Balancer, for tests of its targets."""

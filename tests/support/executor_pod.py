@@ -1,0 +1,131 @@
+"""An agent and a launcher as processes on this machine, with the directories of a pod."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+from nanogrid import names, wire
+from nanogrid.cli.http_serving import QuietHandler, serving
+from nanogrid_executor.paths import Paths
+
+WAIT_SECONDS = 60
+PIPE = subprocess.PIPE
+UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+def can_unshare() -> bool:
+    """Whether the launcher can be PID 1 of a PID namespace on this machine."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
+
+
+@dataclass
+class Ended:
+    """What the two containers left when they ended."""
+
+    sandbox_exit: int
+    sandbox_log: bytes
+    sandbox_errors: bytes
+    agent_log: str
+    report: wire.Report
+
+    @property
+    def result(self) -> wire.Result:
+        return self.report.result
+
+
+class Pod:
+    """The two running containers of a batch job."""
+
+    def __init__(
+        self,
+        task: wire.PodTask,
+        paths: Paths,
+        launcher_dir: str,
+        *,
+        url: str,
+        python: list[str],
+        options: tuple[str, ...],
+    ) -> None:
+        self.paths = paths
+        env = {**os.environ, names.ENV_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
+        agent = [sys.executable, "-m", "nanogrid_executor", "agent", "--root", paths.root]
+        self.agent = subprocess.Popen(agent, env=env, stdout=PIPE, stderr=subprocess.STDOUT)
+        launcher = [*python, "-I", "-S", launcher_dir, paths.socket, *options]
+        self.sandbox = subprocess.Popen(
+            launcher, env={"PATH": os.environ["PATH"], "SECRET": "x"}, stdout=PIPE, stderr=PIPE
+        )
+
+    def wait(self) -> Ended:
+        """Wait until both have ended, and read the termination message."""
+        log, errors = self.sandbox.communicate(timeout=WAIT_SECONDS)
+        agent_log, _ = self.agent.communicate(timeout=WAIT_SECONDS)
+        assert self.agent.returncode == 0, agent_log.decode()
+        message = Path(self.paths.real(names.TERMINATION_FILE)).read_text()
+        report = wire.loads(wire.Report, message)
+        return Ended(self.sandbox.returncode, log, errors, agent_log.decode(), report)
+
+    def kill(self) -> None:
+        """Kill both processes, whether the test passed or not."""
+        for process in (self.sandbox, self.agent):
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@contextmanager
+def running(
+    task: wire.PodTask,
+    paths: Paths,
+    launcher_dir: str,
+    *,
+    url: str = "",
+    python: list[str] | None = None,
+    options: tuple[str, ...] = (),
+) -> Iterator[Pod]:
+    """A running pod; the end of the block kills it. ``options`` are those of the launcher."""
+    command = python or [sys.executable]
+    pod = Pod(task, paths, launcher_dir, url=url, python=command, options=options)
+    try:
+        yield pod
+    finally:
+        pod.kill()
+
+
+class Operator(ThreadingHTTPServer):
+    """A results endpoint that responds with the given statuses, then with 204."""
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.statuses = list(statuses)
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}{names.RESULTS_PATH}"
+
+
+class _Handler(QuietHandler):
+    server: Operator
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)
+        self.server.headers.append({"Path": self.path, **dict(self.headers.items())})
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
+        self.end_headers()
+
+
+@contextmanager
+def operator(*statuses: int) -> Iterator[Operator]:
+    """A running results endpoint."""
+    with serving(Operator(*statuses)) as server:
+        yield server

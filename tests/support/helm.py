@@ -1,0 +1,43 @@
+"""The chart as helm renders it."""
+
+import json
+import subprocess
+from typing import Any
+
+import yaml
+
+from nanogrid.types import Json
+
+CHART = "helm/nanogrid-operator"
+
+
+def helm(*args: str, values: Any = None) -> "subprocess.CompletedProcess[str]":
+    """Run helm; ``values``, if given, go to its stdin as a values file."""
+    if values is not None:
+        args = (*args, "--values", "-")
+    text = None if values is None else json.dumps(values)
+    return subprocess.run(["helm", *args], input=text, capture_output=True, text=True)
+
+
+def manifests(*args: str, values: Any = None) -> list[Json]:
+    """The chart's manifests from `helm template` with these options and values."""
+    done = helm("template", "nanogrid", CHART, *args, values=values)
+    assert done.returncode == 0, done.stderr
+    return [d for d in yaml.safe_load_all(done.stdout) if d]
+
+
+def of_kind(kind: str, documents: list[Json]) -> list[Json]:
+    """The documents of one kind."""
+    return [d for d in documents if d["kind"] == kind]
+
+
+def named(kind: str, name: str, documents: list[Json]) -> Json:
+    """The only document with this kind and name."""
+    (found,) = [d for d in of_kind(kind, documents) if d["metadata"]["name"] == name]
+    return found
+
+
+def pod_spec(deployment: Json) -> Json:
+    """The spec of a Deployment's pods."""
+    found: Json = deployment["spec"]["template"]["spec"]
+    return found

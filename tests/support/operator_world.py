@@ -1,0 +1,120 @@
+"""The operator's parts over the API server, Redis and S3 in memory, with a clock of their own."""
+
+import asyncio
+import contextlib
+import copy
+from collections.abc import Coroutine
+from typing import Any
+
+from nanogrid import wire
+from nanogrid.types import Json
+from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
+from nanogrid_operator.delivery.webhook_client import WebhookClient
+from nanogrid_operator.parts import Clients, build
+from nanogrid_operator.settings import Settings
+from support.builders import CREATED, JOB_UID, a_job_body, a_pod_body, some_settings
+from support.operator_fakes import JOBS, PODS, FakeKube, FakePublisher, FakeResults, RecordingQueue
+
+
+async def run_for(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """Run an endless coroutine for this many seconds of the loop's time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await work
+
+
+class World:
+    """One job in a cluster, and an operator that watches it."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        body: Json | None = None,
+        *,
+        first_webhook_pause: float = FIRST_PAUSE_SECONDS,
+        **job: Any,
+    ) -> None:
+        self.settings = settings or some_settings(watch_namespaces="team-a", s3_secret="")
+        self.kube, self.redis, self.s3 = FakeKube(), FakePublisher(), FakeResults()
+        self.now = CREATED + 1
+        self.first_webhook_pause = first_webhook_pause
+        self.kube.clock = lambda: self.now
+        self.start()
+        body = body or a_job_body(**job)
+        self.kube.put(JOBS, body)
+        self.cache.put_job(copy.deepcopy(body))
+
+    def start(self) -> None:
+        """Start an operator that knows nothing yet."""
+        self.queue = RecordingQueue()
+        self.webhook_client = WebhookClient(self.settings)
+        self.parts = build(
+            self.settings,
+            Clients(
+                kube=self.kube,
+                publisher=self.redis,
+                results=self.s3,
+                webhook=self.webhook_client,
+                clock=lambda: self.now + self.kube.server_clock.offset,
+            ),
+            self.queue,
+            monotonic=lambda: self.now,
+            first_webhook_pause=self.first_webhook_pause,
+        )
+        self.cache = self.parts.cache
+
+    async def reconcile(self) -> None:
+        """Reconcile the job once; the Events of this pass are sent."""
+        await self.parts.reconciler.reconcile(JOB_UID)
+        await asyncio.sleep(0)
+
+    async def work(self, seconds: float = 1.0) -> None:
+        """Run the workers for a while."""
+        self.queue.add(JOB_UID)
+        await run_for(seconds, self.parts.workers.run())
+
+    async def store_late(self, seconds: float = 1.0) -> None:
+        """Run the outbox for a while."""
+        await run_for(seconds, self.parts.outbox.run())
+
+    async def resync(self) -> None:
+        """LIST everything."""
+        await self.parts.resync.resync()
+
+    async def restart(self) -> None:
+        """Restart the operator: it lists everything and finds missed pods."""
+        self.start()
+        await self.parts.resync.first()
+
+    def see_pod(self, **state: Any) -> None:
+        """The watch brings the pod."""
+        self.kube.put(PODS, a_pod_body(**state))
+        self.cache.put_pod(a_pod_body(**state))
+
+    def push(self, report: wire.Report) -> None:
+        """The agent POSTs a report."""
+        self.cache.put_report(JOB_UID, report, self.parts.reconciler.clock())
+
+    def change_spec(self, **spec: Any) -> None:
+        """The user changes the job, and the watch brings it."""
+        body = self.kube.objects[f"{JOBS}/sales"]
+        body["spec"] |= spec
+        body["metadata"]["generation"] += 1
+        self.kube.touch(JOBS, "sales")
+        self.cache.put_job(copy.deepcopy(self.kube.objects[f"{JOBS}/sales"]))
+
+    @property
+    def events(self) -> list[str]:
+        """The reasons of the Events on the job, in order."""
+        return [event["reason"] for event in self.kube.events]
+
+    @property
+    def status(self) -> Json:
+        status: Json = self.kube.objects[f"{JOBS}/sales"].get("status", {})
+        return status
+
+    @property
+    def end(self) -> tuple[str | None, str | None, str | None]:
+        """Phase, reason and delivery, as kubectl shows them."""
+        delivery = self.status.get("delivery", {}).get("state")
+        return self.status.get("phase"), self.status.get("reason"), delivery

@@ -1,0 +1,113 @@
+"""Authorization by the cluster's reviews, and by a file of tokens."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanogrid.kube.conventions import KubeError
+from nanogrid.settings import SettingsError
+from nanogrid_gateway.api.auth import KubernetesAuth, Permission, TokenAuth, require
+from nanogrid_gateway.api.errors import ApiError
+from support.fake_clock import FakeClock
+
+RUN = require("create")
+# The API server compares the namespace of the path with that of the body.
+LOCAL_REVIEWS = "/apis/authorization.k8s.io/v1/namespaces/functions/localsubjectaccessreviews"
+
+
+class Reviews:
+    """The API server's reviews of tokens and permissions."""
+
+    namespace = "functions"
+
+    def __init__(self) -> None:
+        self.users = {"good-token": "alice"}
+        self.may = {("alice", "create")}
+        self.asked: list[str] = []
+        self.away = False
+
+    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if self.away:
+            raise KubeError(0, "TimeoutError", "away")
+        self.asked.append(path.removeprefix("/apis/authentication.k8s.io/v1/"))
+        spec = body["spec"]
+        if "token" in spec:
+            user = self.users.get(spec["token"])
+            return {"status": {"authenticated": user is not None, "user": {"username": user}}}
+        return {
+            "status": {"allowed": (spec["user"], spec["resourceAttributes"]["verb"]) in self.may}
+        }
+
+
+@pytest.fixture
+def reviews() -> Reviews:
+    return Reviews()
+
+
+async def status_of(auth: Any, header: str | None, permission: Permission = RUN) -> tuple[int, str]:
+    try:
+        return 200, await auth.authorize(header, "1.2.3.4", permission)
+    except ApiError as e:
+        return e.status, e.reason.value
+
+
+async def test_the_cluster_knows_callers_and_their_permissions(reviews: Reviews) -> None:
+    auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
+
+    assert await status_of(auth, "Bearer good-token") == (200, "alice")
+    assert await status_of(auth, "bearer good-token", require("delete")) == (403, "Forbidden")
+    wrong = ("", "Basic x", "Bearer ", "Bearer " + "x" * 20_000, "Bearer other", "Bearer 토큰")
+    for header in (None, *wrong):
+        assert await status_of(auth, header) == (401, "Unauthorized"), header
+
+
+async def test_the_answers_of_the_cluster_are_cached_for_a_short_time(reviews: Reviews) -> None:
+    clock = FakeClock()
+    auth: Any = KubernetesAuth(reviews, "", 30, clock)  # type: ignore[arg-type]
+    for _ in range(3):
+        assert (await status_of(auth, "Bearer good-token"))[0] == 200
+    assert reviews.asked == ["tokenreviews", LOCAL_REVIEWS]
+
+    del reviews.users["good-token"]
+    clock.now += 29
+    assert (await status_of(auth, "Bearer good-token"))[0] == 200
+    clock.now += 2
+    assert (await status_of(auth, "Bearer good-token"))[0] == 401
+
+    reviews.users["good-token"] = "alice"
+    clock.now += 6
+    assert (await status_of(auth, "Bearer good-token"))[0] == 200
+
+
+async def test_a_check_that_fails_lets_no_caller_in(reviews: Reviews) -> None:
+    auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
+    reviews.away = True
+
+    assert await status_of(auth, "Bearer good-token") == (503, "ClusterUnavailable")
+
+
+async def test_the_audience_must_be_confirmed(reviews: Reviews) -> None:
+    auth: Any = KubernetesAuth(reviews, "nanogrid", 30, FakeClock())  # type: ignore[arg-type]
+
+    assert (await status_of(auth, "Bearer good-token"))[0] == 401
+
+
+async def test_a_changed_file_of_tokens_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# who may enter\nalice aaaaaaaaaaaaaaaaaaaa\n")
+    auth = TokenAuth(str(file))
+    assert await status_of(auth, "Bearer aaaaaaaaaaaaaaaaaaaa") == (200, "alice")
+    assert (await status_of(auth, "Bearer bbbbbbbbbbbbbbbbbbbb"))[0] == 401
+
+    (tmp_path / "new").write_text("bob bbbbbbbbbbbbbbbbbbbb\n")
+    (tmp_path / "new").rename(file)
+    assert await status_of(auth, "Bearer bbbbbbbbbbbbbbbbbbbb") == (200, "bob")
+    assert (await status_of(auth, "Bearer aaaaaaaaaaaaaaaaaaaa"))[0] == 401
+
+
+@pytest.mark.parametrize("text", ["", "alice", "alice short", "a b c"])
+def test_a_file_without_valid_tokens_is_refused_at_the_start(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokens").write_text(text)
+    with pytest.raises(SettingsError, match="tokens"):
+        TokenAuth(str(tmp_path / "tokens"))

@@ -1,0 +1,17 @@
+"""Tests of the operator run on fake time, except those that use HTTP over real sockets."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from support.fake_time import FakeTimeLoop
+
+REAL_SOCKETS = frozenset({"test_client.py", "test_results.py"})
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop of a test."""
+    return {"loop": asyncio.new_event_loop if item.path.name in REAL_SOCKETS else FakeTimeLoop}

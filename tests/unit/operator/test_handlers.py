@@ -1,0 +1,114 @@
+"""Events go to the cache and enqueue their jobs. A LIST of known versions enqueues nothing."""
+
+from typing import Any
+
+import kopf
+import pytest
+
+from nanogrid.types import Json
+from nanogrid_operator.watch.cache import JobCache
+from nanogrid_operator.watch.handlers import LISTED, EventHandlers, configure
+from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.workqueue import WorkQueue
+from support.builders import JOB_UID, a_job_body, a_pod_body
+
+NEWER = 10_000
+DELIVERED = {"phase": "Succeeded", "delivery": {"state": "Delivered"}}
+UNDELIVERED = {"phase": "Succeeded", "delivery": {"state": "Pending"}}
+
+
+class Operator:
+    """An operator that has listed one job and its pod."""
+
+    def __init__(self, **job: Any) -> None:
+        self.job, self.pod = a_job_body(**job), a_pod_body()
+        self.cache, self.queue = JobCache(), WorkQueue()
+        self.handlers = EventHandlers(self.cache, self.queue, Liveness(self.queue, 300))
+        self.cache.replace([self.job], [self.pod], 1)
+
+    async def job_enqueued_by(self, kind: str | None, version: int | None = None) -> bool:
+        """Whether an event of the job enqueues it."""
+        self.handlers.on_job(kind, versioned(self.job, version))
+        return await self._taken()
+
+    async def pod_enqueued_by(self, kind: str | None, version: int | None = None) -> bool:
+        """Whether an event of the pod enqueues its job."""
+        self.handlers.on_pod(kind, versioned(self.pod, version))
+        return await self._taken()
+
+    async def _taken(self) -> bool:
+        if not len(self.queue):
+            return False
+        key = await self.queue.get()
+        self.queue.done(key)
+        assert key == JOB_UID
+        return True
+
+
+def versioned(body: Json, version: int | None) -> Json:
+    """The body, with another version if one is given."""
+    own = body["metadata"]["resourceVersion"] if version is None else str(version)
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": own}}
+
+
+async def test_a_list_of_known_versions_enqueues_nothing() -> None:
+    operator = Operator()
+
+    assert not await operator.job_enqueued_by(LISTED)
+    assert not await operator.pod_enqueued_by(LISTED)
+
+
+@pytest.mark.parametrize("kind", [LISTED, "ADDED", "MODIFIED"])
+async def test_a_newer_version_is_kept_and_enqueues_the_job(kind: str | None) -> None:
+    operator = Operator()
+
+    assert await operator.job_enqueued_by(kind, NEWER)
+    assert await operator.pod_enqueued_by(kind, NEWER)
+    stored = (operator.cache.job(JOB_UID), operator.cache.pod(JOB_UID, 0))
+    assert [body and body["metadata"]["resourceVersion"] for body in stored] == [str(NEWER)] * 2
+
+
+async def test_a_watch_event_enqueues_the_job_even_if_its_version_is_known() -> None:
+    """It may be the operator's own write, and only the event triggers what follows."""
+    operator = Operator()
+
+    assert await operator.job_enqueued_by("MODIFIED")
+    assert await operator.pod_enqueued_by("MODIFIED")
+
+
+@pytest.mark.parametrize(
+    ("job", "due"),
+    [
+        ({"status": UNDELIVERED}, True),
+        ({"status": DELIVERED, "ttlSecondsAfterFinished": 60}, True),
+        ({"status": DELIVERED}, False),
+        ({"status": {"phase": "Running"}}, False),
+    ],
+    ids=["not delivered", "time to live", "nothing left", "running"],
+)
+async def test_a_list_enqueues_finished_jobs_with_work_left(job: Json, due: bool) -> None:
+    assert await Operator(**job).job_enqueued_by(LISTED) is due
+
+
+async def test_deleted_objects_are_forgotten() -> None:
+    operator = Operator()
+
+    assert await operator.pod_enqueued_by("DELETED")
+    assert operator.cache.pod(JOB_UID, 0) is None
+    assert not await operator.job_enqueued_by("DELETED")
+    assert operator.cache.job(JOB_UID) is None
+
+
+def test_kopf_neither_writes_nor_compares() -> None:
+    settings = kopf.OperatorSettings()
+
+    configure(settings)
+
+    assert not settings.posting.enabled
+    body = kopf.Body({"metadata": {"name": "a"}, "spec": {"large": "x"}})
+    storage = settings.persistence.diffbase_storage
+    assert storage.build(body=body) == {}
+    assert storage.fetch(body=body) is None
+    patch = kopf.Patch()
+    storage.store(body=body, patch=patch, essence=kopf.BodyEssence())
+    assert patch == {}

@@ -1,0 +1,284 @@
+"""The sandbox pod: two complete manifests, then one test per property."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nanogrid import names, wire
+from nanogrid.types import Json
+from nanogrid_operator.kube.objects import pod_name
+from nanogrid_operator.manifests.pod import build_pod
+from nanogrid_operator.manifests.task import task_for
+from support import strategies
+from support.builders import EXECUTOR_IMAGE, JOB_UID, golden, some_settings, tenant_of
+from support.pod_manifests import (
+    ZIP_JOB,
+    built,
+    container,
+    containers_of,
+    legible,
+    model,
+    task_text,
+)
+from support.pod_security import violations
+
+pytestmark = pytest.mark.security
+
+pods = st.builds(
+    lambda spec, **changes: built(some_settings(**changes), **spec),
+    strategies.specs,
+    s3_secret=st.sampled_from(["", "nanogrid-s3"]),
+    runtime_class=st.sampled_from(["", "gvisor"]),
+)
+
+
+few = settings(max_examples=10)  # for properties that do not depend on the spec
+
+# Complete manifests.
+
+
+@pytest.mark.parametrize("letters", [1, 30, 51, 52])
+@pytest.mark.parametrize("attempt", [0, 9, 10, 29])
+def test_a_pod_name_is_a_valid_host_name_for_any_job_name(letters: int, attempt: int) -> None:
+    name = pod_name("n" * letters, JOB_UID, attempt)
+
+    assert len(name) <= 63
+    assert name == pod_name("n" * letters, JOB_UID, attempt)
+    assert name.endswith(f"-5351954b-{attempt}")
+
+
+def test_a_job_name_is_cut_only_if_the_pod_name_is_too_long() -> None:
+    assert pod_name("n" * 52, JOB_UID, 9) == "n" * 52 + "-5351954b-9"
+    assert pod_name("n" * 52, JOB_UID, 10) == "n" * 51 + "-5351954b-10"
+    assert pod_name("n" * 50 + ".x", JOB_UID, 10) == "n" * 50 + "-5351954b-10"
+
+
+def test_a_job_with_inline_code_has_an_agent_and_a_sandbox() -> None:
+    pod = built(code={"inline": "print('안녕')\n"})
+
+    assert legible(pod) == golden("pod_inline.json")
+
+
+def test_a_job_with_a_zip_and_inputs_has_a_sync_container() -> None:
+    pod = built(some_settings(s3_secret="", runtime_class="gvisor"), **ZIP_JOB)
+
+    assert legible(pod) == golden("pod_zip.json")
+
+
+# Security.
+
+
+@given(pods)
+def test_every_pod_meets_the_restricted_pod_security_standard(pod: Json) -> None:
+    assert violations(pod) == []
+
+
+def test_the_check_detects_violations() -> None:
+    naked: Json = {
+        "spec": {
+            "hostNetwork": True,
+            "containers": [{"name": "c", "securityContext": {"runAsUser": 0}}],
+            "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
+        }
+    }
+
+    assert violations(naked) == [
+        "hostNetwork is set",
+        "volume v is a hostPath",
+        "c: runAsUser is 0",
+        "c: allowPrivilegeEscalation is not false",
+        "c: runAsNonRoot is not true",
+        "c: no seccompProfile",
+        "c: capabilities are not dropped",
+    ]
+
+
+@given(pods)
+@few
+def test_the_sandbox_has_no_environment_of_the_operator(pod: Json) -> None:
+    assert {"env", "envFrom"}.isdisjoint(container(pod, "sandbox"))
+
+
+@given(pods)
+@few
+def test_the_sandbox_has_no_token_and_no_secret(pod: Json) -> None:
+    sandbox = container(pod, "sandbox")
+    volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+
+    mounted = [volumes[m["name"]] for m in sandbox["volumeMounts"]]
+
+    assert {kind for v in mounted for kind in v} == {"name", "emptyDir", "downwardAPI"}
+    assert "ecret" not in json.dumps(sandbox)
+    assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+@given(pods)
+@few
+def test_the_sandbox_cannot_replace_the_socket_of_the_agent(pod: Json) -> None:
+    (mount,) = [m for m in container(pod, "sandbox")["volumeMounts"] if m["name"] == "run"]
+
+    assert mount == {"name": "run", "mountPath": "/run/nanogrid", "readOnly": True}
+
+
+@given(pods)
+@few
+def test_root_filesystems_are_read_only(pod: Json) -> None:
+    every = containers_of(pod)
+
+    assert all(c["securityContext"]["readOnlyRootFilesystem"] for c in every)
+
+
+@given(pods)
+@few
+def test_every_volume_and_container_has_limits(pod: Json) -> None:
+    every = containers_of(pod)
+    dirs = [v["emptyDir"] for v in pod["spec"]["volumes"] if "emptyDir" in v]
+
+    assert all("sizeLimit" in d for d in dirs)
+    limited = {"cpu", "memory", "ephemeral-storage"}
+    assert all(limited == set(c["resources"]["limits"]) for c in every)
+    assert pod["spec"]["activeDeadlineSeconds"] > 0
+
+
+@given(pods)
+@few
+def test_the_agent_is_the_first_container(pod: Json) -> None:
+    assert [c["name"] for c in pod["spec"]["containers"]] == ["agent", "sandbox"]
+
+
+def test_only_the_agent_has_the_token_for_results() -> None:
+    pod = built(**ZIP_JOB)
+    every = pod["spec"]["initContainers"] + pod["spec"]["containers"]
+
+    holders = [c["name"] for c in every if "token" in [m["name"] for m in c["volumeMounts"]]]
+
+    assert holders == ["agent"]
+
+
+def test_only_trusted_containers_get_the_static_keys() -> None:
+    pod = built(some_settings(s3_secret="keys"), **ZIP_JOB)
+
+    wanted = {
+        "name": "AWS_SECRET_ACCESS_KEY",
+        "valueFrom": {"secretKeyRef": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"}},
+    }
+    assert wanted in container(pod, "agent")["env"]
+    assert wanted in container(pod, "sync-input")["env"]
+
+
+# The task.
+
+
+def test_code_and_inputs_from_s3_need_a_sync_container() -> None:
+    code = built(code={"s3": {"key": "f.zip"}})
+    data = built(inputs=[{"name": "a", "s3": {"key": "a.csv"}}])
+    neither = built()
+
+    first = [
+        [c["name"] for c in p["spec"].get("initContainers", [])] for p in (code, data, neither)
+    ]
+
+    assert first == [["sync-input"], ["sync-input"], []]
+
+
+def test_sync_and_agent_get_the_same_task() -> None:
+    pod = built(**ZIP_JOB)
+
+    assert task_text(pod, "sync-input") == task_text(pod, "agent")
+
+
+def test_the_kubelet_does_not_expand_dollars_in_user_text() -> None:
+    code = "print('$(HOME) $$(HOME) $HOME')"
+    pod = built(code={"inline": code}, args=["$(AWS_REGION)"], env=[{"name": "A", "value": "$(B)"}])
+
+    text = task_text(pod)
+    task = wire.loads(wire.PodTask, text)
+
+    assert "$" not in text
+    assert (task.code_inline, task.command[-1], task.env) == (code, "$(AWS_REGION)", {"A": "$(B)"})
+
+
+@given(strategies.specs)
+def test_every_text_of_the_user_arrives_unchanged(spec: Json) -> None:
+    job = model(**spec)
+
+    task = wire.loads(wire.PodTask, task_text(build_pod(job, 0, some_settings(), tenant_of())))
+
+    assert task == task_for(job, 0, some_settings(), tenant_of())
+    assert "$" not in task_text(build_pod(job, 0, some_settings(), tenant_of()))
+    assert task.env == {v["name"]: v["value"] for v in spec.get("env", [])}
+    assert task.command == [*spec.get("command", ["python3", "main.py"]), *spec.get("args", [])]
+
+
+# Foreign images.
+
+
+@given(pods)
+@few
+def test_the_runtime_check_has_no_access_either(pod: Json) -> None:
+    every = containers_of(pod)
+
+    for foreign in [c for c in every if c["image"] != EXECUTOR_IMAGE]:
+        assert foreign["name"] in ("check-runtime", "sandbox")
+        assert {"env", "envFrom"}.isdisjoint(foreign)
+        assert "token" not in [m["name"] for m in foreign["volumeMounts"]]
+        assert all(m["readOnly"] for m in foreign["volumeMounts"] if m["name"] == "run")
+
+
+def test_a_foreign_image_gets_the_launcher_and_is_checked_first() -> None:
+    own = built(runtime={"image": EXECUTOR_IMAGE}, inputs=ZIP_JOB["inputs"])
+    foreign = built(runtime={"image": "team-a/pandas:2"}, inputs=ZIP_JOB["inputs"])
+
+    first = [[c["name"] for c in pod["spec"]["initContainers"]] for pod in (own, foreign)]
+    launchers = [container(pod, "sandbox")["command"][3] for pod in (own, foreign)]
+
+    assert first == [["sync-input"], ["install-launcher", "check-runtime", "sync-input"]]
+    assert launchers == ["/opt/nanogrid/launcher", "/run/nanogrid/launcher"]
+    assert container(foreign, "check-runtime")["command"][-2:] == [
+        "/run/nanogrid/launcher",
+        "--check",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "field", "want"),
+    [
+        ({}, {}, "serviceAccountName", "default"),
+        ({"serviceAccountName": "reports"}, {}, "serviceAccountName", "reports"),
+        ({"priorityClassName": "low"}, {}, "priorityClassName", "low"),
+        ({}, {}, "priorityClassName", None),
+        ({}, {"runtime_class": "gvisor"}, "runtimeClassName", "gvisor"),
+        (
+            {"runtime": {"runtimeClassName": "kata"}},
+            {"runtime_class": "gvisor"},
+            "runtimeClassName",
+            "kata",
+        ),
+        ({}, {}, "runtimeClassName", None),
+    ],
+)
+def test_the_job_overrides_the_settings(
+    spec: Json, settings: Json, field: str, want: str | None
+) -> None:
+    assert built(some_settings(**settings), **spec)["spec"].get(field) == want
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        ({}, 10 + 120 + 10),
+        ({"terminationGracePeriodSeconds": 0}, 0 + 120 + 10),
+        ({"terminationGracePeriodSeconds": 60, "timeouts": {"uploadSeconds": 5}}, 60 + 5 + 10),
+    ],
+)
+def test_the_grace_period_includes_time_for_the_upload(spec: Json, want: int) -> None:
+    assert built(**spec)["spec"]["terminationGracePeriodSeconds"] == want
+
+
+def test_each_attempt_has_its_own_pod_name_and_label() -> None:
+    pod = build_pod(model(), 3, some_settings(), tenant_of())
+
+    assert pod["metadata"]["name"] == pod_name("sales", JOB_UID, 3)
+    assert pod["metadata"]["labels"][names.LABEL_ATTEMPT] == "3"

@@ -1,0 +1,138 @@
+"""Settings come from the environment. Each error names its variable."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from nanogrid.settings import SettingsError
+from nanogrid_operator.settings import Settings
+
+REQUIRED = {
+    "NANOGRID_EXECUTOR_IMAGE": "nanogrid-executor:1.0",
+    "NANOGRID_RESULTS_URL": "http://operator:8080/v1/results",
+    "NANOGRID_RESULT_KEY_MASTER": "sixteen-characters-or-more",
+}
+
+
+def test_three_variables_are_required() -> None:
+    settings = Settings.from_env(REQUIRED)
+
+    assert settings == Settings(
+        executor_image="nanogrid-executor:1.0",
+        results_url="http://operator:8080/v1/results",
+        result_key_master="sixteen-characters-or-more",
+    )
+    assert "sixteen" not in repr(settings)
+
+
+def test_a_short_result_key_is_refused() -> None:
+    short = {**REQUIRED, "NANOGRID_RESULT_KEY_MASTER": "fifteen-letters"}
+
+    with pytest.raises(SettingsError, match="NANOGRID_RESULT_KEY_MASTER has 15 characters"):
+        Settings.from_env(short)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "JSON"),
+        ('{"alow": {}}', "alow"),
+        ('{"allow": {"images": "x"}}', "allow.images"),
+        ('{"root": "shared/"}', "root: all namespaces would share one root"),
+    ],
+)
+def test_defaults_of_tenants_that_are_wrong_stop_the_operator(text: str, message: str) -> None:
+    Settings.from_env({**REQUIRED, "NANOGRID_TENANT_DEFAULTS": '{"allow": {"images": ["x"]}}'})
+
+    with pytest.raises(SettingsError, match=f"NANOGRID_TENANT_DEFAULTS: .*{message}"):
+        Settings.from_env({**REQUIRED, "NANOGRID_TENANT_DEFAULTS": text})
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_variable_is_named(name: str) -> None:
+    environ = {k: v for k, v in REQUIRED.items() if k != name}
+
+    with pytest.raises(SettingsError, match=f"^{name} is not set"):
+        Settings.from_env(environ)
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    settings = Settings.from_env({**REQUIRED, "NANOGRID_PORT": "", "NANOGRID_S3_BUCKET": ""})
+
+    assert (settings.port, settings.s3_bucket) == (8080, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "want"),
+    [
+        ("NANOGRID_PORT", "9000", "port", 9000),
+        ("NANOGRID_S3_SECRET_REPLICATE", "true", "s3_secret_replicate", True),
+        ("NANOGRID_S3_SECRET_REPLICATE", "False", "s3_secret_replicate", False),
+        ("NANOGRID_REDIS_TIMEOUT_SECONDS", "0.5", "redis_timeout_seconds", 0.5),
+        ("NANOGRID_RESYNC_SECONDS", "60", "resync_seconds", 60.0),
+        ("AWS_REGION", "ap-northeast-2", "s3_region", "ap-northeast-2"),
+        ("NANOGRID_REDIS_PASSWORD", "p@ss/word", "redis_password", "p@ss/word"),
+    ],
+)
+def test_a_variable_sets_its_field(name: str, text: str, field: str, want: Any) -> None:
+    settings = Settings.from_env({**REQUIRED, name: text})
+
+    assert getattr(settings, field) == want
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("NANOGRID_PORT", "http", "NANOGRID_PORT='http': expected int"),
+        ("NANOGRID_WORKERS", "1.5", "NANOGRID_WORKERS='1.5': expected int"),
+        ("NANOGRID_RESYNC_SECONDS", "5m", "NANOGRID_RESYNC_SECONDS='5m': expected float"),
+        (
+            "NANOGRID_S3_SECRET_REPLICATE",
+            "yes",
+            "NANOGRID_S3_SECRET_REPLICATE='yes': expected true or false",
+        ),
+    ],
+)
+def test_a_malformed_variable_is_named_with_its_value(name: str, text: str, complaint: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({**REQUIRED, name: text})
+
+    assert str(error.value) == complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NANOGRID_DEFAULT_MEMORY", "lots"),
+        ("NANOGRID_DEFAULT_CPU_REQUEST", "1 core"),
+        ("NANOGRID_AGENT_MEMORY", "32Mi"),
+        ("NANOGRID_AGENT_CPU", "10m"),
+        ("NANOGRID_LOG_LEVEL", "CHATTY"),
+        ("NANOGRID_WORKERS", "0"),
+        ("NANOGRID_REDIS_TIMEOUT_SECONDS", "nan"),
+        ("NANOGRID_RESULT_TTL_SECONDS", "-1"),
+    ],
+)
+def test_a_value_that_can_never_work_is_refused_at_start(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env({**REQUIRED, name: text})
+
+
+def test_namespaces_are_a_list_without_blanks() -> None:
+    some = Settings(watch_namespaces=" team-a, team-b,,")
+
+    assert (some.namespaces, Settings().namespaces) == (["team-a", "team-b"], [])
+
+
+def test_every_setting_has_its_own_variable_and_a_description() -> None:
+    variables = [f.metadata["env"] for f in fields(Settings)]
+
+    assert len(set(variables)) == len(variables)
+    assert all(f.metadata["doc"] for f in fields(Settings))
+
+
+def test_the_repr_of_settings_shows_no_secret() -> None:
+    shown = repr(Settings(redis_password="hush", s3_secret_key="hush"))
+
+    assert "hush" not in shown

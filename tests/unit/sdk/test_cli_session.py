@@ -1,0 +1,111 @@
+"""``session exec`` and ``shell`` against a session that records its calls."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from nanogrid.cli.app import command, exits
+from nanogrid.cli.app.exits import Exit
+from nanogrid.cli.main import app
+from nanogrid.client.sessions.execution import Execution
+from nanogrid.types import Json
+
+
+class FakeSession:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str | None, int | None]] = []
+        self.answer: Json = {"execution_num": 1, "success": True, "status": "SUCCESS"}
+        self.interrupted = 0
+        self.ctrl_c = False
+        self.closed = 0
+
+    def attach(self, name: str, ready_timeout: float = 0.0) -> "FakeSession":
+        return self
+
+    def ready(self) -> "FakeSession":
+        return self
+
+    def execute(
+        self, code: str, context: str | None, *, timeout: Any, on_stdout: Any, on_stderr: Any
+    ) -> Execution:
+        self.calls.append((code, context, timeout))
+        if self.ctrl_c:
+            raise KeyboardInterrupt
+        if on_stdout:
+            on_stdout("out\n")
+            on_stderr("err\n")
+        return Execution(self.answer)
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    fake = FakeSession()
+    monkeypatch.setattr(command, "make_client", lambda *_: fake)
+    return fake
+
+
+def run(*args: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["session", *args], input=stdin)
+
+
+def test_output_is_forwarded_and_the_context_is_passed(session: FakeSession) -> None:
+    done = run("exec", "s", "print(1)")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "out\n", "err\n")
+    run("exec", "s", "-", "--process", "--timeout", "2m", stdin="x = 1")
+    run("exec", "s", "ls", "--bash", "--interpreter", "mine")
+    assert session.calls == [
+        ("print(1)", "default", None),
+        ("x = 1", None, 120),
+        ("BASH: ls", "mine", None),
+    ]
+    assert session.closed
+
+
+def test_images_and_text_are_shown(session: FakeSession) -> None:
+    session.answer["results"] = [{"text/plain": "42"}, {"image/png": "aGVsbG8="}]
+    done = run("exec", "s", "x")
+    assert done.stdout == "out\n42\n"
+    assert "image of 5 bytes" in done.stderr
+    done = run("exec", "s", "x", "-o", "json")
+    assert done.stderr == ""
+    assert '"image/png": "aGVsbG8="' in done.stdout
+
+
+def test_ctrl_c_interrupts_the_execution(session: FakeSession) -> None:
+    session.ctrl_c = True
+    assert run("exec", "s", "x").exit_code == Exit.CANCELLED
+    assert session.interrupted == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"success": True, "status": "SUCCESS"}, 0),
+        ({"success": False, "status": "FAILED", "reason": "NonZeroExit", "exit_code": 5}, 5),
+        ({"success": False, "status": "FAILED", "reason": "NonZeroExit", "exit_code": None}, 1),
+        ({"success": False, "status": "TIMEOUT", "reason": "ExecutionTimeout"}, Exit.TIMEOUT),
+        ({"success": False, "status": "FAILED", "reason": "OOMKilled"}, Exit.OOM),
+        ({"success": False, "status": "FAILED", "reason": "SandboxRestarted"}, 1),
+    ],
+)
+def test_the_exit_code_of_an_execution(answer: Json, code: int) -> None:
+    assert exits.for_execution(answer) == code
+
+
+def test_the_shell_sends_complete_statements(session: FakeSession) -> None:
+    text = "x = 1\n\nfor i in range(2):\n    print(i)\n\n!ls -l\n)\nlast"
+    assert run("shell", "s", stdin=text).exit_code == 0
+    assert [code for code, _, _ in session.calls] == [
+        "x = 1",
+        "for i in range(2):\n    print(i)\n",
+        "BASH: ls -l",
+        ")",
+        "last",
+    ]

@@ -1,0 +1,148 @@
+"""``why``: cause, evidence, hint and timeline of a job."""
+
+from nanogrid.cli import why
+from nanogrid.reasons import HELP, Reason, sentence
+from nanogrid.types import Json
+from support.cli_fakes import ended, job, result_of
+
+
+def event(reason: str, message: str, at: str, kind: str = "Normal") -> Json:
+    return {
+        "type": kind,
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": at,
+        "metadata": {"creationTimestamp": at},
+    }
+
+
+def condition(kind: str, status: str, reason: str, message: str = "") -> Json:
+    at = "2026-01-02T03:04:09Z"
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": at,
+    }
+
+
+def test_a_job_out_of_memory() -> None:
+    found_job = ended(
+        "j", status="FAILED", reason="OOMKilled", exitCode=137, signal="SIGKILL", stderr="a\n\nb\n"
+    )
+    status = found_job["status"]
+    status["peakMemory"] = "256Mi/256Mi"
+    status["message"] = f"{HELP[Reason.OOM_KILLED].meaning} {HELP[Reason.OOM_KILLED].hint}"
+    status["timings"] = {"executionMillis": 8200, "totalMillis": 9000, "uploadMillis": None}
+    found = why.diagnose(found_job, None, [])
+    assert found.reason == "OOMKilled"
+    assert found.cause == HELP[Reason.OOM_KILLED].meaning
+    assert found.hint == HELP[Reason.OOM_KILLED].hint
+    assert "exit code 137, signal SIGKILL" in found.evidence
+    assert "peak memory 256Mi/256Mi" in found.evidence
+    assert found.evidence[-2:] == ["stderr: a", "stderr: b"]
+    assert found.cause not in found.evidence
+    assert found.phases == [("code ran", 8200), ("whole job", 9000)]
+    text = why.to_text(found)
+    assert text.startswith("jobs/j  Failed: OOMKilled\n")
+    assert "8.2s  code ran" in text
+
+
+def test_an_unprocessed_job_points_to_doctor() -> None:
+    found = why.diagnose(job("j"), None, [])
+    assert (found.phase, found.reason) == ("Pending", "")
+    assert "doctor" in found.hint
+
+
+def test_an_unschedulable_pod_is_reported_before_the_operator_does() -> None:
+    pod = {
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-02T03:04:06Z"},
+        "status": {
+            "conditions": [
+                {"status": "False", "reason": "Unschedulable", "message": "0/3 nodes available"}
+            ]
+        },
+    }
+    found = why.diagnose(job("j"), pod, [])
+    assert found.reason == "Unschedulable"
+    assert "scheduler: 0/3 nodes available" in found.evidence
+    assert [step.what for step in found.timeline] == ["job created", "pod created"]
+
+
+def test_the_position_of_a_queued_job_is_evidence() -> None:
+    where = "Position 3 of 12 in the queue of the namespace: 2 pods are live (limits.jobs of x)"
+    status: Json = {
+        "phase": "Pending",
+        "reason": "Queued",
+        "message": sentence(Reason.QUEUED, where),
+    }
+    body: Json = {"metadata": {"name": "sales", "namespace": "team-a"}, "status": status}
+
+    assert why.diagnose(body, None, []).evidence == [f"{where}."]
+
+
+def test_waiting_containers_and_false_conditions_are_evidence() -> None:
+    waiting = job("j", "Pending", "ImagePullFailed")
+    waiting["status"]["conditions"] = [
+        condition("ResultDelivered", "False", "RedisUnavailable", "no answer"),
+        condition("SandboxReady", "False", "ImagePullFailed"),
+    ]
+    pod = {
+        "metadata": {"name": "p"},
+        "status": {
+            "containerStatuses": [
+                {
+                    "name": "sandbox",
+                    "state": {"waiting": {"reason": "ErrImagePull", "message": "x"}},
+                },
+                {"name": "agent", "state": {"waiting": {"reason": "PodInitializing"}}},
+            ],
+            "initContainerStatuses": [
+                {"name": "sync-input", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+            ],
+        },
+    }
+    found = why.diagnose(waiting, pod, [])
+    assert found.evidence == [
+        "ResultDelivered: RedisUnavailable no answer",
+        "container sync-input exited with 1 Error",
+        "container sandbox is waiting: ErrImagePull x",
+    ]
+
+
+def test_the_timeline_is_sorted_and_warnings_are_evidence_once() -> None:
+    events = [
+        event("FailedMount", "no\nvolume", "2026-01-02T03:04:08Z", "Warning"),
+        event("FailedMount", "no volume", "2026-01-02T03:04:09Z", "Warning"),
+        event("PodCreated", "made", "2026-01-02T03:04:06Z"),
+    ]
+    retried = job("j", "Running", "Executing")
+    retried["status"]["attempts"] = [
+        {
+            "number": 0,
+            "podName": "p-0",
+            "reason": "Evicted",
+            "startTime": "2026-01-02T03:04:05.5Z",
+            "completionTime": "2026-01-02T03:04:07Z",
+        }
+    ]
+    found = why.diagnose(retried, None, events)
+    assert found.evidence == ["event FailedMount: no volume"]
+    assert [step.what for step in found.timeline] == [
+        "job created",
+        "attempt 0 started",
+        "event PodCreated",
+        "attempt 0 ended",
+        "event FailedMount",
+        "event FailedMount",
+    ]
+    assert found.to_json()["timeline"][3]["detail"] == "Evicted, pod p-0"
+
+
+def test_an_unknown_reason_is_shown_unchanged() -> None:
+    newer = job("j", "Failed", "MoonInWrongPhase", result_of("j", status="FAILED"))
+    newer["status"]["message"] = "The moon is full."
+    found = why.diagnose(newer, None, [])
+    assert found.cause == "The moon is full."
+    assert found.hint
