@@ -1,15 +1,15 @@
-# NanoGrid Operator. `make help` lists the targets; docs/ and CONTRIBUTING.md explain them.
+# NanoGrid Operator. `make help` lists the targets; CONTRIBUTING.md explains them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
-.PHONY: help setup demo test test-unit test-integration test-e2e chaos chaos-short chaos-all lint format manifests \
+.PHONY: help setup demo test test-unit test-integration test-e2e chaos chaos-short chaos-all lint format manifests audit security \
         cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
 CLUSTER := cd tests && $(PYTHON) -m cluster
-# KUBECONFIG, DOCKER_HOST and PATH of the cluster in use; the user's own KUBECONFIG wins.
+# Sets KUBECONFIG, DOCKER_HOST and PATH for the cluster; a KUBECONFIG of the user takes precedence.
 USE_CLUSTER = eval "$$(cd tests && $(PYTHON) -m cluster env)"
 PYTEST := $(UV) run --frozen pytest
 ARGS ?=
@@ -17,62 +17,75 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
-demo: deploy ## a cluster if there is none, the chart, a real job, its result
+demo: deploy ## run real jobs and show their results; creates a cluster if there is none
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python scripts/demo.py $(ARGS)
 
-test: lint test-unit test-integration test-e2e chaos-short ## everything that CI runs
+test: lint test-unit test-integration test-e2e chaos-short ## run all tests of CI
 
-setup: ## install Python packages and the programs that tests start
+setup: ## install Python packages and the programs that tests need
 	@$(PYTHON) scripts/uv.py --prepare
 
-lint: setup ## ruff, mypy, import contracts, generated files, chart
+lint: setup ## run ruff, mypy, import contracts, and the checks of generated files and templates
 	@$(UV) run --frozen ruff check .
 	$(UV) run --frozen ruff format --check .
 	$(UV) run --frozen mypy
 	$(UV) run --frozen lint-imports
-	$(UV) run --frozen python -m nanogrid.crd --check .
-	$(UV) tool run --quiet 'cfn-lint>=1.40,<2' examples/eks/roles.cfn.yaml
+	$(UV) run --frozen python -m nanogrid.codegen.crd --check .
+	$(UV) tool run --quiet 'cfn-lint>=1.40,<2' examples/eks/*.cfn.yaml
 
-format: setup ## let ruff mend what it can
+audit: setup ## look for known vulnerabilities in the locked packages; needs the advisories of PyPI or OSV
+	@$(PYTHON) scripts/audit.py $(ARGS)
+
+# The exit code 2 of the audit, NOT AUDITED, is a failure too.
+security: deploy ## run all attacks, also the slow ones, and the audit; about 20 min
+	@$(USE_CLUSTER)
+	$(PYTEST) -n 2 tests/unit -m security
+	$(PYTEST) tests/integration -m security
+	$(PYTEST) tests/e2e -m security --durations=10 -s
+	$(PYTHON) scripts/audit.py $(if $(filter 1,$(SECURITY_ALLOW_UNAUDITED)),--allow-unaudited) $(ARGS)
+
+format: setup ## fix and format code with ruff
 	@$(UV) run --frozen ruff check --fix .
 	$(UV) run --frozen ruff format .
 
-manifests: setup ## generate the CRDs, the chart's copies of them, docs/executionjob.md, function.md, reasons.md
-	@$(UV) run --frozen python -m nanogrid.crd .
+manifests: setup ## generate the CRDs, their copies in the chart, and the reference pages in docs/
+	@$(UV) run --frozen python -m nanogrid.codegen.crd .
 
-test-unit: setup ## seconds, no cluster
-	@$(PYTEST) tests/unit $(ARGS)
+# Bytecode is cached, also where the environment forbids it: else each process compiles 2,000
+# modules again, which takes 6 s.
+test-unit: setup ## run unit tests; no cluster
+	@PYTHONDONTWRITEBYTECODE= $(PYTEST) -n 2 tests/unit $(ARGS)
 
-test-integration: setup ## real Redis, real S3 server, real processes
+test-integration: setup ## run tests with a real Redis, a real S3 server and real processes; no cluster
 	@$(PYTEST) tests/integration $(ARGS)
 
-test-e2e: deploy ## the whole way of a job on a real cluster; ARGS='-m slow' for what takes minutes
+test-e2e: deploy ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/e2e -m "not slow" --durations=30 $(ARGS)
 
-chaos: deploy ## faults on a real cluster, about 20 min: storms over 300 real and 3,000 simulated jobs
+chaos: deploy ## inject faults, with storms over 300 real and 3,000 simulated jobs; about 20 min
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/chaos -m "not slow or storm" --durations=20 -s $(ARGS)
 
-chaos-all: deploy ## every fault there is, over an hour: nodes lost, each call of the operator cut, upgrades
+chaos-all: deploy ## inject all faults, with lost nodes, each operator call cut, and upgrades; over 1 h
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/chaos --durations=20 -s $(ARGS)
 
-chaos-short: deploy ## the quicker ones of them, 5 to 7 min: a part of make test
+chaos-short: deploy ## inject the short faults; about 9 min, part of make test
 	@$(USE_CLUSTER)
 	$(PYTEST) tests/chaos -m "not slow" --durations=20 -s $(ARGS)
 
-cluster-up: ## use $$KUBECONFIG, or make (or reuse) a kind cluster
+cluster-up: ## use the cluster of KUBECONFIG, or create (or reuse) a kind cluster
 	@$(CLUSTER) up
 
-cluster-down: ## remove the cluster; stop only what cluster-up started
+cluster-down: ## delete the cluster; stops only what cluster-up started
 	@$(CLUSTER) down
 
-cluster-env: ## print what to eval for kubectl: eval "$$(make -s cluster-env)"
+cluster-env: ## print KUBECONFIG, DOCKER_HOST and PATH of the cluster, for eval in a shell
 	@$(CLUSTER) env
 
-cluster-status: ## what is there
+cluster-status: ## show the state of the cluster
 	@$(CLUSTER) status
 
 images: setup cluster-up ## build the images and load them into the cluster
@@ -83,15 +96,15 @@ deploy: images ## install or upgrade the chart, with Redis and S3 for tests
 	@$(USE_CLUSTER)
 	$(PYTHON) scripts/deploy.py
 
-undeploy: ## uninstall the chart; the CRD and its jobs are kept
+undeploy: ## uninstall the chart; the CRDs and their objects are kept
 	@$(USE_CLUSTER)
 	helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
-bench: deploy ## latency of an inline job beside a bare pod, of a session's executions, of POST /run
+bench: deploy ## measure the latency of an inline job and of a plain pod, of session executions, of POST /run
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python -m tests.bench.latency $(ARGS)
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.session
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 
-clean: ## remove what builds left in the checkout; the cluster's cache stays
+clean: ## remove build files from the checkout; the cluster's cache remains
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,9 +1,9 @@
-"""Upload a function, run it, read its result: a client of the gateway, standard library only.
+"""Upload a function, run it, read its result: a client of the gateway. Standard library only.
 
     python3 examples/gateway_client.py --url http://127.0.0.1:8080 --token "$TOKEN" \
         examples/http-function --input '{"names": ["민지", "Jiho"]}'
 
-CODE is a ZIP, or a folder with main.py. The last line that is printed is the result's JSON.
+CODE is a ZIP, or a folder with main.py. The last line of the output is the JSON of the result.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from typing import Any
 TIMEOUT_SECONDS = 90
 LONGEST_POLL_SECONDS = 3
 LONGEST_PAUSE_SECONDS = 30
-TRIES = 5  # of a request that is to be sent again later
-LATER = (429, 503)
+TRIES = 5
+RETRYABLE = (429, 503)
 
 
 class GatewayError(Exception):
-    """An answer other than success; the text is the gateway's own."""
+    """The gateway did not answer with success; the text is from the gateway."""
 
     def __init__(self, status: int, body: Any) -> None:
         error = body.get("error", {}) if isinstance(body, dict) else {}
@@ -40,7 +40,7 @@ class GatewayError(Exception):
 
 
 class Gateway:
-    """The four calls that a client needs."""
+    """The calls that a client needs."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url.rstrip("/")
@@ -48,7 +48,7 @@ class Gateway:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def upload(self, archive: bytes, **fields: str) -> Any:
-        """Store a ZIP: {functionId, version, s3Key, runtime, sha256}."""
+        """Store a ZIP; returns functionId, version, s3Key, runtime, sha256."""
         boundary = uuid.uuid4().hex
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -61,7 +61,7 @@ class Gateway:
         return json.loads(self._call("POST", "/upload", body, kind)[1])
 
     def run(self, function_id: str, input_data: Any, request_id: str = "", **more: Any) -> Any:
-        """Run it and wait, however long it takes; the requestId makes it safe to send again."""
+        """Run a function and wait without limit; the requestId makes retries safe."""
         request_id = request_id or f"client-{uuid.uuid4().hex}"
         request = {"functionId": function_id, "inputData": input_data, "requestId": request_id}
         body = json.dumps(request | more).encode()
@@ -84,15 +84,17 @@ class Gateway:
             try:
                 return self._send(method, path, body, kind)
             except urllib.error.HTTPError as e:
-                if e.code not in LATER or not left:
-                    raise GatewayError(e.code, _said(e)) from None
+                if e.code not in RETRYABLE or not left:
+                    raise GatewayError(e.code, _body(e)) from None
                 pause = int(e.headers.get("Retry-After", "1"))
             except (OSError, http.client.HTTPException):
-                # The connection was lost. Another upload would be another function or version.
+                # The connection was lost. A second upload would create another version.
                 if path == "/upload" or not left:
                     raise
                 pause = 1
-            time.sleep(min(LONGEST_PAUSE_SECONDS, pause) + random.random())  # not all at once
+            time.sleep(
+                min(LONGEST_PAUSE_SECONDS, pause) + random.random()
+            )  # not all clients at once
         raise AssertionError("the last try returns or raises")
 
     def _send(self, method: str, path: str, body: bytes | None, kind: str) -> tuple[int, bytes]:
@@ -102,7 +104,7 @@ class Gateway:
             return answer.status, answer.read()
 
 
-def _said(error: urllib.error.HTTPError) -> Any:
+def _body(error: urllib.error.HTTPError) -> Any:
     text = error.read()
     try:
         return json.loads(text)
@@ -111,7 +113,7 @@ def _said(error: urllib.error.HTTPError) -> Any:
 
 
 def zipped(code: Path) -> bytes:
-    """A ZIP as it is, or of a folder's files."""
+    """The bytes of a ZIP, or of a new ZIP of a folder's files."""
     if code.is_file():
         return code.read_bytes()
     buffer = io.BytesIO()
@@ -123,7 +125,7 @@ def zipped(code: Path) -> bytes:
 
 
 def main() -> int:
-    """Upload, run, print; the exit code says whether the function succeeded."""
+    """Upload, run, print; the exit code is 0 if the function succeeded."""
     parser = argparse.ArgumentParser(description="Upload a function, run it, read its result.")
     parser.add_argument("code", type=Path, help="a ZIP, or a folder with main.py")
     parser.add_argument("--url", default=os.environ.get("GATEWAY_URL", "http://127.0.0.1:8080"))

@@ -1,6 +1,6 @@
-"""Install or upgrade the chart in the cluster with the images of ``build/images.json``.
+"""Install or upgrade the chart with the images of ``build/images.json``.
 
-Uses the chart's devServices: a Redis and an S3 server in the cluster, for demo and tests only.
+It enables devServices: a Redis and an S3 server in the cluster, for demo and tests only.
 """
 
 import argparse
@@ -14,9 +14,24 @@ ROOT = Path(__file__).resolve().parent.parent
 RELEASE = "nanogrid"
 NAMESPACE = "nanogrid-system"
 
+# What tests and demo choose in their jobs; a default of all namespaces. The images are a runtime,
+# an image with Debian's python3, one without python3, and two that cannot be pulled. Two names do
+# not exist: their jobs show what Kubernetes says.
+ALLOW = {
+    "images": [
+        "nanogrid-python-data",
+        "nanogrid-dev-redis",
+        "registry.k8s.io/pause",
+        "registry.invalid/none",
+        "127.0.0.1:9/none",
+    ],
+    "serviceAccounts": ["nobody"],
+    "runtimeClasses": ["no-such-class"],
+}
+
 
 def values() -> dict[str, object]:
-    """The chart's values for the images that were built."""
+    """The chart's values for the built images."""
     file = ROOT / "build/images.json"
     if not file.exists():
         sys.exit("deploy: build/images.json is missing; run `make images` first")
@@ -30,14 +45,22 @@ def values() -> dict[str, object]:
         "image": image,
         "devServices": {"enabled": True, "images": dev},
         "gateway": {"replicas": 1},  # small nodes
+        "egressProxy": {
+            "enabled": True,
+            "replicas": 1,
+            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        },
+        "tenancy": {"defaults": {"allow": ALLOW}},
         "sessions": {"expose": ["Service", "Ingress"], "deregistrationSeconds": 3},
     }
 
 
 def main() -> None:
-    """Run helm and wait until everything is ready."""
+    """Run helm and wait until all pods are ready."""
     parser = argparse.ArgumentParser(description="Install the chart for demo and tests.")
-    parser.add_argument("--timeout", default="180s", help="how long to wait for readiness")
+    parser.add_argument(
+        "--timeout", default="180s", help="timeout of the wait for readiness (default: 180s)"
+    )
     options = parser.parse_args()
     file = ROOT / "build/values.json"
     file.parent.mkdir(exist_ok=True)
@@ -55,7 +78,9 @@ def main() -> None:
         subprocess.run(
             ["kubectl", "-n", NAMESPACE, "logs", f"deploy/{RELEASE}", "--tail=30"], check=False
         )
-        sys.exit("deploy: the chart did not become ready; pods and the operator's log are above")
+        sys.exit(
+            "deploy: the release did not become ready; see the pods and the operator's log above"
+        )
     print(f"deploy: release {RELEASE} is ready after {time.monotonic() - started:.1f} s")
 
 

@@ -1,14 +1,14 @@
-"""Reach the chart's dev services (S3 and Redis in the cluster) from this machine.
+"""Access the chart's devServices (S3 and Redis in the cluster) from this machine.
 
-For demo, e2e tests and curious people; never for real jobs. `kubectl port-forward` opens a port of
-this machine for each service, and the credentials come from the release's Secret:
+For demo, tests and exploration only, never for real jobs. `kubectl port-forward` opens a local port
+for each service. The credentials come from the release's Secret:
 
     with dev_access() as access:
         access.s3.list_objects_v2(Bucket=access.bucket)
-        access.redis().get("result:my-request")
+        access.redis().get(access.area("my-namespace").result_key("my-request"))
 
 A port-forward is bound to one pod: after a restart of Redis or S3, enter ``dev_access`` again.
-As a program: `uv run python scripts/devaccess.py --help`.
+Command line: `uv run python scripts/devaccess.py --help`.
 """
 
 import argparse
@@ -35,6 +35,8 @@ import redis
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nanogrid.tenancy import Area
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -43,6 +45,7 @@ NAMESPACE: Final = "nanogrid-system"
 BUCKET: Final = "nanogrid"
 S3_PORT: Final = 8333
 REDIS_PORT: Final = 6379
+ADMIN: Final = "default"  # Redis user with all rights, for tests and exploration
 READY_SECONDS: Final = 30.0
 KUBECTL_SECONDS: Final = 20.0
 FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> ")
@@ -58,55 +61,63 @@ NO_CLUSTER: Final = (
 
 
 class AccessError(Exception):
-    """The dev services cannot be reached; the text says why and what to do."""
+    """The devServices are not reachable; the message has the cause and a fix."""
 
 
 @dataclass
 class DevAccess:
-    """An S3 client for the dev bucket, and Redis clients as many as wanted."""
+    """An S3 client for the dev bucket, and a factory of Redis clients; ``secret`` has all keys."""
 
     s3: "S3Client"
     bucket: str
     s3_endpoint: str
     redis_port: int
-    redis_password: str
+    secret: dict[str, str] = field(repr=False)
+    compatibility_namespace: str
     _stack: ExitStack = field(repr=False)
 
     def redis(self, **options: Any) -> redis.Redis:
-        """A new Redis client, closed at the latest when the access ends."""
+        """Create a Redis client; it is closed when the access ends."""
         settings: dict[str, Any] = {"socket_timeout": 10, "socket_connect_timeout": 5}
-        settings |= {"decode_responses": True, "password": self.redis_password} | options
+        settings |= {"decode_responses": True, "username": ADMIN}
+        settings |= {"password": self.secret["adminPassword"]} | options
         client = redis.Redis(host="127.0.0.1", port=self.redis_port, **settings)
         self._stack.callback(client.close)
         return client
 
+    def area(self, namespace: str) -> Area:
+        """The Redis names of a namespace."""
+        return Area.of(
+            namespace, bucket=self.bucket, compatibility_namespace=self.compatibility_namespace
+        )
 
-def kubectl(*words: str, stdin: str | None = None, timeout: float = KUBECTL_SECONDS) -> str:
-    """The output of one kubectl command.
+
+def kubectl(*args: str, stdin: str | None = None, timeout: float = KUBECTL_SECONDS) -> str:
+    """Run kubectl and return its output.
 
     Raises:
-        AccessError: it failed; the text is one line for a cluster that does not answer.
+        AccessError: it failed. If no cluster responds, the message is one line.
     """
-    command = ["kubectl", f"--request-timeout={max(1, int(timeout) - 1)}s", *words]
+    command = ["kubectl", f"--request-timeout={max(1, int(timeout) - 1)}s", *args]
     try:
         done = subprocess.run(
             command, input=stdin, text=True, capture_output=True, timeout=timeout, check=False
         )
     except FileNotFoundError:
-        raise AccessError("kubectl is not on the PATH; `make cluster-up` brings one") from None
+        raise AccessError("kubectl is not on the PATH; `make cluster-up` installs it") from None
     except subprocess.TimeoutExpired:
-        raise AccessError(f"no answer within {timeout:.0f} s: kubectl {' '.join(words)}") from None
+        raise AccessError(f"no response within {timeout:.0f} s: kubectl {' '.join(args)}") from None
     if done.returncode != 0:
-        said = done.stderr.strip()
-        if any(sign in said for sign in NO_CLUSTER):
-            last = said.splitlines()[-1]
-            raise AccessError(f"no cluster answers; run `make cluster-up` (kubectl: {last})")
-        raise AccessError(f"kubectl {' '.join(words[:4])}: {said or done.returncode}")
+        stderr = done.stderr.strip()
+        if any(sign in stderr for sign in NO_CLUSTER):
+            last = stderr.splitlines()[-1]
+            raise AccessError(f"no cluster responds; run `make cluster-up` (kubectl: {last})")
+        raise AccessError(f"kubectl {' '.join(args[:4])}: {stderr or done.returncode}")
     return done.stdout
 
 
 def zip_folder(folder: Path) -> bytes:
-    """A ZIP of a folder's files; the same files give the same bytes, so the same checksum."""
+    """Pack a folder as a ZIP; the same files give the same bytes and checksum."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
@@ -122,14 +133,15 @@ def zip_folder(folder: Path) -> bytes:
 def dev_access(
     release: str = RELEASE, namespace: str = NAMESPACE, bucket: str = BUCKET
 ) -> Iterator[DevAccess]:
-    """S3 and Redis of a release with devServices, for as long as the context lasts.
+    """S3 and Redis of a release with devServices, until the context ends.
 
     Raises:
-        AccessError: no cluster, no such release, or its services are not running.
+        AccessError: there is no cluster or no such release, or its services do not run.
     """
-    # The chart's own rule for the prefix of its names.
+    # The same rule as nanogrid.fullname of the chart.
     name = release if "nanogrid" in release else f"{release}-nanogrid-operator"
     secret = _secret(f"{name}-dev", release, namespace)
+    compatibility = _compatibility_namespace(name, namespace)
     with ExitStack() as stack:
         forwards = [
             stack.enter_context(PortForward(namespace, f"svc/{name}-dev-{service}", port))
@@ -148,30 +160,46 @@ def dev_access(
                 read_timeout=30,
                 retries={"mode": "standard", "total_max_attempts": 3},
                 s3={"addressing_style": "path"},
-                proxies={},  # a proxy of the environment cannot reach this machine's ports
+                proxies={},  # a proxy cannot reach local ports
             ),
         )
         stack.callback(client.close)
-        yield DevAccess(client, bucket, endpoint, redis_port, secret["password"], stack)
+        yield DevAccess(
+            s3=client,
+            bucket=bucket,
+            s3_endpoint=endpoint,
+            redis_port=redis_port,
+            secret=secret,
+            compatibility_namespace=compatibility,
+            _stack=stack,
+        )
 
 
 def _secret(name: str, release: str, namespace: str) -> dict[str, str]:
-    """The decoded Secret of the dev services."""
+    """Read and decode the Secret of the devServices."""
     try:
-        answer = kubectl("-n", namespace, "get", "secret", name, "-o", "json")
+        output = kubectl("-n", namespace, "get", "secret", name, "-o", "json")
     except AccessError as error:
         if "NotFound" not in str(error):
             raise
         raise AccessError(
-            f"no Secret {name} in namespace {namespace}: the chart (release {release}) is not "
-            "installed there with devServices.enabled; run `make deploy`"
+            f"no Secret {name} in namespace {namespace}: release {release} is not installed there "
+            "with devServices.enabled; run `make deploy`"
         ) from None
-    data: dict[str, str] = json.loads(answer)["data"]
+    data: dict[str, str] = json.loads(output)["data"]
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
+def _compatibility_namespace(deployment: str, namespace: str) -> str:
+    """The namespace with the names of the older form, which the operator knows."""
+    text = kubectl("-n", namespace, "get", "deployment", deployment, "-o", "json")
+    (operator,) = json.loads(text)["spec"]["template"]["spec"]["containers"]
+    values = {e["name"]: e.get("value", "") for e in operator["env"]}
+    return str(values.get("NANOGRID_COMPATIBILITY_NAMESPACE", ""))
+
+
 class PortForward:
-    """One `kubectl port-forward` to a port of a Service; kubectl chooses the local port."""
+    """Runs `kubectl port-forward` to a port of a Service; kubectl chooses the local port."""
 
     def __init__(self, namespace: str, target: str, port: int) -> None:
         self._target = f"{target} in namespace {namespace}"
@@ -180,7 +208,7 @@ class PortForward:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._said: deque[str] = deque(maxlen=5)
+        self._messages: deque[str] = deque(maxlen=5)
 
     def __enter__(self) -> "PortForward":
         self._start()
@@ -190,21 +218,21 @@ class PortForward:
         self._stop()
 
     def wait_ready(self) -> int:
-        """The local port, once connections to it are taken."""
+        """Wait until the port accepts connections; returns the local port."""
         deadline = time.monotonic() + READY_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
+        while (remaining := deadline - time.monotonic()) > 0:
             try:
-                port = self._ports.get(timeout=left)
+                port = self._ports.get(timeout=remaining)
             except queue.Empty:
                 break
             if port is not None:
                 return port
-            # kubectl has ended: the pod may just be starting, so try again for a while.
+            # kubectl has exited. The pod may still be starting, so retry until the deadline.
             self._stop()
             time.sleep(0.3)
             self._start()
-        reason = "; ".join(dict.fromkeys(self._said)) or "kubectl said nothing"
-        raise AccessError(f"no way to {self._target} within {READY_SECONDS:.0f} s: {reason}")
+        reason = "; ".join(dict.fromkeys(self._messages)) or "no output of kubectl"
+        raise AccessError(f"no port-forward to {self._target} in {READY_SECONDS:.0f} s: {reason}")
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -218,14 +246,14 @@ class PortForward:
         self._reader.start()
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
-        """Read to the end: kubectl says a line per connection and stops when its pipe is full."""
+        """Read all output: kubectl prints a line per connection and blocks if its pipe is full."""
         if process.stdout is None:
             return
         for line in process.stdout:
             if found := FORWARDING.search(line):
                 self._ports.put(int(found[1]))
             elif not line.startswith("Handling connection"):
-                self._said.append(line.strip())
+                self._messages.append(line.strip())
         self._ports.put(None)
 
     def _stop(self) -> None:
@@ -253,35 +281,39 @@ def _put(access: DevAccess, path: Path, key: str) -> str:
 
 def _ls(access: DevAccess, prefix: str) -> str:
     pages = access.s3.get_paginator("list_objects_v2").paginate(Bucket=access.bucket, Prefix=prefix)
-    found = [item for page in pages for item in page.get("Contents", [])]
-    return "".join(f"{item['Size']:>12,}  {item['Key']}\n" for item in found)
+    items = [item for page in pages for item in page.get("Contents", [])]
+    return "".join(f"{item['Size']:>12,}  {item['Key']}\n" for item in items)
 
 
 def main() -> None:
-    """Put, get and list objects of the dev bucket."""
-    parser = argparse.ArgumentParser(description="Files in the S3 server of the dev services.")
-    parser.add_argument("--release", default=RELEASE)
-    parser.add_argument("--namespace", default=NAMESPACE, help="of the release")
+    """Store, get and list objects of the dev bucket."""
+    parser = argparse.ArgumentParser(
+        description="Store, get and list objects in the S3 server of devServices."
+    )
+    parser.add_argument("--release", default=RELEASE, help=f"Helm release (default: {RELEASE})")
+    parser.add_argument(
+        "--namespace", default=NAMESPACE, help=f"namespace of the release (default: {NAMESPACE})"
+    )
     actions = parser.add_subparsers(dest="action", required=True)
     put = actions.add_parser("put", help="store a file, or a folder as a ZIP")
     put.add_argument("path", type=Path)
     put.add_argument("key")
-    actions.add_parser("get", help="write an object to standard output").add_argument("key")
+    actions.add_parser("get", help="write an object to stdout").add_argument("key")
     actions.add_parser("ls", help="list objects").add_argument("prefix", nargs="?", default="")
     options = parser.parse_args()
     try:
         with dev_access(options.release, options.namespace) as access:
             if options.action == "put":
-                answer = _put(access, options.path, options.key).encode()
+                output = _put(access, options.path, options.key).encode()
             elif options.action == "ls":
-                answer = _ls(access, options.prefix).encode()
+                output = _ls(access, options.prefix).encode()
             else:
-                found = access.s3.get_object(Bucket=access.bucket, Key=options.key)
-                answer = found["Body"].read()
+                response = access.s3.get_object(Bucket=access.bucket, Key=options.key)
+                output = response["Body"].read()
     except (AccessError, OSError, BotoCoreError, ClientError) as error:
         print(f"devaccess: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.stdout.buffer.write(answer)
+    sys.stdout.buffer.write(output)
 
 
 if __name__ == "__main__":

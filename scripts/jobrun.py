@@ -1,7 +1,7 @@
-"""Apply a job and follow it to its end: what its status, its pod and Redis say, and when.
+"""Apply a job and follow it to its end: the changes of its status, its pod and Redis, with times.
 
-`kubectl get --watch` tells of job and pod, a subscriber of the result. All put what they see, with
-its time, into one queue; :func:`run_job` reads it.
+`kubectl get --watch` reports job and pod, a subscriber reports the result. They put events with
+their times into one queue; :func:`run_job` reads it.
 """
 
 import json
@@ -19,16 +19,16 @@ from redis.exceptions import RedisError
 from nanogrid import names
 from scripts.devaccess import AccessError, DevAccess, kubectl
 
-MESSAGE_SECONDS: Final = 5.0  # how long a message may come after the final status
+MESSAGE_SECONDS: Final = 5.0  # wait for the message after the final status
 
-Event = tuple[str, float, Any]  # what (see JobRun.on), when, and the thing itself
+Event = tuple[str, float, Any]  # kind (see JobRun.handle), time, payload
 Events = queue.SimpleQueue[Event]
-Step = Callable[[float, str], None]  # told the seconds since `kubectl apply` began, and a text
+Step = Callable[[float, str], None]  # receives seconds since the start of `kubectl apply`, text
 
 
 @dataclass
 class JobRun:
-    """One job on its way; times are seconds after `kubectl apply` began."""
+    """The state of one job; times are seconds since the start of `kubectl apply`."""
 
     name: str
     namespace: str
@@ -39,7 +39,7 @@ class JobRun:
     message: str | None = None
     message_seconds: float | None = None
     finished_seconds: float | None = None
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -55,22 +55,22 @@ class JobRun:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the job has ended well."""
+        """Whether the job has succeeded."""
         return self.finished_seconds is not None and self.status.get("phase") == "Succeeded"
 
-    def on(self, what: str, thing: Any, at: float) -> None:
-        """Take in one event."""
-        if what == "job":
-            self._on_job(thing, at)
-        elif what == "pod":
-            self._on_pod(thing, at)
-        elif what == "message":
-            self.message, self.message_seconds = thing, at
-            self.step(at, f"the subscriber has the result: {len(thing.encode()):,} bytes")
-        elif what == "applied":
-            self.step(at, f"applied: {thing}")
-        elif what == "lost":
-            self.step(at, f"the subscriber lost Redis: {thing}")
+    def handle(self, kind: str, payload: Any, at: float) -> None:
+        """Handle one event."""
+        if kind == "job":
+            self._on_job(payload, at)
+        elif kind == "pod":
+            self._on_pod(payload, at)
+        elif kind == "message":
+            self.message, self.message_seconds = payload, at
+            self.step(at, f"the subscriber received the result: {len(payload.encode()):,} bytes")
+        elif kind == "applied":
+            self.step(at, f"applied: {payload}")
+        elif kind == "lost":
+            self.step(at, f"the subscriber lost its Redis connection: {payload}")
 
     def _on_job(self, job: dict[str, Any], at: float) -> None:
         self.job = job
@@ -85,51 +85,51 @@ class JobRun:
             self._once(at, f"status: {phase}")
 
     def _on_pod(self, pod: dict[str, Any], at: float) -> None:
-        """Each step of the pod; the kubelet tells of them up to a second late."""
+        """Report each step of the pod; the kubelet reports them up to a second late."""
         self.pod = pod["metadata"]["name"]
         if node := pod["spec"].get("nodeName"):
             self._once(at, f"pod {self.pod} on node {node}")
         status = pod.get("status", {})
         for container in status.get("initContainerStatuses", []):
             if container["state"].get("terminated", {}).get("exitCode") == 0:
-                self._once(at, f"{container['name']} is done")
+                self._once(at, f"{container['name']} has finished")
         for container in status.get("containerStatuses", []):
             if container["name"] == names.CONTAINER_SANDBOX and "running" in container["state"]:
-                self._once(at, "the sandbox runs")
+                self._once(at, "the sandbox is running")
 
     def _once(self, at: float, text: str) -> None:
-        """Tell a step that has not been told; after the end, none."""
-        if text not in self._told and self.finished_seconds is None:
-            self._told.add(text)
+        """Report a step once, and none after the end."""
+        if text not in self._reported and self.finished_seconds is None:
+            self._reported.add(text)
             self.step(at, text)
 
 
 def run_job(
     manifest: dict[str, Any], namespace: str, access: DevAccess, timeout: float, step: Step
 ) -> JobRun:
-    """Apply a manifest and follow the job until it has ended, or time is up.
+    """Apply a manifest and follow the job until its end or the timeout.
 
-    With a requestId in it, a subscriber waits on Redis before the job is applied, and the run ends
-    when the message has come, at most MESSAGE_SECONDS after the final status.
+    If the manifest has a requestId, a subscriber waits on Redis before the job is applied. The run
+    then ends with the message, at most MESSAGE_SECONDS after the final status.
 
     Raises:
-        AccessError: the job could not be applied.
+        AccessError: kubectl apply failed.
     """
     name, request_id = manifest["metadata"]["name"], manifest["spec"].get("requestId")
     run = JobRun(name, namespace, request_id, step)
     events: Events = queue.SimpleQueue()
     with ExitStack() as stack:
         if request_id:
-            channel = names.result_key(request_id)
+            channel = access.area(namespace).result_key(request_id)
             stack.enter_context(Subscriber(access, channel, events))
             step(0.0, f"a subscriber waits on Redis channel {channel}")
-        one = f"--field-selector=metadata.name={name}"
-        stack.enter_context(Watch("job", events, "-n", namespace, names.PLURAL, one))
-        its = f"--selector={names.LABEL_JOB}={name}"
-        stack.enter_context(Watch("pod", events, "-n", namespace, "pods", its))
+        by_name = f"--field-selector=metadata.name={name}"
+        stack.enter_context(Watch("job", events, "-n", namespace, names.PLURAL, by_name))
+        by_label = f"--selector={names.LABEL_JOB}={name}"
+        stack.enter_context(Watch("pod", events, "-n", namespace, "pods", by_label))
         started = time.monotonic()
         kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest))
-        # By way of the queue: the pod is often there before kubectl has ended.
+        # Through the queue, because the pod often exists before kubectl has exited.
         events.put(("applied", time.monotonic(), f"{names.SHORT_NAME}/{name}"))
         _follow(run, events, started, timeout)
     return run
@@ -139,24 +139,24 @@ def _follow(run: JobRun, events: Events, started: float, timeout: float) -> None
     deadline = started + timeout
     while run.finished_seconds is None or (run.request_id and run.message is None):
         try:
-            what, when, thing = events.get(timeout=max(0.0, deadline - time.monotonic()))
+            kind, when, payload = events.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             return
-        run.on(what, thing, when - started)
+        run.handle(kind, payload, when - started)
         if run.finished_seconds is not None:
             deadline = min(deadline, started + run.finished_seconds + MESSAGE_SECONDS)
 
 
 class Watch:
-    """Objects from `kubectl get --watch`, put into a queue as they come; restarted if it ends."""
+    """Puts the objects of `kubectl get --watch` into a queue; restarts kubectl if it exits."""
 
-    def __init__(self, what: str, events: Events, *words: str) -> None:
-        self._what = what
+    def __init__(self, kind: str, events: Events, *args: str) -> None:
+        self._kind = kind
         self._events = events
-        self._command = ["kubectl", "get", *words, "--watch", "-o", "json"]
+        self._command = ["kubectl", "get", *args, "--watch", "-o", "json"]
         self._ended = threading.Event()
         self._process: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()  # so that none is started after the end
+        self._lock = threading.Lock()  # no process starts after __exit__
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Watch":
@@ -185,19 +185,19 @@ class Watch:
             with self._process as process:
                 if process.stdout is not None:
                     self._read(process.stdout)
-            self._ended.wait(0.3)  # the API server may be away for a moment
+            self._ended.wait(0.3)  # the API server may be unavailable for a moment
 
     def _read(self, stream: IO[str]) -> None:
         lines: list[str] = []
         for line in stream:
             lines.append(line)
-            if line == "}\n":  # kubectl indents everything but an object's first and last line
-                self._events.put((self._what, time.monotonic(), json.loads("".join(lines))))
+            if line == "}\n":  # kubectl indents all lines of an object except the first and last
+                self._events.put((self._kind, time.monotonic(), json.loads("".join(lines))))
                 lines.clear()
 
 
 class Subscriber:
-    """Waits on a Redis channel; subscribed for certain once the context is entered."""
+    """Waits on a Redis channel; inside the context the subscription is confirmed."""
 
     def __init__(self, access: DevAccess, channel: str, events: Events) -> None:
         self._pubsub = access.redis().pubsub()  # type: ignore[no-untyped-call]
@@ -221,9 +221,9 @@ class Subscriber:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                found = self._pubsub.get_message(timeout=0.2)
+                received = self._pubsub.get_message(timeout=0.2)
             except RedisError as error:
                 self._events.put(("lost", time.monotonic(), error))
                 return
-            if found is not None and found["type"] == "message":
-                self._events.put(("message", time.monotonic(), found["data"]))
+            if received is not None and received["type"] == "message":
+                self._events.put(("message", time.monotonic(), received["data"]))

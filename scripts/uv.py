@@ -1,9 +1,9 @@
-"""Run uv; install it into the cache first where a machine has none.
+"""Run uv; if it is missing, install it into the cache first.
 
-``python3 scripts/uv.py --prepare`` makes the checkout ready: the locked Python packages, and the
-programs that tests start: redis-server, and, where they can be had, Chromium for the web page, the
-shells whose completion is tested, and libfaketime for clocks that are wrong. Anything else is
-handed to uv as it is.
+``python3 scripts/uv.py --prepare`` sets up the checkout. It installs the locked Python packages and
+the programs that tests start: redis-server (required), and Chromium for the web page, zsh and fish
+for their completion, and libfaketime for wrong clocks (optional). All other arguments are passed
+to uv.
 """
 
 import fcntl
@@ -18,15 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogrid"
 UV_REQUIREMENT = "uv>=0.9"
 INSTALL_SECONDS = 600
-LOCK_SECONDS = 120  # for another program that installs something
-# Any of the programs will do; the first is also Debian's package.
+LOCK_SECONDS = 120  # wait for another package installation
+# One program of each tuple is enough; the first is also the name of the Debian package.
 SERVERS = (("redis-server",),)
-# Without these the tests that need them are skipped, and say so.
+# Tests that need a missing program of these are skipped with a message.
 EXTRAS = (("chromium", "chromium-browser", "google-chrome"), ("zsh",), ("fish",), ("faketime",))
 
 
 def find_uv() -> str:
-    """The path of uv: the user's own, or ours."""
+    """The path of uv: from PATH, or from the cache."""
     found = shutil.which("uv")
     if found:
         return found
@@ -45,22 +45,24 @@ def find_uv() -> str:
 
 
 def prepare(uv: str) -> None:
-    """Install what `make test` needs besides a cluster."""
+    """Install what `make test` needs, except the cluster."""
     subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
     servers, extras = missing(*SERVERS), missing(*EXTRAS)
     if not servers + extras:
         return
-    able = os.geteuid() == 0 and shutil.which("apt-get") is not None
-    if servers and (failed := install(servers) if able else "install it with your package manager"):
-        sys.exit(f"setup: {' '.join(servers)} is missing: {failed}")
-    if extras and (failed := install(extras) if able else "install them yourself"):
-        print(f"setup: tests that need {', '.join(extras)} are skipped: {failed}", flush=True)
+    can_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    manual = "install with your package manager"
+    if servers and (problem := install(servers) if can_install else manual):
+        sys.exit(f"setup: missing program {' '.join(servers)}: {problem}")
+    if extras and (problem := install(extras) if can_install else manual):
+        programs = ", ".join(extras)
+        print(f"setup: tests that need {programs} are skipped: {problem}", flush=True)
 
 
 def install(packages: list[str]) -> str:
-    """Install packages of Debian; why it failed, empty when it did not."""
+    """Install Debian packages; returns the error, or "" on success."""
     print(f"setup: installing {' '.join(packages)}", flush=True)
-    # Debian's package starts a server of its own when it can; the tests start theirs.
+    # RUNLEVEL=1 keeps the Debian package from starting a server; the tests start their own.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     apt = ["apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
     for command in (
@@ -77,19 +79,19 @@ def install(packages: list[str]) -> str:
 
 
 def missing(*programs: tuple[str, ...]) -> list[str]:
-    """The packages of programs that are not on PATH under any of their names."""
+    """The packages of programs that are not on PATH."""
     return [names[0] for names in programs if not any(map(shutil.which, names))]
 
 
 def main() -> None:
-    """Hand over to uv, or prepare."""
-    if sys.version_info < (3, 11):  # noqa: UP036 this script runs before uv has chosen a Python
-        sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    """Set up the checkout, or run uv."""
+    if sys.version_info < (3, 11):  # noqa: UP036 this script runs before uv selects a Python
+        sys.exit(f"setup: Python 3.11 or later is required; this is {sys.version.split()[0]}")
     uv = find_uv()
     if sys.argv[1:] == ["--prepare"]:
         prepare(uv)
         return
-    os.execv(uv, [uv, *sys.argv[1:]])  # noqa: S606 the very purpose
+    os.execv(uv, [uv, *sys.argv[1:]])  # noqa: S606 replaces this process
 
 
 if __name__ == "__main__":

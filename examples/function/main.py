@@ -1,4 +1,4 @@
-"""Greets everyone named on standard input: shows stdin, args, env and output files of a job."""
+"""Greets each name on standard input: an example of stdin, args, env and output files."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ def main() -> None:
         sys.exit("no names: put one on each line of the job's stdin")
     text = "".join(f"{greeting}, {name}{mark}\n" for name in names)
     print(text, end="")
-    # Whatever lies in output/ when the code ends is stored in S3 and listed in the result.
+    # Files in output/ at the end of the code are stored in S3 and listed in the result.
     Path("output").mkdir(exist_ok=True)
     Path("output/greetings.txt").write_text(text, encoding="utf-8")
 

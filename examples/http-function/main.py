@@ -1,4 +1,4 @@
-"""Greets everyone in its input: shows how a function that is called over HTTP reads inputData."""
+"""Greets each name in its input: an example of how a function reads inputData."""
 
 import json
 import os
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def main() -> None:
-    # A path that can be opened, however large the input is.
+    # The variable has a path that the code can open, for inputs of all sizes.
     data = json.loads(Path(os.environ["FUNCTION_INPUT"]).read_text(encoding="utf-8"))
     text = "".join(f"Hello, {name}!\n" for name in data["names"])
     print(text, end="")
-    # Whatever lies in output/ when the code ends is to be had at GET /runs/ID/outputs/NAME.
+    # Files in output/ at the end of the code are at GET /runs/ID/outputs/NAME.
     Path("output").mkdir(exist_ok=True)
     Path("output/greetings.txt").write_text(text, encoding="utf-8")
 

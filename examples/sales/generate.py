@@ -1,8 +1,8 @@
-"""Makes the sales CSV of a fresh-food shop: the same bytes on every machine and Python.
+"""Writes the sales CSV of a fresh-food shop: equal bytes on every machine and Python version.
 
-Like a file that Excel in Korea saves as "CSV UTF-8": UTF-8 with a byte order mark, without which
-Excel reads a CSV as CP949 and shows 날짜 as garbage, and lines that end in CRLF. One product name
-holds a comma, so it is quoted: code that splits lines at commas gets a wrong total.
+The file is like "CSV UTF-8" of a Korean Excel: lines end in CRLF, and the text is UTF-8 with a byte
+order mark. Without the mark Excel reads a CSV as CP949 and cannot show 날짜. One product name
+contains a comma, so it is quoted. Code that splits lines at commas gets a wrong total.
 """
 
 import argparse
@@ -20,7 +20,7 @@ FIRST_DAY = date(2025, 7, 1)
 DAYS = 92
 ROWS = 2056
 
-# (product, price in won, most pieces in one sale)
+# (product, price in won, maximum number of pieces in one sale)
 PRODUCTS: dict[str, list[tuple[str, int, int]]] = {
     "과일": [
         ("사과 부사 1.5kg", 12900, 12),
@@ -76,11 +76,11 @@ DISCOUNT_CHANCE = 0.15
 
 
 def rows() -> list[tuple[str, str, str, int, int, int]]:
-    """The sales, one tuple in the order of HEADERS for each, by date."""
+    """The sales by date; each is a tuple in the order of HEADERS."""
     source = random.Random(SEED)
 
     def below(count: int) -> int:
-        # Python promises the same numbers in later versions for random() only, not for choice().
+        # Later Python versions keep the numbers of random(), but not those of choice().
         return int(source.random() * count)
 
     categories = list(PRODUCTS)
@@ -97,7 +97,7 @@ def rows() -> list[tuple[str, str, str, int, int, int]]:
 
 
 def csv_bytes() -> bytes:
-    """The whole file."""
+    """The content of the file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(HEADERS)

@@ -1,6 +1,6 @@
-"""An analyst's work in one session: sixteen executions, each of which builds on those before.
+"""The work of an analyst in one session: sixteen executions that build on each other.
 
-Plain code runs in a process of its own and leaves files in /app; with a context, variables live on.
+Code without a context runs in its own process; its files stay in /app. A context keeps variables.
 The session has the modules of examples/sales/report in /app and the CSV in /app/data.
 """
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """One execution: what to run, in which context, and a text that its stdout must hold."""
+    """One execution: code, context, and a text that its stdout must contain."""
 
     code: str
     expected: str

@@ -24,7 +24,7 @@ class Totals:
 
 
 def read_text(file: Path) -> str:
-    """A CSV as Excel in Korea saves it: UTF-8, with or without a byte order mark, or CP949."""
+    """The text of a CSV from a Korean Excel: UTF-8 with or without a byte order mark, or CP949."""
     data = file.read_bytes()
     try:
         return data.decode("utf-8-sig")
@@ -45,13 +45,13 @@ def read_rows(files: list[Path]) -> list[dict[str, str]]:
 
 
 def padded(text: str, width: int) -> str:
-    """Text filled up to a width on the screen, where a Korean letter takes two columns."""
+    """The text, padded to a width on the screen; a Korean letter takes two columns."""
     shown = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
     return text + " " * (width - shown)
 
 
 def write_report(files: list[Path], rows: int, by_won: list[tuple[str, Totals]]) -> None:
-    """output/report.json for programs, output/categories.csv for Excel."""
+    """Write output/report.json for programs and output/categories.csv for Excel."""
     OUTPUT.mkdir(exist_ok=True)
     report = {
         "total": sum(totals.won for _, totals in by_won),

@@ -1,4 +1,4 @@
-"""The charts. Korean needs no setup here: the runtime image's default font has it."""
+"""The charts. Korean text needs no setup, because the runtime image's default font supports it."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ DPI = 200
 
 
 def by_category(figures: Figures, file: Path) -> Path:
-    """Bars, the largest on top, each with its won and share."""
+    """Horizontal bars, the largest on top, with won and share."""
     figure, axes = plt.subplots(figsize=(8, 4.4), layout="constrained")
     rows = figures.categories[::-1]
     bars = axes.barh(rows["카테고리"], rows["금액"], color=ACCENT, height=0.6)
     labels = [f"{in_man(row.금액)}원 · {row.비중:.1%}" for row in rows.itertuples()]
-    boxed = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # the grid ends at a label
+    boxed = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # hides the grid behind a label
     axes.bar_label(bars, labels, padding=7, color=INK, fontsize=10, bbox=boxed)
     _quiet(axes, grid="x")
     axes.tick_params(axis="y", labelsize=11, colors=INK)
@@ -30,7 +30,7 @@ def by_category(figures: Figures, file: Path) -> Path:
 
 
 def by_day(figures: Figures, file: Path) -> Path:
-    """A bar for each day, and the mean of seven days as a line."""
+    """A bar for each day, and the seven-day mean as a line."""
     figure, axes = plt.subplots(figsize=(8, 3.9), layout="constrained")
     days = figures.days
     bars = axes.bar(days.index, days, color=ACCENT_SOFT, width=0.78, label="하루 매출")
@@ -38,7 +38,7 @@ def by_day(figures: Figures, file: Path) -> Path:
     (line,) = axes.plot(mean.index, mean, color=ACCENT, linewidth=2.2, label="7일 이동평균")
     _quiet(axes, grid="y")
     axes.tick_params(axis="x", pad=7)
-    edge = pd.Timedelta(hours=18)  # so that no tick stands beyond the last day
+    edge = pd.Timedelta(hours=18)  # no tick after the last day
     axes.set_xlim(days.index[0] - edge, days.index[-1] + edge)
     axes.set_ylim(0, days.max() * 1.1)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -60,7 +60,7 @@ def in_man(won: float, _position: int = 0) -> str:
 
 
 def _quiet(axes: Axes, grid: str) -> None:
-    """Axes that leave the eye to the data."""
+    """Hide borders and ticks, and show a light grid."""
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axes.grid(axis=grid, color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""The PDF: two pages of A4, all text in Korean fonts that are inside the file."""
+"""The PDF: two A4 pages; the file contains the Korean fonts."""
 
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -111,7 +111,7 @@ def _picture(file: Path) -> Flowable:
 
 
 def _key_figures(figures: dict[str, str]) -> Table:
-    """The key figures side by side, each below its name."""
+    """The key figures in one row, each below its name."""
     name, value = _style(8.5, color=MUTED, lead=1.7), _style(14, BOLD)
     cells = [[Paragraph(n, name), Paragraph(text, value)] for n, text in figures.items()]
     commands = [
@@ -131,13 +131,13 @@ def _table(
     texts: int = 1,
     total: bool = False,
 ) -> Table:
-    """A table: first columns of text, then numbers, which stand to the right.
+    """A table: columns of text first, then columns of right-aligned numbers.
 
     Args:
         head: names of the columns.
-        rows: what is below.
-        percents: the columns' parts of the page's width.
-        texts: how many columns are text; long text is wrapped.
+        rows: below the head.
+        percents: width of each column in percent of the page.
+        texts: number of text columns; long text is wrapped.
         total: whether the last row is a total.
     """
     cell, last = _style(9), _style(9, BOLD)
@@ -167,7 +167,7 @@ def _table(
 
 
 def _footer(canvas: Canvas, report: BaseDocTemplate) -> None:
-    """A line, the title and the page's number at the end of each page."""
+    """The footer of each page: a line, the title and the page number."""
     canvas.saveState()
     canvas.setStrokeColor(HexColor(LINE))
     canvas.line(MARGIN, 15 * mm, A4[0] - MARGIN, 15 * mm)

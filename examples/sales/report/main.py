@@ -34,7 +34,7 @@ def read_sales(files: list[Path]) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Read, draw, write; the total goes to standard output."""
+    """Read the sales, write the report, print the total."""
     files = sorted(DATA.glob("*.csv"))
     sales = read_sales(files)
     if sales.empty:

@@ -1,4 +1,4 @@
-"""The workbook: a sheet for each way to sum up, and one with all sales."""
+"""The workbook: one sheet for each kind of sum, and one with all sales."""
 
 import datetime
 import unicodedata
@@ -32,7 +32,7 @@ def write(figures: Figures, target: Path) -> None:
 
 
 def _dress(sheet: Worksheet) -> None:
-    """A header that stays in place, number formats, and columns as wide as they need."""
+    """Freeze the header, and set number formats and column widths."""
     sheet.freeze_panes = "A2"
     sheet.auto_filter.ref = sheet.dimensions
     for number, (head, *cells) in enumerate(sheet.columns, start=1):
@@ -46,7 +46,7 @@ def _dress(sheet: Worksheet) -> None:
 
 
 def _letters(value: object) -> int:
-    """How many digits wide a value is shown; a Korean letter is two."""
+    """The width of a value in digits; a Korean letter has the width of two."""
     match value:
         case datetime.date():
             text = "2025-01-01"
