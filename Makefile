@@ -21,6 +21,8 @@ demo: deploy ## run real jobs and show their results; creates a cluster if there
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python scripts/demo.py $(ARGS)
 
+# Tests of real servers and clusters get a second try there; tests/conftest.py reports them.
+test: SECOND_TRY = --reruns 1
 test: lint test-unit test-integration test-e2e chaos-short ## run all tests of CI
 
 setup: ## install Python packages and the programs that tests need
@@ -58,11 +60,11 @@ test-unit: setup ## run unit tests; no cluster
 	@PYTHONDONTWRITEBYTECODE= $(PYTEST) -n 2 tests/unit $(ARGS)
 
 test-integration: setup ## run tests with a real Redis, a real S3 server and real processes; no cluster
-	@$(PYTEST) tests/integration $(ARGS)
+	@$(PYTEST) tests/integration $(SECOND_TRY) $(ARGS)
 
 test-e2e: deploy ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
 	@$(USE_CLUSTER)
-	$(PYTEST) tests/e2e -m "not slow" --durations=30 $(ARGS)
+	$(PYTEST) tests/e2e -m "not slow" --durations=30 $(SECOND_TRY) $(ARGS)
 
 chaos: deploy ## inject faults, with storms over 300 real and 3,000 simulated jobs; about 20 min
 	@$(USE_CLUSTER)
@@ -74,7 +76,7 @@ chaos-all: deploy ## inject all faults, with lost nodes, each operator call cut,
 
 chaos-short: deploy ## inject the short faults; about 9 min, part of make test
 	@$(USE_CLUSTER)
-	$(PYTEST) tests/chaos -m "not slow" --durations=20 -s $(ARGS)
+	$(PYTEST) tests/chaos -m "not slow" --durations=20 -s $(SECOND_TRY) $(ARGS)
 
 cluster-up: ## use the cluster of KUBECONFIG, or create (or reuse) a kind cluster
 	@$(CLUSTER) up

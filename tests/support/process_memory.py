@@ -10,6 +10,17 @@ from typing import Final
 LOOK_SECONDS: Final = 0.01
 
 
+def process_file(pid: int, name: str) -> str:
+    """The text of a file in `/proc/PID`, or "" where the process is gone.
+
+    A process can end between the open and the read: then the read fails with ESRCH.
+    """
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 @contextmanager
 def peak_memory(*pids: int) -> Iterator[dict[int, int]]:
     """Watch processes until the block ends; their high-water marks in bytes, by process ID."""
@@ -19,9 +30,7 @@ def peak_memory(*pids: int) -> Iterator[dict[int, int]]:
     def watch() -> None:
         while not ended.wait(LOOK_SECONDS):
             for pid in pids:
-                status = Path(f"/proc/{pid}/status")
-                text = status.read_text() if status.exists() else ""
-                if found := re.search(r"VmHWM:\s+(\d+) kB", text):
+                if found := re.search(r"VmHWM:\s+(\d+) kB", process_file(pid, "status")):
                     peaks[pid] = int(found.group(1)) * 1024
 
     watcher = threading.Thread(target=watch)
