@@ -1,6 +1,6 @@
 """Lists, output files and logs of runs, over HTTP."""
 
-import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -78,14 +78,17 @@ def test_logs_are_streamed_and_end_with_the_result(
     gateway.run(function, None, requestId=request_id, wait=0)
     job = world.cluster.job(request_id)
     half = "합".encode()
-    world.cluster.logs["pod-1"] = [b"one\n", half[:2], half[2:] + b"\n"]
+
+    def log() -> Iterator[bytes]:
+        """The run ends after its log was sent."""
+        yield from (b"one\n", half[:2], half[2:] + b"\n")
+        finish(world.cluster, job, result_of(job))
+
+    world.cluster.logs["pod-1"] = log()
     running = {"status": {"phase": "Running", "podName": "pod-1", "requestId": request_id}}
     world.cluster.write(names.PLURAL, merge_patch(job, running))
-    timer = threading.Timer(2, finish, (world.cluster, job, result_of(job)))
-    timer.start()
 
     events = gateway.events(f"/runs/{request_id}/logs")
-    timer.join()
 
     assert "".join(data["text"] for name, data in events if name == "log") == "one\n합\n"
     assert events[-1][0] == "end"

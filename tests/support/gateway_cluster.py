@@ -10,7 +10,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +32,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Json] = {}  # plural, name
-        self.logs: dict[str, list[bytes]] = {}  # pod: chunks; None ends it
+        self.logs: dict[str, Iterable[bytes]] = {}  # pod: chunks
         self.tokens: dict[str, str] = {}  # token: user
         self.rights: set[tuple[str, str, str]] = set()  # user, verb, plural
         self.reviews = 0
@@ -125,7 +125,7 @@ class _Handler(QuietHandler):
     def _answer(self, code: int, body: Json) -> None:
         if self.command == "POST" and code == 201 and self.cluster.lose_answers > 0:
             self.cluster.lose_answers -= 1
-            self.connection.close()
+            self.close_connection = True
             return
         data = json.dumps(body).encode()
         self.send_response(code)
@@ -140,20 +140,20 @@ class _Handler(QuietHandler):
             return 201, self._create(plural, body)
         if not name:
             return 200, self._list(plural, query)
-        found = cluster.objects.get((plural, name))
-        if found is None:
-            raise _Refusal(404, f"{plural} {name} not found")
-        if self.command == "PATCH":
-            with cluster.changed:
+        with cluster.changed:
+            found = cluster.objects.get((plural, name))
+            if found is None:
+                raise _Refusal(404, f"{plural} {name} not found")
+            if self.command == "PATCH":
                 wanted = body.get("metadata", {}).get("resourceVersion")
                 if wanted not in (None, found["metadata"]["resourceVersion"]):
                     raise _Refusal(409, "the object has been modified")
                 return 200, cluster.write(plural, merge_patch(found, body))
-        if self.command == "DELETE":
-            if body["preconditions"]["uid"] != found["metadata"]["uid"]:
-                raise _Refusal(409, "the uid differs")
-            cluster.remove(plural, name)
-        return 200, found
+            if self.command == "DELETE":
+                if body["preconditions"]["uid"] != found["metadata"]["uid"]:
+                    raise _Refusal(409, "the uid differs")
+                cluster.remove(plural, name)
+            return 200, found
 
     def _create(self, plural: str, body: Json) -> Json:
         cluster = self.cluster

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.gateway_world import Answer, Gateway, World, wait_for
+from support.gateway_world import TIMEOUT, Answer, Gateway, World, wait_for
 from support.hostile_archives import make
 
 CODE = make(("main.py", b"print(1)"))
@@ -40,7 +40,7 @@ class Later:
 
     def answer(self) -> Answer:
         try:
-            return self._future.result(60)
+            return self._future.result(2 * TIMEOUT)
         finally:
             self._pool.shutdown(wait=False)
 
@@ -50,7 +50,7 @@ def subscribed(
 ) -> Later:
     """A request whose result the gateway waits for."""
     later = Later(gateway, function, plan, requestId=request_id)
-    wait_for(lambda: waiting(world, request_id), "the subscription", 10)
+    wait_for(lambda: waiting(world, request_id), "the subscription")
     return later
 
 

@@ -26,24 +26,20 @@ from nanogrid.types import Json
 from nanogrid_operator.delivery.redis import SCRIPT
 from support.gateway_cluster import NAMESPACE, Cluster, serving
 from support.gateway_results import finish, result_of
-from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port
 
 READY_SECONDS = 90
 TIMEOUT = 60
-
-
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+# Longer than any test: an answer to a request that waits is due to a result or to the gateway's
+# end, not to the end of the wait.
+LONG_WAIT = 3600
 
 
 class Redis:
     """A redis-server that tests stop and start."""
 
     def __init__(self, directory: Path) -> None:
-        self.port = port()
+        self.port = free_port()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,7 +71,7 @@ class Redis:
             self._process.send_signal(signal.SIGCONT)
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=TIMEOUT)
 
 
 def wait_for(true: Any, what: str, seconds: float = READY_SECONDS) -> None:
@@ -115,6 +111,8 @@ class Operator:
     def close(self) -> None:
         for timer in self._timers:
             timer.cancel()
+        for timer in self._timers:
+            timer.join()  # one that runs still needs Redis
 
     def _start(self, job: Json) -> None:
         plan = json.loads(job["spec"].get("stdin", "null"))
@@ -193,7 +191,7 @@ class Gateway:
     """One process; ``call`` opens a connection for each request."""
 
     def __init__(self, world: World, settings: dict[str, Any]) -> None:
-        self.port = port()
+        self.port = free_port()
         self._log = world.directory / f"gateway-{self.port}.log"
         given = {
             "namespace": NAMESPACE,
@@ -202,7 +200,9 @@ class Gateway:
             "s3_endpoint": world.s3.endpoint,
             "s3_bucket": BUCKET,
             "redis_url": f"redis://127.0.0.1:{world.server.port}/0",
-            "redis_timeout_seconds": 2,
+            "redis_timeout_seconds": 20,
+            "wait_seconds": LONG_WAIT,
+            "max_wait_seconds": LONG_WAIT,
             "auth_mode": "none",
             "rate_per_second": 10_000,
             "rate_burst": 10_000,
@@ -232,7 +232,7 @@ class Gateway:
             assert self.process.poll() is None, self.log[-3000:]
             try:
                 answer = self.call("GET", "/readyz")
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return False
             return answer.status == 200 and not answer.json["warnings"]
 
@@ -249,7 +249,7 @@ class Gateway:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(40)
+                self.process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.kill()
 

@@ -25,14 +25,22 @@ if TYPE_CHECKING:
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
 BUCKET = "user-data"
-READY_SECONDS = 60
+READY_SECONDS = 120
+TRY_SECONDS = 10  # of one request to a server that starts
+ANSWER_SECONDS = 60
+PORTS = range(11_000, 21_000)
 
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that is free together with its gRPC port, 10,000 above."""
-    for port in range(20_000 + os.getpid() % 5_000, 45_000):
+    """A port that is free together with its gRPC port, 10,000 above.
+
+    The kernel gives neither of them to an outgoing connection. So the port stays free until its
+    server listens, and while its server is stopped.
+    """
+    begin = os.getpid() * 97 % len(PORTS)  # the processes of one run have neighbouring PIDs
+    for port in [*PORTS[begin:], *PORTS[:begin]]:
         try:
             for number in (port, port + 10_000):
                 with socket.socket() as probe:
@@ -129,20 +137,24 @@ def running_server() -> Iterator[S3Server]:
         os.unlink(f"{directory}.log")
 
 
-def _when_ready(process: "subprocess.Popen[bytes]", endpoint: str, log: str) -> S3Server:
-    client = boto3.client(
+def _client(endpoint: str, seconds: float) -> "S3Client":
+    return boto3.client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
-        config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=10),
+        config=Config(retries={"max_attempts": 0}, connect_timeout=seconds, read_timeout=seconds),
     )
+
+
+def _when_ready(process: "subprocess.Popen[bytes]", endpoint: str, log: str) -> S3Server:
+    client = _client(endpoint, TRY_SECONDS)
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
-            return S3Server(endpoint, client)
+            return S3Server(endpoint, _client(endpoint, ANSWER_SECONDS))
         except (BotoCoreError, ClientError):
             time.sleep(0.1)
     raise RuntimeError(f"SeaweedFS did not start: {Path(log).read_text()[-2000:]}")
