@@ -128,6 +128,17 @@ def test_presigned_urls(s3: S3Server, top: Path) -> None:
         assert answer.headers["Content-Type"] == "image/png"
 
 
+@pytest.mark.parametrize(
+    "name", ["1\u00a0000.csv", "\ufeffbom", "soft\u00adhyphen", "\ue000\u202e"]
+)
+def test_outputs_with_unusual_names(s3: S3Server, top: Path, name: str) -> None:
+    (top / "output" / name).write_bytes(b"x")
+    prefix = f"unusual-{name.encode().hex()}/"
+    result = store(top, prefix=prefix)
+    assert ([file.path for file in result.files], result.failed) == ([name], [])
+    assert keys(s3, prefix) == [name]
+
+
 def test_there_are_25_trick_outputs() -> None:
     assert len({trick.name for trick in TRICKS}) == len(TRICKS) >= 25
 

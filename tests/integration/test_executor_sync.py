@@ -46,7 +46,12 @@ def test_a_prefix_keeps_its_folders_and_skips_directory_markers(s3: S3Server, pa
     assert found == ["/app/data/a.txt", "/app/data/empty.txt", "/app/data/sub/b.txt"]
 
 
-@pytest.mark.parametrize("name", ["매출 자료.csv", "식품/한글 폴더/수량.csv", "a%20b+c&d=e'f.txt"])
+UNUSUAL = ["1\u00a0000.csv", "a\u2009b\u3000c", "hy\u00adphen", "\ufeffbom.csv", "logo\ue000.png"]
+
+
+@pytest.mark.parametrize(
+    "name", ["매출 자료.csv", "식품/한글 폴더/수량.csv", "a%20b+c&d=e'f.txt", *UNUSUAL]
+)
 def test_keys_that_need_quoting(s3: S3Server, paths: Paths, name: str) -> None:
     prefix = f"names-{hashlib.md5(name.encode()).hexdigest()}"
     s3.put(f"{prefix}/{name}", b"content")

@@ -53,7 +53,7 @@ def test_keys_that_are_file_names(s3: Behaviour, paths: Paths, name: str) -> Non
     "key",
     [
         *("in/../x", "in/a/../../x", "in//x", "in/./x", "in/a\\b", "in/a\nb", "in/a\tb"),
-        *("in/" + "x" * 256, "in/" + "가" * 86, "in/a\u202eb", "in/a\x7fb"),
+        *("in/" + "x" * 256, "in/" + "가" * 86, "in/a\x9bb", "in/a\x7fb"),
     ],
 )
 def test_keys_that_cannot_be_file_names(s3: Behaviour, paths: Paths, key: str) -> None:

@@ -41,7 +41,7 @@ def _named(title: str, name: str | bytes, shown: str) -> Trick:
         raw = name if isinstance(name, bytes) else name.encode()
         Path(os.fsdecode(bytes(out) + b"/" + raw)).write_bytes(b"x")
 
-    return Trick(title, make, f"'{shown}' has a name that cannot be an S3 key")
+    return Trick(title, make, f"{shown} cannot be an S3 key: it has")
 
 
 def _socket(out: Path) -> None:
@@ -113,9 +113,9 @@ TRICKS = (
     _named("a line break", "new\nline.txt", r"new\nline.txt"),
     _named("a terminal's escape sequence", "escape\x1b[2J.txt", r"escape\x1b[2J.txt"),
     _named("a tab", "tab\there", r"tab\there"),
-    _named("text from right to left", "\u202etxt.exe", r"\u202etxt.exe"),
-    _named("a line separator", "line\u2028here", r"line\u2028here"),
-    _named("a character of no width", "a\ufeffb", r"a\ufeffb"),
+    _named("NUL's neighbour", "start\x01here", r"start\x01here"),
+    _named("a backspace", "back\x08space", r"back\x08space"),
+    _named("a next-line character", "line\x85here", r"line\x85here"),
     _named("a control character of 8 bits", "a\x9bb", r"a\x9bb"),
     _named("bytes that are not UTF-8", b"latin\xe9.txt", r"latin\udce9.txt"),
     _named("half of a surrogate pair", b"half\xed\xa0\x80", r"half\udced\udca0\udc80"),

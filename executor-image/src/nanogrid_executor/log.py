@@ -14,4 +14,4 @@ def log(event: str, **values: object) -> None:
 def _text(value: object) -> str:
     text = str(value)
     plain = text and text.isprintable() and not any(char in text for char in ' "=')
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())

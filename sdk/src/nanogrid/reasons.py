@@ -193,7 +193,7 @@ HELP: dict[Reason, Help] = {
     ),
     R.UNSAFE_PATH: Help(
         "The path of an S3 key is outside its mountPath. The code did not run.",
-        "Rename keys that begin or end with '/', or contain '..', '//' or control characters.",
+        "Rename the key that the message names: no '..', '//', backslash or control character.",
     ),
     R.STORAGE_UNAVAILABLE: Help(
         "S3 did not answer, or answered with errors, also after retries.",

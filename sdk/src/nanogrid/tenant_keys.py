@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final
 
 from nanogrid import names
+from nanogrid.file_names import character_fault, printable
 
 MAX_KEY_BYTES: Final = 1024  # limit of S3
 SHOWN_CHARS: Final = 120
@@ -42,7 +43,7 @@ class Use(Enum):
 
 def shown(name: str) -> str:
     """A key for a message: printable, and not too long."""
-    text = name if name.isprintable() else ascii(name)[1:-1]
+    text = printable(name)
     return repr(text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}...")
 
 
@@ -57,8 +58,8 @@ def spelling_fault(name: str, *, folder: bool) -> str:
     """
     if not name:
         return "is empty"
-    if not name.isprintable():
-        return "has control, invisible or unassigned characters"
+    if fault := character_fault(name):
+        return fault
     if len(name.encode()) > MAX_KEY_BYTES:
         return f"has over {MAX_KEY_BYTES:,} bytes"
     if name.startswith("/"):
@@ -85,8 +86,8 @@ def _disguised(character: str) -> bool:
 def _parts_fault(parts: Sequence[str]) -> str:
     if any(part in ("", ".", "..") for part in parts):
         return "has an empty, '.' or '..' part"
-    if any(part.strip(". ") == "" for part in parts):
-        return "has a part of dots and spaces only"
+    if any(_seen(part).strip(". ") == "" for part in parts):
+        return "has a part of dots, spaces and invisible characters only"
     if any(part != part.strip(" ") for part in parts):
         return "has a part that begins or ends with a space, which some servers remove"
     return ""
@@ -198,6 +199,14 @@ def _overlaps(folded: Sequence[str], foreign: Sequence[str], folder: bool) -> bo
 
 
 def _folded(part: str) -> str:
-    """A part as a server that ignores case, width, and dots or spaces at the end compares it."""
-    wide = part if part.isascii() else unicodedata.normalize("NFKC", part)
-    return wide.casefold().rstrip(". ")
+    """A part as a server compares it that ignores case, width, what is not seen, and the end."""
+    return _seen(part).casefold().rstrip(". ")
+
+
+def _seen(part: str) -> str:
+    """A part without width and without invisible characters: every kind of space is a space."""
+    if part.isascii():
+        return part
+    wide = unicodedata.normalize("NFKC", part)
+    kinds = ((character, unicodedata.category(character)) for character in wide)
+    return "".join(" " if kind[0] == "Z" else one for one, kind in kinds if kind != "Cf")

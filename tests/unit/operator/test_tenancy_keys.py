@@ -47,7 +47,9 @@ HOSTILE = [
     *("team-b/x\u2044..\u2044y", "team-b/x\u2215y", "team-b/\uff052e", "team-b/\uff3cx"),
     # Characters that are not seen, or end a name.
     *("team-b/\x00", "team-b/x\x00/../y", "team-b\n/x", "team-b/x\r\ny", "team-b/\x85x"),
-    *("team-b/\u200b../x", "team-b/\u202ex", "team-b/\ufeffx", "team-b/\u2028x", "team-b/\u00a0/x"),
+    *("team-b/\u200b../x", "team-b/.\u00ad./x", "team-b/\ufeff/x", "team-b/\u2028/x"),
+    *("team-b/\u00a0/x", "team-b/re\u00adsults/x", "team-b/results\u200b/"),
+    "team-b/outputs\u2009/x",
     *(" team-b/data/", "team-b /x", "team-b/ x", "team-b/x ", "team-b/" + "값" * 340),
 ]  # fmt: skip
 ORDINARY = [
@@ -57,6 +59,7 @@ ORDINARY = [
         "team-b/my/results/x",
         "team-b/판매/9월 보고서.csv",
     ),
+    *("team-b/a\u202eb", "team-b/\ufeffx", "team-b/a\u2028b", "team-b/1\u00a0000.csv"),
     *("team-b/uploads/x", "team-b/a+b=c&d?e#f", "team-b/..x/y..", "team-b/100%", "team-b/team-a/x"),
 ]
 

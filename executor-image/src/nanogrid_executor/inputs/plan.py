@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import names
+from nanogrid.file_names import character_fault, printable
 from nanogrid.reasons import Reason
 from nanogrid.tenant_keys import spelling_fault
 from nanogrid.wire import Input, S3Source
@@ -13,6 +14,7 @@ from nanogrid_executor.storage.s3 import Object
 
 MAX_NAME_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 4000
+SHOWN_CHARS: Final = 300
 
 
 class SyncError(Exception):
@@ -51,7 +53,7 @@ def refuse_unsafe_source(source: S3Source) -> None:
     if not name.strip("/"):
         return  # the whole bucket
     if fault := spelling_fault(name, folder=folder):
-        uri = f"s3://{source.bucket}/{ascii(name)[1:-1]}"
+        uri = f"s3://{source.bucket}/{printable(name)}"
         raise SyncError(Reason.UNSAFE_PATH, f"{uri} {fault}")
 
 
@@ -111,14 +113,26 @@ def _path(item: Input, key: str) -> str:
     else:
         prefix = (item.s3.prefix or "").rstrip("/")
         relative = key[len(prefix) + 1 :] if prefix else key
+    if fault := _path_fault(relative):
+        uri = f"s3://{item.s3.bucket}/{printable(key)}"
+        raise SyncError(Reason.UNSAFE_PATH, f"{uri[:SHOWN_CHARS]} {fault}")
     path = f"{mount_of(item)}/{relative}"
-    for part in relative.split("/"):
-        if part in ("", ".", "..") or "\\" in part or not part.isprintable():
-            raise SyncError(Reason.UNSAFE_PATH, f"s3://{item.s3.bucket}/{ascii(key)[1:-1]}")
-        if len(part.encode()) > MAX_NAME_BYTES:
-            raise SyncError(Reason.UNSAFE_PATH, f"{key[:60]}...: a name of over 255 bytes")
     refuse_long_paths([path])
     return path
+
+
+def _path_fault(path: str) -> str:
+    """Why a relative path is refused; empty if it is not."""
+    if fault := character_fault(path):
+        return fault
+    if "\\" in path:
+        return "has a backslash"
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return "has an empty, '.' or '..' part"
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        return f"has a name of over {MAX_NAME_BYTES} bytes"
+    return ""
 
 
 def refuse_long_paths(paths: Iterable[str]) -> None:
@@ -129,7 +143,8 @@ def refuse_long_paths(paths: Iterable[str]) -> None:
     """
     for path in paths:
         if len(path.encode()) > MAX_PATH_BYTES:
-            raise SyncError(Reason.UNSAFE_PATH, f"{path[:60]}...: a path of over 4,000 bytes")
+            message = f"{printable(path[:60])}...: a path of over 4,000 bytes"
+            raise SyncError(Reason.UNSAFE_PATH, message)
 
 
 def refuse_conflicts(files: Iterable[tuple[str, str]]) -> None:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import IO, Final
 
 from nanogrid import wire
+from nanogrid.file_names import character_fault, printable
 from nanogrid_executor.capture import shorten_line
 from nanogrid_executor.outputs import globs
 
@@ -125,8 +126,8 @@ class _Walk:
             self.skipped.add(f"{shown(path)} is {_kind(info.st_mode)}")
         elif info.st_nlink != 1:
             self.skipped.add(f"{shown(path)} has {info.st_nlink} names (hard links)")
-        elif not path.isprintable():
-            self.failed.add(f"{shown(path)} has a name that cannot be an S3 key")
+        elif fault := character_fault(path):
+            self.failed.add(f"{shown(path)} cannot be an S3 key: it {fault}")
         elif len(self.rules.prefix.encode()) + len(path.encode()) > MAX_KEY_BYTES - 16:
             self.failed.add(f"{shown(path)} has a name that is too long for an S3 key")
         elif info.st_size > self.rules.max_file_bytes:
@@ -217,7 +218,7 @@ def open_file(workspace: str, path: str, size: int) -> IO[bytes]:
 
 def shown(path: str) -> str:
     """A path as one printable line of at most ``SHOWN_BYTES``: file names may be any bytes."""
-    return shorten_line(path if path.isprintable() else ascii(path), SHOWN_BYTES)
+    return shorten_line(printable(path), SHOWN_BYTES)
 
 
 def _kind(mode: int) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from nanogrid import names
+from nanogrid.file_names import character_fault, printable
 from nanogrid.reasons import Reason
 from nanogrid_executor.outputs.walk import MAX_DEPTH, Inner, shown
 from nanogrid_executor.session.errors import ApiError
@@ -50,9 +51,12 @@ def relative(path: str) -> str:
     parts = [part for part in path.split("/") if part != "."]
     while parts and parts[-1] == "":
         parts.pop()
-    if any(part in ("", "..") for part in parts) or not path.isprintable():
+    if fault := character_fault(path):
+        message = f"The path {printable(path)!r} {fault}. Use another name."
+        raise ApiError(400, Reason.UNSAFE_PATH, message)
+    if any(part in ("", "..") for part in parts):
         message = (
-            f"{path!a} is not in {names.WORKSPACE}, or contains '..', '//' or control characters. "
+            f"{printable(path)!r} is not in {names.WORKSPACE}, or contains '..' or '//'. "
             f"Use a path below {names.WORKSPACE}."
         )
         raise ApiError(400, Reason.UNSAFE_PATH, message)
