@@ -10,8 +10,8 @@ import pytest
 from nanogrid.reasons import Reason
 from nanogrid_executor.paths import Paths
 from support.executor_sync import fail, make_code, make_input, succeed, zipped
-from support.hostile_archives import make
-from support.s3_server import S3Server
+from support.hostile_archives import as_written, make, stored_entry
+from support.s3_server import BUCKET, S3Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
@@ -38,6 +38,35 @@ def test_a_single_folder_is_entered(s3: S3Server, paths: Paths, extra: dict[str,
     manifest = succeed(paths, **make_code("code/folder.zip"))
     assert [entry.path for entry in manifest.entries] == ["/app/lib/x.py", "/app/main.py"]
     assert sorted(os.listdir(paths.workspace)) == ["lib", "main.py"]
+
+
+def test_names_in_a_guessed_encoding_are_unpacked_and_reported(s3: S3Server, paths: Paths) -> None:
+    names = ("Größe.txt".encode("cp437"), "매출.csv".encode("cp949"), b"dir//x", b"main.py")
+    s3.put("code/old.zip", as_written(*map(stored_entry, names)))
+    manifest = succeed(paths, **make_code("code/old.zip"))
+    found = sorted(entry.path for entry in manifest.entries)
+    assert found == ["/app/Größe.txt", "/app/dir/x", "/app/main.py", "/app/매출.csv"]
+    (text,) = manifest.report.notes
+    assert text.startswith(f"s3://{BUCKET}/code/old.zip: 1 name without the UTF-8 flag, read as")
+    assert "cp437: Größe.txt; " in text
+    assert text.endswith("cp949: 매출.csv")
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (["python3", "-m", "app"], "app/__main__.py"),
+        (["bash", "-e", "run.sh"], "run.sh"),
+        (["make"], "Makefile"),
+        (["sh", "-c", "python3 main.py"], "main.py"),
+    ],
+)
+def test_every_kind_of_command_enters_the_only_folder(
+    s3: S3Server, paths: Paths, command: list[str], file: str
+) -> None:
+    s3.put("code/kinds.zip", zipped({f"shop/{file}": b"", "shop/x": b"", "desktop.ini": b""}))
+    manifest = succeed(paths, **make_code("code/kinds.zip"), command=command)
+    assert [entry.path for entry in manifest.entries] == [f"/app/{file}", "/app/x"]
 
 
 def test_the_script_of_the_command_is_searched(s3: S3Server, paths: Paths) -> None:

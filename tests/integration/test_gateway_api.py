@@ -16,7 +16,7 @@ from support.archive_cases import REFUSED
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Gateway, World
 from support.generated_requests import check_operation, operations
-from support.hostile_archives import VALID, make
+from support.hostile_archives import VALID, as_written, make, stored_entry
 from support.s3_server import BUCKET
 
 pytestmark = MARKS
@@ -47,6 +47,17 @@ def test_an_upload_is_stored_and_described_in_the_answer(world: World, gateway: 
     assert spec.timeouts is not None
     assert spec.timeouts.execution_seconds == 7
     assert spec.newest.s3.sha256 == uploaded["sha256"]
+    assert uploaded["warnings"] == []
+
+
+def test_names_in_a_guessed_encoding_are_a_warning(gateway: Gateway) -> None:
+    names = (b"main.py", "Größe.txt".encode("cp437"), "매출.csv".encode("cp949"))
+    answer = gateway.upload(as_written(*map(stored_entry, names)))
+
+    assert answer.status == 201
+    (warning,) = answer.json["warnings"]
+    assert "read as cp437: Größe.txt" in warning
+    assert "read as cp949: 매출.csv" in warning
 
 
 def test_no_version_is_overwritten(world: World, gateway: Gateway) -> None:

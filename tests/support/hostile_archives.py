@@ -93,6 +93,30 @@ def local_header(name: bytes, packed: int, size: int, crc: int, extra: bytes = b
     return struct.pack("<4s5H3L2H", *fixed) + name + extra
 
 
+def stored_entry(
+    name: bytes, *, flags: int = 0, system: int = 0, extra: bytes = b"", attr: int = 0
+) -> tuple[bytes, bytes]:
+    """The local and the central header of an empty file, with its name as any program writes it."""
+    local = struct.pack("<4s5H3L2H", LOCAL, 20, flags, 0, 0, 33, 0, 0, 0, len(name), 0) + name
+    fixed = (CENTRAL, 20 | system << 8, 20, flags, 0, 0, 33, 0, 0, 0, len(name), len(extra))
+    return local, struct.pack("<4s6H3L5H2L", *fixed, 0, 0, 0, attr, 0) + name + extra
+
+
+def as_written(*entries: tuple[bytes, bytes]) -> bytes:
+    """An archive of entries of :func:`stored_entry`."""
+    data = directory = b""
+    for local, central in entries:
+        directory += central[:42] + struct.pack("<L", len(data)) + central[46:]
+        data += local
+    return data + directory + end_record(len(entries), len(directory), len(data))
+
+
+def unicode_path(raw: bytes, name: str, version: int = 1) -> bytes:
+    """The Unicode Path field of Info-ZIP, for an entry whose header has the name ``raw``."""
+    body = struct.pack("<BL", version, zlib.crc32(raw)) + name.encode()
+    return struct.pack("<HH", 0x7075, len(body)) + body
+
+
 def full_overlap_bomb(files: int = 250, kernel_bytes: int = 1_000_000) -> bytes:
     """Many entries that share one local file (Fifield, "A better zip bomb")."""
     body = bytes(kernel_bytes)

@@ -25,6 +25,9 @@ NAME_BYTES: Final = 253
 WORD_BYTES: Final = 64  # reasons, sources of a measurement, checksums
 URL_BYTES: Final = 8192
 KEY_BYTES: Final = 1024
+NOTE_BYTES: Final = 512
+
+MAX_NOTES: Final = 3
 
 _STATUSES: Final = frozenset({wire.STATUS_SUCCESS, wire.STATUS_FAILED, wire.STATUS_TIMEOUT})
 T = TypeVar("T")
@@ -163,6 +166,7 @@ def _inputs(value: wire.InputReport) -> wire.InputReport:
         duration_millis=millis(value.duration_millis),
         retries=count(value.retries),
         manifest=optional(message, value.manifest),
+        notes=[text(each, NOTE_BYTES) for each in value.notes[:MAX_NOTES]],
     )
 
 

@@ -149,6 +149,7 @@ class InputReport:
     duration_millis: int
     retries: int
     manifest: str | None = None  # S3 URI of the manifest, if it is stored
+    notes: list[str] = field(default_factory=list)  # what the sync had to guess, for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

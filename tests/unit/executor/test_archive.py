@@ -30,7 +30,7 @@ Unpack = Callable[..., list[str]]
 
 def unpack_file(path: Path, target: Path, script: str | None) -> list[str]:
     with path.open("rb") as file, archive.opened(file) as opened:
-        opened.locate(script)
+        opened.locate(archive.entry_point_of(["python3", script] if script else []))
         return [file.path for file in extract(opened, str(target))]
 
 

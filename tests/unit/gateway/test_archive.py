@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanogrid.archive import ArchiveError, opened, script_of
+from nanogrid.archive import ArchiveError, entry_point_of, opened
 from nanogrid.reasons import Reason
 from nanogrid_executor.inputs.archive import extract
 from nanogrid_gateway.api.errors import ApiError
@@ -53,7 +53,7 @@ def job_verdict(data: bytes) -> Reason | None:
     with tempfile.TemporaryDirectory() as target:
         try:
             with opened(io.BytesIO(data)) as archive:
-                archive.locate(script_of(["python3", "main.py"]))
+                archive.locate(entry_point_of(["python3", "main.py"]))
                 extract(archive, target)
         except ArchiveError as error:
             return error.reason
@@ -96,7 +96,7 @@ def test_the_empty_zip_of_34_bytes_is_named() -> None:
     [
         ("10,001 entries", {"entries": 10_001}),
         ("absolute", {"entry": "/etc/passwd"}),
-        ("case clash", {"entry": "a.PY"}),
+        ("duplicate", {"entry": "a"}),
         ("file and folder", {"entry": "a"}),
         ("zip64: a size of petabytes", {"unpackedBytes": 1 << 50}),
         ("cut off", {}),

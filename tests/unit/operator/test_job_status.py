@@ -33,7 +33,8 @@ from support.final_statuses import DELIVERED, NOW, NOW_TEXT, conditions_of, stat
 
 
 def test_the_status_of_a_successful_job() -> None:
-    inputs = wire.InputReport(files=3, bytes=112_391, duration_millis=80, retries=0)
+    notes = ["s3://b/code.zip: 1 name without the UTF-8 flag, read as cp437: Größe.txt"]
+    inputs = wire.InputReport(files=3, bytes=112_391, duration_millis=80, retries=0, notes=notes)
 
     status = status_of(a_result(), pod=a_running_pod(), inputs=inputs)
 
@@ -69,7 +70,7 @@ def test_the_status_of_a_successful_job() -> None:
         "conditions": [
             {"type": kind, "status": "True", "reason": reason, "message": text, **done}
             for kind, reason, text in (
-                ("InputsSynced", "Synced", "3 files, 112391 B in 80 ms"),
+                ("InputsSynced", "Synced", f"3 files, 112391 B in 80 ms. {notes[0]}"),
                 ("SandboxReady", "Executing", ""),
                 ("Executed", "Completed", message),
                 ("OutputsUploaded", "NoOutputs", ""),

@@ -6,39 +6,14 @@ import zipfile
 import pytest
 
 from nanogrid import archive
-from nanogrid.archive import ArchiveError, Limits, folder_of, script_of
-from nanogrid.archive.entries import safe_path
+from nanogrid.archive import ArchiveError, EntryPoint, Limits, entry_point_of, folder_of
+from nanogrid.archive.entries import safe_entry
 from nanogrid.archive.limits import MAX_PATH_BYTES
 from nanogrid.reasons import Reason
 from support.archive_cases import CASES, REFUSED
 from support.hostile_archives import make
 
-
-@pytest.mark.parametrize(
-    ("command", "script"),
-    [
-        (["python3", "main.py"], "main.py"),
-        (["python3.12", "./main.py", "other.py"], "main.py"),
-        (["/usr/bin/python3", "-u", "-X", "dev", "-W", "error", "a/b.py"], "a/b.py"),
-        (["python3", "/app/x.py"], "x.py"),
-        (["python3", "/usr/lib/x.py"], None),
-        (["python3", "-m", "shop"], None),
-        (["python3", "-c", "print(1)"], None),
-        (["python3", "-"], None),
-        (["python3"], None),
-        (["python3", "../x.py"], None),
-        (["python3", "."], None),
-        (["python3", "folder"], "folder"),
-        (["bash", "run.sh"], "run.sh"),
-        (["sh", "-e", "run.sh"], None),
-        (["./run.sh", "main.py"], "run.sh"),
-        (["bin/run"], "bin/run"),
-        (["echo", "main.py"], None),
-        (["/bin/true"], None),
-    ],
-)
-def test_script_of_a_command(command: list[str], script: str | None) -> None:
-    assert script_of(command) == script
+FOLDER_OF_MAIN = entry_point_of(["python3", "main.py"])
 
 
 @pytest.mark.parametrize(
@@ -50,14 +25,16 @@ def test_script_of_a_command(command: list[str], script: str | None) -> None:
         (["a/main.py", "a/b"], "a"),
         (["a/main.py/__main__.py"], "a"),
         (["a/main.py", "__MACOSX/x"], "a"),
+        (["a/main.py", "Thumbs.db", "Desktop.ini", ".DS_Store", "._a", ".directory"], "a"),
         (["a/main.py", "b"], None),
+        (["a/main.py", "b/Thumbs.db"], None),
         (["a/b/main.py"], None),
         (["__MACOSX/main.py"], None),
         ([], None),
     ],
 )
 def test_folder_of_a_script(files: list[str], folder: str | None) -> None:
-    assert folder_of(files, "main.py") == folder
+    assert folder_of(files, FOLDER_OF_MAIN) == folder
 
 
 def test_the_table_has_enough_rows_and_states_every_rule() -> None:
@@ -67,12 +44,13 @@ def test_the_table_has_enough_rows_and_states_every_rule() -> None:
 
 
 def test_a_script_outside_the_archive_counts() -> None:
+    run = entry_point_of(["python3", "run.py"])
     with archive.opened(io.BytesIO(make(("lib/x.py", b"")))) as opened:
-        opened.locate("run.py", others={"run.py"})
-        opened.locate(None)
+        opened.locate(run, others={"run.py"})
+        opened.locate(EntryPoint())
         assert opened.files == ["lib/x.py"], "no folder is entered"
         with pytest.raises(ArchiveError) as caught:
-            opened.locate("run.py")
+            opened.locate(run)
     assert caught.value.found == {"files": ["lib/x.py"]}
     assert str(caught.value) == "no run.py at the top level; the archive holds lib/x.py"
 
@@ -83,10 +61,12 @@ def test_the_longest_path(extra: int) -> None:
     info = zipfile.ZipInfo(path)
     assert len(path) == MAX_PATH_BYTES + extra
     if not extra:
-        assert safe_path(info) == path
+        entry = safe_entry(info)
+        assert entry is not None
+        assert entry.path == path
         return
     with pytest.raises(ArchiveError) as caught:
-        safe_path(info)
+        safe_entry(info)
     assert caught.value.reason is Reason.UNSAFE_ARCHIVE
 
 

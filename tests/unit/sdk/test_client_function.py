@@ -24,8 +24,10 @@ from nanogrid.client import (
 )
 from nanogrid.client.aio.client import AsyncFunctions
 from nanogrid.client.aio.session import AsyncFiles
+from nanogrid.client.functions import guesses_of
 from nanogrid.types import Json
 from support.client_server import FakeApi
+from support.hostile_archives import as_written, make, stored_entry
 
 # No operator changes the objects of these tests.
 pytestmark = pytest.mark.usefixtures("idle_api")
@@ -142,3 +144,29 @@ def test_the_asynchronous_client_has_the_same_calls(blocking: type, awaited: typ
         return {name for name, _ in found if not name.startswith("_")} - internal
 
     assert calls(blocking) <= calls(awaited)
+
+
+def test_a_zip_is_checked_by_the_rules_of_the_job(client: Client, tmp_path: Path) -> None:
+    packed = tmp_path / "code.zip"
+
+    def upload(*entries: tuple[str, bytes], command: list[str] | None = None) -> Json:
+        packed.write_bytes(make(*entries))
+        return client.functions.upload(packed, "f", command=command)
+
+    upload(("app/main.py", b""), ("Thumbs.db", b""), ("__MACOSX/x", b""))
+    upload(("app/run.sh", b""), command=["bash", "run.sh"])
+    upload(("app/tool/__main__.py", b""), command=["python3", "-m", "tool"])
+    with pytest.raises(InvalidRequest, match=r"has no main\.py"):
+        upload(("app/x.py", b""))
+    with pytest.raises(InvalidRequest, match=r"has no run\.sh"):
+        upload(("main.py", b""), command=["bash", "run.sh"])
+    with pytest.raises(InvalidRequest, match=r"refused \(UnsafeArchive\): '\.\./x'"):
+        upload(("main.py", b""), ("../x", b""))
+
+
+def test_names_in_a_guessed_encoding_are_described(tmp_path: Path) -> None:
+    packed = tmp_path / "code.zip"
+    packed.write_bytes(as_written(stored_entry("매출.csv".encode("cp949"))))
+    assert guesses_of(packed).endswith("read as cp949: 매출.csv")
+    packed.write_bytes(make(("매출.csv", b"")))
+    assert guesses_of(packed) == guesses_of(tmp_path) == ""

@@ -1,11 +1,13 @@
 """One rule for the characters of names, for every place that reads or writes files."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from nanogrid import archive
 from nanogrid.file_names import character_fault, printable
 from nanogrid.tenant_keys import spelling_fault
 from nanogrid.wire import Input, S3Source
@@ -14,6 +16,7 @@ from nanogrid_executor.outputs.walk import walk
 from nanogrid_executor.session.errors import ApiError
 from nanogrid_executor.session.workspace import relative
 from nanogrid_executor.storage.s3 import Object
+from support.hostile_archives import make
 from support.s3_server import make_rules
 
 LEGAL = [
@@ -33,6 +36,15 @@ REFUSED = {
     "half\ud83d": "surrogate U+D83D in place 5",
     os.fsdecode(b"caf\xe9"): "byte 0xE9 in place 4, which is not UTF-8",
 }
+
+
+def in_archive(name: str) -> str:
+    try:
+        with archive.opened(io.BytesIO(make((name, b"x")))) as opened:
+            assert opened.files == [name]
+    except archive.ArchiveError as error:
+        return str(error)
+    return ""
 
 
 def in_key(name: str) -> str:
@@ -58,6 +70,7 @@ def in_session(name: str) -> str:
 
 
 RULES: dict[str, Callable[[str], str]] = {
+    "archive": in_archive,
     "key": in_key,
     "listing": in_listing,
     "session": in_session,
@@ -73,6 +86,8 @@ def test_a_legal_name_is_accepted_everywhere(place: str, name: str) -> None:
 @pytest.mark.parametrize("place", RULES)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_names_the_character_and_its_place(place: str, name: str) -> None:
+    if place == "archive" and any("\ud800" <= letter < "\ue000" for letter in name):
+        pytest.skip("a ZIP cannot have such a name")
     message = RULES[place](name)
     assert REFUSED[name].partition(" in place")[0] in message
     assert message.isprintable()

@@ -135,8 +135,8 @@ def not_run(task: wire.PodTask, reason: Reason, detail: str, *, final: bool = Tr
 def to_termination(report: wire.Report, key: str) -> str:
     """The report in at most ``TERMINATION_CAP_BYTES``, the kubelet's limit, signed with ``key``.
 
-    The report loses first the list of outputs, then more and more of stdout and stderr, and last
-    the tip and the message, which people need most.
+    The report loses first the list of outputs and the notes of the sync, then more and more of
+    stdout and stderr, and last the tip and the message, which people need most.
     """
     for candidate in _shorter_and_shorter(report):
         text = wire.dumps(result_auth.sign_report(candidate, key))
@@ -147,6 +147,8 @@ def to_termination(report: wire.Report, key: str) -> str:
 
 def _shorter_and_shorter(report: wire.Report) -> Iterator[wire.Report]:
     yield report
+    if report.inputs is not None:
+        report = replace(report, inputs=replace(report.inputs, notes=[]))
     result = replace(report.result, outputs=[])
     yield replace(report, result=result)
     for cap in (1500, 1000, 700, 400, 200, 130, 0):

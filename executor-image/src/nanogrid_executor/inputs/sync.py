@@ -14,13 +14,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NoReturn
 
 from nanogrid import archive, names, wire
 from nanogrid.archive import Archive, ArchiveError, Limits
 from nanogrid.reasons import Reason
-from nanogrid_executor.capture import shorten_text
+from nanogrid_executor.capture import shorten_line, shorten_text
 from nanogrid_executor.clock import Deadline, DeadlineError
 from nanogrid_executor.inputs.archive import extract
 from nanogrid_executor.inputs.fetch import Fetcher, Progress
@@ -34,6 +33,7 @@ from nanogrid_executor.inputs.plan import (
     refuse_too_few,
     refuse_unsafe_source,
 )
+from nanogrid_executor.inputs.proof import millis_since, prove
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.storage.errors import StorageError
@@ -42,6 +42,7 @@ from nanogrid_executor.storage.listing import list_source
 from nanogrid_executor.storage.s3 import Storage
 
 MESSAGE_CAPS: Final = (3000, 600)  # the second is for text that JSON makes six times as long
+NOTE_BYTES: Final = 400
 LATE_SECONDS: Final = 5.0  # after the timeout; then a request that hangs is given up
 
 
@@ -57,6 +58,7 @@ class Sync:
         self.progress = progress
         self.fetcher = Fetcher(storage, paths, progress)
         self.reserved: list[tuple[str, str]] = []  # (path, source) of every file to write
+        self.notes: list[str] = []
 
     def run(self) -> wire.InputReport:
         """Copy and verify everything; the manifest is on disk when this returns.
@@ -77,7 +79,8 @@ class Sync:
             message = f"{self.progress} were copied; {error}"
             raise SyncError(Reason.INPUT_SYNC_TIMEOUT, message) from error
         self._verify([file for _, files in planned for file in files])
-        return self._prove(started)
+        entries = self.fetcher.entries
+        return prove(self.task, self.paths, self.storage, entries, self.notes, started)
 
     def _plan_all(self) -> list[tuple[wire.Input, list[Planned]]]:
         """List every input that is not to be unpacked."""
@@ -106,7 +109,7 @@ class Sync:
         files = plan_input(item, objects)
         size = sum(found.size for found in objects)
         self.progress.expect(len(files), size)
-        log("input-listed", name=item.name, files=len(files), bytes=size, ms=_millis(started))
+        log("input-listed", name=item.name, files=len(files), bytes=size, ms=millis_since(started))
         return files
 
     def _may_be_missing(self, item: wire.Input, error: StorageError) -> bool:
@@ -126,10 +129,10 @@ class Sync:
             return
         workspace = f"{names.WORKSPACE}/"
         others = {path.removeprefix(workspace) for path, _ in self.reserved}
-        script = archive.script_of(self.task.command)
+        entry = archive.entry_point_of(self.task.command)
 
         def check(opened: Archive) -> None:
-            opened.locate(script, others)
+            opened.locate(entry, others)
 
         most = archive.LIMITS.unpacked_bytes
         self._unpack(source, names.WORKSPACE, most, Reason.ARCHIVE_TOO_LARGE, check)
@@ -169,6 +172,7 @@ class Sync:
                 self._reserve([(f"{mount}/{path}", source.uri()) for path in opened.files])
                 target = self.paths.real(mount)
                 os.makedirs(target, exist_ok=True)
+                self._note_guesses(opened, source)
                 files = extract(opened, target, self.storage.deadline.check)
         finally:
             if os.path.exists(local):
@@ -177,14 +181,20 @@ class Sync:
             self.fetcher.note(f"{mount}/{path}", size, digest, source.uri(), None)
         size = sum(file.bytes for file in files)
         where = source.uri()
-        log("unpacked", source=where, files=len(files), bytes=size, ms=_millis(started))
+        log("unpacked", source=where, files=len(files), bytes=size, ms=millis_since(started))
+
+    def _note_guesses(self, opened: Archive, source: wire.S3Source) -> None:
+        """Report names whose encoding the ZIP does not say."""
+        if guesses := opened.guesses:
+            log("names-guessed", source=source.uri(), names=guesses)
+            self.notes.append(shorten_line(f"{source.uri()}: {guesses}", NOTE_BYTES))
 
     def _fetch_all(self, planned: list[tuple[wire.Input, list[Planned]]]) -> None:
         for item, files in planned:
             started = time.monotonic()
             self.fetcher.fetch(files)
             size = sum(file.object.size for file in files)
-            log("input-end", name=item.name, files=len(files), bytes=size, ms=_millis(started))
+            log("input-end", name=item.name, files=len(files), bytes=size, ms=millis_since(started))
 
     def _verify(self, planned: list[Planned]) -> None:
         """Compare the files on disk with the listing."""
@@ -202,42 +212,9 @@ class Sync:
                 Reason.INPUT_INCOMPLETE, f"{len(copied)} of {len(planned)} files were copied"
             )
 
-    def _prove(self, started: float) -> wire.InputReport:
-        """Write the manifest to S3 and to disk; its report."""
-        entries = sorted(self.fetcher.entries, key=lambda entry: entry.path)
-        report = wire.InputReport(
-            files=len(entries),
-            bytes=sum(entry.bytes for entry in entries),
-            duration_millis=_millis(started),
-            retries=self.storage.retries,
-        )
-        key = self.task.key(names.manifest_object(self.task.request_id))
-        uri = f"s3://{self.task.bucket}/{key}" if self.task.bucket else None
-        manifest = wire.Manifest(report=replace(report, manifest=uri), entries=entries)
-        if uri is not None and not self._put_manifest(key, manifest):
-            manifest = replace(manifest, report=report)
-        self.paths.write_manifest(wire.dumps(manifest))
-        millis, retries = report.duration_millis, report.retries
-        log("sync-end", files=report.files, bytes=report.bytes, ms=millis, retries=retries)
-        return manifest.report
-
-    def _put_manifest(self, key: str, manifest: wire.Manifest) -> bool:
-        """Store a copy for people; the one on disk is the proof."""
-        try:
-            body = wire.dumps(manifest).encode()
-            self.storage.put_bytes(self.task.bucket, key, body, "application/json")
-        except (StorageError, DeadlineError) as error:
-            log("manifest-not-stored", key=key, message=error)
-            return False
-        return True
-
 
 def _uri(source: wire.S3Source | None) -> str:
     return source.uri() if source else "none"
-
-
-def _millis(started: float) -> int:
-    return int((time.monotonic() - started) * 1000)
 
 
 def run(

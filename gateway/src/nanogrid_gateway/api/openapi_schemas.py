@@ -75,6 +75,7 @@ SCHEMAS: Final[Json] = {
             "runtime": TEXT,
             "sha256": TEXT,
             "files": NUMBER,
+            "warnings": {"type": "array", "items": TEXT},
         }
     ),
     "Function": FUNCTION,

@@ -96,7 +96,7 @@ def _inputs_synced(outcome: Outcome, ran: bool) -> list[Fact]:
     if outcome.inputs is not None:
         i = outcome.inputs
         text = f"{i.files} files, {i.bytes} B in {i.duration_millis} ms"
-        return [Fact("InputsSynced", True, Reason.SYNCED, text)]
+        return [Fact("InputsSynced", True, Reason.SYNCED, ". ".join([text, *i.notes]))]
     return [Fact("InputsSynced", True, Reason.NO_INPUTS)] if ran else []
 
 

@@ -154,6 +154,7 @@ def final_status(
         status["delivery"]["webhook"] = {"state": waiting.state, "attempts": 0}
     if outcome.inputs is not None:
         inputs = wire.to_dict(outcome.inputs)
+        del inputs["notes"]  # they are in the condition InputsSynced
         status["inputs"] = {k: v for k, v in inputs.items() if v is not None}
     return status
 

@@ -97,7 +97,9 @@ class Code(Model):
         description="Python source text; it runs as main.py. Use a ZIP in S3 for more than 64 KiB.",
     )
     s3: S3Object | None = Field(
-        None, description="A ZIP with main.py at its top level. It is unpacked into /app."
+        None,
+        description="A ZIP with main.py at its top level or in its only folder. It is unpacked "
+        "into /app. See docs/archives.md.",
     )
 
 

@@ -6,8 +6,9 @@ entries (:func:`opened`), the entry point (:meth:`Archive.locate`), the contents
 (:meth:`Archive.read`). Standard library only; nothing here writes a file.
 """
 
-from nanogrid.archive.entries import UNIX, Entry
-from nanogrid.archive.entry_point import folder_of, script_of
+from nanogrid.archive.entries import Entry
+from nanogrid.archive.entry_names import UNIX, path_fault
+from nanogrid.archive.entry_point import EntryPoint, entry_point_of, folder_of
 from nanogrid.archive.errors import ArchiveError
 from nanogrid.archive.limits import LIMITS, Limits
 from nanogrid.archive.reader import Archive, opened
@@ -18,8 +19,10 @@ __all__ = [
     "Archive",
     "ArchiveError",
     "Entry",
+    "EntryPoint",
     "Limits",
+    "entry_point_of",
     "folder_of",
     "opened",
-    "script_of",
+    "path_fault",
 ]

@@ -2,35 +2,30 @@
 
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from nanogrid.archive.entry_names import UNIX, normal_path, path_fault, read_name
 from nanogrid.archive.errors import ArchiveError
-from nanogrid.archive.limits import (
-    MAX_DEPTH,
-    MAX_NAME_BYTES,
-    MAX_PATH_BYTES,
-    METHODS,
-    Limits,
-)
+from nanogrid.archive.limits import METHODS, Limits
+from nanogrid.file_names import printable
 from nanogrid.reasons import Reason
 
-UNIX: Final = 3  # create_system of entries whose external_attr holds a Unix mode
 SHOWN_CHARACTERS: Final = 100
+SHOWN_NAMES: Final = 3
 _ENCRYPTED: Final = 0x1
-_UTF8_NAME: Final = 0x800
 
 
 class Entry(NamedTuple):
-    """One acceptable entry; ``path`` is relative and stays below the directory it is joined to."""
+    """One acceptable entry; ``path`` is relative and stays below the directory it is joined to.
+
+    ``guess`` is the encoding that its name was read in, if the archive does not say it.
+    """
 
     path: str
     info: zipfile.ZipInfo
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether it is a folder."""
-        return self.info.is_dir()
+    is_dir: bool = False
+    guess: str | None = None
 
     @property
     def executable(self) -> bool:
@@ -54,7 +49,7 @@ def checked(infos: list[zipfile.ZipInfo], size: int, limits: Limits) -> list[Ent
     if total > most:
         message = f"{size} bytes unpack to {total}, at most {most} are allowed"
         raise ArchiveError(Reason.ARCHIVE_TOO_LARGE, message, unpackedBytes=total)
-    entries = [Entry(safe_path(info), info) for info in infos]
+    entries = [entry for info in infos if (entry := safe_entry(info)) is not None]
     if all(entry.is_dir for entry in entries):
         message = f"{size} bytes, 0 files"
         raise ArchiveError(Reason.EMPTY_ARCHIVE, message, files=0, entries=len(infos))
@@ -62,25 +57,28 @@ def checked(infos: list[zipfile.ZipInfo], size: int, limits: Limits) -> list[Ent
     return entries
 
 
-def safe_path(info: zipfile.ZipInfo) -> str:
-    """The relative path of an entry.
+def safe_entry(info: zipfile.ZipInfo) -> Entry | None:
+    """An entry with its relative path; None for the top folder itself, which some programs write.
 
     Raises:
         ArchiveError: the name, the kind or the compression of the entry is refused.
     """
-    name = _name(info)
-    parts = name.rstrip("/").split("/")
-    fault = _name_fault(info, name, parts)
-    if fault is None and info.flag_bits & _ENCRYPTED:
+    name = read_name(info)
+    path, is_dir = normal_path(info, name)
+    if not path and is_dir:
+        return None
+    kind = _kind(info)
+    fault = path_fault(path)
+    if not fault and info.flag_bits & _ENCRYPTED:
         fault = "is encrypted"
-    if fault is None and _kind(info) not in (0, stat.S_IFREG, stat.S_IFDIR):
+    if not fault and kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         fault = "is a link or a special file"
-    if fault is not None:
-        raise refused(Reason.UNSAFE_ARCHIVE, name, fault)
+    if fault:
+        raise refused(Reason.UNSAFE_ARCHIVE, name.text, fault)
     if info.compress_type not in METHODS:
         fault = f"is compressed by method {info.compress_type}: use deflate"
-        raise refused(Reason.CORRUPT_ARCHIVE, name, fault)
-    return "/".join(parts)
+        raise refused(Reason.CORRUPT_ARCHIVE, name.text, fault)
+    return Entry(path, info, is_dir or kind == stat.S_IFDIR, name.guess)
 
 
 def refused(reason: Reason, name: str, fault: str) -> ArchiveError:
@@ -89,54 +87,36 @@ def refused(reason: Reason, name: str, fault: str) -> ArchiveError:
     return ArchiveError(reason, f"{shown!r} {fault}", entry=shown)
 
 
-def _name_fault(info: zipfile.ZipInfo, name: str, parts: list[str]) -> str | None:
-    if "\\" in info.orig_filename or "\\" in name:
-        return "has a backslash in its name"
-    if "\0" in info.orig_filename or not name.isprintable():
-        return "has control characters in its name"
-    if name.startswith("/") or name[1:2] == ":":
-        return "is absolute"
-    if any(part in ("", ".", "..") for part in parts):
-        return "has an empty, '.' or '..' part in its name"
-    long = len(name.encode()) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH
-    if long or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        return "has a name that is too long or too deep"
-    return None
+def described(entries: Iterable[Entry]) -> str:
+    """Which names were read in an encoding that the archive does not name; empty if none."""
+    by_guess: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.guess is not None:
+            by_guess.setdefault(entry.guess, []).append(entry.path)
+    texts = (
+        f"{len(paths)} {'name' if len(paths) == 1 else 'names'} without the UTF-8 flag, read as "
+        f"{guess}: {printable(', '.join(paths[:SHOWN_NAMES])[:SHOWN_CHARACTERS])}"
+        for guess, paths in sorted(by_guess.items())
+    )
+    return "; ".join(texts)
 
 
 def _kind(info: zipfile.ZipInfo) -> int:
     return stat.S_IFMT(info.external_attr >> 16) if info.create_system == UNIX else 0
 
 
-def _name(info: zipfile.ZipInfo) -> str:
-    """The name of an entry; older Korean programs write cp949 and do not mark it."""
-    if info.flag_bits & _UTF8_NAME or info.filename.isascii():
-        return info.filename
-    try:
-        raw = info.filename.encode("cp437")  # zipfile has decoded the bytes as cp437
-    except UnicodeEncodeError:
-        return info.filename  # an extra field has the name in Unicode
-    for encoding in ("utf-8", "cp949"):
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return info.filename
-
-
 def _refuse_duplicates(entries: list[Entry]) -> None:
-    """Refuse a file that exists twice, ignoring case, and a file that is also a folder."""
+    """Refuse a file that exists twice, and a file that is also a folder; case matters."""
     files: set[str] = set()
     folders: set[str] = set()
-    for path, info in entries:
-        folded = path.casefold()
-        if info.is_dir():
-            folders.add(folded)
-        elif folded in files:
-            raise refused(Reason.UNSAFE_ARCHIVE, path, "exists twice")
+    for entry in entries:
+        if entry.is_dir:
+            folders.add(entry.path)
+        elif entry.path in files:
+            raise refused(Reason.UNSAFE_ARCHIVE, entry.path, "exists twice")
         else:
-            files.add(folded)
-        folders.update(_parents(folded))
+            files.add(entry.path)
+        folders.update(_parents(entry.path))
     if both := files & folders:
         raise refused(Reason.UNSAFE_ARCHIVE, min(both), "is both a file and a folder")
 

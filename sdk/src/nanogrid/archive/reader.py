@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, Final
 
-from nanogrid.archive.entries import Entry, checked
-from nanogrid.archive.entry_point import folder_of, has_script
+from nanogrid.archive.entries import Entry, checked, described
+from nanogrid.archive.entry_point import EntryPoint, folder_of
 from nanogrid.archive.errors import ArchiveError
 from nanogrid.archive.limits import LIMITS, Limits
 from nanogrid.archive.structure import DirectoryReader, refuse_huge_directory, refuse_overlaps
+from nanogrid.file_names import printable
 from nanogrid.reasons import Reason
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -35,32 +36,37 @@ class Archive:
         """The relative paths of all files, in the order of the archive."""
         return [entry.path for entry in self.entries if not entry.is_dir]
 
-    def locate(self, script: str | None, others: Collection[str] = ()) -> None:
-        """Check that a script exists. If only the single top-level folder holds it, enter this.
+    @property
+    def guesses(self) -> str:
+        """Which names were read in an encoding that the archive does not name; empty if none."""
+        return described(self.entries)
+
+    def locate(self, entry: EntryPoint, others: Collection[str] = ()) -> None:
+        """Check that an entry point exists. If only the single folder holds it, enter this.
 
         Entering a folder removes its name from the paths and drops all entries outside.
 
         Args:
-            script: path of the script, see :func:`script_of`; None requires none.
-            others: paths outside the archive that may be the script.
+            entry: see :func:`entry_point_of`.
+            others: paths outside the archive that may be the entry point.
 
         Raises:
-            ArchiveError: the script is missing; the message shows the files that exist.
+            ArchiveError: the entry point is missing; the message shows the files that exist.
         """
         files = self.files
-        if script is None or has_script(others, script):
+        if entry.found_in(others):
             return
-        folder = folder_of(files, script)
+        folder = folder_of(files, entry)
         if folder is None:
             more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
-            shown = ", ".join(files[:SHOWN_FILES]) + more
-            message = f"no {script} at the top level; the archive holds {shown}"
+            shown = ", ".join(map(printable, files[:SHOWN_FILES])) + more
+            message = f"no {entry.files[0]} at the top level; the archive holds {shown}"
             found = sorted(files)[:FOUND_FILES]
             raise ArchiveError(Reason.ENTRYPOINT_NOT_FOUND, message, files=found)
         if folder:
             top = f"{folder}/"
-            inside = [entry for entry in self.entries if entry.path.startswith(top)]
-            self.entries = [Entry(path.removeprefix(top), info) for path, info in inside]
+            inside = [one for one in self.entries if one.path.startswith(top)]
+            self.entries = [one._replace(path=one.path.removeprefix(top)) for one in inside]
 
     def read(self, entry: Entry) -> Iterator[bytes]:
         """The content of a file, in chunks of at most ``CHUNK_BYTES``.
@@ -80,7 +86,7 @@ class Archive:
                         raise ArchiveError(Reason.ARCHIVE_TOO_LARGE, message)
                     yield chunk
             if count != entry.info.file_size:
-                name = entry.info.filename[:100]
+                name = entry.path[:100]
                 message = f"{name!r} has {count} bytes, its header says {entry.info.file_size}"
                 raise zipfile.BadZipFile(message)
 

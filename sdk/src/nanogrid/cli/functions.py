@@ -120,7 +120,7 @@ def upload(
             message = "a gateway does not support --cpu, --env and --env-secret"
             raise UsageError(message, "Remove them, or use --gateway '' for the cluster.")
         stored = remote.upload(
-            functions.archive_of(path, argv is None),
+            functions.archive_of(path, argv),
             functionId=name,
             runtime=image,
             entryPoint=_script(argv),
@@ -142,6 +142,8 @@ def upload(
             command=argv,
         )
         version = functions.newest_of(stored)
+    if guesses := functions.guesses_of(path):
+        note(f"{path}: {guesses}")
     full_name = f"{names.FUNCTION_SINGULAR}.{names.GROUP}/{shown}"
     emit(stored, output, lambda: f"{shown} {version}\n", lambda: [full_name])
 

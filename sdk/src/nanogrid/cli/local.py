@@ -147,7 +147,7 @@ def _unpack(folder: Path, command: list[str], root: Path) -> None:
     workspace = local_path(root, names.WORKSPACE)
     try:
         with archive.opened(io.BytesIO(zip_directory(folder))) as opened:
-            opened.locate(archive.script_of(command))
+            opened.locate(archive.entry_point_of(command))
             for entry in opened.entries:  # only files: folders are not packed
                 target = workspace / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)

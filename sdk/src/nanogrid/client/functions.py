@@ -25,6 +25,7 @@ from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import functions
 from nanogrid.client.s3_uri import Uploaded, split_uri
 from nanogrid.client.validation import check_spec
+from nanogrid.reasons import HELP, Reason
 from nanogrid.types import Json
 
 Objects = list[Json]
@@ -97,7 +98,7 @@ class Functions:
         _check_name(name)
         settings = runtime_fields(image or None, memory, cpu, timeout or None)
         settings = _given(settings | {"env": env_fields(env, env_secrets)})
-        stored = self._put_archive(archive_of(Path(path), command is None))
+        stored = self._put_archive(archive_of(Path(path), command))
         for attempt in range(TRIES):
             try:
                 return self._store(name, stored, settings, command)
@@ -166,12 +167,16 @@ def newest_of(function: Json) -> int:
     return max(int(one["version"]) for one in function["spec"]["versions"])
 
 
-def archive_of(path: Path, needs_main: bool = True) -> bytes:
+def archive_of(path: Path, command: Sequence[str] | None = None) -> bytes:
     """The ZIP of a folder or a Python file; a ZIP stays unchanged.
 
+    Args:
+        path: the folder or the file.
+        command: what runs it; None is python3 main.py.
+
     Raises:
-        InvalidRequest: the path does not exist, has no files, or has no main.py where one is
-            needed.
+        InvalidRequest: the path does not exist, lacks the file that the command runs, or breaks a
+            rule for archives.
     """
     if path.is_dir():
         content = zip_directory(path)
@@ -183,14 +188,25 @@ def archive_of(path: Path, needs_main: bool = True) -> bytes:
         raise InvalidRequest(f"{path} is not a readable ZIP.", "Create the ZIP again.")
     else:
         content = zip_files({names.ENTRYPOINT: (path.read_bytes(), False)})
-    with zipfile.ZipFile(io.BytesIO(content)) as opened:
-        files = [one for one in opened.namelist() if not one.endswith("/")]
-    if not files:
-        raise InvalidRequest(f"{path} has no files.", f"Put {names.ENTRYPOINT} into it.")
-    if needs_main and archive.folder_of(files, names.ENTRYPOINT) is None:
-        hint = f"Put {names.ENTRYPOINT} at its top level, or give the command."
-        raise InvalidRequest(f"{path} has no {names.ENTRYPOINT}.", hint)
+    entry = archive.entry_point_of(command or ["python3", names.ENTRYPOINT])
+    try:
+        with archive.opened(io.BytesIO(content)) as opened:
+            opened.locate(entry)
+    except archive.ArchiveError as error:
+        if error.reason is Reason.ENTRYPOINT_NOT_FOUND:
+            hint = "Put it at the top level or into the only folder, or give the command."
+            raise InvalidRequest(f"{path} has no {entry.files[0]}.", hint) from error
+        hint = HELP[error.reason].hint
+        raise InvalidRequest(f"{path} is refused ({error.reason}): {error}.", hint) from error
     return content
+
+
+def guesses_of(path: Path) -> str:
+    """Which names in a ZIP of the user were read in a guessed encoding; empty if none."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with path.open("rb") as file, archive.opened(file) as opened:
+        return opened.guesses
 
 
 def name_of(path: Path) -> str:

@@ -25,9 +25,10 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The relative paths of the files in an accepted archive."""
+    """The relative paths of the files in an accepted archive, and how their names were read."""
 
     files: list[str]
+    guesses: str = ""
 
 
 def check(file: IO[bytes], entry_point: str) -> Checked:
@@ -44,7 +45,8 @@ def check(file: IO[bytes], entry_point: str) -> Checked:
     try:
         with archive.opened(file) as opened:
             files = opened.files
-            opened.locate(archive.script_of(["python3", entry_point]))
+            opened.locate(archive.entry_point_of(["python3", entry_point]))
+            guesses = opened.guesses
             for entry in opened.entries:
                 if not entry.is_dir:
                     for _ in opened.read(entry):
@@ -53,7 +55,7 @@ def check(file: IO[bytes], entry_point: str) -> Checked:
         message = f"The ZIP is refused: {error}. {_HINTS[error.reason]}"
         found = {"bytes": size, **error.found}
         raise ApiError(422, error.reason, message, found=found) from error
-    return Checked(files)
+    return Checked(files, guesses)
 
 
 def iter_chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -37,6 +37,7 @@ class _Code:
     files: int
     sha256: str
     command: list[str] | None
+    warnings: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Uploads:
             "runtime": runtime_of(body),
             "sha256": code.sha256,
             "files": code.files,
+            "warnings": code.warnings,
         }
 
     async def _create(self, code: _Code, form: UploadForm) -> tuple[Json, FunctionVersion]:
@@ -169,7 +171,8 @@ def _checked(file: IO[bytes], entry_point: str) -> _Code:
     for chunk in archive.iter_chunks(file):
         digest.update(chunk)
     command = ["python3", entry_point] if entry_point != names.ENTRYPOINT else None
-    return _Code(file, len(checked.files), digest.hexdigest(), command)
+    warnings = [checked.guesses] if checked.guesses else []
+    return _Code(file, len(checked.files), digest.hexdigest(), command, warnings)
 
 
 def _refused_by(error: KubeError) -> ApiError:
