@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))  # by default Python adds only scripts/
 
 from examples.sales import generate  # noqa: E402
 from nanogrid import names  # noqa: E402
+from nanogrid.client.jobs.packing import zip_directory  # noqa: E402
 from nanogrid.tenancy import default_root  # noqa: E402
 from scripts import demo_report as report  # noqa: E402
 from scripts.devaccess import (  # noqa: E402
@@ -35,7 +36,6 @@ from scripts.devaccess import (  # noqa: E402
     DevAccess,
     dev_access,
     kubectl,
-    zip_folder,
 )
 from scripts.jobrun import JobRun, run_job  # noqa: E402
 
@@ -111,7 +111,7 @@ class Demo:
         self.out.title(f"2. Upload of code and input to S3, bucket {bucket}")
         input_prefix = self.root + INPUT_PREFIX
         input_key = input_prefix + generate.FILE_NAME
-        code = zip_folder(ROOT / "examples/sales/function")
+        code = zip_directory(ROOT / "examples/sales/function")
         for key, body, kind in (
             (self.root + CODE_KEY, code, "application/zip"),
             (input_key, data, "text/csv"),

@@ -13,7 +13,6 @@ Command line: `uv run python scripts/devaccess.py --help`.
 
 import argparse
 import base64
-import io
 import json
 import mimetypes
 import queue
@@ -22,7 +21,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +33,8 @@ import redis
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.jobs.packing import zip_directory
 from nanogrid.tenancy import Area
 
 if TYPE_CHECKING:
@@ -114,19 +114,6 @@ def kubectl(*args: str, stdin: str | None = None, timeout: float = KUBECTL_SECON
             raise AccessError(f"no cluster responds; run `make cluster-up` (kubectl: {last})")
         raise AccessError(f"kubectl {' '.join(args[:4])}: {stderr or done.returncode}")
     return done.stdout
-
-
-def zip_folder(folder: Path) -> bytes:
-    """Pack a folder as a ZIP; the same files give the same bytes and checksum."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-                entry.external_attr = 0o644 << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
-    return buffer.getvalue()
 
 
 @contextmanager
@@ -272,7 +259,7 @@ class PortForward:
 
 
 def _put(access: DevAccess, path: Path, key: str) -> str:
-    body = zip_folder(path) if path.is_dir() else path.read_bytes()
+    body = zip_directory(path) if path.is_dir() else path.read_bytes()
     name = f"{path.name}.zip" if path.is_dir() else path.name
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     access.s3.put_object(Bucket=access.bucket, Key=key, Body=body, ContentType=kind)
@@ -310,7 +297,7 @@ def main() -> None:
             else:
                 response = access.s3.get_object(Bucket=access.bucket, Key=options.key)
                 output = response["Body"].read()
-    except (AccessError, OSError, BotoCoreError, ClientError) as error:
+    except (AccessError, InvalidRequest, OSError, BotoCoreError, ClientError) as error:
         print(f"devaccess: {error}", file=sys.stderr)
         sys.exit(2)
     sys.stdout.buffer.write(output)

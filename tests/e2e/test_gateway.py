@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from examples.gateway_client import Gateway, GatewayError
-from scripts.devaccess import zip_folder
+from nanogrid.client.jobs.packing import zip_directory
 from support.archive_cases import REFUSED
 from support.gateways import GatewayAnswer, an_echo, jobs_of, send
 from support.kubectl import KubectlError, eventually, kubectl
@@ -144,7 +144,7 @@ def test_callers_without_rights_are_refused(gateway_url: str) -> None:
 
 
 def test_versions_are_only_added(gateway: Gateway, function: str) -> None:
-    second = gateway.upload(zip_folder(Path("examples/function")), functionId=function)
+    second = gateway.upload(zip_directory(Path("examples/function")), functionId=function)
     assert second["version"] == 2
 
     for patch in (

@@ -7,7 +7,8 @@ import yaml
 
 from examples.sales.generate import csv_bytes
 from nanogrid import names
-from scripts.devaccess import DevAccess, zip_folder
+from nanogrid.client.jobs.packing import zip_directory
+from scripts.devaccess import DevAccess
 from support.kubectl import Namespace
 
 EXAMPLES = Path("examples")
@@ -19,7 +20,7 @@ def test_report_has_charts_and_a_pdf_with_a_korean_font(
 ) -> None:
     folder = namespace.key(f"t/{request_id}")
     code, data = f"{folder}/report.zip", f"{folder}/in/"
-    dev.s3.put_object(Bucket=dev.bucket, Key=code, Body=zip_folder(EXAMPLES / "sales/report"))
+    dev.s3.put_object(Bucket=dev.bucket, Key=code, Body=zip_directory(EXAMPLES / "sales/report"))
     dev.s3.put_object(Bucket=dev.bucket, Key=f"{data}sales.csv", Body=csv_bytes())
     job = yaml.safe_load((EXAMPLES / "sales-report.yaml").read_text())
     job["spec"]["requestId"] = request_id

@@ -11,8 +11,9 @@ from e2e.sessions import SMALL, answer_with, artifacts, objects_of_sessions, rec
 from examples.sales.generate import FILE_NAME, csv_bytes
 from examples.session.steps import STEPS
 from nanogrid import names
+from nanogrid.client.jobs.packing import zip_directory
 from nanogrid.types import Json
-from scripts.devaccess import DevAccess, zip_folder
+from scripts.devaccess import DevAccess
 from support.kubectl import (
     Namespace,
     condition,
@@ -84,7 +85,9 @@ def test_an_analysts_sixteen_executions_through_the_router(
     inputs = namespace.key(names.session_prefix(request_id) + names.SESSION_INPUT)
     code = namespace.key(f"t/{request_id}/report.zip")
     dev.s3.put_object(Bucket=dev.bucket, Key=inputs + FILE_NAME, Body=csv_bytes())
-    dev.s3.put_object(Bucket=dev.bucket, Key=code, Body=zip_folder(Path("examples/sales/report")))
+    dev.s3.put_object(
+        Bucket=dev.bucket, Key=code, Body=zip_directory(Path("examples/sales/report"))
+    )
     image = json.loads(Path("build/images.json").read_text())["python-data"]
     manifest = session(
         "analysis",

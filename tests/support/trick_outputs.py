@@ -102,12 +102,12 @@ TRICKS = (
     Trick(
         "a character device",
         lambda out: _device(out, stat.S_IFCHR, os.makedev(1, 5)),
-        "is not a regular file",
+        "is a device",
     ),
     Trick(
         "a block device",
         lambda out: _device(out, stat.S_IFBLK, os.makedev(7, 0)),
-        "is not a regular file",
+        "is a device",
     ),
     Trick("a sparse file of 1 TiB", _sparse, "over maxFileBytes 1073741824, the first is sparse"),
     _named("a line break", "new\nline.txt", r"new\nline.txt"),

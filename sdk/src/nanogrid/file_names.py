@@ -5,9 +5,19 @@ packs. Letters, symbols, spaces of any width, invisible and private characters a
 files have them. Pure, standard library only.
 """
 
+import stat
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
+_KINDS: Final[tuple[tuple[Callable[[int], bool], str], ...]] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _ESCAPED_BYTES: Final = range(0xDC80, 0xDD00)  # os.fsdecode: bytes of a name that are not UTF-8
 
 
@@ -33,3 +43,8 @@ def character_fault(name: str) -> str:
 def printable(name: str) -> str:
     """A name for a message; what cannot be printed, or is not seen, becomes an escape."""
     return name if name.isprintable() else repr(name)[1:-1]
+
+
+def kind_of(mode: int) -> str:
+    """What has a name in a file system, for a message, from its ``st_mode``."""
+    return next((kind for test, kind in _KINDS if test(mode)), "not a regular file")

@@ -190,7 +190,7 @@ def test_backslashes_of_windows_programs_are_separators() -> None:
     [
         (b"..\\main.py", DOS, "'..'"),
         (b"\\windows\\x", DOS, "is absolute"),
-        (b"C:\\x", DOS, "is absolute"),
+        (b"C:\\x", DOS, "drive letter"),
         (b"app\\main.py", UNIX, "backslash"),
         ("表.txt".encode("shift_jis"), DOS, "backslash"),
         (b".", UNIX, "empty"),

@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from examples.sales import generate
 from nanogrid import names
 from nanogrid.api.function import Function
 from nanogrid.api.job import ExecutionJob
+from nanogrid.client.jobs.packing import zip_directory
 from scripts.demo import CODE_KEY, INPUT_PREFIX, TOTAL_LINE, expected_total
-from scripts.devaccess import zip_folder
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SALES = EXAMPLES / "sales/function"
@@ -195,7 +194,7 @@ class TestFunction:
     def test_the_job_refers_to_the_function_and_its_checksum_is_inserted(self) -> None:
         text = (EXAMPLES / "functions/greet.yaml").read_text("utf-8")
         job, alone = load("functionref.yaml").spec, load("function.yaml").spec
-        digest = hashlib.sha256(zip_folder(EXAMPLES / "function")).hexdigest()
+        digest = hashlib.sha256(zip_directory(EXAMPLES / "function")).hexdigest()
         function = Function.model_validate(yaml.safe_load(text.replace("ZIP_SHA256", digest)))
 
         assert job.function_ref is not None
@@ -206,16 +205,3 @@ class TestFunction:
         assert function.spec.newest.s3.key == alone.code.s3.key
         assert (function.spec.env, function.spec.command) == (alone.env, alone.command)
         assert (job.args, job.stdin) == (alone.args, alone.stdin)
-
-
-class TestZipFolder:
-    def test_same_files_same_bytes_with_main_at_the_top(self, tmp_path: Path) -> None:
-        (tmp_path / "main.py").write_text("pass\n")
-        (tmp_path / "__pycache__").mkdir()
-        (tmp_path / "__pycache__/main.pyc").write_bytes(b"old")
-        first = zip_folder(tmp_path)
-        (tmp_path / "main.py").touch()
-        assert zip_folder(tmp_path) == first
-        with zipfile.ZipFile(io.BytesIO(first)) as archive:
-            assert archive.namelist() == ["main.py"]
-            assert archive.read("main.py") == b"pass\n"

@@ -8,13 +8,12 @@ reported in a bounded number of lines.
 import errno
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Final
 
 from nanogrid import wire
-from nanogrid.file_names import character_fault, printable
+from nanogrid.file_names import character_fault, kind_of, printable
 from nanogrid_executor.capture import shorten_line
 from nanogrid_executor.outputs import globs
 
@@ -123,7 +122,7 @@ class _Walk:
         if not self.wanted(path):
             return
         if not stat.S_ISREG(info.st_mode):
-            self.skipped.add(f"{shown(path)} is {_kind(info.st_mode)}")
+            self.skipped.add(f"{shown(path)} is {kind_of(info.st_mode)}")
         elif info.st_nlink != 1:
             self.skipped.add(f"{shown(path)} has {info.st_nlink} names (hard links)")
         elif fault := character_fault(path):
@@ -219,12 +218,3 @@ def open_file(workspace: str, path: str, size: int) -> IO[bytes]:
 def shown(path: str) -> str:
     """A path as one printable line of at most ``SHOWN_BYTES``: file names may be any bytes."""
     return shorten_line(printable(path), SHOWN_BYTES)
-
-
-def _kind(mode: int) -> str:
-    kinds: dict[Callable[[int], bool], str] = {
-        stat.S_ISLNK: "a symbolic link",
-        stat.S_ISFIFO: "a FIFO",
-        stat.S_ISSOCK: "a socket",
-    }
-    return next((kind for test, kind in kinds.items() if test(mode)), "not a regular file")

@@ -115,11 +115,13 @@ def path_fault(path: str) -> str:
     The client asks this about the files that it packs, so that it packs no archive that is refused.
     """
     if fault := character_fault(path):
-        return f"{fault}: rename it"
+        return fault
     if "\\" in path:
         return "has a backslash in its name"
-    if path.startswith("/") or _DRIVE.match(path):
+    if path.startswith("/"):
         return "is absolute"
+    if _DRIVE.match(path):
+        return "begins with a drive letter"
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "has an empty, '.' or '..' part in its name"

@@ -14,13 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import HTTPServer
 from pathlib import Path
 from typing import IO, Final
 
 import typer
 
-from nanogrid import names, wire
+from nanogrid import archive, names, wire
 from nanogrid.cli import follow
 from nanogrid.cli.app.errors import CliError
 from nanogrid.cli.app.exits import Exit
@@ -115,9 +117,10 @@ def prepare(request: RunRequest, root: Path) -> wire.PodTask:
     )
     for one in request.inputs:
         if one.path is not None:
-            _copy_input(one.path, local_path(root, one.mount))
+            _copy_input(one.path, one.mount, root)
     if request.folder is not None:
-        _unpack(request.folder, task.command, root)
+        entry = archive.entry_point_of(task.command)
+        _unpack(request.folder, entry, names.WORKSPACE, root)
     return task
 
 
@@ -131,34 +134,45 @@ def _s3_input(one: InputSource) -> wire.Input:
     return wire.Input(name=one.name, s3=source, mount_path=one.mount)
 
 
-def _copy_input(path: Path, target: Path) -> None:
+def _copy_input(path: Path, mount: str, root: Path) -> None:
+    from nanogrid.client.local_files import read_file
+
     if path.is_dir():
-        shutil.copytree(path, target, dirs_exist_ok=True)
-    else:
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target / path.name)
+        _unpack(path, archive.EntryPoint(), mount, root)
+        return
+    target = local_path(root, mount)
+    target.mkdir(parents=True, exist_ok=True)
+    with _path_conflicts(root), (target / path.name).open("xb") as file:
+        file.write(read_file(path))
 
 
-def _unpack(folder: Path, command: list[str], root: Path) -> None:
-    """Pack the folder and unpack it with the rules of the pod, which reject the same folders."""
-    from nanogrid import archive
+def _unpack(folder: Path, start: archive.EntryPoint, mount: str, root: Path) -> None:
+    """Pack a folder and unpack it with the rules of the pod, which reject the same folders."""
     from nanogrid.client.jobs.packing import zip_directory
 
-    workspace = local_path(root, names.WORKSPACE)
     try:
-        with archive.opened(io.BytesIO(zip_directory(folder))) as opened:
-            opened.locate(archive.entry_point_of(command))
-            for entry in opened.entries:  # only files: folders are not packed
-                target = workspace / entry.path
-                target.parent.mkdir(parents=True, exist_ok=True)
+        with _path_conflicts(root), archive.opened(io.BytesIO(zip_directory(folder))) as opened:
+            opened.locate(start)
+            for entry in opened.entries:
+                target = local_path(root, f"{mount}/{entry.path}")
+                (target if entry.is_dir else target.parent).mkdir(parents=True, exist_ok=True)
+                if entry.is_dir:
+                    continue
                 with target.open("xb") as file:
                     file.writelines(opened.read(entry))
                 target.chmod(0o755 if entry.executable else 0o644)
     except archive.ArchiveError as error:
         raise _rejected(error.reason, str(error)) from error
+
+
+@contextmanager
+def _path_conflicts(root: Path) -> Iterator[None]:
+    """A file of two sources is rejected as in the pod."""
+    try:
+        yield
     except FileExistsError as error:
-        path = os.path.relpath(error.filename, workspace)
-        message = f"{path} is in the code and in an input"
+        path = os.path.relpath(error.filename, local_path(root, names.WORKSPACE))
+        message = f"{path} is in the code and in an input, or in two inputs"
         raise _rejected(Reason.PATH_CONFLICT, message) from error
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from nanogrid import names
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.formatting import DURATION_HINT, parse_duration
+from nanogrid.file_names import kind_of
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -122,16 +123,29 @@ def read_code(
         return _checked(stdin if text is None else text, "the code"), None, "run"
     path = Path(str(file))
     if path.is_dir():
-        if not (path / names.ENTRYPOINT).is_file():
-            hint = f"Put {names.ENTRYPOINT} at the top level of the folder; the job runs it."
+        if not _has_entry_point(path):
+            hint = f"Put {names.ENTRYPOINT} at its top level or into its only folder."
             raise UsageError(f"{path} has no {names.ENTRYPOINT}", hint)
         return None, path, path.resolve().name
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"no file {path}", "Use the path of a Python file or a folder.")
+    if not path.is_file():
+        kind = kind_of(path.stat().st_mode)
+        raise UsageError(f"{path} is {kind}", "Use a regular file, or - for standard input.")
     if path.suffix == ".zip":
         hint = f"Upload it (nanogrid upload {path} KEY) and submit a manifest with code.s3.key."
         raise UsageError(f"{path} is an archive", hint)
     return _checked(_text(path), str(path)), None, path.stem
+
+
+def _has_entry_point(folder: Path) -> bool:
+    """Whether the job finds main.py in a folder, by the rule of the job."""
+    from nanogrid import archive
+    from nanogrid.client.local_files import members
+
+    files = [member.name for member in members(folder) if not member.is_dir]
+    entry = archive.entry_point_of(["python3", names.ENTRYPOINT])
+    return archive.folder_of(files, entry) is not None
 
 
 def _text(path: Path) -> str:

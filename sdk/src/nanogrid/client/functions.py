@@ -23,6 +23,7 @@ from nanogrid.client.jobs.manifest import env_fields, runtime_fields
 from nanogrid.client.jobs.packing import zip_directory, zip_files
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import functions
+from nanogrid.client.local_files import read_file
 from nanogrid.client.s3_uri import Uploaded, split_uri
 from nanogrid.client.validation import check_spec
 from nanogrid.reasons import HELP, Reason
@@ -180,14 +181,14 @@ def archive_of(path: Path, command: Sequence[str] | None = None) -> bytes:
     """
     if path.is_dir():
         content = zip_directory(path)
-    elif not path.is_file():
+    elif not path.exists():
         raise InvalidRequest(f"there is no file or folder {path}.", "Check the path.")
-    elif zipfile.is_zipfile(path):
-        content = path.read_bytes()
-    elif path.suffix == ".zip":
-        raise InvalidRequest(f"{path} is not a readable ZIP.", "Create the ZIP again.")
     else:
-        content = zip_files({names.ENTRYPOINT: (path.read_bytes(), False)})
+        content = read_file(path)
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            if path.suffix == ".zip":
+                raise InvalidRequest(f"{path} is not a readable ZIP.", "Create the ZIP again.")
+            content = zip_files({names.ENTRYPOINT: (content, False)})
     entry = archive.entry_point_of(command or ["python3", names.ENTRYPOINT])
     try:
         with archive.opened(io.BytesIO(content)) as opened:
@@ -203,7 +204,7 @@ def archive_of(path: Path, command: Sequence[str] | None = None) -> bytes:
 
 def guesses_of(path: Path) -> str:
     """Which names in a ZIP of the user were read in a guessed encoding; empty if none."""
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return ""
     with path.open("rb") as file, archive.opened(file) as opened:
         return opened.guesses

@@ -20,6 +20,7 @@ from nanogrid.client.errors import (
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import secrets
 from nanogrid.client.kube.port_forward import port_forward
+from nanogrid.client.local_files import open_file
 from nanogrid.client.s3_uri import Uploaded, split_uri
 from nanogrid.s3.errors import S3Error
 from nanogrid.tenancy import default_root
@@ -124,12 +125,12 @@ class Storage:
         """Store a file; the default key contains its checksum, so it overwrites nothing.
 
         Raises:
-            OSError: the file cannot be read.
+            InvalidRequest: it cannot be read, or it is no regular file.
             ApiError: S3 refuses the request.
         """
         file = Path(path)
         digest = hashlib.sha256()
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
         sha256 = digest.hexdigest()

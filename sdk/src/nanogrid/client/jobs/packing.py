@@ -1,40 +1,46 @@
 """A folder as a ZIP: equal files give equal bytes, and so the same checksum and S3 key."""
 
 import io
+import os
+import stat
 import zipfile
 from pathlib import Path
 from typing import Final
 
 from nanogrid import archive, names
 from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.local_files import Member, members, open_file
+from nanogrid.reasons import HELP
 
-SKIPPED: Final = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache"})
+_FOLDER_MODE: Final = stat.S_IFDIR | 0o755
+_FOLDER_OF_DOS: Final = 0x10
 
 
 def zip_directory(folder: Path) -> bytes:
-    """The ZIP of a folder, without caches and hidden tool folders; executable bits are kept.
+    """The ZIP of a folder, with its empty folders and without caches; executable bits are kept.
 
     Raises:
-        InvalidRequest: the path is not a folder, or the folder has no files or a symbolic link.
+        InvalidRequest: the path is not a folder, the folder has no files or a member that is
+            refused (:func:`nanogrid.client.local_files.members`), or its ZIP would be refused.
     """
     if not folder.is_dir():
         raise InvalidRequest(
             f"{folder} is not a directory.", f"Give a directory with {names.ENTRYPOINT} in it."
         )
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if not SKIPPED.intersection(path.relative_to(folder).parts) and not path.is_dir()
-    }
-    if not files:
+    found = members(folder)
+    if all(member.is_dir for member in found):
         raise InvalidRequest(f"{folder} has no files.", f"Put {names.ENTRYPOINT} into it.")
-    return zip_files(
-        {name: (_content(path), path.stat().st_mode & 0o111 != 0) for name, path in files.items()}
-    )
+    content = zip_files(dict(map(_read, found)))
+    try:
+        with archive.opened(io.BytesIO(content)):
+            return content
+    except archive.ArchiveError as error:
+        message = f"{folder} cannot be packed ({error.reason}): {error}."
+        raise InvalidRequest(message, HELP[error.reason].hint) from error
 
 
 def zip_files(files: dict[str, tuple[bytes, bool]]) -> bytes:
-    """The ZIP of files: name to content and whether the file is executable."""
+    """The ZIP of files: name to content and whether it is executable; a folder ends in a slash."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
         for name in sorted(files):
@@ -43,12 +49,16 @@ def zip_files(files: dict[str, tuple[bytes, bool]]) -> bytes:
             entry.create_system = archive.UNIX
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (0o755 if executable else 0o644) << 16
+            if entry.is_dir():
+                entry.compress_type = zipfile.ZIP_STORED
+                entry.external_attr = _FOLDER_MODE << 16 | _FOLDER_OF_DOS
             opened.writestr(entry, content)
     return buffer.getvalue()
 
 
-def _content(path: Path) -> bytes:
-    if path.is_symlink():
-        hint = "Replace the link with the file. Archives with links are refused."
-        raise InvalidRequest(f"{path} is a symbolic link.", hint)
-    return path.read_bytes()
+def _read(member: Member) -> tuple[str, tuple[bytes, bool]]:
+    if member.is_dir:
+        return f"{member.name}/", (b"", False)
+    with open_file(member.path) as file:
+        executable = os.fstat(file.fileno()).st_mode & 0o111 != 0
+        return member.name, (file.read(), executable)

@@ -11,6 +11,7 @@ from nanogrid import names
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.jobs.manifest import INLINE_BYTES, Source, build_job, job_name
 from nanogrid.client.jobs.packing import zip_directory, zip_files
+from nanogrid.client.local_files import members, read_file
 from nanogrid.client.s3_uri import Uploaded
 from nanogrid.client.storage import UPLOAD_PREFIX, Storage
 from nanogrid.function_input import fits_stdin, input_text
@@ -108,15 +109,17 @@ class JobPreparer:
         """A folder becomes one ZIP, as upload() makes it; a large one is uploaded file by file."""
         if not path.is_dir():
             return [self._storage().upload(path, None, namespace)]
-        files = sorted(one for one in path.rglob("*") if one.is_file())
+        found = members(path)
+        files = [one for one in found if not one.is_dir]
         if not files:
             raise InvalidRequest(f"{path} has no files.", "Give a folder with files.")
-        if sum(one.stat().st_size for one in files) <= self._max_zip_bytes:
+        if sum(one.path.stat().st_size for one in files) <= self._max_zip_bytes:
             return [self.upload(path, None, namespace)]
+        if empty := [one.path for one in found if one.is_dir]:
+            message = f"{path} is uploaded file by file, and {empty[0]} is an empty folder."
+            raise InvalidRequest(message, "Put a file into it, or give client.upload(path).")
         prefix = f"{self._root(namespace)}{UPLOAD_PREFIX}{job_name(None, 'folder')}/"
-        stored = [
-            self._storage().upload(one, prefix + one.relative_to(path).as_posix()) for one in files
-        ]
+        stored = [self._storage().upload(one.path, prefix + one.name) for one in files]
         bucket = stored[0].uri.removeprefix("s3://").partition("/")[0]
         return [f"s3://{bucket}/{prefix}"]
 
@@ -133,10 +136,7 @@ def _refuse_unknown(keywords: Mapping[str, Any]) -> None:
 
 def _script(path: Path) -> tuple[str | None, bytes | None]:
     """A script as inline text, or as an archive when it is too large for that."""
-    try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise InvalidRequest(f"{path} cannot be read: {e}.", "Check the path.") from e
+    content = read_file(path)
     if len(content) > INLINE_BYTES:
         return None, zip_files({names.ENTRYPOINT: (content, False)})
     try:

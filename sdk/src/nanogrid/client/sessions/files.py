@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from nanogrid.client.local_files import read_file
 from nanogrid.client.sessions.connection import SessionConnection
 
 FILE_SECONDS: Final = 300.0
@@ -50,7 +51,7 @@ class Files:
 
     def write(self, path: str, content: bytes | str | Path) -> FileInfo:
         """Store a file in the workspace and in S3; a Path is a local file."""
-        data = content.read_bytes() if isinstance(content, Path) else content
+        data = read_file(content) if isinstance(content, Path) else content
         data = data.encode() if isinstance(data, str) else data
         stored = self._connection.json("PUT", _route(path), content=data, read_seconds=FILE_SECONDS)
         return FileInfo(str(stored["path"]), int(stored["bytes"]))
