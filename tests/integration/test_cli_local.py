@@ -82,6 +82,29 @@ def test_a_folder_with_inputs_arguments_environment_and_outputs(local: Any, tmp_
     assert (tmp_path / "out/deep/b.txt").read_text() == "1,2\n"
 
 
+def test_special_files_and_stale_outputs_as_in_a_cluster(local: Any, tmp_path: Path) -> None:
+    app, data = tmp_path / "app", tmp_path / "data"
+    for folder in (app / "output", app / "empty", data / "nothing"):
+        folder.mkdir(parents=True)
+    (app / "output/stale.txt").write_text("stale")
+    (app / "output/kept.txt").write_text("kept")
+    (app / "main.py").write_text(
+        "import os, pathlib\n"
+        "pathlib.Path('output/kept.txt').write_text('kept')\n"
+        "print(os.path.isdir('empty'), os.path.isdir('data/nothing'))\n"
+    )
+    (data / "a.csv").write_text("1")
+    args = [str(app), "-i", f"d={data}", "--outputs", str(tmp_path / "out")]
+    done = local(*args)
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
+    assert os.listdir(tmp_path / "out") == ["kept.txt"]
+    assert "left out stale.txt: it came with the code, unchanged" in done.stderr
+    os.mkfifo(data / "fifo")
+    done = local(*args)
+    assert done.returncode == Exit.USAGE
+    assert "data/fifo is a FIFO" in done.stderr
+
+
 def test_output_longer_than_a_termination_message_is_complete(local: Any) -> None:
     done = local("-c", "print('x' * 20000)")
     assert done.stdout == "x" * 20_000 + "\n"

@@ -84,6 +84,7 @@ def test_missing_key(s3: S3Server, paths: Paths) -> None:
     assert failure.reason == Reason.INPUT_NOT_FOUND.value
     assert f"s3://{BUCKET}/no/such/key.csv" in failure.message
     assert "found 0 files, at least 1 expected" in failure.message
+    assert failure.message.endswith("(if it is a folder, use prefix instead of key)")
 
 
 def test_empty_prefix_and_too_few_files(s3: S3Server, paths: Paths) -> None:

@@ -75,3 +75,20 @@ def test_long_paths() -> None:
     with pytest.raises(SyncError) as caught:
         refuse_long_paths(["/app/a", "/app/" + "x" * 3996])
     assert caught.value.reason is Reason.UNSAFE_PATH
+
+
+@pytest.mark.parametrize(
+    ("prefix", "hint"),
+    [
+        ("logs/2024-", "(a prefix is a folder: it contains 2024-/x, and not 2024-x)"),
+        ("data", "(a prefix is a folder: it contains data/x, and not datax)"),
+        ("logs/2024-/", ""),
+        ("", ""),
+    ],
+)
+def test_an_empty_prefix_that_may_be_meant_as_the_beginning_of_a_name(
+    prefix: str, hint: str
+) -> None:
+    with pytest.raises(SyncError) as caught:
+        plan_input(make_input(prefix=prefix), [])
+    assert str(caught.value).endswith(f"at least 1 expected {hint}".strip())

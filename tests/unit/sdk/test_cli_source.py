@@ -15,7 +15,15 @@ from nanogrid.cli.app.formatting import age, amount, duration, parse_duration
     [
         (
             "sales=s3://b/p/q:/app/in",
-            {"name": "sales", "s3": {"bucket": "b", "prefix": "p/q/"}, "mountPath": "/app/in"},
+            {"name": "sales", "s3": {"bucket": "b", "key": "p/q"}, "mountPath": "/app/in"},
+        ),
+        (
+            "s3://b/Makefile",
+            {"name": "input-1", "s3": {"bucket": "b", "key": "Makefile"}, "mountPath": "/app/data"},
+        ),
+        (
+            "s3://b/v1.2/",
+            {"name": "input-1", "s3": {"bucket": "b", "prefix": "v1.2/"}, "mountPath": "/app/data"},
         ),
         (
             "s3://b/p/",

@@ -148,7 +148,7 @@ class BatchAgent:
         # If this process dies before it reports, the kubelet still has the end of the code.
         cut_off = Stored(failed=["the agent ended while it stored them"])
         write_termination(self.paths, self._build(execution, cut_off))
-        stored = persist.store(self.task, self.paths.workspace, execution, streams, self.upload)
+        stored = persist.store(self.task, self.paths, execution, streams, self.upload)
         return self._build(execution, stored)
 
     def _build(self, execution: Execution, stored: Stored) -> wire.Report:

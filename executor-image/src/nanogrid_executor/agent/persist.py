@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nanogrid import json_text, names, result_auth, wire
@@ -17,6 +18,7 @@ from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.clock import Deadline
 from nanogrid_executor.log import log
 from nanogrid_executor.outputs.stored import Stored
+from nanogrid_executor.paths import Paths
 
 if TYPE_CHECKING:
     from nanogrid_executor.storage.s3 import Storage
@@ -29,13 +31,13 @@ SETTLE_SECONDS: Final = 40.0  # a request that hangs ends after 30
 
 def store(
     task: wire.PodTask,
-    workspace: str,
+    paths: Paths,
     execution: Execution,
     streams: dict[str, StreamLog],
     deadline: Deadline,
 ) -> Stored:
     """Store outputs and complete streams until the deadline."""
-    stored, storage = store_outputs(task, workspace, deadline, succeeded=execution.succeeded)
+    stored, storage = store_outputs(task, paths, deadline, succeeded=execution.succeeded)
     if storage is None:
         return stored
     for name, stream in streams.items():
@@ -44,15 +46,19 @@ def store(
 
 
 def store_outputs(
-    task: wire.PodTask, workspace: str, deadline: Deadline, *, succeeded: bool
+    task: wire.PodTask, paths: Paths, deadline: Deadline, *, succeeded: bool
 ) -> tuple[Stored, "Storage | None"]:
     """Store outputs until the deadline; also the client, or None if there is none to use."""
     try:
         from nanogrid_executor.outputs import upload
+        from nanogrid_executor.outputs.shipped import shipped_outputs
+        from nanogrid_executor.outputs.walk import walk
         from nanogrid_executor.storage.s3 import Storage
 
         storage = Storage(deadline)
-        return upload.store(task.outputs, workspace, storage, succeeded=succeeded), storage
+        find = partial(walk, shipped=shipped_outputs(task, paths))
+        workspace, rules = paths.workspace, task.outputs
+        return upload.store(rules, workspace, storage, succeeded=succeeded, find=find), storage
     except Exception as error:  # the boundary: nothing here raises
         traceback.print_exc(file=sys.stdout)
         return Stored(failed=[f"{type(error).__name__}: {error}"]), None

@@ -9,6 +9,7 @@ from nanogrid.reasons import CHILD_OOM_KILLED, Reason, sentence
 from nanogrid.result_bounds import MESSAGE_BYTES
 from nanogrid_executor.agent.execution import Execution, Exited
 from nanogrid_executor.agent.memory_hint import optimization_tip
+from nanogrid_executor.agent.output_hint import output_hint
 from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.outputs.stored import Stored
 
@@ -73,6 +74,7 @@ def build(
         verdict = Verdict(wire.STATUS_FAILED, lost, execution.lost)
     else:
         verdict = judge(exited, stored, task.execution_timeout_seconds, stopped=stopped)
+        verdict = _explained(verdict, execution, task.outputs.path)
     result = _blank(task, verdict, _message(verdict, stored))
     result = replace(
         result,
@@ -94,6 +96,14 @@ def build(
     final = exited is not None or stopped
     report = wire.Report(attempt=task.attempt, result=result, inputs=inputs, final=final)
     return with_fewer_outputs(report)
+
+
+def _explained(verdict: Verdict, execution: Execution, output_path: str) -> Verdict:
+    """The verdict with a hint, if stderr shows a cause that the code's author cannot know."""
+    if verdict.reason is not Reason.NON_ZERO_EXIT:
+        return verdict
+    hint = output_hint(execution.stderr.text(), output_path)
+    return verdict._replace(detail=f"{verdict.detail}. {hint}") if hint else verdict
 
 
 def _timings(execution: Execution, stored: Stored, inputs: wire.InputReport | None) -> wire.Timings:

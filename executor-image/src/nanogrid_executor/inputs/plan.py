@@ -87,11 +87,19 @@ def refuse_too_few(item: Input, count: int) -> None:
         SyncError: it has.
     """
     if item.required and count < item.min_files:
-        raise SyncError(
-            Reason.INPUT_NOT_FOUND,
+        message = (
             f"input {item.name!r}: {item.s3.uri()} gives {count} files, "
-            f"at least {item.min_files} expected",
+            f"at least {item.min_files} expected{_folder_hint(item.s3)}"
         )
+        raise SyncError(Reason.INPUT_NOT_FOUND, message)
+
+
+def _folder_hint(source: S3Source) -> str:
+    """A prefix is the beginning of a key for S3, and a folder here."""
+    if source.prefix is None or source.prefix.endswith("/") or not source.prefix:
+        return ""
+    name = printable(source.prefix.rpartition("/")[2])
+    return f" (a prefix is a folder: it contains {name}/x, and not {name}x)"
 
 
 def mount_of(item: Input) -> str:

@@ -116,10 +116,9 @@ class Sync:
         if error.reason is not Reason.INPUT_NOT_FOUND:
             return False
         if item.required:
-            raise SyncError(
-                Reason.INPUT_NOT_FOUND,
-                f"input {item.name!r}: found 0 files, at least {item.min_files} expected; {error}",
-            ) from error
+            hint = "" if item.s3.key is None else " (if it is a folder, use prefix instead of key)"
+            message = f"input {item.name!r}: found 0 files, at least {item.min_files} expected"
+            raise SyncError(Reason.INPUT_NOT_FOUND, f"{message}; {error}{hint}") from error
         log("input-missing", name=item.name, required=False)
         return True
 

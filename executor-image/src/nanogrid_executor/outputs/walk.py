@@ -16,6 +16,7 @@ from nanogrid import wire
 from nanogrid.file_names import character_fault, kind_of, printable
 from nanogrid_executor.capture import shorten_line
 from nanogrid_executor.outputs import globs
+from nanogrid_executor.outputs.shipped import NOTHING, Shipped
 
 MAX_DEPTH: Final = 32
 MAX_ENTRIES: Final = 100_000
@@ -46,25 +47,25 @@ class Notes:
         return self._lines + ([f"{left_out} more like these"] if left_out else [])
 
 
-class Overflow:
-    """One cap: how many files exceed it, and the first of them."""
+class Count:
+    """One rule: how many files break it, and the first of them."""
 
-    def __init__(self, cap: str) -> None:
-        self.cap = cap
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
         self.count = 0
         self.first = ""
 
     def add(self, path: str) -> None:
-        """Count a file that exceeds the cap."""
+        """Count a file that breaks the rule."""
         self.count += 1
         self.first = self.first or path
 
     def lines(self) -> list[str]:
-        """One line, or none when no file exceeds the cap."""
+        """One line, or none when no file breaks the rule."""
         if not self.count:
             return []
         files = "1 file is" if self.count == 1 else f"{self.count} files are"
-        return [f"{files} over {self.cap}, the first is {shown(self.first)}"]
+        return [f"{files} {self.fault}, the first is {shown(self.first)}"]
 
 
 @dataclass(slots=True)
@@ -79,8 +80,9 @@ class Found:
 class _Walk:
     """One walk."""
 
-    def __init__(self, rules: wire.OutputRules, max_entries: int) -> None:
+    def __init__(self, rules: wire.OutputRules, max_entries: int, shipped: Shipped) -> None:
         self.rules = rules
+        self.shipped = shipped
         self.max_entries = max_entries
         self.wanted = globs.matcher(rules.include, rules.exclude)
         self.files: list[tuple[str, int]] = []
@@ -88,10 +90,11 @@ class _Walk:
         self.entries = 0
         self.skipped = Notes()
         self.failed = Notes()
-        self.over_files = Overflow(f"maxFiles {rules.max_files}")
-        self.over_file_bytes = Overflow(f"maxFileBytes {rules.max_file_bytes}")
-        self.over_bytes = Overflow(f"maxBytes {rules.max_bytes}")
-        self.over_entries = Overflow(f"{max_entries} directory entries")
+        self.from_code = Count("from the code's ZIP and unchanged")
+        self.over_files = Count(f"over maxFiles {rules.max_files}")
+        self.over_file_bytes = Count(f"over maxFileBytes {rules.max_file_bytes}")
+        self.over_bytes = Count(f"over maxBytes {rules.max_bytes}")
+        self.over_entries = Count(f"over {max_entries} directory entries")
 
     def into(self, directory: int, prefix: str, depth: int) -> None:
         """Walk one open directory, in the order of names."""
@@ -125,6 +128,8 @@ class _Walk:
             self.skipped.add(f"{shown(path)} is {kind_of(info.st_mode)}")
         elif info.st_nlink != 1:
             self.skipped.add(f"{shown(path)} has {info.st_nlink} names (hard links)")
+        elif self.shipped.has(path, info):
+            self.from_code.add(path)
         elif fault := character_fault(path):
             self.failed.add(f"{shown(path)} cannot be an S3 key: it {fault}")
         elif len(self.rules.prefix.encode()) + len(path.encode()) > MAX_KEY_BYTES - 16:
@@ -143,7 +148,8 @@ class _Walk:
         """The result of the walk."""
         caps = (self.over_files, self.over_file_bytes, self.over_bytes, self.over_entries)
         over = [line for cap in caps for line in cap.lines()]
-        return Found(sorted(self.files), self.skipped.lines(), over + self.failed.lines())
+        skipped = self.from_code.lines() + self.skipped.lines()
+        return Found(sorted(self.files), skipped, over + self.failed.lines())
 
 
 class Inner:
@@ -159,13 +165,19 @@ class Inner:
         os.close(self.fileno)
 
 
-def walk(workspace: str, rules: wire.OutputRules, max_entries: int = MAX_ENTRIES) -> Found:
+def walk(
+    workspace: str,
+    rules: wire.OutputRules,
+    max_entries: int = MAX_ENTRIES,
+    shipped: Shipped = NOTHING,
+) -> Found:
     """Find the output files; paths are relative to the output directory.
 
     Args:
         workspace: the directory that the output directory is below.
         rules: which files to store, and how many.
         max_entries: directory entries to look at, those that are not stored included.
+        shipped: files that came with the code, which are no outputs.
     """
     try:
         top = open_directory(workspace, rules.path)
@@ -175,7 +187,7 @@ def walk(workspace: str, rules: wire.OutputRules, max_entries: int = MAX_ENTRIES
         lines = [f"{rules.path} is not a readable directory ({error.strerror})"]
         replaced = error.errno in (errno.ENOTDIR, errno.ELOOP)
         return Found(skipped=lines) if replaced else Found(failed=lines)
-    search = _Walk(rules, max_entries)
+    search = _Walk(rules, max_entries, shipped)
     try:
         search.into(top, "", 0)
     finally:

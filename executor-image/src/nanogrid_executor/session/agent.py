@@ -179,9 +179,7 @@ class SessionAgent:
         # If this process is killed before it reports, the kubelet still has this early report.
         cut_off = Stored(failed=["the agent ended while it stored them"])
         write_termination(self.paths, self._report(reason, cut_off, 0))
-        stored, _ = persist.store_outputs(
-            self.task, self.paths.workspace, self.upload, succeeded=True
-        )
+        stored, _ = persist.store_outputs(self.task, self.paths, self.upload, succeeded=True)
         seconds = min(RECORDS_SECONDS, self.upload.remaining())
         unrecorded = session.history.records.flush(Deadline(seconds))
         return self._report(reason, stored, unrecorded)

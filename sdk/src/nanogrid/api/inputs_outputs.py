@@ -54,8 +54,8 @@ class S3Location(Model):
     )
     prefix: ObjectKey | None = Field(
         None,
-        description="Prefix below the root of the namespace. All objects below it are copied with "
-        "their folders.",
+        description="Prefix below the root of the namespace. It is a folder: data contains data/x, "
+        "and not data2/x or data-x. All objects below it are copied with their folders.",
     )
     sha256: Sha256 | None = Field(
         None, description="Expected SHA-256 of the object, in hex. Only with key."
@@ -170,7 +170,9 @@ class Outputs(Model):
         ),
     ] = Field(
         names.DEFAULT_OUTPUT_DIR,
-        description="Directory relative to /app. Its files are stored after the code has ended.",
+        description="Directory relative to /app. Its files are stored after the code has ended. It "
+        "exists before the code starts, so use mkdir -p or os.makedirs(..., exist_ok=True). "
+        "Unchanged files of the code's ZIP are not stored.",
     )
     s3: S3Target | None = Field(None, description="Destination of the files in S3.")
     include: Annotated[list[Glob], Field(max_length=32)] | None = Field(

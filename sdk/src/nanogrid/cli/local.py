@@ -8,14 +8,11 @@ archives are in :mod:`nanogrid.archive`.
 """
 
 import importlib.util
-import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import HTTPServer
 from pathlib import Path
 from typing import IO, Final
@@ -28,8 +25,17 @@ from nanogrid.cli.app.errors import CliError
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.output import Format, note
 from nanogrid.cli.http_serving import QuietHandler, serving
+from nanogrid.cli.local_workspace import (
+    copy_input,
+    copy_outputs,
+    local_path,
+    outputs_of,
+    rejected,
+    stamps,
+    unpack,
+)
 from nanogrid.cli.source import InputSource, RunRequest
-from nanogrid.reasons import Reason, help_of
+from nanogrid.reasons import Reason
 
 EXECUTOR: Final = "nanogrid_executor"
 TIMEOUT_SECONDS: Final = 300  # the default of spec.timeouts.executionSeconds
@@ -55,13 +61,14 @@ def run_local(request: RunRequest, output_format: Format, outputs: Path | None) 
         _note_ignored_options(request)
     root = make_root()
     try:
-        task = prepare(request, root)
+        task, files = prepare(request, root)
+        shipped = stamps(one for one in files if one.is_relative_to(outputs_of(root)))
         if task.inputs:
             _sync(task, root)
         raw = wire.to_dict(_execute(task, root))
         code = follow.show(follow.job_of(request.name, raw), raw, output_format)
         if outputs is not None:
-            _copy_outputs(root, outputs, quiet=not output_format.for_people)
+            copy_outputs(root, outputs, shipped, quiet=not output_format.for_people)
     finally:
         if request.keep:
             note(f"kept {root}")
@@ -86,13 +93,8 @@ def _note_ignored_options(request: RunRequest) -> None:
         note(f"no effect with --local: {', '.join(ignored)}")
 
 
-def local_path(root: Path, path: str) -> Path:
-    """The local path of a path in the pod."""
-    return Path(f"{root}{path}")
-
-
-def prepare(request: RunRequest, root: Path) -> wire.PodTask:
-    """Put code and local inputs in place; returns the task of the agent."""
+def prepare(request: RunRequest, root: Path) -> tuple[wire.PodTask, list[Path]]:
+    """Put code and local inputs in place; the task of the agent, and the files of a folder."""
     for path in (names.WORKSPACE, names.RUN_DIR, os.path.dirname(names.TERMINATION_FILE)):
         local_path(root, path).mkdir(parents=True, exist_ok=True)
     token = local_path(root, names.TOKEN_FILE)
@@ -117,11 +119,12 @@ def prepare(request: RunRequest, root: Path) -> wire.PodTask:
     )
     for one in request.inputs:
         if one.path is not None:
-            _copy_input(one.path, one.mount, root)
+            copy_input(one.path, one.mount, root)
+    code: list[Path] = []
     if request.folder is not None:
         entry = archive.entry_point_of(task.command)
-        _unpack(request.folder, entry, names.WORKSPACE, root)
-    return task
+        code = unpack(request.folder, entry, names.WORKSPACE, root)
+    return task, code
 
 
 def _s3_input(one: InputSource) -> wire.Input:
@@ -132,48 +135,6 @@ def _s3_input(one: InputSource) -> wire.Input:
         prefix=one.key if is_prefix else None,
     )
     return wire.Input(name=one.name, s3=source, mount_path=one.mount)
-
-
-def _copy_input(path: Path, mount: str, root: Path) -> None:
-    from nanogrid.client.local_files import read_file
-
-    if path.is_dir():
-        _unpack(path, archive.EntryPoint(), mount, root)
-        return
-    target = local_path(root, mount)
-    target.mkdir(parents=True, exist_ok=True)
-    with _path_conflicts(root), (target / path.name).open("xb") as file:
-        file.write(read_file(path))
-
-
-def _unpack(folder: Path, start: archive.EntryPoint, mount: str, root: Path) -> None:
-    """Pack a folder and unpack it with the rules of the pod, which reject the same folders."""
-    from nanogrid.client.jobs.packing import zip_directory
-
-    try:
-        with _path_conflicts(root), archive.opened(io.BytesIO(zip_directory(folder))) as opened:
-            opened.locate(start)
-            for entry in opened.entries:
-                target = local_path(root, f"{mount}/{entry.path}")
-                (target if entry.is_dir else target.parent).mkdir(parents=True, exist_ok=True)
-                if entry.is_dir:
-                    continue
-                with target.open("xb") as file:
-                    file.writelines(opened.read(entry))
-                target.chmod(0o755 if entry.executable else 0o644)
-    except archive.ArchiveError as error:
-        raise _rejected(error.reason, str(error)) from error
-
-
-@contextmanager
-def _path_conflicts(root: Path) -> Iterator[None]:
-    """A file of two sources is rejected as in the pod."""
-    try:
-        yield
-    except FileExistsError as error:
-        path = os.path.relpath(error.filename, local_path(root, names.WORKSPACE))
-        message = f"{path} is in the code and in an input, or in two inputs"
-        raise _rejected(Reason.PATH_CONFLICT, message) from error
 
 
 def _executor(command: str, *args: str) -> list[str]:
@@ -198,14 +159,9 @@ def _sync(task: wire.PodTask, root: Path) -> None:
         return
     termination = local_path(root, names.TERMINATION_FILE)
     if not termination.exists():
-        raise _rejected(Reason.SYNC_FAILED, (done.stderr or done.stdout).strip()[-500:])
+        raise rejected(Reason.SYNC_FAILED, (done.stderr or done.stdout).strip()[-500:])
     failure = wire.loads(wire.SyncFailure, termination.read_text("utf-8"))
-    raise _rejected(failure.reason, failure.message)
-
-
-def _rejected(reason: str, message: str) -> CliError:
-    known = help_of(reason)
-    return CliError(f"{reason}: {message}", known.hint if known else "", Exit.INFRASTRUCTURE)
+    raise rejected(failure.reason, failure.message)
 
 
 class _ReportServer(HTTPServer):
@@ -248,13 +204,13 @@ def _execute(task: wire.PodTask, root: Path) -> wire.Result:
         try:
             agent.wait(task.execution_timeout_seconds + GRACE_SECONDS + AGENT_SECONDS)
         except subprocess.TimeoutExpired:
-            raise _rejected(Reason.AGENT_FAILED, "the agent did not end") from None
+            raise rejected(Reason.AGENT_FAILED, "the agent did not end") from None
         finally:
             _stop(sandbox, agent)
         report = server.report
     if not report:
         tail = log.read_text("utf-8", "replace")[-800:]
-        raise _rejected(Reason.AGENT_FAILED, f"no report; the agent's log ends with:\n{tail}")
+        raise rejected(Reason.AGENT_FAILED, f"no report; the agent's log ends with:\n{tail}")
     return wire.loads(wire.Report, report).result
 
 
@@ -276,13 +232,3 @@ def _stop(*processes: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _copy_outputs(root: Path, folder: Path, quiet: bool) -> None:
-    source = local_path(root, f"{names.WORKSPACE}/{names.DEFAULT_OUTPUT_DIR}")
-    for path in sorted(one for one in source.rglob("*") if one.is_file() and not one.is_symlink()):
-        target = folder / path.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
-        if not quiet:
-            note(f"saved {target}")

@@ -168,8 +168,8 @@ def _checked(text: str, what: str) -> str:
 def parse_inputs(texts: Sequence[str]) -> tuple[InputSource, ...]:
     """Parse ``[NAME=]s3://BUCKET/PREFIX/[:/app/DIR]`` or ``[NAME=]PATH[:/app/DIR]``.
 
-    A key that ends with a slash, or has no suffix, is a prefix: everything below it is copied.
-    ``s3:///KEY`` is in the operator's own bucket.
+    With a slash at the end it is a prefix: everything below it is copied. Without it is a key, as
+    in the Python client. ``s3:///KEY`` is in the operator's own bucket.
 
     Raises:
         UsageError: a text has another form, or two inputs have the same name.
@@ -198,16 +198,11 @@ def _input(text: str, number: int) -> InputSource:
         s3 = _S3.match(source)
         if s3 is None or not s3["key"]:
             raise UsageError(f"input {text!r} has no key", usage)
-        return InputSource(name, mount, bucket=s3["bucket"], key=_as_prefix(s3["key"]))
+        return InputSource(name, mount, bucket=s3["bucket"], key=s3["key"])
     path = Path(source)
     if not path.exists():
         raise UsageError(f"input {text!r}: no file or folder {source}", usage)
     return InputSource(name, mount, path=path)
-
-
-def _as_prefix(key: str) -> str:
-    last = key.rpartition("/")[2]
-    return key if not last or "." in last else f"{key}/"
 
 
 def parse_env(texts: Sequence[str]) -> dict[str, str]:
