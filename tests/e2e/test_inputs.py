@@ -8,6 +8,7 @@ from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
 from support.dev_objects import put_object, read_object
+from support.hostile_archives import as_written, stored_entry
 from support.kubectl import Namespace, condition, inline, job, zip_of
 
 TREE = """
@@ -121,9 +122,12 @@ def test_two_inputs_with_one_path_conflict(
         ({"proj/main.py": "print('ran')"}, "Completed", ""),
         ({"proj/app.py": "print('ran')"}, "EntrypointNotFound", "app.py"),
         ({"../main.py": "print('ran')"}, "UnsafeArchive", "../main.py"),
-        ({"main.py": "print(1)", "MAIN.py": "print(2)"}, "UnsafeArchive", "MAIN.py"),
+        ({"main.py": "print('ran')", "MAIN.py": "print(2)"}, "Completed", ""),
+        ({"proj/main.py": "print('ran')", "Thumbs.db": "", "desktop.ini": ""}, "Completed", ""),
+        ({"proj//lib/./x": "", "./proj/main.py": "print('ran')"}, "Completed", ""),
+        ({"proj/main\u0007.py": "print('ran')"}, "UnsafeArchive", "control character U+0007"),
     ],
-    ids=["in a folder", "nowhere", "outside", "twice"],
+    ids=["in a folder", "nowhere", "outside", "case", "metadata", "dots", "control"],
 )
 def test_code_archive(
     namespace: Namespace,
@@ -140,3 +144,71 @@ def test_code_archive(
     assert status["reason"] == reason, status["message"]
     assert message in status["message"]
     assert status["result"]["stdout"] == ("ran\n" if reason == "Completed" else "")
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "text"),
+    [
+        (["python3", "-m", "app"], "app.py", "print('ran')"),
+        (["sh", "-e", "run.sh"], "run.sh", "echo ran"),
+        (["sh", "-c", "python3 tool.py"], "tool.py", "print('ran')"),
+    ],
+    ids=["module", "shell script", "shell text"],
+)
+def test_every_kind_of_command_enters_the_only_folder(
+    namespace: Namespace, dev: DevAccess, request_id: str, command: list[str], file: str, text: str
+) -> None:
+    packed = zip_of(**{f"proj/{file}": text, "proj/other": ""})
+    key = put_object(dev, namespace.key(f"t/{request_id}/v1.zip"), packed)
+
+    status = namespace.run(job("entered", code={"s3": {"key": key}}, command=command))
+
+    assert (status["reason"], status["result"]["stdout"]) == ("Completed", "ran\n")
+
+
+def test_guessed_names_and_stale_outputs_are_reported(
+    namespace: Namespace, dev: DevAccess, request_id: str
+) -> None:
+    names_of_zip = (b"main.py", "output/Größe.txt".encode("cp437"), "매출.csv".encode("cp949"))
+    key = put_object(
+        dev, namespace.key(f"t/{request_id}/v1.zip"), as_written(*map(stored_entry, names_of_zip))
+    )
+
+    status = namespace.run(job("guessed", code={"s3": {"key": key}}))
+
+    assert status["reason"] == "Completed", status["message"]
+    synced = condition(status, "InputsSynced")["message"]
+    assert "read as cp437: output/Größe.txt" in synced
+    assert "read as cp949: 매출.csv" in synced
+    assert status["result"]["outputs"] == []
+    assert (
+        "1 file is from the code's ZIP and unchanged, the first is Größe.txt"
+        in (status["result"]["message"])
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["1\u00a0000.csv", "\ufeffbom.csv", "soft\u00adhyphen", "a\u2009b"]
+)
+def test_unusual_names_are_kept_as_input_and_output(
+    namespace: Namespace, dev: DevAccess, request_id: str, name: str
+) -> None:
+    key = put_object(dev, namespace.key(f"t/{request_id}/{name}"), b"x")
+    code = "import os, shutil; shutil.copytree('data', 'output', dirs_exist_ok=True)"
+
+    status = namespace.run(inline("unusual", code, inputs=[{"name": "a", "s3": {"key": key}}]))
+
+    assert status["reason"] == "Completed", status["message"]
+    assert [file["path"] for file in status["result"]["outputs"]] == [name]
+
+
+def test_a_prefix_that_is_half_a_name_says_that_prefixes_are_folders(
+    namespace: Namespace, dev: DevAccess, request_id: str
+) -> None:
+    put_object(dev, namespace.key(f"t/{request_id}/2024-01.csv"), b"x")
+    prefix = namespace.key(f"t/{request_id}/2024-")
+
+    status = namespace.run(inline("half", "1", inputs=[{"name": "a", "s3": {"prefix": prefix}}]))
+
+    assert status["reason"] == "InputNotFound"
+    assert "a prefix is a folder: it contains 2024-/x, and not 2024-x" in status["message"]
