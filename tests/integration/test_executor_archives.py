@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.paths import Paths
 from support.executor_sync import fail, make_code, make_input, succeed, zipped
@@ -67,6 +68,25 @@ def test_every_kind_of_command_enters_the_only_folder(
     s3.put("code/kinds.zip", zipped({f"shop/{file}": b"", "shop/x": b"", "desktop.ini": b""}))
     manifest = succeed(paths, **make_code("code/kinds.zip"), command=command)
     assert [entry.path for entry in manifest.entries] == [f"/app/{file}", "/app/x"]
+
+
+@pytest.mark.parametrize(
+    ("files", "unpacked"),
+    [
+        (["lib/x.py", "data.csv"], ["data.csv", "lib/x.py"]),
+        (["lib/x.py"], ["lib/x.py"]),
+        (["shop/main.py", "shop/lib/x.py"], ["lib/x.py", "main.py"]),
+    ],
+)
+def test_a_session_needs_no_script(
+    s3: S3Server, paths: Paths, files: list[str], unpacked: list[str]
+) -> None:
+    s3.put("code/session.zip", zipped(dict.fromkeys(files, b"")))
+    rules = wire.SessionRules(
+        idle_timeout_seconds=9, max_lifetime_seconds=9, execution_timeout_seconds=9
+    )
+    manifest = succeed(paths, **make_code("code/session.zip"), session=rules)
+    assert [entry.path.removeprefix("/app/") for entry in manifest.entries] == unpacked
 
 
 def test_the_script_of_the_command_is_searched(s3: S3Server, paths: Paths) -> None:

@@ -129,6 +129,8 @@ class Sync:
         workspace = f"{names.WORKSPACE}/"
         others = {path.removeprefix(workspace) for path, _ in self.reserved}
         entry = archive.entry_point_of(self.task.command)
+        if self.task.session is not None:
+            entry = entry._replace(required=False)  # its requests bring the code that runs
 
         def check(opened: Archive) -> None:
             opened.locate(entry, others)
