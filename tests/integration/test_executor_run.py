@@ -28,7 +28,7 @@ def test_hello(run: Any) -> None:
     assert result.duration_millis > 0
     assert result.peak_memory_bytes
     assert result.memory_source in ("cgroup-v1", "cgroup-v2", "rusage")
-    assert "limit 256 MB, used" in result.optimization_tip
+    assert "limit 256Mi, used" in result.optimization_tip
     assert result.timings.start_millis is not None
 
 

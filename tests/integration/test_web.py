@@ -96,7 +96,7 @@ def test_a_run_shows_its_reason_hint_memory_and_attempts(
 
     assert "The kernel killed the code because it reached its memory limit." in text
     assert "Raise spec.resources.limits.memory" in text
-    assert "256 MiB / 256 MiB" in text
+    assert "256Mi / 256Mi" in text
     assert "exit 137, SIGKILL" in text
     assert "earlier attempts" in text
     assert "epoch 2/20" in text

@@ -227,7 +227,7 @@ def a_success(cluster: Cluster, s3: S3Server, request_id: str = "sales-2026-11")
         durationMillis=4210,
         cpuMillis=3900,
         peakMemoryBytes=118 * MI,
-        optimizationTip="limit 256 MB, used 118 MB: 160Mi would do",
+        optimizationTip="limit 256Mi, used 118Mi: 160Mi would do",
         outputs=outputs,
     )
 
@@ -252,7 +252,7 @@ def an_oom(cluster: Cluster, request_id: str = "train-model-big") -> Json:
         "startTime": stamp(840),
         "completionTime": stamp(790),
         "peakMemory": "256Mi/256Mi",
-        "message": "The code used 256 of 256 MiB when the kernel killed it.",
+        "message": "The code used 256Mi of 256Mi when the kernel killed it.",
         "attempts": attempts,
         "timings": {"pendingMillis": 700, "startMillis": 90, "executionMillis": 48_000,
                     "totalMillis": 110_300},

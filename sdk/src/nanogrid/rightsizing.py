@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid.sizes import MIB, size_text
 
-MEGABYTE: Final = 1 << 20
+SMALLEST_MIB: Final = 16
 HEADROOM: Final = 1.3  # times the peak
 OOM_FACTOR: Final = 2  # times the limit, because the peak of a killed process is its limit
-SMALLEST_MB: Final = 16
 LEAST_RUNS: Final = 5  # measured runs that a recommendation needs
 PERCENTILE: Final = 95
 
@@ -52,28 +52,23 @@ class Advice:
     oom_kills: int
 
 
-def nice_mb(count: float) -> int:
-    """Bytes as megabytes, rounded up to a multiple of 16 (32, 64, ... for larger sizes)."""
-    wanted = max(count / MEGABYTE, SMALLEST_MB)
+def nice_limit(count: float) -> int:
+    """Bytes, rounded up to a multiple of 16Mi (32Mi, 64Mi, ... for larger sizes)."""
+    wanted = max(count / MIB, SMALLEST_MIB)
     step = 16
-    while step * 16 < wanted:  # the step grows with the size: 16 MB up to 256, 32 up to 512, ...
+    while step * 16 < wanted:  # the step grows with the size: 16Mi up to 256Mi, 32Mi up to 512Mi
         step *= 2
-    return int(-(-wanted // step) * step)
+    return int(-(-wanted // step) * step) * MIB
 
 
-def recommended_mb(peak: int) -> int:
-    """A limit in MB: the peak in bytes plus 30 %, rounded up."""
-    return nice_mb(peak * HEADROOM)
+def recommended_limit(peak: int) -> int:
+    """A limit: the peak plus 30 %, rounded up; in bytes."""
+    return nice_limit(peak * HEADROOM)
 
 
-def after_oom_mb(limit: int) -> int:
-    """The limit in MB to try next after a kill at a limit in bytes."""
-    return nice_mb(limit * OOM_FACTOR)
-
-
-def memory_text(megabytes: int) -> str:
-    """Megabytes as in a manifest: 64Mi, 1536Mi, 2Gi."""
-    return f"{megabytes // 1024}Gi" if megabytes % 1024 == 0 else f"{megabytes}Mi"
+def limit_after_oom(limit: int) -> int:
+    """The limit to try next after a kill at a limit; in bytes."""
+    return nice_limit(limit * OOM_FACTOR)
 
 
 def percentile(values: Sequence[int], share: int) -> int:
@@ -104,11 +99,11 @@ def recommend(runs: Sequence[MeasuredRun], least_runs: int = LEAST_RUNS) -> Advi
         return None
     killed = [need for run in runs if run.oom_killed and (need := run.known_bytes) is not None]
     peak = percentile(known, PERCENTILE)
-    megabytes = max([recommended_mb(peak), *map(after_oom_mb, killed)])
+    advised = max([recommended_limit(peak), *map(limit_after_oom, killed)])
     limits = (run.limit_bytes for run in runs if run.limit_bytes is not None)
     return Advice(
-        memory=memory_text(megabytes),
-        memory_bytes=megabytes * MEGABYTE,
+        memory=size_text(advised),
+        memory_bytes=advised,
         based_on=len(known),
         p95_peak_bytes=peak,
         current_limit_bytes=next(limits, None),

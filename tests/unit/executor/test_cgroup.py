@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nanogrid.rightsizing import MEGABYTE, recommended_mb
+from nanogrid.rightsizing import recommended_limit
+from nanogrid.sizes import MIB
 from nanogrid_executor.agent.memory_hint import optimization_tip
 from nanogrid_executor.launcher.cgroup import (
     Memory,
@@ -102,23 +103,23 @@ def test_only_a_larger_count_is_an_oom_kill() -> None:
     [(0, 16), (2, 16), (12, 16), (13, 32), (100, 144), (200, 288), (400, 576)],
 )
 def test_recommended_limit(peak_mb: int, advice: int) -> None:
-    assert recommended_mb(peak_mb * MEGABYTE) == advice
+    assert recommended_limit(peak_mb * MIB) == advice * MIB
 
 
 @pytest.mark.parametrize(
     ("limit_mb", "peak_mb", "oom", "tip"),
     [
-        (256, 2, False, "limit 256 MB, used 2 MB: a limit of 16 MB is enough"),
-        (256, 150, False, "limit 256 MB, used 150 MB: the limit fits."),
-        (256, 240, False, "limit 256 MB, used 240 MB: close to the limit; raise it to 320 MB"),
-        (16, 3, False, "limit 16 MB, used 3 MB: the limit fits."),
-        (256, 256, True, "limit 256 MB, reached: the kernel killed the code; raise the limit to"),
-        (None, 100, False, "no memory limit, used 100 MB: set a limit of 144 MB."),
+        (256, 2, False, "limit 256Mi, used 2Mi: a limit of 16Mi is enough"),
+        (256, 150, False, "limit 256Mi, used 150Mi: the limit fits."),
+        (256, 240, False, "limit 256Mi, used 240Mi: close to the limit; raise it to 320Mi"),
+        (16, 3, False, "limit 16Mi, used 3Mi: the limit fits."),
+        (256, 256, True, "limit 256Mi, reached: the kernel killed the code; raise the limit to"),
+        (None, 100, False, "no memory limit, used 100Mi: set a limit of 144Mi."),
         (None, 100, True, "The node ran out of memory"),
         (256, None, False, "Peak memory is unknown"),
     ],
 )
 def test_tip(limit_mb: int | None, peak_mb: int | None, oom: bool, tip: str) -> None:
-    limit = None if limit_mb is None else limit_mb * MEGABYTE
-    peak = None if peak_mb is None else peak_mb * MEGABYTE
+    limit = None if limit_mb is None else limit_mb * MIB
+    peak = None if peak_mb is None else peak_mb * MIB
     assert optimization_tip(limit, peak, oom_killed=oom).startswith(tip)

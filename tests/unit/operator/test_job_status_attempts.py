@@ -10,7 +10,6 @@ from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.model.pod_facts import Pod
 from nanogrid_operator.status.job import (
     final_status,
-    human_bytes,
     human_millis,
     progress_status,
     retry_status,
@@ -53,14 +52,6 @@ from support.final_statuses import DELIVERED, NOW, NOW_TEXT, STATUS_SCHEMA, stat
 )
 def test_durations_are_readable(millis: int, want: str) -> None:
     assert human_millis(millis) == want
-
-
-@pytest.mark.parametrize(
-    ("count", "want"),
-    [(1, "1Mi"), (41 * MIB, "41Mi"), (1 << 30, "1.0Gi"), (5 << 29, "2.5Gi")],
-)
-def test_sizes_are_readable(count: int, want: str) -> None:
-    assert human_bytes(count) == want
 
 
 def test_times_have_the_format_of_kubernetes() -> None:

@@ -46,7 +46,7 @@ class Queue:
     [
         ({"jobs": 1}, "1 pods of this namespace are live, which is the limit (limits.jobs of "),
         ({"cpu": "900m"}, "have 0.5 CPU and this job needs 0.5; the limit is 0.9 (limits.cpu of "),
-        ({"memory": "400Mi"}, "0.25Gi; the limit is 0.391Gi (limits.memory of "),
+        ({"memory": "400Mi"}, "256Mi; the limit is 400Mi (limits.memory of "),
     ],
     ids=["jobs", "cpu", "memory"],
 )

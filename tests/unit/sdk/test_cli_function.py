@@ -56,7 +56,7 @@ def test_get_and_versions(terminal: Terminal) -> None:
     terminal.cluster.add_functions(used)
     card = terminal.run("function", "get", "report").stdout
     assert "newest      3\n" in card
-    assert "64Mi, based on 9 runs with a p95 peak of 40.0 MiB" in card
+    assert "64Mi, based on 9 runs with a p95 peak of 40Mi" in card
     assert "j-0" in card
     rows = terminal.run("function", "versions", "report").stdout.splitlines()
     assert [row.split()[0] for row in rows] == ["VERSION", "3", "1"]
@@ -242,10 +242,10 @@ def test_rightsize_compares_and_counts_missing_runs(
     )
     rows = {row.split()[0]: row for row in terminal.run("rightsize").stdout.splitlines()}
     shown = " ".join(rows["large"].split()[1:])
-    assert shown == "Function 6 256.0 MiB 40.0 MiB 64Mi 192.0 MiB"
+    assert shown == "Function 6 256Mi 40Mi 64Mi 192Mi"
     assert "1 more run needed" in rows["new"]
     assert "128Mi (5 OOM-killed)" in rows["killed"]
-    assert rows["killed"].endswith("-64.0 MiB")
+    assert rows["killed"].endswith("-64Mi")
     (one,) = json.loads(terminal.run("rightsize", "large", "-o", "json").stdout)
     assert (one["recommended"], one["savedBytes"], one["missing"]) == ("64Mi", 192 * MIB, 0)
 

@@ -107,7 +107,7 @@ def test_tables_have_no_broken_line() -> None:
         ("spec", "command", ["list of string", "",
                              "1 to 64 items; each at most 4,096 characters"]),
         ("spec.inputs[]", "unpack", ["boolean", "`false`", ""]),
-        ("spec.outputs", "maxFileBytes", ["integer", "1 GiB", "1 to 1 TiB"]),
+        ("spec.outputs", "maxFileBytes", ["integer", "1Gi", "1 to 1Ti"]),
         ("spec.outputs", "presignedExpirySeconds", ["integer", "3,600", "1 to 604,800"]),
         ("spec.env[]", "value", ["string", "", "at most 32,768 characters"]),
         ("status", "result", ["any object", "", ""]),

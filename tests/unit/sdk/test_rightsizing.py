@@ -7,23 +7,22 @@ from hypothesis import strategies as st
 from nanogrid.quantity import quantity
 from nanogrid.rightsizing import (
     LEAST_RUNS,
-    MEGABYTE,
     Advice,
     MeasuredRun,
     measured,
-    memory_text,
-    nice_mb,
+    nice_limit,
     percentile,
     recommend,
 )
+from nanogrid.sizes import MIB
 
-LIMIT = 256 * MEGABYTE
+LIMIT = 256 * MIB
 
 
 def run(peak_mb: int | None = 40, *, limit_mb: int | None = 256, **how: bool) -> MeasuredRun:
-    """A run with a peak and a limit in MB."""
-    peak = None if peak_mb is None else peak_mb * MEGABYTE
-    limit = None if limit_mb is None else limit_mb * MEGABYTE
+    """A run with a peak and a limit in Mi."""
+    peak = None if peak_mb is None else peak_mb * MIB
+    limit = None if limit_mb is None else limit_mb * MIB
     return MeasuredRun(peak_bytes=peak, limit_bytes=limit, **how)
 
 
@@ -59,7 +58,7 @@ def test_advice_is_above_the_95th_percentile_and_twice_the_limit_of_each_oom_kil
 
     assert advice is not None
     assert (advice.memory, advice.based_on) == (memory, based_on)
-    assert advice.p95_peak_bytes == p95_mb * MEGABYTE
+    assert advice.p95_peak_bytes == p95_mb * MIB
     assert advice.memory_bytes == quantity(memory)
 
 
@@ -84,10 +83,10 @@ def test_the_current_limit_is_from_the_newest_run_with_a_limit() -> None:
 
     assert advice == Advice(
         memory="64Mi",
-        memory_bytes=64 * MEGABYTE,
+        memory_bytes=64 * MIB,
         based_on=7,
-        p95_peak_bytes=40 * MEGABYTE,
-        current_limit_bytes=128 * MEGABYTE,
+        p95_peak_bytes=40 * MIB,
+        current_limit_bytes=128 * MIB,
         oom_kills=1,
     )
 
@@ -134,19 +133,12 @@ def test_a_percentile_of_no_values_is_an_error() -> None:
         percentile([], 95)
 
 
-@pytest.mark.parametrize(
-    ("megabytes", "text"), [(16, "16Mi"), (1024, "1Gi"), (1536, "1536Mi"), (4096, "4Gi")]
-)
-def test_memory_text_is_a_quantity_of_a_manifest(megabytes: int, text: str) -> None:
-    assert memory_text(megabytes) == text
-
-
 @given(st.integers(0, 1 << 45))
 def test_a_nice_size_is_at_most_an_eighth_larger(count: int) -> None:
-    size = nice_mb(count) * MEGABYTE
+    size = nice_limit(count)
 
     assert count <= size
-    assert size <= count + max(16 * MEGABYTE, count / 8)
+    assert size <= count + max(16 * MIB, count / 8)
 
 
 def status(**result: object) -> dict[str, object]:

@@ -29,7 +29,7 @@ FULL_RESULT = a_result(
     stdout="합계 157,685,452원\n",
     stdout_bytes=22,
     output_files=["report.json"],
-    optimization_tip="limit 256 MB, used 41 MB: lower the limit.",
+    optimization_tip="limit 256Mi, used 41Mi: lower the limit.",
     outputs=[
         wire.OutputFile(
             path="report.json",

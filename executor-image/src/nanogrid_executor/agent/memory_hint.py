@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from nanogrid.rightsizing import MEGABYTE, after_oom_mb, recommended_mb
+from nanogrid.rightsizing import limit_after_oom, recommended_limit
+from nanogrid.sizes import size_text
 
 NEAR: Final = 0.85
 FAR: Final = 0.5
@@ -20,15 +21,16 @@ def optimization_tip(limit: int | None, peak: int | None, *, oom_killed: bool = 
         return _after_oom(limit)
     if peak is None:
         return "Peak memory is unknown, so there is no advice on the memory limit."
-    used = _mb(peak)
-    advice = recommended_mb(peak)
+    used = size_text(peak)
+    advised = recommended_limit(peak)
+    advice = size_text(advised)
     if limit is None:
-        return f"no memory limit, used {used} MB: set a limit of {advice} MB."
-    head = f"limit {_mb(limit)} MB, used {used} MB"
+        return f"no memory limit, used {used}: set a limit of {advice}."
+    head = f"limit {size_text(limit)}, used {used}"
     if peak > limit * NEAR:
-        return f"{head}: close to the limit; raise it to {advice} MB to be safe from OOM kills."
-    if peak < limit * FAR and advice * MEGABYTE < limit:
-        return f"{head}: a limit of {advice} MB is enough and leaves room for more jobs."
+        return f"{head}: close to the limit; raise it to {advice} to be safe from OOM kills."
+    if peak < limit * FAR and advised < limit:
+        return f"{head}: a limit of {advice} is enough and leaves room for more jobs."
     return f"{head}: the limit fits."
 
 
@@ -36,11 +38,6 @@ def _after_oom(limit: int | None) -> str:
     if limit is None:
         return "The node ran out of memory: set a memory limit, or read the input in pieces."
     return (
-        f"limit {_mb(limit)} MB, reached: the kernel killed the code; raise the limit to "
-        f"{after_oom_mb(limit)} MB, or read the input in pieces."
+        f"limit {size_text(limit)}, reached: the kernel killed the code; raise the limit to "
+        f"{size_text(limit_after_oom(limit))}, or read the input in pieces."
     )
-
-
-def _mb(count: int) -> int:
-    """Megabytes, rounded up: 1 byte is not 0 MB."""
-    return -(-count // MEGABYTE)

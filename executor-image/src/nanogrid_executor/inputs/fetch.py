@@ -8,6 +8,7 @@ from typing import Final
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid.sizes import size_text
 from nanogrid_executor.inputs.plan import Planned, SyncError
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
@@ -18,7 +19,6 @@ from nanogrid_executor.storage.s3 import Storage
 
 WORKERS: Final = 16
 PROGRESS_SECONDS: Final = 5.0
-MEGABYTE: Final = 1_000_000
 
 
 class Progress:
@@ -52,12 +52,12 @@ class Progress:
             if now < self._next:
                 return
             self._next = now + self._interval
-            rate = self.bytes / MEGABYTE / (now - self._started)
+            rate = self.bytes / (now - self._started)
         log(
             "sync-progress",
             files=f"{self.files}/{self.expected_files}",
             bytes=f"{self.bytes}/{self.expected_bytes}",
-            rate=f"{rate:.1f}MB/s",
+            rate=f"{size_text(rate)}/s",
         )
 
     def file_done(self) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import nanogrid.quantity
+from nanogrid.sizes import size_text
 
 MIB: Final = 1 << 20
 
@@ -23,16 +24,8 @@ def millis(value: Any) -> str:
 
 
 def size(value: Any) -> str:
-    """900 B, 12 KiB, 41 MiB, 2.5 GiB; empty for no value."""
-    if not isinstance(value, int | float):
-        return ""
-    if value < 1 << 10:
-        return f"{value:.0f} B"
-    for shift, unit in ((10, "KiB"), (20, "MiB"), (30, "GiB")):
-        if value < 1 << (shift + 10) or unit == "GiB":
-            number = value / (1 << shift)
-            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
-    raise AssertionError
+    """900B, 12Ki, 41Mi, 19.6Gi; empty for no value."""
+    return size_text(value) if isinstance(value, int | float) else ""
 
 
 def quantity(text: Any) -> int | None:

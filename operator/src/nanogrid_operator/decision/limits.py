@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from nanogrid.api.tenant import TenantLimits
 from nanogrid.quantity import quantity
+from nanogrid.sizes import size_text
 from nanogrid_operator.decision.pod_use import NamespaceUse, Need
 from nanogrid_operator.settings import Settings
 
-GIB = 1 << 30
 FULL_PODS = 4  # pods of all namespaces without a node, in a full cluster
 FULL_SECONDS = 10.0  # how long a cluster counts as full after a pod was Unschedulable
 _TOTAL_WAITING = "sandbox.maxTotalWaitingPods"
@@ -85,8 +85,8 @@ def _resources(use: NamespaceUse, need: Need, limits: Limits) -> Iterator[str]:
         )
     if memory is not None and use.memory_bytes + need.memory_bytes > memory:
         yield (
-            f"the pods of this namespace have {_gib(use.memory_bytes)} of memory and this job "
-            f"needs {_gib(need.memory_bytes)}; the limit is {_gib(memory)} "
+            f"the pods of this namespace have {size_text(use.memory_bytes)} of memory and this job "
+            f"needs {size_text(need.memory_bytes)}; the limit is {size_text(memory)} "
             f"(limits.memory of {limits.tenant_from})"
         )
 
@@ -101,8 +101,9 @@ def never_fits(need: Need, tenant: TenantLimits, tenant_from: str) -> str:
         )
     if memory is not None and need.memory_bytes > memory:
         return (
-            f"resources.limits.memory is {_gib(need.memory_bytes)}, and all jobs of the namespace "
-            f"together may have {_gib(memory)} (limits.memory of {tenant_from}): lower it"
+            f"resources.limits.memory is {size_text(need.memory_bytes)}, and all jobs of the "
+            f"namespace together may have {size_text(memory)} (limits.memory of {tenant_from}): "
+            "lower it"
         )
     return ""
 
@@ -115,7 +116,3 @@ def _resource_limits(tenant: TenantLimits) -> tuple[int | None, int | None]:
 
 def _cores(millis: int) -> str:
     return f"{millis / 1000:g}"
-
-
-def _gib(count: int) -> str:
-    return f"{count / GIB:.3g}Gi"

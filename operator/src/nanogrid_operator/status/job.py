@@ -10,6 +10,7 @@ from nanogrid.api.pinned_function import PinnedFunction
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason, sentence
 from nanogrid.result_copy import OUTPUTS_CAP_BYTES, STREAM_CAP_BYTES
+from nanogrid.sizes import size_text
 from nanogrid.types import Json
 from nanogrid_operator.decision.outcome import Delivery, Outcome, Storage
 from nanogrid_operator.decision.webhook import Record
@@ -41,13 +42,6 @@ def human_millis(millis: int) -> str:
         return f"{millis / 1000:.1f}s"
     total = round(millis / 1000)
     return f"{total // 60}m{total % 60}s"
-
-
-def human_bytes(count: int) -> str:
-    """41Mi, 2.5Gi: binary units as in Kubernetes. Mi are rounded up, like peakMemoryMB."""
-    if count < 1 << 30:
-        return f"{-(-count // (1 << 20))}Mi"
-    return f"{count / (1 << 30):.1f}Gi"
 
 
 def progress_status(job: Job, pod: Pod | None, phase: Phase, reason: Reason, text: str) -> Json:
@@ -82,7 +76,7 @@ def attempt_entry(job: Job, pod: Pod | None, outcome: Outcome, counted: bool, no
         "podName": pod.name if pod else "",
         "reason": outcome.reason.value,
         "exitCode": outcome.result.exit_code,
-        "memoryLimit": human_bytes(limit) if limit else None,
+        "memoryLimit": size_text(limit) if limit else None,
         "peakMemoryBytes": outcome.result.peak_memory_bytes,
         "counted": counted,
         "startTime": timestamp(pod.created) if pod else None,
@@ -143,9 +137,9 @@ def final_status(
     if result.exit_code is not None:
         status["duration"] = human_millis(result.duration_millis)
     if result.peak_memory_bytes is not None:
-        peak = human_bytes(result.peak_memory_bytes)
+        peak = size_text(result.peak_memory_bytes)
         limit = pod.memory_limit_bytes if pod else None
-        status["peakMemory"] = f"{peak}/{human_bytes(limit)}" if limit else peak
+        status["peakMemory"] = f"{peak}/{size_text(limit)}" if limit else peak
     if storage is not None:
         status["conditions"].append(condition(job, stored(storage), now))
     if webhook:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from nanogrid.sizes import size_text
+
 Schema = dict[str, Any]
 
 HEAD: Final = """\
@@ -21,7 +23,6 @@ the same text: `kubectl explain {short}.spec.{field}`.
 as required. The API server checks types, bounds and rules when an object is created, and refuses
 unknown fields.
 """
-BYTE_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 # A message that starts with the path of a field. Equal endings appear once, for all fields.
 ABOUT_A_FIELD: Final = re.compile(r"^(?P<field>(?:spec|status)\.[\w.]+) (?P<rest>.+)$", re.DOTALL)
 
@@ -174,10 +175,7 @@ def _amount(name: str, value: object) -> str:
         return f"`{value}`"
     if not name.lower().endswith("bytes"):
         return f"{value:,}"
-    power = 0
-    while value and value % 1024 == 0 and power < len(BYTE_UNITS) - 1:
-        value, power = value // 1024, power + 1
-    return f"{value} {BYTE_UNITS[power]}" if power else f"{value:,}"
+    return size_text(value) if value and value % 1024 == 0 else f"{value:,}"
 
 
 def _rules(path: str, prefix: str, schema: Schema) -> Iterator[str]:

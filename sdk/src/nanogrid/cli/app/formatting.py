@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from nanogrid.sizes import size_text
+
 DURATION_HINT: Final = "Use seconds or a unit: 90, 90s, 5m, 1h, 1d."
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def parse_time(text: str | None) -> float | None:
@@ -59,15 +60,8 @@ def parse_duration(text: str) -> int:
 
 
 def amount(count: int | None) -> str:
-    """Format bytes: 12.3 KiB; empty for None."""
-    if count is None:
-        return ""
-    size = float(count)
-    for unit in _BYTES[:-1]:
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_BYTES[-1]}"
+    """Format bytes: 13Ki, 256Mi; empty for None."""
+    return "" if count is None else size_text(count)
 
 
 def cell(value: Any) -> str:

@@ -14,6 +14,7 @@ from nanogrid.client.jobs.output import Output
 from nanogrid.client.storage import Storage
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
+from nanogrid.sizes import size_text
 from nanogrid.types import Json
 
 SHOWN_CHARACTERS: Final = 4000
@@ -134,7 +135,7 @@ class Result:
     def _repr_html_(self) -> str:
         """HTML for notebooks."""
         peak = self.peak_memory_bytes
-        memory = "" if peak is None else f" · {peak / (1 << 20):.0f} MiB"
+        memory = "" if peak is None else f" · {size_text(peak)}"
         head = f"<b>{html.escape(self.status)}</b> {html.escape(self.reason)}"
         parts = [f"<div>{head} · {self.duration_millis} ms{memory}</div>"]
         if not self.succeeded:
