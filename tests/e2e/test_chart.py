@@ -384,6 +384,44 @@ def test_the_operator_knows_what_the_platform_chose() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sandbox", "message"),
+    [
+        ({"memory": "0"}, "sandbox.memory is 0: memory is 16Mi at least"),
+        ({"memory": "512m"}, "sandbox.memory is 512m: the unit is bytes"),
+        ({"memory": "2Mi"}, "sandbox.memory is 2Mi: memory is 16Mi at least"),
+        ({"cpu": "1m"}, "sandbox.cpu is 1m: cpu is 10m at least"),
+        ({"cpuRequest": "0"}, "sandbox.cpuRequest is 0: cpu is 1m at least"),
+        ({"agent": {"memory": "32Mi"}}, "sandbox.agent.memory is 32Mi: memory is 64Mi at least"),
+        ({"tmpSize": "0"}, "sandbox.tmpSize is 0: the size is 1Mi at least"),
+        ({"ephemeralStorageRequest": "64m"}, "sandbox.ephemeralStorageRequest is 64m: the unit"),
+    ],
+)
+def test_amounts_that_start_nothing_are_refused(sandbox: dict[str, Any], message: str) -> None:
+    done = helm("template", "nanogrid", CHART, values=REAL | {"sandbox": sandbox})
+
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("limits", [{"memory": "8Mi"}, {"memory": 5}, {"cpu": "0"}])
+def test_sums_of_tenants_in_which_no_job_fits_are_refused(limits: dict[str, Any]) -> None:
+    values = REAL | {"tenancy": {"defaults": {"limits": limits}}}
+
+    done = helm("template", "nanogrid", CHART, values=values)
+
+    assert done.returncode != 0
+    assert "tenancy.defaults.limits." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "sandbox",
+    [{"memory": "16Mi", "cpu": "10m"}, {"memory": "1e9", "cpu": "0.5"}, {"memory": "1Gi"}],
+)
+def test_amounts_of_every_form_are_accepted(sandbox: dict[str, Any]) -> None:
+    assert operator_env(REAL | {"sandbox": sandbox})["NANOGRID_DEFAULT_MEMORY"] == sandbox["memory"]
+
+
+@pytest.mark.parametrize(
     ("values", "replicated"),
     [
         (REAL, False),

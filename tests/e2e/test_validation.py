@@ -47,6 +47,10 @@ def with_field(**fields: Any) -> Json:
     return {"code": CODE} | fields
 
 
+def with_limits(**limits: Any) -> Json:
+    return {"code": CODE, "resources": {"limits": limits}}
+
+
 MORE = {"factor": "2", "max": "1Gi"}
 TABLE = [
     # Code.
@@ -155,6 +159,32 @@ TABLE = [
     # Limits and lifecycle.
     Bad("memory in words", with_field(resources={"limits": {"memory": "lots"}}), "memory"),
     Bad("memory in MB", with_field(resources={"limits": {"memory": "256MB"}}), "memory"),
+    Bad("no memory limit", with_limits(memory="0"), "memory is 16Mi at least"),
+    Bad("no memory limit as a number", with_limits(memory=0), "memory is 16Mi at least"),
+    Bad("memory in thousandths of a byte", with_limits(memory="300m"), "instead of 256m"),
+    Bad("memory that starts nothing", with_limits(memory="2Mi"), "memory is 16Mi at least"),
+    Bad("memory of no machine", with_limits(memory="9Ei"), "1Pi at most"),
+    Bad("no cpu limit", with_limits(cpu=0), "cpu is 10m at least"),
+    Bad("cpu below the kernel's quota", with_limits(cpu="0.001"), "cpu is 10m at least"),
+    Bad(
+        "no memory request",
+        with_field(resources={"requests": {"memory": "0"}}),
+        "memory is 1Mi at least",
+    ),
+    Bad(
+        "memory of a session",
+        {"mode": "Session", "resources": {"limits": {"memory": "512m"}}},
+        "instead of 256m",
+    ),
+    Bad(
+        "growth to thousandths of a byte",
+        with_rule(
+            action="RetryWithMoreMemory",
+            onReasons=["OOMKilled"],
+            memory={"factor": "2", "max": "512m"},
+        ),
+        "memory.max",
+    ),
     Bad("negative cpu", with_field(resources={"limits": {"cpu": "-1"}}), "cpu"),
     Bad("gpu", with_field(resources={"limits": {"gpu": "1"}}), "gpu"),
     Bad("timeout of zero", with_field(timeouts={"executionSeconds": 0}), "executionSeconds"),

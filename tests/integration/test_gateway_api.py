@@ -127,6 +127,8 @@ def test_a_bad_archive_is_refused_and_nothing_is_stored(
     [
         ({"runtime": "cobol"}, 422, "python-data"),
         ({"memory": "256"}, 422, "memory"),
+        ({"memory": "2Mi"}, 422, "memory is 16Mi at least"),
+        ({"memory": "512m"}, 422, "instead of 256m"),
         ({"timeout": "0"}, 422, "timeout"),
         ({"entryPoint": "../x.py"}, 422, "entryPoint"),
         ({"entryPoint": "other.py"}, 422, "main.py"),

@@ -389,3 +389,29 @@ roleRef:
 subjects:
   - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
+
+{{- /* A quantity of Kubernetes as a number. */}}
+{{- define "nanogrid.amount" -}}
+{{- $number := regexFind "^[0-9]*[.]?[0-9]*" . }}
+{{- $suffix := trimPrefix $number . }}
+{{- if regexMatch "^[eE][+-]?[0-9]+$" $suffix }}
+{{- float64 . | printf "%f" }}
+{{- else }}
+{{- $factors := dict "n" 1e-9 "u" 1e-6 "m" 1e-3 "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 }}
+{{- mulf (float64 $number) (get $factors $suffix | default 0.0) | printf "%f" }}
+{{- end }}
+{{- end }}
+
+{{- /* Refuse a quantity outside of its bounds; no value is the default. See _quantities.tpl. */}}
+{{- define "nanogrid.checkQuantity" -}}
+{{- if not (kindIs "invalid" .value) }}
+{{- $text := kindIs "string" .value | ternary .value (printf "%.0f" (float64 .value)) }}
+{{- if and .fraction (regexMatch .fraction $text) }}
+{{- fail (printf "%s is %s: %s" .name $text .inBytes) }}
+{{- end }}
+{{- $amount := float64 (include "nanogrid.amount" $text) }}
+{{- if or (lt $amount (float64 .least)) (gt $amount (float64 .most)) }}
+{{- fail (printf "%s is %s: %s" .name $text .outside) }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from nanogrid import names
 from nanogrid.api.tenant import TenantSpec
-from nanogrid.quantity import quantity
+from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
 # Requests of sync and agent. With limits below them, the API server would reject every pod.
-AGENT_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
+AGENT_REQUESTS = {name: bounds.least for name, bounds in AGENT.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,16 +336,16 @@ JSON_LISTS = (
     "image_pull_secrets",
 )
 KEYS = ("session_key", "report_key", "result_key_master", "egress_key")
-QUANTITIES = (
-    "agent_cpu",
-    "agent_memory",
-    "memory_limit",
-    "cpu_limit",
-    "cpu_request",
-    "workspace_size",
-    "tmp_size",
-    "ephemeral_request",
-)
+QUANTITIES = {
+    "agent_cpu": "sandbox.agent.cpu",
+    "agent_memory": "sandbox.agent.memory",
+    "memory_limit": "sandbox.memory",
+    "cpu_limit": "sandbox.cpu",
+    "cpu_request": "sandbox.cpuRequest",
+    "workspace_size": "sandbox.workspaceSize",
+    "tmp_size": "sandbox.tmpSize",
+    "ephemeral_request": "sandbox.ephemeralStorageRequest",
+}
 URLS = {
     "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
     "egress_proxy_url": (r"http://[a-z0-9.-]+:[0-9]+", "http://HOST:PORT"),
@@ -356,15 +356,8 @@ MAX_UID = (1 << 31) - 1  # of runAsUser
 
 def _check(name: str, env: str, value: Any) -> None:
     """Refuse a value that can never work now, not at the first job."""
-    if name in QUANTITIES:
-        try:
-            quantity(value)
-        except ValueError as e:
-            raise SettingsError(f"{env}: {e}") from None
-    if name in ("agent_cpu", "agent_memory"):
-        least = AGENT_REQUESTS[name.removeprefix("agent_")]
-        if quantity(value) < quantity(least):
-            raise SettingsError(f"{env} is {value}: at least {least} is needed")
+    if name in QUANTITIES and (wrong := problem(value, CHART_VALUES[QUANTITIES[name]])):
+        raise SettingsError(f"{env} is {value}: {wrong}")
     if name == "storage_medium" and value != "Memory":
         raise SettingsError(f"{env} is {value!r}: expected Memory, or nothing")
     if name in KEYS and len(value) < names.KEY_BYTES:

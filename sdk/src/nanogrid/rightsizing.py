@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid.sandbox_limits import LEAST_MEMORY_MIB
 from nanogrid.sizes import MIB, size_text
 
-SMALLEST_MIB: Final = 16
 HEADROOM: Final = 1.3  # times the peak
 OOM_FACTOR: Final = 2  # times the limit, because the peak of a killed process is its limit
 LEAST_RUNS: Final = 5  # measured runs that a recommendation needs
@@ -54,7 +54,7 @@ class Advice:
 
 def nice_limit(count: float) -> int:
     """Bytes, rounded up to a multiple of 16Mi (32Mi, 64Mi, ... for larger sizes)."""
-    wanted = max(count / MIB, SMALLEST_MIB)
+    wanted = max(count / MIB, LEAST_MEMORY_MIB)
     step = 16
     while step * 16 < wanted:  # the step grows with the size: 16Mi up to 256Mi, 32Mi up to 512Mi
         step *= 2

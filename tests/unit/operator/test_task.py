@@ -10,6 +10,7 @@ from nanogrid.types import Json
 from nanogrid_operator.manifests.pod import build_pod, needs_sync
 from nanogrid_operator.manifests.task import base_memory_limit, task_for, task_json
 from nanogrid_operator.model.errors import InvalidSpecError
+from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.settings import Settings
 from support.builders import JOB_UID, MIB, a_job_body, some_settings, tenant_of
 
@@ -151,13 +152,17 @@ def test_a_request_above_its_limit_is_refused_with_both_values(given: Json, mess
 
 @pytest.mark.security
 @pytest.mark.parametrize("amount", [0, "0", "0m", "0.0Mi", "00"])
+@pytest.mark.parametrize("kind", ["limits", "requests"])
 @pytest.mark.parametrize("name", ["cpu", "memory"])
-def test_a_limit_of_zero_which_is_none_for_the_kubelet_is_refused(
-    name: str, amount: str | int
+def test_an_amount_of_zero_which_is_none_for_kubernetes_is_refused(
+    kind: str, name: str, amount: str | int
 ) -> None:
-    with pytest.raises(InvalidSpecError, match=rf"resources\.limits\.{name} .* would be no limit"):
-        resources(limits={name: amount})
-    assert resources(limits={name: "1Mi"}, requests={name: amount})["limits"][name] == "1Mi"
+    body = a_job_body(resources={kind: {name: amount}})
+
+    facts = job_facts(body)
+
+    assert facts.model is None
+    assert f"spec.resources.{kind}.{name}: " in facts.error
 
 
 def test_memory_can_be_given_in_kibibytes() -> None:
@@ -167,8 +172,11 @@ def test_memory_can_be_given_in_kibibytes() -> None:
 
 
 def test_a_malformed_quantity_makes_the_spec_invalid() -> None:
-    with pytest.raises(InvalidSpecError):
-        resources(limits={"memory": "lots"})
+    facts = job_facts(a_job_body(resources={"limits": {"memory": "lots"}}))
+
+    assert facts.error == (
+        "spec.resources.limits.memory: 'lots' is not a quantity such as 256Mi or 500m"
+    )
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,10 @@ def test_cel_rules_check_what_a_schema_cannot() -> None:
         ".spec.outputs.include[]",
         ".spec.outputs.path",
         ".spec.outputs.s3.prefix",
+        ".spec.resources.limits.cpu",
+        ".spec.resources.limits.memory",
+        ".spec.resources.requests.cpu",
+        ".spec.resources.requests.memory",
         ".spec.session",
         ".status.function.env[]",
         ".status.function.env[].name",
@@ -158,6 +162,10 @@ def test_cel_rules_check_what_a_schema_cannot() -> None:
         ".status.function.outputs.include[]",
         ".status.function.outputs.path",
         ".status.function.outputs.s3.prefix",
+        ".status.function.resources.limits.cpu",
+        ".status.function.resources.limits.memory",
+        ".status.function.resources.requests.cpu",
+        ".status.function.resources.requests.memory",
         ".status.function.s3.key",
     }
 

@@ -53,6 +53,8 @@ def test_every_rule_says_how_to_correct_the_value() -> None:
         ".spec.allow.targetGroupARNs[]",
         ".spec.allow.buckets[].prefix",
         ".spec.network.cidrs[]",
+        ".spec.limits.cpu",
+        ".spec.limits.memory",
     }
     assert all(": " in rule["message"] or ", for" in rule["message"]
                for found in rules.values() for rule in found)  # fmt: skip

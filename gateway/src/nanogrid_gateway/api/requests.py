@@ -7,14 +7,13 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from nanogrid import names
-from nanogrid.api.fields import Identifier, Model
+from nanogrid.api.fields import Identifier, MemoryLimit, Model
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.errors import ApiError, bad_request, invalid
 
 M = TypeVar("M", bound=Model)
 
-MEMORY: Final = r"^[1-9][0-9]{0,11}(k|M|G|T|Ki|Mi|Gi|Ti)$"
 ENTRY_POINT: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 FUNCTION_ID: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 MAX_PAGE: Final = 500
@@ -50,9 +49,7 @@ class UploadForm(Model):
     entry_point: Annotated[str, Field(max_length=255, pattern=ENTRY_POINT)] = Field(
         names.ENTRYPOINT, description="The script to start, relative to the ZIP."
     )
-    memory: Annotated[str, Field(max_length=16, pattern=MEMORY)] | None = Field(
-        None, description="Memory limit with its unit, for example 256Mi."
-    )
+    memory: MemoryLimit | None = Field(None, description="Memory limit, for example 256Mi.")
     timeout: int | None = Field(
         None, ge=1, le=86_400, description="Seconds that a run may take at most."
     )

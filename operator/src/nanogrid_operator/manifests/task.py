@@ -203,7 +203,6 @@ def resources(
     limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
     requests: dict[str, str] = {}
     if given and given.limits:
-        _refuse_no_limit(given.limits.amounts())
         limits |= given.limits.amounts()
         requests |= given.limits.amounts()
     if given and given.requests:
@@ -223,13 +222,3 @@ def resources(
                 f"raise resources.limits.{name}"
             )
     return limits, requests
-
-
-def _refuse_no_limit(amounts: dict[str, str]) -> None:
-    """The kubelet sets no limit for 0, so a job could use the whole node."""
-    for name, amount in amounts.items():
-        if not _amount(amount):
-            raise InvalidSpecError(
-                f"resources.limits.{name} {amount} would be no limit: set a larger amount, or "
-                "leave it out for the default"
-            )

@@ -10,7 +10,7 @@ from nanogrid.api.function_spec import FunctionRef, FunctionSpec
 from nanogrid.api.inputs_outputs import Code, EnvVar, S3Object
 from nanogrid.api.job import Spec
 from nanogrid.api.pinned_function import PinnedFunction
-from nanogrid.api.runtime import ResourceList, Resources, Runtime
+from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Resources, Runtime
 from nanogrid.reasons import Reason
 from nanogrid.result_copy import json_bytes
 from nanogrid.types import Json
@@ -150,10 +150,10 @@ def _resources(function: Resources | None, job: Resources | None) -> Resources |
     limits, requests = _amounts(job.limits), _amounts(job.requests)
     kept = {name: v for name, v in _amounts(function.requests).items() if name not in limits}
     return Resources(
-        limits=ResourceList.model_validate(_amounts(function.limits) | limits),
-        requests=ResourceList.model_validate(kept | requests),
+        limits=ResourceLimits.model_validate(_amounts(function.limits) | limits),
+        requests=ResourceRequests.model_validate(kept | requests),
     )
 
 
-def _amounts(given: ResourceList | None) -> dict[str, str]:
+def _amounts(given: ResourceLimits | ResourceRequests | None) -> dict[str, str]:
     return given.amounts() if given else {}

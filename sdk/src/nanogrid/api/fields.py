@@ -7,10 +7,22 @@ rules over unbounded data.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from nanogrid import names
+from nanogrid.sandbox_limits import (
+    CPU,
+    LEAST_MEMORY_MIB,
+    LIMITS,
+    MEMORY,
+    REQUESTS,
+    Bounds,
+    cel_rules,
+    problem,
+)
+from nanogrid.sizes import MIB
 
 
 def cel(*rules: tuple[str, str]) -> dict[str, JsonValue]:
@@ -66,15 +78,48 @@ ObjectKey = Annotated[
     ),
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-Quantity = Annotated[
+
+
+def _quantity(suffixes: str, **more: JsonValue) -> Any:
+    """The schema of a quantity of Kubernetes, with these suffixes of one letter."""
+    number = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+    schema: dict[str, JsonValue] = {
+        "x-kubernetes-int-or-string": True,
+        "pattern": rf"^{number}([{suffixes}]|[KMGTPE]i|[eE][+-]?[0-9]{{1,2}})?$",
+        "maxLength": 32,
+    }
+    return Field(json_schema_extra=schema | more)
+
+
+def _bounded(bounds: Bounds) -> Any:
+    """A quantity whose bounds the API server checks.
+
+    The pattern takes every suffix, because the messages of the rules are better than its own.
+    """
+    return _quantity("munkMGTPE", **cel(*cel_rules(bounds)))
+
+
+def _within(bounds: Bounds) -> AfterValidator:
+    """The check of the same bounds where the model reads the quantity."""
+
+    def check(amount: str | int) -> str | int:
+        if wrong := problem(amount, bounds):
+            raise PydanticCustomError("quantity", "{problem}", {"problem": wrong})
+        return amount
+
+    return AfterValidator(check)
+
+
+CpuLimit = Annotated[str | int, _bounded(LIMITS[CPU]), _within(LIMITS[CPU])]
+MemoryLimit = Annotated[str | int, _bounded(LIMITS[MEMORY]), _within(LIMITS[MEMORY])]
+CpuRequest = Annotated[str | int, _bounded(REQUESTS[CPU]), _within(REQUESTS[CPU])]
+MemoryRequest = Annotated[str | int, _bounded(REQUESTS[MEMORY]), _within(REQUESTS[MEMORY])]
+# In a list: up to Kubernetes 1.33 CEL rules would exceed the API server's budget, because it took
+# a quantity for as long as a request. The operator checks the bounds of a text.
+ListedMemoryLimit = Annotated[
     str | int,
-    Field(
-        json_schema_extra={
-            "x-kubernetes-int-or-string": True,
-            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
-            "maxLength": 32,
-        }
-    ),
+    _quantity("kMGTPE", minimum=LEAST_MEMORY_MIB * MIB),
+    _within(LIMITS[MEMORY]),
 ]
 VersionId = Annotated[str, Field(min_length=1, max_length=256)]
 Glob = Annotated[

@@ -4,7 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from nanogrid.api.fields import Model, Quantity, cel
+from nanogrid.api.fields import (
+    CpuLimit,
+    CpuRequest,
+    ListedMemoryLimit,
+    MemoryLimit,
+    MemoryRequest,
+    Model,
+    cel,
+)
 
 
 class Runtime(Model):
@@ -22,24 +30,35 @@ class Runtime(Model):
     )
 
 
-class ResourceList(Model):
-    """Amounts of CPU and memory."""
-
-    cpu: Quantity | None = Field(None, description="CPU in cores, for example '1' or 500m.")
-    memory: Quantity | None = Field(None, description="Memory in bytes, for example 256Mi.")
+class _Amounts(Model):
+    """Amounts of CPU and memory by name."""
 
     def amounts(self) -> dict[str, str]:
         """The given amounts by name."""
         return {name: str(value) for name, value in self if value is not None}
 
 
+class ResourceLimits(_Amounts):
+    """Maximum CPU and memory."""
+
+    cpu: CpuLimit | None = Field(None, description="CPU in cores, for example '1' or 500m.")
+    memory: MemoryLimit | None = Field(None, description="Memory in bytes, for example 256Mi.")
+
+
+class ResourceRequests(_Amounts):
+    """Reserved CPU and memory."""
+
+    cpu: CpuRequest | None = Field(None, description="CPU in cores, for example '1' or 500m.")
+    memory: MemoryRequest | None = Field(None, description="Memory in bytes, for example 256Mi.")
+
+
 class Resources(Model):
     """Resources of the sandbox container."""
 
-    limits: ResourceList | None = Field(
+    limits: ResourceLimits | None = Field(
         None, description="Maximum CPU and memory, for example {cpu: '1', memory: 256Mi}."
     )
-    requests: ResourceList | None = Field(
+    requests: ResourceRequests | None = Field(
         None, description="Reserved CPU and memory. Defaults to the limits."
     )
 
@@ -90,7 +109,9 @@ class MoreMemory(Model):
     factor: Annotated[str, Field(max_length=8, pattern=r"^[1-9][0-9]?(\.[0-9]{1,2})?$")] = Field(
         "2", description="Factor on the last limit, for example '1.5'."
     )
-    max: Quantity = Field(description="Maximum memory limit. If it is not enough, the job fails.")
+    max: ListedMemoryLimit = Field(
+        description="Maximum memory limit. If it is not enough, the job fails."
+    )
 
 
 class FailureRule(Model):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nanogrid import names
-from nanogrid.api.fields import Bucket, Model, Quantity, Resource, cel
+from nanogrid.api.fields import Bucket, CpuLimit, MemoryLimit, Model, Resource, cel
 from nanogrid.api.network import EGRESS_DENY, Cidr, Egress, Host
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
@@ -150,10 +150,10 @@ class TenantLimits(Model):
     jobs: int | None = Field(
         None, ge=1, le=100_000, description="Jobs and sessions that run at the same time."
     )
-    cpu: Quantity | None = Field(
+    cpu: CpuLimit | None = Field(
         None, description="Sum of the CPU limits of all running jobs and sessions."
     )
-    memory: Quantity | None = Field(
+    memory: MemoryLimit | None = Field(
         None, description="Sum of the memory limits of all running jobs and sessions."
     )
     execution_seconds: int | None = Field(

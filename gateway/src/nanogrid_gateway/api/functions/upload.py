@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 from nanogrid import names
 from nanogrid.api.function_spec import MAX_VERSIONS, FunctionCode, FunctionSpec, FunctionVersion
-from nanogrid.api.runtime import ResourceList, Resources, Runtime, Timeouts
+from nanogrid.api.runtime import ResourceLimits, Resources, Runtime, Timeouts
 from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import Reason
 from nanogrid.threads import Threads
@@ -154,7 +154,7 @@ class Uploads:
         if runtime is not None and (image := self.runtimes.get(runtime)):
             found["runtime"] = Runtime(image=image)
         if form.memory is not None:
-            found["resources"] = Resources(limits=ResourceList(memory=form.memory))
+            found["resources"] = Resources(limits=ResourceLimits(memory=form.memory))
         if form.timeout is not None:
             found["timeouts"] = Timeouts(execution_seconds=form.timeout)
         return found

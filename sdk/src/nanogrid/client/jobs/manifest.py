@@ -12,7 +12,7 @@ from nanogrid.api.job import Spec
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.s3_uri import Uploaded, split_uri
 from nanogrid.client.validation import check_spec
-from nanogrid.quantity import quantity
+from nanogrid.sandbox_limits import CPU, LIMITS, MEMORY, problem
 from nanogrid.types import Json
 
 ANNOTATION_SPEC_HASH: Final = f"{names.GROUP}/spec-hash"
@@ -127,18 +127,14 @@ def limits_of(memory: str | int | None, cpu: str | None) -> Json:
     """The limits of memory and cpu that are given.
 
     Raises:
-        InvalidRequest: a value is not a quantity above zero.
+        InvalidRequest: a value is not a quantity, or is outside of the bounds.
     """
-    given = {"memory": memory, "cpu": cpu}
+    given = {MEMORY: memory, CPU: cpu}
     limits = {key: value for key, value in given.items() if value is not None}
     for key, value in limits.items():
-        try:
-            positive = quantity(value) > 0
-        except ValueError:
-            positive = False
-        if not positive:
+        if wrong := problem(value, LIMITS[key]):
             hint = "Give memory as 256Mi or 2Gi, cpu as 1 or 500m."
-            raise InvalidRequest(f"{key} {value!r} is not a valid limit.", hint)
+            raise InvalidRequest(f"{key} {value!r} is not a valid limit: {wrong}.", hint)
     return limits
 
 
