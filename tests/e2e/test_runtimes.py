@@ -12,7 +12,7 @@ def test_peak_memory_is_what_the_program_used(namespace: Namespace) -> None:
 
     peak = status["result"]["peakMemoryBytes"]
     assert abs(peak - wanted) / wanted < 0.05, f"{peak >> 20} MiB for {wanted >> 20} MiB"
-    assert "768 MB" in status["result"]["optimizationTip"]
+    assert "768Mi" in status["result"]["optimizationTip"]
 
 
 def test_cpu_time_counts_all_processes(namespace: Namespace) -> None:

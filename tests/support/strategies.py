@@ -65,7 +65,7 @@ def reported_results(draw: st.DrawFn) -> wire.Result:
 endings = st.builds(
     Ended,
     exit_code=st.sampled_from([0, 1, 137, 143]),
-    reason=st.sampled_from(["Completed", "Error", "OOMKilled", ""]),
+    reason=st.sampled_from(["Completed", "Error", "OOMKilled", "StartError", ""]),
     message=st.sampled_from(
         ["", "Killed", '{"reason":"InputNotFound","message":"s3://b/k"}', '{"reason":"Later"}']
     ),
@@ -75,8 +75,10 @@ container_states = st.one_of(
     st.just(Container(running=True)),
     st.builds(
         Container,
-        waiting_reason=st.sampled_from(["PodInitializing", "ErrImagePull", "RunContainerError"]),
-        waiting_message=st.text(max_size=10),
+        waiting_reason=st.sampled_from(
+            ["PodInitializing", "ErrImagePull", "InvalidImageName", "RunContainerError"]
+        ),
+        waiting_message=st.text(max_size=10) | st.just("OCI runtime create failed"),
     ),
     st.builds(Container, ended=endings),
 )

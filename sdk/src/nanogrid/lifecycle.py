@@ -26,6 +26,10 @@ TERMINAL_PHASES: Final = frozenset(phase.value for phase in Phase if phase.termi
 # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase
 TERMINAL_POD_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
+# Reasons of a container that the runtime could not start, so it ran nothing: of containerd, and of
+# cri-dockerd.
+NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
+
 
 def finished(job: Json) -> bool:
     """Whether an ExecutionJob has a terminal phase; a terminal phase never changes."""

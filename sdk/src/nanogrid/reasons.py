@@ -102,6 +102,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONFIG_ERROR = "ConfigError"
+    START_FAILED = "StartFailed"
     STARTUP_TIMEOUT = "StartupTimeout"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     EVICTED = "Evicted"
@@ -412,6 +413,11 @@ HELP: dict[Reason, Help] = {
     R.CONFIG_ERROR: Help(
         "The kubelet cannot create a container, for example because a Secret is missing.",
         "Create the missing object.",
+    ),
+    R.START_FAILED: Help(
+        "The node cannot start a container of the pod, so no code ran.",
+        "The message has the words of the node. Raise spec.resources.limits.memory if they are "
+        "about memory. Otherwise check spec.runtime, or the node.",
     ),
     R.STARTUP_TIMEOUT: Help(
         "The code did not start within spec.timeouts.startupSeconds.",

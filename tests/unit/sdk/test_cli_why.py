@@ -1,6 +1,7 @@
 """``why``: cause, evidence, hint and timeline of a job."""
 
 from nanogrid.cli import why
+from nanogrid.cli.app.progress import describe
 from nanogrid.reasons import HELP, Reason, sentence
 from nanogrid.types import Json
 from support.cli_fakes import ended, job, result_of
@@ -146,3 +147,23 @@ def test_an_unknown_reason_is_shown_unchanged() -> None:
     found = why.diagnose(newer, None, [])
     assert found.cause == "The moon is full."
     assert found.hint
+
+
+def test_a_container_that_did_not_start_is_shown_with_the_words_of_the_node() -> None:
+    words = "OCI runtime create failed: container init was OOM-killed (memory limit too low?)"
+    detail = f"container sandbox: StartError (exit code 128): {words}"
+    found_job = job("j", "Pending", "StartFailed")
+    found_job["status"]["message"] = sentence(Reason.START_FAILED, detail)
+    failed = {"exitCode": 128, "reason": "StartError", "message": words}
+    pod = {
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-02T03:04:06Z"},
+        "status": {"containerStatuses": [{"name": "sandbox", "state": {"terminated": failed}}]},
+    }
+
+    found = why.diagnose(found_job, pod, [])
+
+    assert found.cause == HELP[Reason.START_FAILED].meaning
+    assert found.hint == HELP[Reason.START_FAILED].hint
+    assert f"{detail}." in found.evidence
+    assert f"container sandbox did not start: StartError {words}" in found.evidence
+    assert words in describe(found_job)

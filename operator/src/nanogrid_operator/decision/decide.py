@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nanogrid import names, wire
-from nanogrid.lifecycle import Phase
+from nanogrid.lifecycle import NOT_STARTED, Phase
 from nanogrid.reasons import Reason, sentence
 from nanogrid_operator.decision import outcome, retry
 from nanogrid_operator.decision.actions import (
@@ -39,17 +39,18 @@ from nanogrid_operator.decision.snapshot import (
     deadline_left,
     deletion_left,
     disrupted,
+    has_run,
     is_session,
     last_blocked,
     next_check,
     pod_stopped,
-    started,
     startup_left,
     stop_wanted,
     syncing,
     timeouts,
     why_stopped,
 )
+from nanogrid_operator.decision.start_errors import end_text, image_refused
 from nanogrid_operator.model.pod_facts import Pod
 
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; saves short jobs a write
@@ -243,6 +244,11 @@ def init_failed(snapshot: Snapshot, pod: Pod) -> Action | None:
                 return ended(snapshot, outcome.failure(job, Reason.NODE_LOST, checked.message))
             if name == names.CONTAINER_INSTALL and outcome.is_own_report(checked):
                 return ended(snapshot, outcome.sync_failure(job, checked))
+            if checked.reason in NOT_STARTED and not (
+                name == names.CONTAINER_CHECK and image_refused(checked)
+            ):
+                detail = end_text(name, checked)
+                return ended(snapshot, outcome.failure(job, Reason.START_FAILED, detail))
             detail = f"{checked.reason} (exit code {checked.exit_code}): {checked.message}"
             return ended(snapshot, outcome.failure(job, Reason.RUNTIME_INVALID, detail))
     synced = pod.container(names.CONTAINER_SYNC).failed
@@ -250,6 +256,9 @@ def init_failed(snapshot: Snapshot, pod: Pod) -> Action | None:
         return None
     if synced.reason in UNKNOWN_ENDS:
         return ended(snapshot, outcome.failure(job, Reason.NODE_LOST))
+    if synced.reason in NOT_STARTED:
+        detail = end_text(names.CONTAINER_SYNC, synced)
+        return ended(snapshot, outcome.failure(job, Reason.START_FAILED, detail))
     return ended(snapshot, outcome.sync_failure(job, synced))
 
 
@@ -268,12 +277,22 @@ def pod_failed(snapshot: Snapshot, pod: Pod) -> Action | None:
     return Recover(outcome.failure(snapshot.job, reason, " ".join(d for d in details if d)))
 
 
+def cannot_start(snapshot: Snapshot, pod: Pod) -> Action | None:
+    """A container cannot start, and trying again does not help."""
+    found = None if has_run(snapshot, pod) or pod.gated else blocked(snapshot, pod)
+    if found is None or not found.lasting:
+        return None
+    end = outcome.failure(snapshot.job, found.reason, found.detail, remove_pod=True)
+    return ended(snapshot, end)
+
+
 def overdue(snapshot: Snapshot, pod: Pod) -> Action | None:
     """The code did not start in time. Time for copying inputs does not count."""
     left = startup_left(snapshot, pod)
     if left is None or left > 0:
         return None
-    reason, detail = blocked(snapshot, pod) or last_blocked(snapshot.job)
+    found = blocked(snapshot, pod)
+    reason, detail = (found.reason, found.detail) if found else last_blocked(snapshot.job)
     return ended(snapshot, outcome.failure(snapshot.job, reason, detail, remove_pod=True))
 
 
@@ -281,16 +300,16 @@ def in_progress(snapshot: Snapshot, pod: Pod) -> Action:
     """Write what the job is doing, but save short jobs the write."""
     age = snapshot.now - pod.created
     phase, reason, detail, after = Phase.PENDING, Reason.POD_CREATED, "", PENDING_AFTER_SECONDS
-    if started(pod):
+    if has_run(snapshot, pod):
         phase, reason, after = Phase.RUNNING, Reason.EXECUTING, PROGRESS_AFTER_SECONDS
     elif pod.gated:
         reason, detail = Reason.QUEUED, f"pod {pod.name}: {pod.gated}"
     elif stuck := blocked(snapshot, pod):
-        (reason, detail), after = stuck, PROGRESS_AFTER_SECONDS
+        reason, detail, after = stuck.reason, stuck.detail, PROGRESS_AFTER_SECONDS
     elif syncing(pod):
         phase, reason, after = Phase.SYNCING, Reason.SYNCING, PROGRESS_AFTER_SECONDS
     check = next_check(snapshot, pod)
-    if is_session(snapshot) and started(pod):
+    if is_session(snapshot) and has_run(snapshot, pod):
         return _session_progress(snapshot, check)
     if age < after:
         return Wait(min(check, after - age))
@@ -353,6 +372,7 @@ PodRule = Callable[[Snapshot, Pod], Action | None]
 POD_RULES: tuple[PodRule, ...] = (
     deletion_stuck,
     init_failed,
+    cannot_start,
     pod_failed,
     overdue,
 )

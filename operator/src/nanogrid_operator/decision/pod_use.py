@@ -14,7 +14,7 @@ from nanogrid_operator.decision.snapshot import blocked_pod, started, syncing
 from nanogrid_operator.model.pod_facts import Pod, pod_facts
 
 # The pod's own spec keeps it from starting, so it does not wait for a node.
-OWN_FAULTS = frozenset({Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR})
+OWN_FAULTS = frozenset({Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR, Reason.START_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _waits(pod: Pod) -> bool:
     if pod.phase != "Pending" or pod.deleting or pod.gated:
         return False
     stuck = blocked_pod(pod)
-    return not (started(pod) or syncing(pod) or (stuck is not None and stuck[0] in OWN_FAULTS))
+    return not (started(pod) or syncing(pod) or (stuck is not None and stuck.reason in OWN_FAULTS))
 
 
 class NamespaceUse:

@@ -4,8 +4,17 @@ from dataclasses import dataclass
 
 from nanogrid import names, wire
 from nanogrid.api.runtime import Timeouts
+from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
 from nanogrid_operator.decision.enforcement import OPEN, NetworkAdmission
+from nanogrid_operator.decision.start_errors import (
+    CONFIG_REASONS,
+    PULL_REASONS,
+    Obstacle,
+    is_lasting,
+    obstacle,
+    start_failed,
+)
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import Inspection, Rejection, SessionObservation
 from nanogrid_operator.model.pod_facts import Ended, Pod
@@ -15,15 +24,11 @@ IDLE_CHECK_SECONDS = 60.0  # every live job is checked this often even if no eve
 STUCK_DELETION_SECONDS = 60.0  # after a deletion's grace, for the kubelet to confirm it
 INSPECT_SECONDS = 10.0  # between reads of the Events of a pod that does not start
 
-BLOCKING = frozenset({Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR})
-PULL_REASONS = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+BLOCKING = frozenset(
+    {Reason.UNSCHEDULABLE, Reason.IMAGE_PULL_FAILED, Reason.CONFIG_ERROR, Reason.START_FAILED}
 )
 # Unlike every other eviction, a volume above its size limit sets no condition.
 POD_REASONS = {"Evicted": Reason.EVICTED, "DeadlineExceeded": Reason.DEADLINE_EXCEEDED}
-CONFIG_REASONS = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,28 +130,27 @@ def pod_stopped(snapshot: Snapshot) -> bool:
     return pod is None or pod.deleting or disrupted(pod) is not None
 
 
-def blocked_pod(pod: Pod) -> tuple[Reason, str] | None:
+def blocked_pod(pod: Pod) -> Obstacle | None:
     """What keeps a pod from starting, according to its status."""
     if pod.unschedulable:
-        return Reason.UNSCHEDULABLE, pod.unschedulable
-    for name, container in pod.containers.items():
-        detail = f"container {name}: {container.waiting_reason} {container.waiting_message}"
-        if container.waiting_reason in PULL_REASONS:
-            return Reason.IMAGE_PULL_FAILED, detail
-        if container.waiting_reason in CONFIG_REASONS:
-            return Reason.CONFIG_ERROR, detail
-    return None
+        return Obstacle(Reason.UNSCHEDULABLE, pod.unschedulable, lasting=False)
+    return obstacle(pod)
 
 
-def blocked(snapshot: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
+def blocked(snapshot: Snapshot, pod: Pod) -> Obstacle | None:
     """What keeps the pod from starting, according to its status or its Events."""
-    return blocked_pod(pod) or (snapshot.inspection.warning if snapshot.inspection else None)
+    known = blocked_pod(pod)
+    if known is not None or snapshot.inspection is None or snapshot.inspection.warning is None:
+        return known
+    reason, text = snapshot.inspection.warning
+    return Obstacle(reason, text, reason is Reason.START_FAILED and is_lasting(text))
 
 
 def agent_blocked(pod: Pod) -> bool:
-    """Whether the kubelet cannot create the agent, for example because a Secret is missing."""
+    """Whether the kubelet cannot start the agent, for example because a Secret is missing."""
     agent = pod.container(names.CONTAINER_AGENT)
-    return agent.restarts == 0 and agent.waiting_reason in CONFIG_REASONS | PULL_REASONS
+    cannot_create = agent.waiting_reason in CONFIG_REASONS | PULL_REASONS
+    return (agent.restarts == 0 and cannot_create) or start_failed(agent)
 
 
 def started(pod: Pod) -> bool:
@@ -154,10 +158,16 @@ def started(pod: Pod) -> bool:
 
     Without an agent it only waits: the kubelet also starts it if it cannot create the agent.
     """
-    if agent_blocked(pod):
-        return False
     sandbox = pod.container(names.CONTAINER_SANDBOX)
+    if agent_blocked(pod) or start_failed(sandbox):
+        return False
     return sandbox.running or sandbox.ended is not None or sandbox.restarts > 0
+
+
+def has_run(snapshot: Snapshot, pod: Pod) -> bool:
+    """Whether the sandbox runs or has run, also if the kubelet cannot restart that of a session."""
+    shown = snapshot.job.status.get("phase") == Phase.RUNNING.value
+    return started(pod) or (is_session(snapshot) and shown)
 
 
 def syncing(pod: Pod) -> bool:
@@ -191,7 +201,7 @@ def startup_left(snapshot: Snapshot, pod: Pod) -> float | None:
     Copying inputs has a timeout of its own, so the clock starts over when they are in place.
     """
     sync = pod.container(names.CONTAINER_SYNC)
-    if started(pod) or sync.running or pod.gated:
+    if has_run(snapshot, pod) or sync.running or pod.gated:
         return None
     if agent_blocked(pod) and pod.container(names.CONTAINER_SANDBOX).ended is not None:
         return 0.0  # the launcher waited for the agent, and has given up
@@ -216,7 +226,7 @@ def deletion_left(snapshot: Snapshot, pod: Pod) -> float | None:
 
 def next_check(snapshot: Snapshot, pod: Pod) -> float:
     """Seconds until something may be due that no event announces."""
-    waiting = snapshot.inspection is not None and not started(pod)
+    waiting = snapshot.inspection is not None and not has_run(snapshot, pod)
     due = [
         INSPECT_SECONDS if waiting else IDLE_CHECK_SECONDS,
         startup_left(snapshot, pod),

@@ -77,6 +77,7 @@ class Pod:
     disruption: Reason | None = None
     memory_limit_bytes: int | None = None
     signs: bool = False
+    restarts: bool = False  # the kubelet restarts containers that failed: of a session
     containers: dict[str, Container] = field(default_factory=dict)
 
     def container(self, name: str) -> Container:
@@ -121,6 +122,7 @@ def pod_facts(body: Json) -> Pod:
         disruption=_disruption(conditions),
         memory_limit_bytes=_memory_limit(body),
         signs=_signs(body),
+        restarts=labels.get(names.LABEL_MODE) == names.MODE_SESSION,
         containers={c["name"]: _container(c) for c in reported},
     )
 
@@ -151,8 +153,10 @@ def warning_of(events: list[Json]) -> tuple[Reason, str] | None:
         text = event.get("message", "")
         if event.get("reason") == "Failed" and "pull" in text:
             return Reason.IMAGE_PULL_FAILED, text
-        if event.get("reason") in ("FailedMount", "FailedCreatePodSandBox"):
+        if event.get("reason") in ("FailedMount", "FailedMapVolume", "FailedAttachVolume"):
             return Reason.CONFIG_ERROR, text
+        if event.get("reason") in ("FailedCreatePodSandBox", "FailedPodSandBoxStatus"):
+            return Reason.START_FAILED, text
     return None
 
 

@@ -9,11 +9,12 @@ from nanogrid.api.session import EXPOSE_ROUTER
 from nanogrid.reasons import Reason, sentence
 from nanogrid.types import Json
 from nanogrid_operator.decision.outcome import Outcome
+from nanogrid_operator.decision.start_errors import start_failed
 from nanogrid_operator.kube.objects import timestamp
 from nanogrid_operator.manifests import session
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import SessionObservation
-from nanogrid_operator.model.pod_facts import Pod
+from nanogrid_operator.model.pod_facts import Container, Pod
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.conditions import Fact, condition, find_condition, with_condition
 
@@ -55,7 +56,8 @@ def readiness(pod: Pod | None) -> Fact:
     if pod is not None and pod.ready:
         return Fact(READY, True, Reason.SESSION_READY)
     reason = Reason.INITIALIZING
-    if pod is not None and pod.container(names.CONTAINER_SANDBOX).restarts:
+    sandbox = Container() if pod is None else pod.container(names.CONTAINER_SANDBOX)
+    if sandbox.restarts and not start_failed(sandbox):
         reason = Reason.SANDBOX_RESTARTED
     return Fact(READY, False, reason, sentence(reason))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
+from nanogrid.lifecycle import NOT_STARTED
 from nanogrid.reasons import Reason, help_of
 from nanogrid.types import Json
 
@@ -153,12 +154,19 @@ def _containers(pod: Json | None) -> list[str]:
                 detail = f"{waiting.get('reason', '')} {waiting.get('message', '')}".strip()
                 lines.append(f"container {one['name']} is waiting: {detail}")
             elif ended and ended.get("exitCode"):
-                reason = ended.get("reason", "")
-                lines.append(f"container {one['name']} exited with {ended['exitCode']} {reason}")
+                lines.append(_ended(one["name"], ended))
     for condition in status.get("conditions", []):
         if condition.get("status") == "False" and condition.get("reason") == "Unschedulable":
             lines.append(f"scheduler: {condition.get('message', '')}")
     return [line.strip() for line in lines]
+
+
+def _ended(name: str, ended: Json) -> str:
+    """How a container failed; the message of one that ran is the agent's own report."""
+    reason = ended.get("reason", "")
+    if reason in NOT_STARTED:
+        return f"container {name} did not start: {reason} {ended.get('message', '')}"
+    return f"container {name} exited with {ended['exitCode']} {reason}"
 
 
 def _when(event: Json) -> float | None:
