@@ -288,6 +288,30 @@ def test_a_valid_job_with_many_fields_is_accepted(anywhere: Namespace) -> None:
     assert "created (server dry run)" in printed
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        with_field(activeDeadlineSeconds=60),
+        with_field(activeDeadlineSeconds=60, timeouts={"uploadSeconds": 10}),
+        {"mode": "Session", "session": {"maxLifetimeSeconds": 60}},
+        {"mode": "Session", "session": {"idleTimeoutSeconds": 86400}},
+        {"mode": "Session", "session": {"executionTimeoutSeconds": 86400}},
+        with_field(network={"hosts": ["example.com"]}),
+        with_field(network={"cidrs": ["203.0.113.0/24"]}),
+        with_limits(memory="16Mi", cpu="10m"),
+        with_limits(memory=268435456, cpu=2),
+        with_limits(memory="1e9", cpu="0.5"),
+    ],
+    ids=str,
+)
+def test_defaults_do_not_contradict_what_is_written(anywhere: Namespace, spec: Json) -> None:
+    manifest = yaml.safe_dump(job("given", **spec))
+
+    printed = anywhere.kubectl("apply", "--dry-run=server", "-f", "-", stdin=manifest)
+
+    assert "created (server dry run)" in printed
+
+
 def test_a_name_of_53_characters_is_refused(anywhere: Namespace) -> None:
     manifest = yaml.safe_dump(inline("n" * 53, "print(1)"))
 

@@ -132,7 +132,7 @@ def test_a_job_without_own_fields_runs_with_those_of_the_function() -> None:
         ({"args": ["--x"]}, "command", ["python3", "start.py"]),
         ({"args": ["--x"]}, "args", ["--x"]),
         # A block is taken as a whole: the API server fills in its defaults.
-        ({"timeouts": {"uploadSeconds": 9}}, "timeouts.executionSeconds", 300),
+        ({"timeouts": {"uploadSeconds": 9}}, "timeouts.executionSeconds", 30),
         ({"outputs": {"maxFiles": 5}}, "outputs.path", "output"),
         ({"runtime": {"image": "mine"}}, "runtime",
          {"image": "mine", "runtimeClassName": "gvisor"}),

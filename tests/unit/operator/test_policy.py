@@ -180,7 +180,6 @@ def test_target_groups() -> None:
     ("spec", "field"),
     [
         ({"timeouts": {"executionSeconds": 61}}, "spec.timeouts.executionSeconds: 61"),
-        ({}, "spec.timeouts.executionSeconds: 300"),
         (
             {"mode": "Session", "code": None, "session": {"executionTimeoutSeconds": 61}},
             "spec.session.executionTimeoutSeconds: 61",

@@ -120,6 +120,13 @@ def resources(
                 "requests": {"cpu": "10m", "memory": "16Mi"},
             },
         ),
+        (
+            {"requests": {"memory": "2Gi", "cpu": "3"}},
+            {
+                "limits": {"cpu": "3", "memory": "2Gi"},
+                "requests": {"cpu": "3", "memory": "2Gi"},
+            },
+        ),
     ],
 )
 def test_requests_default_to_the_given_limits(given: Json, want: Json) -> None:
@@ -134,8 +141,8 @@ def test_a_small_default_limit_bounds_the_default_request() -> None:
     ("given", "message"),
     [
         (
-            {"requests": {"memory": "2Gi"}},
-            "resources.requests.memory 2Gi exceeds the limit 256Mi: raise resources.limits.memory",
+            {"limits": {"memory": "1Gi"}, "requests": {"memory": "2Gi"}},
+            "resources.requests.memory 2Gi exceeds the limit 1Gi: raise resources.limits.memory",
         ),
         (
             {"limits": {"cpu": "500m"}, "requests": {"cpu": 1}},

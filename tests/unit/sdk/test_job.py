@@ -32,12 +32,12 @@ def test_a_job_needs_only_code() -> None:
 
 
 def test_each_phase_has_a_default_timeout() -> None:
-    assert Timeouts().model_dump(by_alias=True) == {
+    assert Timeouts().model_dump(by_alias=True, exclude_none=True) == {
         "startupSeconds": 300,
         "inputSyncSeconds": 300,
-        "executionSeconds": 300,
         "uploadSeconds": 300,
     }
+    assert a_spec().execution_seconds == 300
 
 
 def test_default_folders_are_data_and_output() -> None:

@@ -130,7 +130,7 @@ def _promise(spec: Spec, settings: Settings) -> str:
     """
     if spec.is_session and spec.session_rules.auth == "Unprotected":
         return "a network that only the router reaches (session.auth: Unprotected)"
-    egress = (spec.network or Network()).egress
+    egress = (spec.network or Network()).access
     if egress == EGRESS_INTERNET or (spec.network is None and not settings.network_policies):
         return ""
     return f"network.egress: {egress}"

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from nanogrid import names
 from nanogrid.api.job import Spec
-from nanogrid.api.runtime import Timeouts
 from nanogrid_operator.model.errors import InvalidSpecError
+from nanogrid_operator.model.execution_time import execution_seconds, longer_grace
 from nanogrid_operator.model.tenant import Tenant
 from nanogrid_operator.settings import Settings
 
@@ -112,16 +112,12 @@ def _secrets(spec: Spec, tenant: Tenant, settings: Settings) -> Iterator[str]:
 
 
 def _execution_time(spec: Spec, tenant: Tenant, settings: Settings) -> Iterator[str]:
-    """Code can ignore SIGTERM, so a longer grace than the installation's is time to run too."""
     most = tenant.limits.execution_seconds
-    grace = spec.termination_grace_period_seconds or 0
-    more = max(0, grace - int(settings.termination_grace_seconds))
+    grace, more = spec.termination_grace_period_seconds, longer_grace(spec, settings)
+    field = "spec.timeouts.executionSeconds"
     if spec.is_session:
         field = "spec.session.executionTimeoutSeconds"
-        seconds = spec.session_rules.execution_timeout_seconds
-    else:
-        field = "spec.timeouts.executionSeconds"
-        seconds = (spec.timeouts or Timeouts()).execution_seconds
+    seconds = execution_seconds(spec, tenant, settings)
     if most is not None and seconds > most:
         yield (
             f"{field}: {seconds} exceeds the limit {most} of the namespace "

@@ -139,5 +139,5 @@ def not_before(job: Job) -> float:
     backoff = (policy and policy.backoff) or Backoff()
     failures = sum(a.reason != Reason.SUSPENDED for a in job.attempts)
     growth: int = backoff.factor ** (failures - 1)
-    pause = min(backoff.max_seconds, backoff.initial_seconds * growth)
+    pause = min(backoff.longest_seconds, backoff.initial_seconds * growth)
     return (last.ended or 0.0) + pause

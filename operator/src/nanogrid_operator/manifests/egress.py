@@ -47,9 +47,9 @@ def _longest(spec: Spec) -> int:
     The kubelet counts a pod's deadline from the pod's start, which ``startupSeconds`` limit.
     """
     timeouts = spec.timeouts or Timeouts()
-    running = timeouts.execution_seconds
+    running = spec.execution_seconds
     if spec.is_session:
         rules = spec.session_rules
-        running = rules.max_lifetime_seconds + rules.execution_timeout_seconds
+        running = rules.lifetime_seconds + rules.execution_seconds
     waiting = 2 * timeouts.startup_seconds + timeouts.input_sync_seconds + timeouts.upload_seconds
     return waiting + running + MARGIN_SECONDS

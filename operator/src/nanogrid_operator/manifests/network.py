@@ -28,7 +28,7 @@ ALL_SANDBOXES: Final[Json] = {
 
 def egress_of(spec: Spec) -> str:
     """The network access of a job."""
-    return (spec.network or Network()).egress
+    return (spec.network or Network()).access
 
 
 def namespace_policies(settings: Settings) -> list[Json]:
@@ -63,7 +63,7 @@ def namespace_policies(settings: Settings) -> list[Json]:
 def job_policy(job: Job) -> Json | None:
     """The policy of a job with an allow-list of networks; the job owns it."""
     network = (job.spec.network if job.spec else None) or Network()
-    if network.egress != EGRESS_ALLOWLIST or not network.cidrs:
+    if network.access != EGRESS_ALLOWLIST or not network.cidrs:
         return None
     pods = {"matchLabels": {names.LABEL_JOB_UID: job.uid}}
     blocks = [_block(cidr, METADATA) for cidr in network.cidrs]
@@ -81,7 +81,7 @@ def gate_port(spec: Spec, settings: Settings, *, enforced: bool) -> int | None:
     if not (enforced and settings.network_gate and settings.denied_port):
         return None
     network, own = spec.network or Network(), settings.pod_ip
-    if own and network.egress == EGRESS_INTERNET and is_public(own):
+    if own and network.access == EGRESS_INTERNET and is_public(own):
         return None
     if own and any(ip_address(own) in ip_network(cidr, strict=False) for cidr in network.cidrs):
         return None
@@ -96,9 +96,9 @@ def check_network(spec: Spec, tenant: Tenant, settings: Settings) -> None:
     """
     wanted, ceiling = spec.network or Network(), tenant.network
     limit = f"network of NanoGridTenant {tenant.namespace}"
-    if EGRESS_ORDER.index(wanted.egress) > EGRESS_ORDER.index(ceiling.egress):
+    if EGRESS_ORDER.index(wanted.access) > EGRESS_ORDER.index(ceiling.egress):
         raise InvalidSpecError(
-            f"network.egress: {wanted.egress} exceeds {ceiling.egress}, the highest value of this "
+            f"network.egress: {wanted.access} exceeds {ceiling.egress}, the highest value of this "
             f"namespace: lower it, or ask the platform team to raise egress in {limit}"
         )
     open_ceiling = ceiling.egress == EGRESS_INTERNET

@@ -69,7 +69,7 @@ def build_pod(
     deadline = (
         timeouts.startup_seconds
         + (timeouts.input_sync_seconds if synced else 0)
-        + timeouts.execution_seconds
+        + int(task.execution_timeout_seconds)
         + int(task.termination_grace_seconds)
         + timeouts.upload_seconds
     )

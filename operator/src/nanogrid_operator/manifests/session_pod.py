@@ -54,8 +54,8 @@ def _deadline(job: ExecutionJob, rules: SessionSpec, grace: int) -> int:
     return (
         timeouts.startup_seconds
         + timeouts.input_sync_seconds
-        + rules.max_lifetime_seconds
-        + rules.execution_timeout_seconds
+        + rules.lifetime_seconds
+        + rules.execution_seconds
         + timeouts.upload_seconds
         + grace
     )

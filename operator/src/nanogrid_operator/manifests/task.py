@@ -9,6 +9,7 @@ from nanogrid.api.runtime import Timeouts
 from nanogrid.quantity import quantity
 from nanogrid_operator.manifests.egress import proxy_env
 from nanogrid_operator.model.errors import InvalidSpecError
+from nanogrid_operator.model.execution_time import execution_seconds
 from nanogrid_operator.model.keys import Keys
 from nanogrid_operator.model.tenant import Tenant
 from nanogrid_operator.settings import Settings
@@ -64,7 +65,7 @@ def task_for(
         attempt=attempt,
         request_id=request_id,
         function_id=spec.function_id,
-        execution_timeout_seconds=float(timeouts.execution_seconds),
+        execution_timeout_seconds=float(execution_seconds(spec, tenant, settings)),
         termination_grace_seconds=_grace(spec, settings),
         input_sync_timeout_seconds=float(timeouts.input_sync_seconds),
         upload_timeout_seconds=float(timeouts.upload_seconds),
@@ -83,7 +84,7 @@ def task_for(
         outputs=_output_rules(spec, request_id, keys),
         log_cap_bytes=logs.max_bytes if logs.archive else 0,
         memory_limit_bytes=int(_amount(limits["memory"])),
-        session=_session_rules(spec),
+        session=_session_rules(spec, tenant, settings),
         gate_port=gate_port,
     )
     size = len(task_json(task).encode())
@@ -121,14 +122,14 @@ def installed_env(job: ExecutionJob, attempt: int, settings: Settings) -> dict[s
     return given
 
 
-def _session_rules(spec: Spec) -> wire.SessionRules | None:
+def _session_rules(spec: Spec, tenant: Tenant, settings: Settings) -> wire.SessionRules | None:
     if not spec.is_session:
         return None
     rules = spec.session_rules
     return wire.SessionRules(
-        idle_timeout_seconds=float(rules.idle_timeout_seconds),
-        max_lifetime_seconds=float(rules.max_lifetime_seconds),
-        execution_timeout_seconds=float(rules.execution_timeout_seconds),
+        idle_timeout_seconds=float(rules.idle_seconds),
+        max_lifetime_seconds=float(rules.lifetime_seconds),
+        execution_timeout_seconds=float(execution_seconds(spec, tenant, settings)),
         max_executions=rules.max_executions or 0,
         concurrency_policy=rules.concurrency_policy,
     )
@@ -151,7 +152,7 @@ def _output_rules(spec: Spec, request_id: str, keys: Keys) -> wire.OutputRules:
         exclude=outputs.exclude or [],
         max_files=outputs.max_files,
         max_file_bytes=outputs.max_file_bytes,
-        max_bytes=outputs.max_bytes,
+        max_bytes=outputs.total_bytes,
         upload_policy=outputs.upload_policy,
         presigned_expiry_seconds=outputs.presigned_expiry_seconds if presigned else None,
     )
@@ -202,11 +203,13 @@ def resources(
     given = spec.resources
     limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
     requests: dict[str, str] = {}
+    if given and given.requests:
+        requests = given.requests.amounts()
+        # A default limit is not smaller than what the job requests.
+        limits |= {n: max(limits[n], requests[n], key=_amount) for n in requests}
     if given and given.limits:
         limits |= given.limits.amounts()
-        requests |= given.limits.amounts()
-    if given and given.requests:
-        requests |= given.requests.amounts()
+        requests = given.limits.amounts() | requests
     if "cpu" not in requests:
         small = min((limits["cpu"], settings.cpu_request), key=_amount)
         requests["cpu"] = small

@@ -10,7 +10,7 @@ from nanogrid.api.function_spec import FunctionRef, FunctionSpec
 from nanogrid.api.inputs_outputs import Code, EnvVar, S3Object
 from nanogrid.api.job import Spec
 from nanogrid.api.pinned_function import PinnedFunction
-from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Resources, Runtime
+from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Resources, Runtime, Timeouts
 from nanogrid.reasons import Reason
 from nanogrid.result_copy import json_bytes
 from nanogrid.types import Json
@@ -97,8 +97,9 @@ def to_status(pinned: PinnedFunction) -> Json:
 def effective(spec: Spec, pinned: PinnedFunction | None) -> Spec:
     """The spec in force: the job's own fields, then the pinned function's.
 
-    Timeouts, network and outputs are taken as a whole. The API server fills in the defaults of a
-    block that is set, so the operator cannot tell which of its fields the user wrote.
+    Timeouts (except executionSeconds), network and outputs are taken as a whole. The API server
+    fills in the defaults of a block that is set, so the operator cannot tell which of its fields
+    the user wrote.
     """
     if spec.function_ref is None:
         return spec
@@ -112,7 +113,7 @@ def effective(spec: Spec, pinned: PinnedFunction | None) -> Spec:
         "env": _env(pinned.env, spec.env),
         "runtime": _runtime(pinned.runtime, spec.runtime),
         "resources": _resources(pinned.resources, spec.resources),
-        "timeouts": spec.timeouts or pinned.timeouts,
+        "timeouts": _timeouts(pinned.timeouts, spec.timeouts),
         "network": spec.network or pinned.network,
         "outputs": spec.outputs or pinned.outputs,
     }
@@ -138,6 +139,12 @@ def _runtime(function: Runtime | None, job: Runtime | None) -> Runtime | None:
         image=job.image or function.image,
         runtime_class_name=job.runtime_class_name or function.runtime_class_name,
     )
+
+
+def _timeouts(function: Timeouts | None, job: Timeouts | None) -> Timeouts | None:
+    if function is None or job is None or job.execution_seconds is not None:
+        return job or function
+    return job.model_copy(update={"execution_seconds": function.execution_seconds})
 
 
 def _resources(function: Resources | None, job: Resources | None) -> Resources | None:

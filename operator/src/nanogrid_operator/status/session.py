@@ -45,7 +45,7 @@ def session_status(
         "restarts": report.restarts,
         "lastActivityTime": timestamp(observed.last_activity),
     }
-    idle = observed.last_activity + rules.idle_timeout_seconds
+    idle = observed.last_activity + rules.idle_seconds
     busy = report.running is not None
     values["idleDeadline"] = None if busy or pod is None else timestamp(idle)
     return values

@@ -1,11 +1,13 @@
 """Code, inputs, outputs and logs of a job."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from nanogrid import names
 from nanogrid.api.fields import Bucket, Glob, Model, ObjectKey, Sha256, VersionId, cel, list_map
+
+TOTAL_BYTES: Final = 4 << 30  # the default for all output files together
 
 
 class S3Object(Model):
@@ -190,8 +192,12 @@ class Outputs(Model):
         le=1 << 40,
         description="Maximum size of one file in bytes. A larger file fails the job.",
     )
-    max_bytes: int = Field(
-        4 << 30, ge=1, le=1 << 42, description="Maximum size of all files together, in bytes."
+    max_bytes: int | None = Field(
+        None,
+        ge=1,
+        le=1 << 42,
+        description="Maximum size of all files together, in bytes. Defaults to 4Gi, or to a larger "
+        "maxFileBytes.",
     )
     upload_policy: Literal["Always", "OnSuccess", "Never"] = Field(
         "Always",
@@ -204,6 +210,11 @@ class Outputs(Model):
     presigned_expiry_seconds: int = Field(
         3600, ge=1, le=604_800, description="Lifetime of presigned URLs in seconds."
     )
+
+    @property
+    def total_bytes(self) -> int:
+        """The maximum size of all files in force."""
+        return self.max_bytes or max(TOTAL_BYTES, self.max_file_bytes)
 
 
 class SecretKeyRef(Model):

@@ -9,7 +9,13 @@ from nanogrid.api.fields import Argument, Identifier, Model, Resource, cel, list
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.inputs_outputs import Code, DeliveryRules, EnvVars, Input, Logs, Outputs
 from nanogrid.api.network import Network
-from nanogrid.api.runtime import FailurePolicy, Resources, Runtime, Timeouts
+from nanogrid.api.runtime import (
+    EXECUTION_SECONDS,
+    FailurePolicy,
+    Resources,
+    Runtime,
+    Timeouts,
+)
 from nanogrid.api.session import SessionSpec
 from nanogrid.api.status import Status
 
@@ -182,6 +188,14 @@ class Spec(Model):
     priority_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         None, description="PriorityClass of the pod."
     )
+
+    @property
+    def execution_seconds(self) -> int:
+        """The timeout of the code; the default is not longer than the deadline of the job."""
+        given = self.timeouts.execution_seconds if self.timeouts else None
+        if given is not None:
+            return given
+        return min(EXECUTION_SECONDS, self.active_deadline_seconds or EXECUTION_SECONDS)
 
     @property
     def is_session(self) -> bool:

@@ -39,17 +39,19 @@ class Network(Model):
     model_config = ConfigDict(
         json_schema_extra=cel(
             (
-                "(self.egress == 'Allowlist') == ((has(self.cidrs) && size(self.cidrs) > 0) || "
+                "!has(self.egress) || (self.egress == 'Allowlist') == "
+                "((has(self.cidrs) && size(self.cidrs) > 0) || "
                 "(has(self.hosts) && size(self.hosts) > 0))",
                 "cidrs and hosts belong to egress: Allowlist, which needs at least one of them",
             ),
         )
     )
 
-    egress: Egress = Field(
-        EGRESS_DENY,
+    egress: Egress | None = Field(
+        None,
         description="Deny allows no connection. Allowlist allows cidrs and hosts. Internet allows "
-        "all public addresses. The namespace's NanoGridTenant sets the highest value.",
+        "all public addresses. The namespace's NanoGridTenant sets the highest value. Defaults to "
+        "Allowlist with cidrs or hosts, otherwise to Deny.",
     )
     cidrs: Annotated[list[Cidr], Field(max_length=32)] = Field(
         default_factory=list,
@@ -61,3 +63,10 @@ class Network(Model):
         "*.example.com is every name below example.com. The code needs an HTTP client that uses "
         "HTTPS_PROXY.",
     )
+
+    @property
+    def access(self) -> Egress:
+        """The network access in force: a list that is written is an allow-list."""
+        if self.egress is not None:
+            return self.egress
+        return EGRESS_ALLOWLIST if self.cidrs or self.hosts else EGRESS_DENY

@@ -1,6 +1,6 @@
 """How a job runs: runtime, resources, timeouts, and retries of failed attempts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -13,6 +13,9 @@ from nanogrid.api.fields import (
     Model,
     cel,
 )
+
+EXECUTION_SECONDS: Final = 300  # the default of the timeout of code
+MAX_PAUSE_SECONDS: Final = 60
 
 
 class Runtime(Model):
@@ -80,12 +83,13 @@ class Timeouts(Model):
         description="Maximum time in seconds to copy the inputs. A longer copy fails the job with "
         "InputSyncTimeout.",
     )
-    execution_seconds: int = Field(
-        300,
+    execution_seconds: int | None = Field(
+        None,
         ge=1,
         le=86400,
         description="Maximum run time of the code in seconds. Longer code is stopped, and the "
-        "result is TIMEOUT.",
+        "result is TIMEOUT. Defaults to 300, or to a shorter activeDeadlineSeconds or limit of "
+        "the namespace.",
     )
     upload_seconds: int = Field(
         300, ge=1, le=86400, description="Maximum time in seconds to store the output files."
@@ -155,7 +159,19 @@ class Backoff(Model):
         1, ge=0, le=3600, description="Pause before the second attempt, in seconds."
     )
     factor: int = Field(2, ge=1, le=10, description="Factor of growth from attempt to attempt.")
-    max_seconds: int = Field(60, ge=0, le=86400, description="Maximum pause in seconds.")
+    max_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=86400,
+        description="Maximum pause in seconds. Defaults to 60, or to a longer initialSeconds.",
+    )
+
+    @property
+    def longest_seconds(self) -> int:
+        """The maximum pause in force."""
+        if self.max_seconds is not None:
+            return self.max_seconds
+        return max(MAX_PAUSE_SECONDS, self.initial_seconds)
 
 
 class FailurePolicy(Model):

@@ -1,15 +1,19 @@
 """Lifetime and access of a session: the ``session`` block of an ExecutionJob."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from nanogrid.api.fields import Model, cel
+from nanogrid.api.runtime import EXECUTION_SECONDS
 
 EXPOSE_ROUTER = "Router"
 EXPOSE_SERVICE = "Service"
 EXPOSE_INGRESS = "Ingress"
 EXPOSE_TARGET_GROUP = "TargetGroupBinding"
+
+IDLE_SECONDS: Final = 900
+LIFETIME_SECONDS: Final = 28_800
 
 
 class SessionSpec(Model):
@@ -18,11 +22,13 @@ class SessionSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=cel(
             (
+                "!has(self.idleTimeoutSeconds) || !has(self.maxLifetimeSeconds) || "
                 "self.idleTimeoutSeconds <= self.maxLifetimeSeconds",
                 "session.idleTimeoutSeconds exceeds maxLifetimeSeconds: lower it, or raise "
                 "maxLifetimeSeconds",
             ),
             (
+                "!has(self.executionTimeoutSeconds) || !has(self.maxLifetimeSeconds) || "
                 "self.executionTimeoutSeconds <= self.maxLifetimeSeconds",
                 "session.executionTimeoutSeconds exceeds maxLifetimeSeconds: lower it, or raise "
                 "maxLifetimeSeconds",
@@ -34,17 +40,19 @@ class SessionSpec(Model):
         )
     )
 
-    idle_timeout_seconds: int = Field(
-        900,
+    idle_timeout_seconds: int | None = Field(
+        None,
         ge=5,
         le=604_800,
-        description="Seconds without executions and requests until the session ends.",
+        description="Seconds without executions and requests until the session ends. Defaults to "
+        "900, or to a shorter maxLifetimeSeconds.",
     )
-    max_lifetime_seconds: int = Field(
-        28_800,
+    max_lifetime_seconds: int | None = Field(
+        None,
         ge=5,
         le=604_800,
-        description="Maximum lifetime of the session in seconds, counted from when it is ready.",
+        description="Maximum lifetime of the session in seconds, counted from when it is ready. "
+        "Defaults to 28,800, or to a longer idleTimeoutSeconds or executionTimeoutSeconds.",
     )
     max_executions: int | None = Field(
         None,
@@ -52,11 +60,12 @@ class SessionSpec(Model):
         le=1_000_000,
         description="Number of executions after which the session ends. Defaults to no limit.",
     )
-    execution_timeout_seconds: int = Field(
-        300,
+    execution_timeout_seconds: int | None = Field(
+        None,
         ge=1,
         le=604_800,
-        description="Timeout in seconds of an execution that sets no timeout.",
+        description="Timeout in seconds of an execution that sets no timeout. Defaults to 300, or "
+        "to a shorter maxLifetimeSeconds or limit of the namespace.",
     )
     concurrency_policy: Literal["Serial", "Reject"] = Field(
         "Serial",
@@ -80,3 +89,19 @@ class SessionSpec(Model):
         description="Token requires the bearer token in the Secret status.session.tokenSecretName. "
         "Unprotected requires nothing; use it only behind a network policy or a proxy.",
     )
+
+    @property
+    def idle_seconds(self) -> int:
+        """The idle timeout in force."""
+        return self.idle_timeout_seconds or min(IDLE_SECONDS, self.lifetime_seconds)
+
+    @property
+    def lifetime_seconds(self) -> int:
+        """The lifetime in force. A default is not shorter than what must fit into it."""
+        written = (self.idle_timeout_seconds or 0, self.execution_timeout_seconds or 0)
+        return self.max_lifetime_seconds or max(LIFETIME_SECONDS, *written)
+
+    @property
+    def execution_seconds(self) -> int:
+        """The timeout in force of an execution that sets none."""
+        return self.execution_timeout_seconds or min(EXECUTION_SECONDS, self.lifetime_seconds)
