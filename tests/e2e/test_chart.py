@@ -472,6 +472,16 @@ def test_operator_gateway_and_router_agree_on_the_compatibility_namespace(
     assert envs["gateway"]["NANOGRID_S3_ROOT"] == root
 
 
+@pytest.mark.parametrize(
+    ("gateway", "wait"), [({}, "25"), ({"maxWaitSeconds": 10}, "10"), ({"waitSeconds": 5}, "5")]
+)
+def test_a_short_maximum_shortens_the_default_wait(gateway: dict[str, Any], wait: str) -> None:
+    deployment = named("Deployment", "nanogrid-gateway", render(REAL | {"gateway": gateway}))
+    (container,) = pod_spec(deployment)["containers"]
+
+    assert {"name": "NANOGRID_WAIT_SECONDS", "value": wait} in container["env"]
+
+
 def notes(gateway: dict[str, Any]) -> str:
     args = ("install", "nanogrid", CHART, "--namespace", "platform", "--dry-run=client")
     done = helm(*args, values=REAL | {"gateway": gateway})

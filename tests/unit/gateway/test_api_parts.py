@@ -52,6 +52,12 @@ def test_settings_come_from_the_environment() -> None:
     assert settings.auth_mode == "kubernetes"
 
 
+def test_a_short_maximum_shortens_the_default_wait() -> None:
+    settings = Settings.from_env(REQUIRED | {"NANOGRID_MAX_WAIT_SECONDS": "10"})
+
+    assert settings.wait_seconds == 10
+
+
 @pytest.mark.parametrize(
     ("environ", "named"),
     [

@@ -168,7 +168,9 @@ class Settings(BaseModel):
         if settings.auth_mode == "tokens" and not settings.auth_tokens_file:
             raise SettingsError("NANOGRID_AUTH_MODE=tokens needs NANOGRID_AUTH_TOKENS_FILE")
         if settings.wait_seconds > settings.max_wait_seconds:
-            raise SettingsError("NANOGRID_WAIT_SECONDS exceeds NANOGRID_MAX_WAIT_SECONDS")
+            if "wait_seconds" in given:
+                raise SettingsError("NANOGRID_WAIT_SECONDS exceeds NANOGRID_MAX_WAIT_SECONDS")
+            settings = settings.model_copy(update={"wait_seconds": settings.max_wait_seconds})
         _ = settings.proxies
         return settings
 
