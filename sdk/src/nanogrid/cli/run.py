@@ -95,6 +95,10 @@ def run(
         name=name or source.unique_name(stem),
         keep=keep,
     )
+    if memory is not None or cpu is not None:
+        from nanogrid.client.jobs.manifest import limits_of
+
+        limits_of(memory, cpu)  # before anything is uploaded, and also with --local
     if local:
         from nanogrid.cli.local import run_local
 
