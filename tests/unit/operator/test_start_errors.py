@@ -233,6 +233,16 @@ def test_an_invalid_image_name_ends_the_job_at_once(name: str, session: bool) ->
     assert "couldn't parse image name" in message
 
 
+def test_an_invalid_image_name_is_not_retried() -> None:
+    policy = {"rules": [{"onReasons": ["ImagePullFailed"], "action": "Ignore"}]}
+    job = a_job(backoffLimit=3, failurePolicy=policy)
+    sandbox = waiting("InvalidImageName", "couldn't parse image name")
+
+    end, _ = end_of(snapshot_of(job=job, phase="Pending", sandbox=sandbox, age=2))
+
+    assert end is Reason.IMAGE_PULL_FAILED
+
+
 @pytest.mark.parametrize(
     "reason", ["ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"]
 )

@@ -283,6 +283,8 @@ def cannot_start(snapshot: Snapshot, pod: Pod) -> Action | None:
     if found is None or not found.lasting:
         return None
     end = outcome.failure(snapshot.job, found.reason, found.detail, remove_pod=True)
+    if found.reason is Reason.IMAGE_PULL_FAILED:  # an invalid name is invalid on every node
+        return Finish(end)
     return ended(snapshot, end)
 
 
