@@ -303,7 +303,7 @@ def _build_reconciler(
         kube=clients.kube,
         secrets=secrets,
         admission=shared.admission,
-        waiting=Waiting(settings, shared.admission, clients.clock),
+        waiting=Waiting(shared.admission, clients.clock),
         network=shared.network,
         pending_results=delivery.pending_results,
         writer=shared.writer,

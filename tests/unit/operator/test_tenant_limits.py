@@ -9,8 +9,19 @@ from nanogrid_operator.decision.admission import AdmissionQueue
 from nanogrid_operator.decision.output_bytes import OutputBytes, stored_bytes
 from nanogrid_operator.decision.pod_use import Need
 from nanogrid_operator.model.tenant import Tenants
-from support.builders import CREATED, MIB, a_job, a_job_body, a_pod_body, running, some_settings
+from support.builders import (
+    CREATED,
+    MIB,
+    POD_NAME,
+    a_job,
+    a_job_body,
+    a_pod_body,
+    running,
+    some_settings,
+)
 from support.builders import time_text as at
+from support.operator_fakes import PODS
+from support.operator_world import World
 
 pytestmark = pytest.mark.security
 
@@ -94,6 +105,33 @@ def test_a_job_that_can_never_fit_does_not_hold_up_the_queue() -> None:
 
     assert queue.reason(LARGE) == ""  # it gets its turn, and ends with InvalidSpec
     assert queue.reason(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("limits", "memory", "cpu"),
+    [
+        ({}, "256Mi", "1"),
+        ({"memory": "128Mi"}, "128Mi", "1"),
+        ({"memory": "1Gi", "cpu": "500m"}, "256Mi", "500m"),
+    ],
+)
+def test_default_limits_of_a_job_fit_into_the_sums_of_its_namespace(
+    limits: Json, memory: str, cpu: str
+) -> None:
+    settings = Queue(**limits).queue.settings_of(HERE)
+
+    assert (settings.memory_limit, settings.cpu_limit) == (memory, cpu)
+
+
+async def test_a_job_without_limits_runs_in_a_namespace_with_small_sums() -> None:
+    world = World(some_settings(tenant_defaults='{"limits": {"memory": "96Mi", "cpu": "250m"}}'))
+
+    await world.reconcile()
+
+    pod = world.kube.objects[f"{PODS}/{POD_NAME}"]
+    (sandbox,) = [c for c in pod["spec"]["containers"] if c["name"] == "sandbox"]
+    limits = sandbox["resources"]["limits"]
+    assert (limits["memory"], limits["cpu"]) == ("96Mi", "250m")
 
 
 def test_jobs_are_considered_again_when_limits_change() -> None:

@@ -27,7 +27,7 @@ from nanogrid_operator.decision.pod_use import NO_NEED, NamespaceUse, Need, pod_
 from nanogrid_operator.kube.objects import timestamp
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
-from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.model.tenant import Tenants, with_default_limits
 from nanogrid_operator.settings import Settings
 
 Entry = tuple[float, str, str]  # the job's creation in seconds since the epoch, its name, its uid
@@ -250,13 +250,20 @@ class AdmissionQueue:
         except InvalidSpecError:
             return 1
 
+    def _limits(self, namespace: str) -> TenantLimits:
+        try:
+            return self._tenants.of(namespace).limits
+        except InvalidSpecError:
+            return TenantLimits()  # no job can run: each one ends when it is its turn
+
+    def settings_of(self, namespace: str) -> Settings:
+        """The settings with the default limits of jobs in this namespace."""
+        return with_default_limits(self._settings, self._limits(namespace))
+
     def _reached(self, namespace: str, need: Need) -> str:
         """Which limit leaves no slot for the next job of a namespace; empty if none does."""
         queue, most = self._of(namespace), self._settings.max_total_pods
-        try:
-            tenant = self._tenants.of(namespace).limits
-        except InvalidSpecError:
-            tenant = TenantLimits()  # no job can run: each one ends when it is its turn
+        tenant = self._limits(namespace)
         if queue.hold and (queue.use.claims or self._clock() < queue.hold.until):
             return queue.hold.message
         if 0 < most <= self._live:

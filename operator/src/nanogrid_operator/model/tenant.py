@@ -1,11 +1,12 @@
 """What the installation allows each namespace: NanoGridTenants over the installation's defaults."""
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from nanogrid.api.tenant import Allowed, NetworkCeiling, TenantLimits, TenantSpec
+from nanogrid.quantity import quantity
 from nanogrid.tenancy import Area
 from nanogrid.tenant_keys import folder_of_another
 from nanogrid.types import Json
@@ -35,6 +36,18 @@ class Tenant:
 
 
 _NONE = TenantSpec()
+
+
+def with_default_limits(settings: Settings, limits: TenantLimits) -> Settings:
+    """The settings with default limits of a job that fit into the sums of its namespace."""
+    memory, cpu = settings.memory_limit, settings.cpu_limit
+    if limits.memory is not None:
+        memory = min(memory, str(limits.memory), key=quantity)
+    if limits.cpu is not None:
+        cpu = min(cpu, str(limits.cpu), key=quantity)
+    if (memory, cpu) == (settings.memory_limit, settings.cpu_limit):
+        return settings
+    return replace(settings, memory_limit=memory, cpu_limit=cpu)
 
 
 class Tenants:

@@ -172,7 +172,8 @@ class Reconciler:
         if job.spec is None or job.finished:
             return None
         try:
-            return retry.memory_limit(job, base_memory_limit(job.spec, self.settings))
+            settings = self.admission.settings_of(job.namespace)
+            return retry.memory_limit(job, base_memory_limit(job.spec, settings))
         except InvalidSpecError:
             return None
 

@@ -28,7 +28,7 @@ from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import Inspection
 from nanogrid_operator.model.pod_facts import Pod, warning_of
-from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.model.tenant import Tenants, with_default_limits
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import pinned_status
@@ -133,17 +133,16 @@ class PodStarter:
         assert job.model is not None  # noqa: S101 an invalid spec never leads to Create
         spec = job.model.spec
         tenant = self.tenants.of(job.namespace)
-        policy.check(spec, tenant, self.settings)
+        settings = with_default_limits(self.settings, tenant.limits)
+        policy.check(spec, tenant, settings)
         policy.check_labels(job.model.metadata.get("labels") or {}, tenant)
-        base = base_memory_limit(spec, self.settings)
+        base = base_memory_limit(spec, settings)
         memory = retry.memory_limit(job, base)
         webhook.target(spec, self.settings)  # checks the URL before the code runs
         changed = memory if memory != base else None
         network.check_network(spec, tenant, self.settings)
         gate = network.gate_port(spec, self.settings, enforced=self.network.condition.enforced)
-        manifest = build_pod(
-            job.model, attempt, self.settings, tenant, changed, gate, now=self.clock()
-        )
+        manifest = build_pod(job.model, attempt, settings, tenant, changed, gate, now=self.clock())
         refused = namespace.refusal(job, self.settings) or session.refusal(job, self.settings)
         if refused:
             raise ValueError(refused)

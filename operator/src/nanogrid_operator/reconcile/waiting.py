@@ -14,7 +14,6 @@ from nanogrid_operator.manifests.task import base_memory_limit, resources
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import Pod
-from nanogrid_operator.settings import Settings
 
 
 class QueuePlace(NamedTuple):
@@ -29,7 +28,6 @@ class QueuePlace(NamedTuple):
 class Waiting:
     """The queue as one job sees it, and when its pod lost its scheduling gates."""
 
-    settings: Settings
     admission: AdmissionQueue
     clock: Callable[[], float]
     _positions: PositionUpdates = field(init=False)
@@ -88,7 +86,8 @@ class Waiting:
         if job.spec is None:
             return NO_NEED
         try:
-            memory = retry.memory_limit(job, base_memory_limit(job.spec, self.settings))
-            return need_of(resources(job.spec, self.settings, memory)[0])
+            settings = self.admission.settings_of(job.namespace)
+            memory = retry.memory_limit(job, base_memory_limit(job.spec, settings))
+            return need_of(resources(job.spec, settings, memory)[0])
         except InvalidSpecError:
             return NO_NEED  # the job ends when it is its turn
