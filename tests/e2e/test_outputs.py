@@ -8,7 +8,7 @@ from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
 from support.dev_objects import object_sizes
-from support.kubectl import Namespace, in_redis, inline
+from support.kubectl import Namespace, condition, eventually, in_redis, inline
 
 FILES = """
 import os, sys
@@ -19,17 +19,23 @@ sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 """
 
 
+def events_of(namespace: Namespace) -> list[str]:
+    """The reasons of the Events on the namespace's objects."""
+    return namespace.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}").split()
+
+
 @pytest.mark.parametrize(
     ("outputs", "arguments", "stored"),
     [
         ({"include": ["**/*.csv"]}, [], ["a.csv", "deep/c.csv", "deep/er/d.csv"]),
         ({"include": ["*.csv"]}, [], ["a.csv"]),
+        ({"include": ["{a.csv,deep/*.{csv,tmp}}"]}, [], ["a.csv", "deep/c.csv"]),
         ({"exclude": ["**/*.tmp", "deep/er/**"]}, [], ["a.csv", "deep/c.csv"]),
         ({"uploadPolicy": "Never"}, [], []),
         ({"uploadPolicy": "OnSuccess", "include": ["a.csv"]}, ["3"], []),
         ({"include": ["a.csv"]}, ["3"], [".partial/a.csv"]),
     ],
-    ids=["deep glob", "flat glob", "exclude", "never", "on success", "partial"],
+    ids=["deep glob", "flat glob", "braces", "exclude", "never", "on success", "partial"],
 )
 def test_rules_select_the_stored_outputs(
     namespace: Namespace,
@@ -48,6 +54,18 @@ def test_rules_select_the_stored_outputs(
     assert sorted(object_sizes(dev, folder)) == sorted(stored)
     prefix = f"s3://{dev.bucket}/{folder}"
     assert sorted(status["result"]["outputFiles"]) == sorted(prefix + name for name in stored)
+
+
+@pytest.mark.parametrize("pattern", ["output/**/*.csv", "**/*.CSV"], ids=["folder", "case"])
+def test_patterns_that_match_nothing_are_reported(namespace: Namespace, pattern: str) -> None:
+    status = namespace.run(inline("missed", FILES, outputs={"include": [pattern]}))
+
+    assert (status["phase"], status["result"]["outputFiles"]) == ("Succeeded", [])
+    found = condition(status, "OutputsUploaded")
+    assert (found["status"], found["reason"]) == ("False", "OutputsNotMatched")
+    assert found["message"].startswith("5 files match no include pattern: a.csv, b.tmp, ")
+    assert repr(pattern) in found["message"]
+    eventually("an Event", lambda: "OutputsNotMatched" in events_of(namespace))
 
 
 @pytest.mark.parametrize(

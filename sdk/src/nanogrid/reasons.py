@@ -126,6 +126,7 @@ class Reason(StrEnum):
     NO_INPUTS = "NoInputs"
     UPLOADED = "Uploaded"
     NO_OUTPUTS = "NoOutputs"
+    OUTPUTS_NOT_MATCHED = "OutputsNotMatched"
     NOT_EXECUTED = "NotExecuted"
     DELIVERED = "Delivered"
     NO_SUBSCRIBER = "NoSubscriber"
@@ -469,6 +470,11 @@ HELP: dict[Reason, Help] = {
     R.NO_INPUTS: Help("The job has no inputs.", "Nothing to do."),
     R.UPLOADED: Help("All output files are stored.", "Nothing to do."),
     R.NO_OUTPUTS: Help("The code wrote no output files.", "Nothing to do."),
+    R.OUTPUTS_NOT_MATCHED: Help(
+        "A pattern of spec.outputs matches no file, and files that it may mean are not stored or "
+        "not left out.",
+        "Correct the pattern. It is relative to outputs.path, and its case matters.",
+    ),
     R.NOT_EXECUTED: Help("The code never ran.", "See the job's reason."),
     R.DELIVERED: Help("Redis has the result, and a subscriber received it.", "Nothing to do."),
     R.NO_SUBSCRIBER: Help(

@@ -104,6 +104,7 @@ def result(value: wire.Result) -> wire.Result:
             upload_millis=optional(millis, value.timings.upload_millis),
         ),
         output_bytes=optional(count, value.output_bytes),
+        outputs_note=message(value.outputs_note),
         executions=optional(count, value.executions),
         schema_version=count(value.schema_version),
     )

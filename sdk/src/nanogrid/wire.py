@@ -70,7 +70,7 @@ class Input:
 class OutputRules:
     """Files of the output directory to store, their destination, and limits.
 
-    Globs match the path relative to the output directory; ``**`` matches several folders.
+    Globs (:mod:`nanogrid.globs`) match the path relative to the output directory.
     """
 
     bucket: str
@@ -237,6 +237,7 @@ class Result:
     stderr_url: str | None = None
     outputs: list[OutputFile] = field(default_factory=list)
     output_bytes: int | None = None  # of all stored outputs, also those that `outputs` lacks
+    outputs_note: str = ""  # what spec.outputs' patterns leave out by mistake, as it seems
     timings: Timings = field(default_factory=Timings)
     executions: int | None = None  # only of a session
     schema_version: int = SCHEMA_VERSION

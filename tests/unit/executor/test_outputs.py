@@ -35,6 +35,14 @@ def test_ordinary_files(top: Path) -> None:
     assert (found.skipped, found.failed) == ([], [])
 
 
+def test_files_that_no_pattern_matches_are_counted(top: Path) -> None:
+    (top / "output/a.csv").write_bytes(b"1")
+    os.mkfifo(top / "output/fifo")
+    found = found_in(top, include=["output/*.csv"])
+    assert (found.files, found.skipped, found.failed) == ([], [], [])
+    assert found.note.startswith("1 file matches no include pattern: a.csv.")
+
+
 def test_links_and_special_files_are_reported_and_not_read(top: Path) -> None:
     out = top / "output"
     os.symlink("../secret", out / "link")

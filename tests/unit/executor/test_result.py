@@ -104,6 +104,15 @@ def test_a_complete_report() -> None:
     )
 
 
+def test_a_report_says_what_the_patterns_left_out() -> None:
+    note = "2 files match no include pattern: a, b."
+    report = result.build(make_task(), Execution(exited=ended()), Stored(note=note), None)
+    assert (report.result.status, report.result.outputs_note) == ("SUCCESS", note)
+    assert report.result.message == note
+    text = result.to_termination(report, "k" * 64)
+    assert wire.loads(wire.Report, text).result.outputs_note == note
+
+
 def test_a_lost_sandbox_is_not_final() -> None:
     execution = Execution(lost="the launcher closed the connection")
     execution.stdout.feed(b"so far\n")

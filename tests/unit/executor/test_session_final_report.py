@@ -50,6 +50,13 @@ def test_a_session_with_lost_artifacts_fails() -> None:
     assert "Records not stored: 2" in result.message
 
 
+def test_a_session_says_which_artifacts_its_patterns_left_out() -> None:
+    note = "1 file matches no include pattern: a.png."
+    result = report_of(Reason.IDLE_TIMEOUT, Stored(note=note)).result
+    assert (result.status, result.outputs_note) == ("SUCCESS", note)
+    assert result.message.endswith(f"Executions: 16. {note}")
+
+
 def test_a_stopped_session_fails_and_its_report_fits_a_termination_message() -> None:
     report = report_of(Reason.TERMINATED, Stored())
     assert (report.result.status, report.result.reason) == ("FAILED", "Terminated")

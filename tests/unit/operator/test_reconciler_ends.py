@@ -9,6 +9,7 @@ from support.builders import (
     a_failed_result,
     a_pod_body,
     a_report,
+    a_result,
     a_stopped_result,
     an_attempt,
     ended,
@@ -53,6 +54,17 @@ async def test_a_corrected_result_replaces_the_stored_one() -> None:
 
     assert [result.reason for result in world.s3.saved] == ["Cancelled"]
     assert world.s3.saved == world.redis.offered
+
+
+async def test_patterns_that_match_nothing_are_an_event() -> None:
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report(a_result(outputs_note="2 files match no include pattern: a, b.")))
+
+    await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert world.events[-1] == "OutputsNotMatched"
 
 
 async def test_an_unchanged_result_is_not_stored_again() -> None:

@@ -108,6 +108,18 @@ def test_shortened_output_is_reported(terminal: Terminal) -> None:
     assert "95 bytes of stdout are left out" in logs.stderr
 
 
+def test_outputs_that_no_pattern_matches_are_reported(terminal: Terminal) -> None:
+    text = "2 files match no include pattern: a, b."
+    terminal.cluster.ends = {"outputsNote": text}
+    done = terminal.run("run", "-c", "x")
+    assert done.exit_code == 0
+    assert f"warning: {text}" in done.stderr
+    found = terminal.run("outputs", "ls", "@latest")
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert text in found.stderr
+    assert terminal.run("outputs", "ls", "@latest", "-o", "json").stdout == "[]\n"
+
+
 def test_retry_needs_a_finished_job(terminal: Terminal) -> None:
     terminal.cluster.add(ended("over", status="FAILED", reason="NonZeroExit", exitCode=1))
     terminal.cluster.add(job("busy", "Running", "Executing"))

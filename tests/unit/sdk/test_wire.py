@@ -19,7 +19,7 @@ OLDER_SYSTEM_KEYS = [
 ADDED_KEYS = {
     "schemaVersion", "reason", "job", "message", "signal", "stdoutBytes", "stderrBytes",
     "stdoutTruncated", "stderrTruncated", "cpuMillis", "memorySource", "outputs", "timings",
-    "attempt", "executions", "outputBytes", "stdoutUrl", "stderrUrl",
+    "attempt", "executions", "outputBytes", "outputsNote", "stdoutUrl", "stderrUrl",
     "namespace", "authentication",
 }  # fmt: skip
 

@@ -87,6 +87,7 @@ def build(
         output_files=[file.url for file in stored.files],
         outputs=stored.files,
         output_bytes=stored.total_bytes,
+        outputs_note=stored.note,
         stdout_url=stored.stream_urls.get("stdout"),
         stderr_url=stored.stream_urls.get("stderr"),
         timings=_timings(execution, stored, inputs),
@@ -173,7 +174,7 @@ def _shorter_and_shorter(report: wire.Report) -> Iterator[wire.Report]:
             message=shorten_text(result.message, 600),
         )
         yield replace(report, result=shorter)
-    bare = replace(shorter, message="", optimization_tip="")
+    bare = replace(shorter, message="", outputs_note="", optimization_tip="")
     yield replace(report, result=bare)
 
 
@@ -214,6 +215,8 @@ def _message(verdict: Verdict, stored: Stored) -> str:
         parts.append(f"Outputs not stored: {listed(stored.failed)}.")
     if stored.skipped:
         parts.append(f"Outputs left out: {listed(stored.skipped)}.")
+    if stored.note:
+        parts.append(stored.note)
     if stored.lost_streams:
         parts.append(f"Full text not stored: {listed(stored.lost_streams)}.")
     return " ".join(parts)

@@ -7,7 +7,10 @@ from nanogrid import wire
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stored output files and streams, and one line for each that was not stored."""
+    """The stored output files and streams, and one line for each that was not stored.
+
+    ``note``: what the patterns of the job leave out by mistake, as it seems.
+    """
 
     files: list[wire.OutputFile] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -15,6 +18,7 @@ class Stored:
     millis: int | None = None
     stream_urls: dict[str, str] = field(default_factory=dict)  # complete stdout and stderr
     lost_streams: list[str] = field(default_factory=list)
+    note: str = ""
 
     @property
     def total_bytes(self) -> int:

@@ -68,14 +68,14 @@ def store(
     started = time.monotonic()
     found = find(workspace, rules)
     if not found.files:
-        return Stored([], found.skipped, found.failed)
+        return Stored([], found.skipped, found.failed, note=found.note)
     if not rules.bucket:
         found.failed.append(f"{len(found.files)} files: there is no bucket for outputs")
-        return Stored([], found.skipped, found.failed)
+        return Stored([], found.skipped, found.failed, note=found.note)
     stored = _Uploader(rules, workspace, storage, succeeded=succeeded).store_all(found)
     millis = int((time.monotonic() - started) * 1000)
     log("outputs-stored", files=len(stored), failed=len(found.failed), ms=millis)
-    return Stored(stored, found.skipped, found.failed, millis)
+    return Stored(stored, found.skipped, found.failed, millis, note=found.note)
 
 
 class Hashing:

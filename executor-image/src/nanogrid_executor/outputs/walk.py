@@ -15,7 +15,7 @@ from typing import IO, Final
 from nanogrid import wire
 from nanogrid.file_names import character_fault, kind_of, printable
 from nanogrid_executor.capture import shorten_line
-from nanogrid_executor.outputs import globs
+from nanogrid_executor.outputs.selection import Selection
 from nanogrid_executor.outputs.shipped import NOTHING, Shipped
 
 MAX_DEPTH: Final = 32
@@ -70,11 +70,15 @@ class Count:
 
 @dataclass(slots=True)
 class Found:
-    """What a walk found: files to store as (path, bytes), and lines about all others."""
+    """What a walk found: files to store as (path, bytes), and lines about all others.
+
+    ``note``: what the patterns leave out by mistake, as it seems.
+    """
 
     files: list[tuple[str, int]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    note: str = ""
 
 
 class _Walk:
@@ -84,7 +88,7 @@ class _Walk:
         self.rules = rules
         self.shipped = shipped
         self.max_entries = max_entries
-        self.wanted = globs.matcher(rules.include, rules.exclude)
+        self.selection = Selection(rules)
         self.files: list[tuple[str, int]] = []
         self.total = 0
         self.entries = 0
@@ -122,13 +126,15 @@ class _Walk:
 
     def _file(self, path: str, info: os.stat_result) -> None:
         """Sort one entry into files to store, skipped and failed ones."""
-        if not self.wanted(path):
+        regular = stat.S_ISREG(info.st_mode)
+        shipped = regular and self.shipped.has(path, info)
+        if not self.selection.wants(path, output=regular and not shipped):
             return
-        if not stat.S_ISREG(info.st_mode):
+        if not regular:
             self.skipped.add(f"{shown(path)} is {kind_of(info.st_mode)}")
         elif info.st_nlink != 1:
             self.skipped.add(f"{shown(path)} has {info.st_nlink} names (hard links)")
-        elif self.shipped.has(path, info):
+        elif shipped:
             self.from_code.add(path)
         elif fault := character_fault(path):
             self.failed.add(f"{shown(path)} cannot be an S3 key: it {fault}")
@@ -149,7 +155,8 @@ class _Walk:
         caps = (self.over_files, self.over_file_bytes, self.over_bytes, self.over_entries)
         over = [line for cap in caps for line in cap.lines()]
         skipped = self.from_code.lines() + self.skipped.lines()
-        return Found(sorted(self.files), skipped, over + self.failed.lines())
+        failed = over + self.failed.lines()
+        return Found(sorted(self.files), skipped, failed, self.selection.note())
 
 
 class Inner:

@@ -81,6 +81,7 @@ def build(
         output_files=[file.url for file in stored.files],
         outputs=stored.files,
         output_bytes=stored.total_bytes,
+        outputs_note=stored.note,
         timings=wire.Timings(
             sync_millis=inputs.duration_millis if inputs else None,
             execution_millis=int(totals.seconds * 1000),
@@ -125,4 +126,5 @@ def _message(verdict: Verdict, stored: Stored, totals: SessionTotals) -> str:
         "Records not stored": str(totals.unrecorded or ""),
     }
     parts = [sentence(verdict.reason, verdict.detail), f"Executions: {totals.executions}."]
-    return " ".join(parts + [f"{name}: {text}." for name, text in problems.items() if text])
+    parts += [f"{name}: {text}." for name, text in problems.items() if text]
+    return " ".join([*parts, stored.note] if stored.note else parts)

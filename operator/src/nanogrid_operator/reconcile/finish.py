@@ -139,6 +139,8 @@ class JobFinisher:
             job.namespace, job.name, job.uid, ended.result.status, ended.reason,
             ended.result.exit_code, delivery.state, delivery.receivers,
         )  # fmt: skip
+        if note := ended.result.outputs_note:
+            self.writer.record_event(job, Reason.OUTPUTS_NOT_MATCHED, note, bad=True)
         if delivery.replaced:
             text = sentence(Reason.RESULT_NOT_AUTHENTIC, delivery.replaced)
             self.writer.record_event(job, Reason.RESULT_NOT_AUTHENTIC, text, bad=True)

@@ -103,7 +103,10 @@ def _inputs_synced(outcome: Outcome, ran: bool) -> list[Fact]:
 def _outputs_uploaded(outcome: Outcome) -> Fact:
     if outcome.reason is Reason.OUTPUT_UPLOAD_FAILED:
         return Fact("OutputsUploaded", False, outcome.reason, outcome.message)
-    count = len(outcome.result.outputs)
+    count, note = len(outcome.result.outputs), outcome.result.outputs_note
+    if note:
+        text = f"{count} files. {note}" if count else note
+        return Fact("OutputsUploaded", count > 0, Reason.OUTPUTS_NOT_MATCHED, text)
     if count == 0:
         return Fact("OutputsUploaded", True, Reason.NO_OUTPUTS)
     return Fact("OutputsUploaded", True, Reason.UPLOADED, f"{count} files")

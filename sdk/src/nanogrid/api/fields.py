@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from nanogrid import names
+from nanogrid import globs, names
 from nanogrid.sandbox_limits import (
     CPU,
     LEAST_MEMORY_MIB,
@@ -52,6 +52,11 @@ class Model(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid"
     )
+
+
+def _expandable(glob: str) -> str:
+    globs.expand(glob)
+    return glob
 
 
 class Resource(Model):
@@ -134,6 +139,7 @@ Glob = Annotated[
             ),
         ),
     ),
+    AfterValidator(_expandable),
 ]
 Argument = Annotated[str, Field(max_length=4096)]
 Identifier = Annotated[

@@ -179,8 +179,8 @@ class Outputs(Model):
     s3: S3Target | None = Field(None, description="Destination of the files in S3.")
     include: Annotated[list[Glob], Field(max_length=32)] | None = Field(
         None,
-        description="Globs of files to store, relative to path. ** matches all depths. Defaults to "
-        "all files.",
+        description="Globs of files to store, relative to path: *.csv is at its top, **/*.csv at "
+        "all depths, *.{csv,json} is each of them. Case matters. Defaults to all files.",
     )
     exclude: Annotated[list[Glob], Field(max_length=32)] | None = Field(
         None, description="Globs of files not to store. They take precedence over include."

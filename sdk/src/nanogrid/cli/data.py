@@ -31,8 +31,10 @@ def ls(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
     """List the output files of a job."""
     result = _result(ctx, name)
     files: list[Json] = result.raw.get("outputs") or []
+    left_out = result.raw.get("outputsNote")
+    if output.for_people and (left_out or not files):
+        note(left_out or "no outputs; the code wrote no files to output/")
     if not files and output.for_people:
-        note("no outputs; the code wrote no files to output/")
         return
     emit(
         files,

@@ -154,6 +154,8 @@ def _show_streams(raw: Json) -> None:
 def _show_outcome(job: Json, raw: Json, code: int) -> None:
     note(summary(job))
     if code == Exit.OK:
+        if raw.get("outputsNote"):
+            note(f"warning: {raw['outputsNote']}")
         return
     reason = raw.get("reason", "")
     known = help_of(reason)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanogrid_executor.outputs.globs import matcher, translate
+from nanogrid.globs import MAX_ALTERNATIVES, expand, translate
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -37,11 +37,36 @@ def matches(pattern: str, path: str) -> bool:
         ("**/**/**/x", ["x", "a/x", "a/b/c/d/x"], ["y"]),
         ("a.b+c(d)", ["a.b+c(d)"], ["aXb+c(d)"]),
         ("*", ["a", ".hidden"], ["a/b"]),
+        ("*.{csv,json}", ["a.csv", "b.json"], ["a.txt", "a.{csv,json}", "d/a.csv"]),
+        ("**/*.{png,svg}", ["a.png", "x/y/b.svg"], ["a.pdf"]),
+        ("{a,b/c}/*.txt", ["a/x.txt", "b/c/x.txt"], ["b/x.txt", "c/x.txt"]),
+        ("{a,b/**}", ["a", "b/c", "b/c/d"], ["b", "c"]),
+        ("r.tar{,.gz}", ["r.tar", "r.tar.gz"], ["r.tar.xz"]),
+        ("{a,{b,c}d}e", ["ae", "bde", "cde"], ["be", "ade"]),
+        ("{매출,비용}.csv", ["매출.csv", "비용.csv"], ["손익.csv"]),
+        ("{a}", ["{a}"], ["a"]),
+        ("{a,b", ["{a,b"], ["a", "b"]),
+        ("a,b}", ["a,b}"], ["a", "b"]),
+        ("{}", ["{}"], [""]),
+        ("{x{a,b}", ["{xa", "{xb"], ["xa"]),
+        ("{1..3}", ["{1..3}"], ["1", "2"]),
     ],
 )
 def test_patterns(pattern: str, yes: list[str], no: list[str]) -> None:
     assert [path for path in yes if not matches(pattern, path)] == []
     assert [path for path in no if matches(pattern, path)] == []
+
+
+def test_braces_are_expanded_in_their_order() -> None:
+    assert expand("{b,a}{1,2}") == ["b1", "b2", "a1", "a2"]
+    assert expand("plain/*") == ["plain/*"]
+
+
+@pytest.mark.parametrize("pattern", ["{a,b}" * 7, "{" + "x," * 64 + "}", "{a,b}" * 51])
+def test_too_many_alternatives_are_an_error(pattern: str) -> None:
+    with pytest.raises(ValueError, match=f"more than {MAX_ALTERNATIVES} patterns"):
+        translate(pattern)
+    assert len(expand("{a,b}" * 6)) == MAX_ALTERNATIVES
 
 
 names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1)
@@ -59,7 +84,7 @@ def test_a_star_for_each_part(parts: list[str]) -> None:
 
 @given(paths)
 def test_a_path_without_wildcards_matches_only_itself(parts: list[str]) -> None:
-    path = "/".join(re.sub(r"[*?\[\]]", "x", part) for part in parts)
+    path = "/".join(re.sub(r"[*?\[\]{}]", "x", part) for part in parts)
     assert matches(path, path)
     assert not matches(path, path + "x")
     assert not matches(path, f"x/{path}")
@@ -68,15 +93,6 @@ def test_a_path_without_wildcards_matches_only_itself(parts: list[str]) -> None:
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_pattern_compiles(pattern: str, path: str) -> None:
     matches(pattern, path)
-
-
-@given(paths, st.lists(names, max_size=3), st.lists(names, max_size=3))
-def test_exclude_wins(parts: list[str], include: list[str], exclude: list[str]) -> None:
-    path = "/".join(parts)
-    assert not matcher([*include, "**"], [*exclude, "**"])(path)
-    assert matcher([], [])(path)
-    if matcher(include, exclude)(path):
-        assert matcher([], exclude)(path)
 
 
 def test_a_pattern_with_many_stars_is_fast() -> None:
