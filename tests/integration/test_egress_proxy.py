@@ -248,6 +248,26 @@ async def test_the_same_name_is_allowed_where_its_address_is() -> None:
         assert world.accepted == 1
 
 
+async def test_a_tunnel_over_ipv6() -> None:
+    """The proxy listens on all addresses; the name has an address of IPv6 only."""
+    async with egress_world(
+        is_allowed=lambda address: address == "::1", loopback="::1", host=""
+    ) as world:
+        world.names.answers[NAME] = [["::1"]]
+        reader, writer = await world.tunnel()
+        writer.write(b"over IPv6")
+        writer.write_eof()
+        assert await closed(reader) == b"over IPv6end"
+        writer.close()
+        line = await world.log.next()
+        assert (line["client"], line["address"]) == ("::1", "::1")
+
+        world.loopback = LOOPBACK
+        reader, writer = await world.tunnel()
+        writer.close()
+        assert (await world.log.next(1))["client"] == LOOPBACK
+
+
 async def test_a_name_that_changes_its_address_is_resolved_once() -> None:
     checked: list[str] = []
 

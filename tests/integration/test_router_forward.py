@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from nanogrid import names
+from support.routing.kube import PODS
 from support.routing.world import HOST, KEY, FakeSession, Router, World, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.security]
@@ -47,6 +49,22 @@ async def test_request_reaches_its_agent_with_query_body_and_session_token(
     assert sent["X-Forwarded-Prefix"] == session.path
     assert guard == "sandbox"
     assert sent["Content-Length"] == "8"
+
+
+async def test_a_router_on_all_addresses_and_a_pod_with_an_ipv6_address(routing: World) -> None:
+    router = await routing.router(NANOGRID_HOST="")
+    session = await routing.session("six")
+    # An IPv6 socket connects to this form of the agent's address.
+    await routing.kube.put(PODS, session.pod(ip=f"::ffff:{session.agent.ip}"))
+    await routing.reaches(router, f"{session.path}/known", 200, session.auth)
+    for host, client in (("[::1]", "::1"), (HOST, HOST)):
+        url = f"http://{host}:{router.endpoint.port}{session.path}/six"
+        async with routing.client.get(url, headers=session.auth) as answer:
+            assert answer.status == 200
+            sent = (await answer.json())["headers"]
+        assert sent["X-Forwarded-For"] == client
+        assert sent["X-Forwarded-Host"] == f"{host}:{router.endpoint.port}"
+        assert sent["Host"] == f"[::ffff:{session.agent.ip}]:{names.SESSION_PORT}"
 
 
 async def test_unknown_session_and_wrong_token_get_the_same_answer(

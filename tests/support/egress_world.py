@@ -80,6 +80,7 @@ class World:
 
     names: Names
     log: Lines
+    loopback: str = LOOPBACK
     port: int = 0
     probe_port: int = 0
     upstream_port: int = 0
@@ -100,7 +101,7 @@ class World:
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the proxy."""
-        return await asyncio.open_connection(LOOPBACK, self.port)
+        return await asyncio.open_connection(self.loopback, self.port)
 
     async def tunnel(
         self, grant: Grant = GRANT, host: str = NAME
@@ -139,11 +140,12 @@ async def egress_world(
     is_allowed: Callable[[str], bool] = loopback_too,
     handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any] = echo,
     lookup: Callable[[str], list[str]] | None = None,
+    loopback: str = LOOPBACK,
     clock: Callable[[], float] | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
-    """A running proxy; keywords are its settings."""
-    world = World(Names(), Lines())
+    """A running proxy, and a server at ``loopback``; keywords are the proxy's settings."""
+    world = World(Names(), Lines(), loopback)
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         world.accepted += 1
@@ -152,7 +154,7 @@ async def egress_world(
     logger = logging.getLogger("nanogrid.egress.access")
     logger.addHandler(world.log)
     logger.setLevel(logging.INFO)
-    upstream = await asyncio.start_server(accepted, LOOPBACK, 0)
+    upstream = await asyncio.start_server(accepted, loopback, 0)
     world.upstream_port = upstream.sockets[0].getsockname()[1]
     chosen = replace(SETTINGS, **settings)
     resolver = Resolver(chosen.resolve_seconds, lookup or world.names.lookup)

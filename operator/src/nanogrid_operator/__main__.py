@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import kopf
 
+from nanogrid.listening import listen_on_all
 from nanogrid.settings import SettingsError
 from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost
 from nanogrid_operator.parts import Clients, Parts, build
@@ -24,7 +25,7 @@ from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid")
 
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 the pod's own
+DENIED_BACKLOG = 1024  # a full backlog looks like a closed port, so it is a long one
 
 
 async def run(settings: Settings) -> None:
@@ -40,7 +41,7 @@ async def run(settings: Settings) -> None:
         # The denied port is open longer: one that is closed must mean a policy.
         async with (
             _serving_denied(settings.denied_port),
-            serving(parts.api, ANY_ADDRESS, settings.port),
+            serving(parts.api, "", settings.port),
         ):
             log.info("listening on port %d", settings.port)
             await _run_parts(settings, parts, elector)
@@ -79,8 +80,8 @@ async def _serving_denied(port: int) -> AsyncIterator[None]:
     async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    # A full backlog looks like a closed port, so it is a long one.
-    server = await asyncio.start_server(close, ANY_ADDRESS, port, backlog=1024)
+    listener = listen_on_all(port, DENIED_BACKLOG)
+    server = await asyncio.start_server(close, sock=listener, backlog=DENIED_BACKLOG)
     try:
         yield
     finally:

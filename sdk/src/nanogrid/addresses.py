@@ -28,6 +28,15 @@ def networks(text: str, variable: str) -> Networks:
         raise SettingsError(f"{variable}: {e}; expected CIDRs such as 10.0.0.0/16") from None
 
 
+def plain(address: str) -> str:
+    """An address as people write it: a socket for IPv6 and IPv4 has ::ffff:10.0.0.1 for 10.0.0.1.
+
+    Other addresses, and texts that are no address, stay as they are.
+    """
+    known = _parse(address)
+    return str(known) if isinstance(known, ipaddress.IPv4Address) else address
+
+
 def client_key(address: str) -> str:
     """What limits per address count by: the IPv4 address, or the /64 network of an IPv6 address."""
     known = _parse(address)
@@ -53,14 +62,22 @@ def client_address(peer: str, forwarded: Sequence[str], proxies: Networks) -> st
         forwarded: the values of all ``X-Forwarded-For`` headers, in their order.
         proxies: the trusted proxies.
     """
-    hops = [hop.strip() for value in forwarded for hop in value.split(",")]
-    address = peer
+    hops = [_without_port(hop) for value in forwarded for hop in value.split(",")]
+    address = plain(peer)
     while hops and is_in(address, proxies):
         hop = hops.pop()
         if _parse(hop) is None:
             break
-        address = hop
+        address = plain(hop)
     return address
+
+
+def _without_port(hop: str) -> str:
+    """The address of a hop: some load balancers append the port, 10.0.0.1:80 or [fd00::1]:80."""
+    hop = hop.strip()
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nanogrid.addresses import client_key, is_in
+from nanogrid.addresses import client_key, is_in, plain
 from nanogrid.connection_limits import GRACE_SECONDS, ConnectionLimits, Slots
+from nanogrid.listening import ALL_ADDRESSES, listen_on_all
 from nanogrid.refusals import (
     Refusal,
     http_answer,
@@ -64,10 +65,24 @@ class Connections:
         return len(self._open)
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
-        """Listen; the server does not accept connections before ``start_serving``."""
-        server = await asyncio.get_running_loop().create_server(
-            self.protocol, host or None, port, backlog=BACKLOG, start_serving=False
-        )
+        """Listen; the server does not accept connections before ``start_serving``.
+
+        Args:
+            host: an address or a name; empty or ``::`` means all addresses, IPv6 and IPv4.
+            port: 0 chooses one.
+        """
+        loop = asyncio.get_running_loop()
+        if host in ALL_ADDRESSES:
+            server = await loop.create_server(
+                self.protocol,
+                sock=listen_on_all(port, BACKLOG),
+                backlog=BACKLOG,
+                start_serving=False,
+            )
+        else:
+            server = await loop.create_server(
+                self.protocol, host, port, backlog=BACKLOG, start_serving=False
+            )
         for sock in server.sockets:
             # Connections inherit it: one ends when its client reads nothing for so long.
             timeout = int(1000 * self.limits.read_seconds)
@@ -186,7 +201,7 @@ class Connection(asyncio.Protocol):
         """A client connected."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError(f"{transport!r} is not a stream")
-        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self.peer = plain(str((transport.get_extra_info("peername") or ("",))[0]))
         self.address = client_key(self.peer)
         refusal = self._owner.add(transport, self)
         if refusal is not None:

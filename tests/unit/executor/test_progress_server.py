@@ -20,8 +20,10 @@ def progress_server(look: Look = lambda: None) -> ProgressServer:
     return ProgressServer("r-1", look, client_seconds=CLIENT_SECONDS, stop_seconds=0.02)
 
 
-def ask(port: int, method: str = "GET", path: str = "/health") -> tuple[int, Any, str | None]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+def ask(
+    port: int, method: str = "GET", path: str = "/health", host: str = "127.0.0.1"
+) -> tuple[int, Any, str | None]:
+    connection = HTTPConnection(host, port, timeout=10)
     connection.request(method, path)
     response = connection.getresponse()
     body = json.loads(response.read())
@@ -48,6 +50,22 @@ def test_health_reports_the_progress_of_the_sync() -> None:
         assert sync.pop("durationMillis") >= 0
         assert sync == {"files": 1, "bytes": 120, "totalFiles": 3, "totalBytes": 300}
         assert ask(server.port, "POST")[0] == 503
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_it_listens_on_ipv6_too_if_the_kernel_has_it(
+    ipv6: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not ipv6:
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    server = progress_server()
+    server.start(free_port())
+    try:
+        assert ask(server.port)[0] == 503
+        if ipv6:
+            assert ask(server.port, host="::1")[0] == 503
     finally:
         server.stop()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nanogrid.addresses import client_address, client_key, is_in, networks
+from nanogrid.addresses import client_address, client_key, is_in, networks, plain
 from nanogrid.settings import SettingsError
 
 PROXIES = networks("10.0.0.0/16, fd00::/8", "PROXIES")
@@ -22,6 +22,13 @@ PROXIES = networks("10.0.0.0/16, fd00::/8", "PROXIES")
         ("10.0.0.1", ["203.0.113.9, garbage"], "10.0.0.1"),
         ("fd00::1", ["2001:db8::1"], "2001:db8::1"),
         ("-", ["203.0.113.9"], "-"),
+        ("::ffff:10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("::ffff:198.51.100.7", ["203.0.113.9"], "198.51.100.7"),
+        ("fd00::1", ["::ffff:203.0.113.9"], "203.0.113.9"),
+        ("fd00::1", ["203.0.113.9, [2001:db8::1]"], "2001:db8::1"),
+        ("fd00::1", ["[2001:db8::1]:4711, [fd00::2]:80"], "2001:db8::1"),
+        ("10.0.0.1", ["203.0.113.9:4711"], "203.0.113.9"),
+        ("10.0.0.1", ["203.0.113.9, [garbage]:80"], "10.0.0.1"),
     ],
 )
 def test_only_what_trusted_proxies_append_counts(
@@ -46,6 +53,21 @@ def test_without_trusted_proxies_the_peer_counts() -> None:
 )
 def test_a_client_is_an_ipv4_address_or_an_ipv6_network(address: str, key: str) -> None:
     assert client_key(address) == key
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::FFFF:a00:1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("-", "-"),
+        ("", ""),
+    ],
+)
+def test_an_ipv4_address_of_an_ipv6_socket_is_written_plainly(address: str, expected: str) -> None:
+    assert plain(address) == expected
 
 
 def test_networks_include_mapped_addresses() -> None:

@@ -13,6 +13,8 @@ from nanogrid.redis_url import with_credentials
         ("rediss://me:old@r/0", "", "new", "rediss://me:new@r/0"),
         ("redis://me:old@r/0", "reader", "new", "redis://reader:new@r/0"),
         ("redis://me:old@r/0", "reader", "", "redis://reader:old@r/0"),
+        ("redis://[fd00::1]:6379/0", "", "new", "redis://:new@[fd00::1]:6379/0"),
+        ("rediss://me:old@[fd00::1]/0", "", "new", "rediss://me:new@[fd00::1]/0"),
     ],
 )
 def test_credentials_replace_those_of_the_url(

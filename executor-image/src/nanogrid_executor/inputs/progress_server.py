@@ -15,6 +15,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from nanogrid.listening import all_addresses
 from nanogrid_executor.inputs.fetch import Progress
 from nanogrid_executor.log import log
 
@@ -30,8 +31,16 @@ class _Server(ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(self, port: int, handler: type[BaseRequestHandler]) -> None:
-        super().__init__(("", port), handler)
+        host = all_addresses()
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), handler)
         self._free = threading.BoundedSemaphore(CLIENTS)
+
+    def server_bind(self) -> None:
+        """Bind for IPv4 too, if this is a socket of IPv6."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def process_request(self, request: object, client_address: object) -> None:
         """Serve a client from a thread of its own, if one is free."""

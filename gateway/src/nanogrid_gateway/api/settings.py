@@ -31,7 +31,7 @@ class Settings(BaseModel):
     compatibility_namespace: str = Field(
         "", description="namespace with the Redis names of the older systems; empty: none"
     )
-    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 a container's
+    host: str = Field("", description="address to listen on; empty means all addresses")
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(8080, description="port of the API")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
 

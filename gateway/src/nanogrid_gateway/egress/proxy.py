@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from nanogrid.addresses import plain
 from nanogrid.connection_limits import Shares
 from nanogrid.connections import Connections
 from nanogrid.egress_grant import Grant, InvalidGrantError, host_within, is_host, verified
@@ -90,7 +91,7 @@ class EgressProxy:
 
     async def handle(self, connections: Connections, client: Stream) -> None:
         """Serve one connection, and log its request."""
-        record = Record(str(client.writer.get_extra_info("peername", ("",))[0]))
+        record = Record(plain(str(client.writer.get_extra_info("peername", ("",))[0])))
         try:
             head = await _head(client.reader)
             if head:

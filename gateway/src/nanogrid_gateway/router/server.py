@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from nanogrid import json_text, names
-from nanogrid.addresses import client_address
+from nanogrid.addresses import client_address, plain
 from nanogrid.connection_limits import Shares
 from nanogrid.reasons import Reason
 from nanogrid.throttle import Attempts
@@ -131,7 +131,7 @@ class Router:
                 request.rel_url.raw_path[:LOGGED_PATH],
                 status,
                 1000 * (time.monotonic() - began),
-                request.remote,
+                plain(request.remote or "-"),
             )
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -159,7 +159,7 @@ class Router:
                     pod=await self._ready_pod(request, job, target.path),
                     token=names.session_token(self._settings.key, job.uid),
                     path=f"{target.path}?{query}" if query else target.path,
-                    forwarded=ForwardedInfo(request.remote or "", scheme, target.prefix),
+                    forwarded=ForwardedInfo(plain(request.remote or ""), scheme, target.prefix),
                     extra_headers=set_cookie,
                     close=self.draining,
                 )

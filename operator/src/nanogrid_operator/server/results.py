@@ -21,6 +21,7 @@ from typing import Final
 from aiohttp import web
 
 from nanogrid import names, result_bounds, wire
+from nanogrid.addresses import plain
 from nanogrid.kube.conventions import KubeError
 from nanogrid.network_condition import NetworkCondition
 from nanogrid.reasons import Reason, sentence
@@ -147,7 +148,7 @@ class ResultsApi:
         sender = None
         if 0 < len(token) <= MAX_TOKEN and token.isascii():
             key = hashlib.sha256(token.encode()).digest()
-            address = request.remote or "-"
+            address = plain(request.remote or "-")
             try:
                 sender = await self._senders.get(key, lambda: self._limited(key, token, address))
             except KubeError as e:

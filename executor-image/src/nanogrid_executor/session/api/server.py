@@ -18,6 +18,7 @@ from cheroot.makefile import MakeFile, StreamReader
 from cheroot.server import HTTPConnection, HTTPRequest
 
 from nanogrid.addresses import client_key
+from nanogrid.listening import all_addresses
 from nanogrid.refusals import too_many_connections
 from nanogrid_executor.log import log
 from nanogrid_executor.session.api.app import HEALTH, create_app
@@ -199,8 +200,7 @@ def make_server(app: Callable[..., Any], port: int, head: float = HEAD_SECONDS) 
         port: where it will listen.
         head: seconds for the head of a request.
     """
-    host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 the router is elsewhere
-    return HttpServer((host, port), app, head)
+    return HttpServer((all_addresses(), port), app, head)
 
 
 def start_server(session: Session, token_file: str, port: int) -> HttpServer:
