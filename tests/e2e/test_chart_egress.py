@@ -102,6 +102,30 @@ def test_the_proxy_reaches_dns_and_public_addresses() -> None:
     assert env["NANOGRID_DENIED_CIDRS"] == ",".join(denied)
 
 
+def test_public_addresses_of_the_cluster_are_denied_to_all_jobs() -> None:
+    own = ["198.51.100.0/24", "2001:db8:1::/56"]
+    values = with_proxy(deniedCidrs=["203.0.113.0/24"]) | {"network": {"clusterCidrs": own}}
+    documents = render(values)
+    proxy = env_of(named("Deployment", NAME, documents))
+    assert proxy["NANOGRID_DENIED_CIDRS"] == ",".join(["203.0.113.0/24", *own])
+    operator = env_of(named("Deployment", "nanogrid", documents))
+    assert operator["NANOGRID_CLUSTER_CIDRS"] == ",".join(own)
+    public = named("NetworkPolicy", f"{NAME}-out", documents)["spec"]["egress"][1]
+    v4, v6 = (peer["ipBlock"]["except"] for peer in public["to"])
+    assert (v4[-2:], v6[-1]) == (["203.0.113.0/24", own[0]], own[1])
+
+
+@pytest.mark.parametrize("policy", ["PreferDualStack", "SingleStack", ""])
+def test_all_services_have_the_same_ip_families(policy: str) -> None:
+    documents = render(with_proxy() | {"ipFamilyPolicy": policy})
+    services = of_kind("Service", documents)
+    assert len(services) == 6
+    assert {s["spec"].get("ipFamilyPolicy", "") for s in services} == {policy}
+    operator = env_of(named("Deployment", "nanogrid", documents))
+    assert operator["NANOGRID_IP_FAMILY_POLICY"] == policy
+    assert operator["NANOGRID_POD_IPS"] == {"fieldRef": {"fieldPath": "status.podIPs"}}
+
+
 def selects(selector: Json, labels: dict[str, str]) -> bool:
     """Whether a pod selector of these policies matches; they use matchLabels and NotIn."""
     wanted = selector.get("matchLabels", {})

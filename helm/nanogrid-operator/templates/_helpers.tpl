@@ -170,10 +170,17 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- fail "network.s3.peers is required: sandbox pods reach nothing else, so list the addresses of S3 as peers of a NetworkPolicy, for example [{ipBlock: {cidr: 10.0.128.0/20}}] for the subnets of an interface endpoint (or set network.policies=false, and isolate sandbox pods yourself)" }}
 {{- end }}
 {{- if .Values.network.podIdentity }}
-{{- $rules = append $rules (dict "to" (list (dict "ipBlock" (dict "cidr" "169.254.170.23/32"))) "ports" (list (dict "protocol" "TCP" "port" 80))) }}
+{{- $rules = append $rules (dict "to" (list (dict "ipBlock" (dict "cidr" "169.254.170.23/32")) (dict "ipBlock" (dict "cidr" "fd00:ec2::23/128"))) "ports" (list (dict "protocol" "TCP" "port" 80))) }}
 {{- end }}
 {{- with .Values.network.extraEgress }}{{ $rules = concat $rules . }}{{ end }}
 {{- $rules | toJson }}
+{{- end }}
+
+{{- /* The IP families of a Service */}}
+{{- define "nanogrid.ipFamilyPolicy" -}}
+{{- with .Values.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
 {{- end }}
 
 {{- /* A component of the release in its own namespace, as a peer: dict "root" $ "component" NAME */}}

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nanogrid import names
+from nanogrid.addresses import Networks, networks
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
@@ -149,6 +150,15 @@ class Settings:
         "what every sandbox pod reaches (DNS, S3, results): a JSON list of egress rules of a "
         "NetworkPolicy",
     )
+    cluster_cidrs: str = env(
+        "NANOGRID_CLUSTER_CIDRS",
+        "",
+        "comma-separated; public addresses of the cluster's own pods, nodes and load balancers, "
+        "which Internet does not mean",
+    )
+    ip_family_policy: str = env(
+        "NANOGRID_IP_FAMILY_POLICY", "", "ipFamilyPolicy of sessions' Services; empty: none"
+    )
     session_ingress: str = env(
         "NANOGRID_SESSION_INGRESS",
         "",
@@ -163,7 +173,9 @@ class Settings:
         "port that sandboxes may not reach, for tests of the network; 0: none",
         zero=True,
     )
-    pod_ip: str = env("NANOGRID_POD_IP", "", "the operator's own address; empty: no pod")
+    pod_ips: str = env(
+        "NANOGRID_POD_IPS", "", "comma-separated; the operator's own addresses; empty: no pod"
+    )
     network_gate: bool = env(
         "NANOGRID_NETWORK_GATE", True, "code starts when the NetworkPolicies of its pod hold"
     )
@@ -285,6 +297,11 @@ class Settings:
         text: str = getattr(self, name)
         return [word.strip() for word in text.split(",") if word.strip()]
 
+    @property
+    def own_networks(self) -> Networks:
+        """The networks of ``cluster_cidrs``."""
+        return networks(self.cluster_cidrs, "NANOGRID_CLUSTER_CIDRS")
+
     def objects(self, name: str) -> dict[str, str]:
         """A setting that is a JSON object of strings."""
         found: dict[str, str] = json.loads(getattr(self, name) or "{}")
@@ -311,6 +328,7 @@ class Settings:
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
+        _ = settings.own_networks
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
             raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
@@ -348,7 +366,7 @@ QUANTITIES = {
 }
 URLS = {
     "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
-    "egress_proxy_url": (r"http://[a-z0-9.-]+:[0-9]+", "http://HOST:PORT"),
+    "egress_proxy_url": (r"http://([a-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]+", "http://HOST:PORT"),
 }
 PLATFORM_UID = 65532  # of operator, gateway and router
 MAX_UID = (1 << 31) - 1  # of runAsUser

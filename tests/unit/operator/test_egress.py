@@ -139,6 +139,9 @@ REQUIRED = {
     ],
 )
 def test_wrong_settings_are_refused(environ: dict[str, str], text: str) -> None:
+    for url in (PROXY, "http://[fd00::1]:3128"):
+        given = {"NANOGRID_EGRESS_PROXY_URL": url, "NANOGRID_EGRESS_KEY": KEY}
+        assert Settings.from_env({**REQUIRED, **given}).egress_proxy_url == url
     good = {"NANOGRID_EGRESS_PROXY_URL": PROXY, "NANOGRID_EGRESS_KEY": KEY}
     assert Settings.from_env(REQUIRED | good).egress_key == KEY
     with pytest.raises(SettingsError, match=text):

@@ -43,7 +43,7 @@ RELEASE = {
     "fullname": "nanogrid",
     "namespace": "platform",
     "denied_port": names.DENIED_PORT,
-    "pod_ip": "10.1.2.3",
+    "pod_ips": "10.1.2.3",
     "network_policies": True,
 }
 SETTINGS = some_settings(**RELEASE)
@@ -190,14 +190,22 @@ def test_an_install_container_that_names_a_reason_ends_the_attempt_with_it() -> 
         (DENY, False, {}, None),
         (INTERNET, True, {}, names.DENIED_PORT),
         (INTERNET, False, {}, None),
-        (INTERNET, True, {"pod_ip": "198.51.100.3"}, None),
-        (INTERNET, True, {"pod_ip": ""}, names.DENIED_PORT),
-        (DENY, True, {"pod_ip": "198.51.100.3"}, names.DENIED_PORT),
+        (INTERNET, True, {"pod_ips": "198.51.100.3"}, None),
+        (INTERNET, True, {"pod_ips": ""}, names.DENIED_PORT),
+        (DENY, True, {"pod_ips": "198.51.100.3"}, names.DENIED_PORT),
         (DENY, True, {"network_gate": False}, None),
         (DENY, True, {"denied_port": 0}, None),
         (PRIVATE_LIST, True, {}, None),
-        (PRIVATE_LIST, True, {"pod_ip": "10.2.0.1"}, names.DENIED_PORT),
-        (PRIVATE_LIST, True, {"pod_ip": "fd00::1"}, names.DENIED_PORT),
+        (PRIVATE_LIST, True, {"pod_ips": "10.2.0.1"}, names.DENIED_PORT),
+        (PRIVATE_LIST, True, {"pod_ips": "fd00::1"}, names.DENIED_PORT),
+        (PRIVATE_LIST, True, {"pod_ips": "fd00::1,10.1.2.3"}, None),
+        (INTERNET, True, {"pod_ips": "10.1.2.3,2606:4700::1"}, None),
+        (
+            INTERNET,
+            True,
+            {"pod_ips": "2606:4700::1", "cluster_cidrs": "2606:4700::/56"},
+            names.DENIED_PORT,
+        ),
     ],
 )
 def test_code_waits_for_its_network_if_there_is_one(

@@ -65,6 +65,23 @@ def test_internet_is_every_public_address() -> None:
     assert {"fc00::/7", "fe80::/10"} <= set(blocks["::/0"])
 
 
+def test_public_addresses_of_the_cluster_are_not_the_internet() -> None:
+    own = ["203.0.113.0/24", "2001:db8:1::/56"]
+    settings = some_settings(cluster_cidrs=", ".join(own))
+    found = {p["metadata"]["name"]: p["spec"] for p in namespace_policies(settings)}
+    (rule,) = found["nanogrid-sandbox-internet"]["egress"]
+    blocks = {peer["ipBlock"]["cidr"]: peer["ipBlock"]["except"] for peer in rule["to"]}
+    assert (blocks["0.0.0.0/0"][-1], blocks["::/0"][-1]) == tuple(own)
+
+    tenant = Tenants(some_settings(tenant_defaults=json.dumps({"network": OPEN}))).of("team-a")
+    for cidr in ("203.0.113.7/32", "2001:db8:1:2::/64", "2001:db8::/32"):
+        spec = Spec.model_validate(network(egress="Allowlist", cidrs=[cidr]))
+        with pytest.raises(InvalidSpecError, match="not within cidrs"):
+            check_network(spec, tenant, settings)
+    outside = Spec.model_validate(network(egress="Allowlist", cidrs=["2001:db8:2::/64"]))
+    check_network(outside, tenant, settings)
+
+
 def network(**fields: Any) -> Json:
     return {"code": INLINE, "network": fields}
 

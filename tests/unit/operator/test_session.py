@@ -167,6 +167,15 @@ async def test_the_secret_is_created_before_the_pod() -> None:
     assert f"{SECRETS}/{OWN}" in world.kube.objects
 
 
+@pytest.mark.parametrize("policy", ["", "PreferDualStack"])
+def test_the_service_of_a_session_has_the_ip_families_of_the_chart(policy: str) -> None:
+    settings = with_sessions(session_expose="Service", ip_family_policy=policy)
+    job = job_facts(a_session_body(expose="Service"))
+    (service,) = [body for _, plural, body in session.owned_objects(job, settings)
+                  if plural == "services"]  # fmt: skip
+    assert service["spec"].get("ipFamilyPolicy", "") == policy
+
+
 async def test_objects_that_exist_already_are_adopted() -> None:
     world = a_world(settings=with_sessions(session_expose="Service"), expose="Service")
     for base, plural, body in session.owned_objects(

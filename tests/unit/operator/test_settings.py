@@ -88,6 +88,12 @@ def test_a_variable_sets_its_field(name: str, text: str, field: str, want: Any) 
         ("NANOGRID_WORKERS", "1.5", "NANOGRID_WORKERS='1.5': expected int"),
         ("NANOGRID_RESYNC_SECONDS", "5m", "NANOGRID_RESYNC_SECONDS='5m': expected float"),
         (
+            "NANOGRID_CLUSTER_CIDRS",
+            "10.0.0.0/8, fd00::1/64",
+            "NANOGRID_CLUSTER_CIDRS: fd00::1/64 has host bits set; expected CIDRs such as "
+            "10.0.0.0/16",
+        ),
+        (
             "NANOGRID_S3_SECRET_REPLICATE",
             "yes",
             "NANOGRID_S3_SECRET_REPLICATE='yes': expected true or false",

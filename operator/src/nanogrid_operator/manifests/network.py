@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from nanogrid import names
+from nanogrid.addresses import Networks
 from nanogrid.api.job import Spec
 from nanogrid.api.network import EGRESS_ALLOWLIST, EGRESS_INTERNET, EGRESS_ORDER, Network
 from nanogrid.egress_grant import host_within, is_host
@@ -38,8 +39,9 @@ def namespace_policies(settings: Settings) -> list[Json]:
     sessions = {"matchLabels": {names.LABEL_MODE: names.MODE_SESSION}}
     exposed = {"matchLabels": {names.LABEL_MODE: names.MODE_SESSION, names.LABEL_EXPOSED: "true"}}
     internet = {"matchLabels": {names.LABEL_EGRESS: EGRESS_INTERNET}}
+    own = tuple(map(str, settings.own_networks))
     public = [
-        {"to": [_block("0.0.0.0/0", PRIVATE_V4), _block("::/0", PRIVATE_V6)]},
+        {"to": [_block("0.0.0.0/0", (*PRIVATE_V4, *own)), _block("::/0", (*PRIVATE_V6, *own))]},
     ]
     found = [
         _policy(f"{PREFIX}-ingress", ALL_SANDBOXES, "Ingress", []),
@@ -76,14 +78,17 @@ def job_policy(job: Job) -> Json | None:
 def gate_port(spec: Spec, settings: Settings, *, enforced: bool) -> int | None:
     """The port that must be closed to the pod before its code starts; None: the code just starts.
 
-    The port tells nothing if the job may reach the operator's own address anyway.
+    The port tells nothing if the job may reach one of the operator's own addresses anyway.
     """
     if not (enforced and settings.network_gate and settings.denied_port):
         return None
-    network, own = spec.network or Network(), settings.pod_ip
-    if own and network.access == EGRESS_INTERNET and is_public(own):
+    network, own = spec.network or Network(), settings.words("pod_ips")
+    if network.access == EGRESS_INTERNET and any(
+        is_public(address, settings.own_networks) for address in own
+    ):
         return None
-    if own and any(ip_address(own) in ip_network(cidr, strict=False) for cidr in network.cidrs):
+    listed = [ip_network(cidr, strict=False) for cidr in network.cidrs]
+    if any(ip_address(address) in each for address in own for each in listed):
         return None
     return settings.denied_port
 
@@ -102,8 +107,9 @@ def check_network(spec: Spec, tenant: Tenant, settings: Settings) -> None:
             f"namespace: lower it, or ask the platform team to raise egress in {limit}"
         )
     open_ceiling = ceiling.egress == EGRESS_INTERNET
+    closed = (*PRIVATE, *settings.own_networks) if open_ceiling else None
     for cidr in wanted.cidrs:
-        _check_cidr(cidr, ceiling.cidrs, open_ceiling, limit)
+        _check_cidr(cidr, ceiling.cidrs, closed, limit)
     for host in wanted.hosts:
         if not settings.egress_proxy_url:
             raise InvalidSpecError(
@@ -122,7 +128,8 @@ def check_network(spec: Spec, tenant: Tenant, settings: Settings) -> None:
             )
 
 
-def _check_cidr(cidr: str, allowed: list[str], open_ceiling: bool, limit: str) -> None:
+def _check_cidr(cidr: str, allowed: list[str], closed: Networks | None, limit: str) -> None:
+    """Refuse a CIDR; all but those in ``closed`` are open to the namespace, None: none is."""
     try:
         network = ip_network(cidr)
     except ValueError as e:
@@ -132,7 +139,7 @@ def _check_cidr(cidr: str, allowed: list[str], open_ceiling: bool, limit: str) -
             f"network.cidrs: {cidr} is a metadata or link-local address, which is never reachable: "
             "remove it"
         )
-    if open_ceiling and not any(map(network.overlaps, PRIVATE)):
+    if closed is not None and not any(map(network.overlaps, closed)):
         return
     if not any(within(network, ip_network(outer, strict=False)) for outer in allowed):
         raise InvalidSpecError(

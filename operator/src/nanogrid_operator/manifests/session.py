@@ -33,7 +33,7 @@ def owned_objects(job: Job, settings: Settings) -> list[tuple[str, str, Json]]:
         return []
     objects = [("/api/v1", "secrets", _secret(job, settings))]
     if wanted.expose != EXPOSE_ROUTER:
-        objects.append(("/api/v1", "services", _service(job)))
+        objects.append(("/api/v1", "services", _service(job, settings)))
     if wanted.expose == EXPOSE_INGRESS:
         objects.append(("/apis/networking.k8s.io/v1", "ingresses", _ingress(job, settings)))
     if wanted.expose == EXPOSE_TARGET_GROUP:
@@ -100,16 +100,14 @@ def _secret(job: Job, settings: Settings) -> Json:
     }
 
 
-def _service(job: Job) -> Json:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(job),
-        "spec": {
-            "selector": {names.LABEL_JOB_UID: job.uid, names.LABEL_MODE: names.MODE_SESSION},
-            "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": names.SESSION_PORT}],
-        },
+def _service(job: Job, settings: Settings) -> Json:
+    spec: Json = {
+        "selector": {names.LABEL_JOB_UID: job.uid, names.LABEL_MODE: names.MODE_SESSION},
+        "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": names.SESSION_PORT}],
     }
+    if settings.ip_family_policy:
+        spec["ipFamilyPolicy"] = settings.ip_family_policy
+    return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(job), "spec": spec}
 
 
 def _ingress(job: Job, settings: Settings) -> Json:
