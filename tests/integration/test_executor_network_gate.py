@@ -15,8 +15,15 @@ from typing import Any
 import pytest
 
 from nanogrid import names
-from nanogrid_executor.agent import network_probe
-from nanogrid_executor.agent.network_gate import Bounds, NetworkGate, Outcome, Ports
+from nanogrid_executor.agent import network_gate, network_probe
+from nanogrid_executor.agent.network_gate import (
+    Bounds,
+    NetworkGate,
+    Outcome,
+    Ports,
+    watch_until_closed,
+    watch_until_open,
+)
 from nanogrid_executor.paths import Paths
 from support.executor_pod import operator, running
 from support.s3_server import free_port, make_task
@@ -86,6 +93,24 @@ def gate_of(results: Port, denied: Port, bounds: Bounds = SHORT) -> NetworkGate:
     gate = NetworkGate(f"http://127.0.0.1:{results.number}/v1/results", denied.number, bounds)
     gate.start()
     return gate
+
+
+@pytest.mark.parametrize("order", [["127.0.0.1", "::1"], ["::1", "127.0.0.1"]])
+def test_the_denied_port_must_be_closed_at_all_addresses(
+    results: Port, denied: Port, monkeypatch: pytest.MonkeyPatch, order: list[str]
+) -> None:
+    """The operator's name has an address of each family, and each has both ports."""
+    monkeypatch.setattr(network_gate, "resolve", lambda *_: order)
+    results.open()
+    family = socket.AF_INET6
+    with (
+        socket.create_server(("::1", results.number), family=family),
+        socket.create_server(("::1", denied.number), family=family) as left_open,
+    ):
+        assert watch_until_closed(ports_of(results, denied), SHORT) is Outcome.OPEN
+        assert watch_until_open(ports_of(results, denied), SHORT) is Outcome.OPEN
+        left_open.close()
+        assert watch_until_closed(ports_of(results, denied), SHORT) is Outcome.CLOSED
 
 
 def test_code_starts_when_the_denied_port_closes(

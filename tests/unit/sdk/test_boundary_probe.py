@@ -154,12 +154,50 @@ def test_nothing_is_found_where_nothing_is() -> None:
     assert (found.processes.readable, found.processes.traceable) == ([], [])
 
 
-def test_the_gateway_of_the_default_route(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = "Iface\tDestination\tGateway\n{}eth0\t0000F40A\t00000000\n"
-    for line, wanted in (("eth0\t00000000\t0100F40A\n", "10.244.0.1"), ("", None)):
-        monkeypatch.setattr(Path, "read_text", lambda _, line=line: table.format(line))
-        if wanted is None:
-            with pytest.raises(OSError, match="no default route"):
-                probe.default_gateway()
-        else:
-            assert probe.default_gateway() == wanted
+NO_DEFAULT = "Iface\tDestination\tGateway\neth0\t0000F40A\t00000000\n"
+ZERO = "0" * 32
+LOCAL = f"fe80{'0' * 27}1"
+GLOBAL = f"fd00{'0' * 27}2"
+
+
+def routes(*lines: tuple[str, str, str]) -> str:
+    """A table of IPv6 routes: destination, length, next hop."""
+    fields = ("00000400 00000001 00000000 00000003", "eth0")
+    return "".join(
+        f"{to} {length} {ZERO} 00 {by} {fields[0]} {fields[1]}\n" for to, length, by in lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "wanted"),
+    [
+        (NO_DEFAULT + "eth0\t00000000\t0100F40A\n", None, "10.244.0.1"),
+        (NO_DEFAULT, routes((GLOBAL, "80", ZERO), (ZERO, "00", LOCAL)), "fe80::1%eth0"),
+        (None, routes((ZERO, "00", GLOBAL)), "fd00::2"),
+        (NO_DEFAULT, routes((GLOBAL, "80", ZERO), (ZERO, "00", ZERO)), None),
+        (None, None, None),
+    ],
+)
+def test_the_gateway_of_the_default_route(
+    tmp_path: Path, ipv4: str | None, ipv6: str | None, wanted: str | None
+) -> None:
+    tables = {"route": ipv4, "ipv6_route": ipv6}
+    for name, text in tables.items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    paths = [str(tmp_path / name) for name in tables]
+    if wanted is None:
+        with pytest.raises(OSError, match="no default route"):
+            probe.default_gateway(*paths)
+    else:
+        assert probe.default_gateway(*paths) == wanted
+
+
+def test_one_open_address_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        closed = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        is_open = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
+        for answers, outcome in (([closed, is_open], "open"), ([closed], "refused")):
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, a=answers, **__: a)
+            assert probe.reach("both.example", port, 5.0)["outcome"] == outcome

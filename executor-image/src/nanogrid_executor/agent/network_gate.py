@@ -3,7 +3,8 @@
 A network plugin learns of a pod when the pod already runs. Until then it refuses everything, or
 nothing. The operator has two ports that tell the difference. The policies of a sandbox open the
 results port and nothing else of the operator, and its other port accepts everybody. So a pod that
-reaches the first one, and not the second one, is under its policies.
+reaches the first one, and not the second one, is under its policies. A name with addresses of IPv4
+and IPv6 has the ports at each of them, and the second port must be closed at all of them.
 """
 
 import errno
@@ -62,7 +63,10 @@ class Ports(NamedTuple):
 
 
 def reaches(address: tuple[str, int]) -> bool | None:
-    """Whether a connection succeeds; None if this machine could not try."""
+    """Whether a connection succeeds; None if this machine could not try.
+
+    A pod without an address of a family reaches nothing of that family.
+    """
     try:
         with socket.create_connection(address, CONNECT_SECONDS):
             return True
@@ -70,42 +74,42 @@ def reaches(address: tuple[str, int]) -> bool | None:
         return None if error.errno in LOCAL_ERRORS else False
 
 
-def resolve(host: str, port: int, until: float) -> str | None:
-    """The first address of a name; None if there is no answer until then (monotonic seconds)."""
-    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+def resolve(host: str, port: int, until: float) -> list[str]:
+    """The addresses of a name; none if there is no answer until then (monotonic seconds)."""
+    answers: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put(str(found[0][4][0]))
+            answers.put(list(dict.fromkeys(str(one[4][0]) for one in found)))
         except OSError:
-            answers.put(None)
+            answers.put([])
 
     while time.monotonic() < until:
         # Each try has its own thread: one that waits for a lost answer delays no other one.
         threading.Thread(target=ask, name="resolve", daemon=True).start()
         try:
-            address = answers.get(timeout=RESOLVE_SECONDS)
+            addresses = answers.get(timeout=RESOLVE_SECONDS)
         except queue.Empty:
             continue
-        if address is not None:
-            return address
+        if addresses:
+            return addresses
         time.sleep(RESOLVE_PAUSE_SECONDS)
-    return None
+    return []
 
 
 def watch_until_closed(ports: Ports, bounds: Bounds) -> Outcome:
     """Return when the denied port is closed to this pod, or after the bounds."""
     until = time.monotonic() + bounds.reach
-    address = resolve(ports.host, ports.results, until)
+    addresses = resolve(ports.host, ports.results, until)
     reached = False
-    while address is not None and time.monotonic() < until:
-        results, denied = (address, ports.results), (address, ports.denied)
-        if reaches(results):
+    while addresses and time.monotonic() < until:
+        if results := next((each for each in addresses if reaches((each, ports.results))), None):
             if not reached:
                 reached, until = True, time.monotonic() + bounds.enforce
+            closed = all(reaches((each, ports.denied)) is False for each in addresses)
             # The results port again: an operator that just ended has closed both.
-            if reaches(denied) is False and reaches(results):
+            if closed and reaches((results, ports.results)):
                 return Outcome.CLOSED
         time.sleep(POLL_SECONDS)
     return Outcome.OPEN if reached else Outcome.UNREACHABLE
@@ -114,9 +118,9 @@ def watch_until_closed(ports: Ports, bounds: Bounds) -> Outcome:
 def watch_until_open(ports: Ports, bounds: Bounds) -> Outcome:
     """Return when this pod reaches the denied port, or after the bounds."""
     until = time.monotonic() + bounds.reach
-    address = resolve(ports.host, ports.denied, until)
-    while address is not None and time.monotonic() < until:
-        if reaches((address, ports.denied)):
+    addresses = resolve(ports.host, ports.denied, until)
+    while addresses and time.monotonic() < until:
+        if any(reaches((each, ports.denied)) for each in addresses):
             return Outcome.OPEN
         time.sleep(POLL_SECONDS)
     return Outcome.UNREACHABLE

@@ -29,6 +29,7 @@ METADATA: Final = (
     ("metadata", "169.254.169.254", 80),
     ("metadata, IPv6", "fd00:ec2::254", 80),
     (POD_IDENTITY, "169.254.170.23", 80),
+    (f"{POD_IDENTITY}, IPv6", "fd00:ec2::23", 80),
 )
 MOST_NODES: Final = 3
 MOST_PODS: Final = 3

@@ -19,6 +19,7 @@ from typing import Any
 
 Json = dict[str, Any]
 MOST_NAMES = 10
+MOST_ADDRESSES = 4  # of one name
 GATEWAY = "@gateway"  # stands for the address of the pod's default route
 PTRACE_SEIZE = 0x4206  # unlike ATTACH it does not stop the process
 CREDENTIALS = re.compile(
@@ -39,28 +40,49 @@ DEFAULTS: Json = {
 }
 
 
-def default_gateway() -> str:
-    """The address of the default route."""
-    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+def default_gateway(ipv4: str = "/proc/net/route", ipv6: str = "/proc/net/ipv6_route") -> str:
+    """The address of the default route; a pod may have IPv6 only."""
+    for line in route_lines(ipv4)[1:]:
         fields = line.split()
         if fields[1] == "00000000" and fields[2] != "00000000":
             return socket.inet_ntoa(bytes.fromhex(fields[2])[::-1])
+    for line in route_lines(ipv6):
+        to, length, _, _, by, *_, device = line.split()
+        if to == by or length != "00" or not int(by, 16):
+            continue
+        address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(by))
+        return f"{address}%{device}" if address.startswith("fe80:") else address
     raise OSError("the pod has no default route")
 
 
+def route_lines(path: str) -> list[str]:
+    """The lines of a table of routes; none if the kernel lacks the family."""
+    try:
+        return Path(path).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
 def reach(host: str, port: int, seconds: float) -> Json:
-    """Open one connection within some seconds; port 0 only resolves the name."""
+    """Open one connection within some seconds; port 0 only resolves the name.
+
+    A name may have addresses of IPv4 and IPv6: one that is open decides.
+    """
     try:
         host = default_gateway() if host == GATEWAY else host
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port or None, type=socket.SOCK_STREAM
-        )[0]
+        found = socket.getaddrinfo(host, port or None, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]
     except OSError as error:
         return {"outcome": "unresolved", "detail": str(error)}
+    tried = [attempt(family, address, seconds / len(found)) for family, _, _, _, address in found]
+    return next((one for one in tried if one["outcome"] == "open"), tried[0])
+
+
+def attempt(family: int, address: Any, seconds: float) -> Json:
+    """Open one connection; port 0 opens none."""
     where = {"address": address[0]}
     try:
-        if port:
-            with socket.socket(family, kind, protocol) as connection:
+        if address[1]:
+            with socket.socket(family, socket.SOCK_STREAM) as connection:
                 connection.settimeout(seconds)
                 connection.connect(address)
     except TimeoutError:
@@ -76,11 +98,11 @@ def reach_all(targets: list[Json], seconds: float, connect_seconds: float) -> di
     """Try all targets at the same time; a target without an answer in time is unresolved."""
     found: dict[str, Json] = {}
 
-    def attempt(target: Json) -> None:
+    def try_one(target: Json) -> None:
         found[target["name"]] = reach(target["host"], target["port"], connect_seconds)
 
     # A name lookup cannot be stopped, so no thread may keep the process alive.
-    threads = [threading.Thread(target=attempt, args=(one,), daemon=True) for one in targets]
+    threads = [threading.Thread(target=try_one, args=(one,), daemon=True) for one in targets]
     end = time.monotonic() + seconds
     for thread in threads:
         thread.start()

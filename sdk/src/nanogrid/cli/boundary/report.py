@@ -107,7 +107,8 @@ def _reached(target: Target, reached: Reached | None, installation: Installation
 
 def _opened(check: str, detail: str, target: Target, installation: Installation | None) -> Finding:
     egress = installation.env("NANOGRID_SANDBOX_EGRESS") if installation else ""
-    if target.name == POD_IDENTITY and f'"{target.host}/32"' in egress:
+    length = 128 if ":" in target.host else 32
+    if target.name.startswith(POD_IDENTITY) and f'"{target.host}/{length}"' in egress:
         return Finding(check, "warn", detail, POD_IDENTITY_HINT)
     return Finding(check, "fail", detail, NETWORK_HINT)
 
