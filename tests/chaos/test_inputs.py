@@ -103,7 +103,7 @@ SYNC = [
     _object(
         "moved",
         _get(s3_error(301, "PermanentRedirect", "Use another endpoint")),
-        reason=AWAY,
+        reason="StorageMisconfigured",
         tries=1,
         message="region",
     ),

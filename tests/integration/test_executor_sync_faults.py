@@ -65,6 +65,14 @@ def test_keys_that_cannot_be_file_names(s3: Behaviour, paths: Paths, key: str) -
     assert os.listdir(paths.workspace) == [], "nothing is written before all is checked"
 
 
+def test_a_backslash_is_named_as_the_cause(s3: Behaviour, paths: Paths) -> None:
+    hold(s3, "in/report\\may.csv")
+    for source in ({"prefix": "in/"}, {"key": "in/report\\may.csv"}):
+        failure = fail(paths, make_input(**source))
+        assert failure.reason == Reason.UNSAFE_PATH.value
+        assert "has a backslash" in failure.message
+
+
 @pytest.mark.parametrize(
     "source",
     [

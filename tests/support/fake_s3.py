@@ -1,5 +1,7 @@
 """An S3 server that tests can break: odd keys, objects that change, slow answers, refusals."""
 
+import socket
+import ssl
 import time
 import urllib.parse
 from collections import Counter
@@ -35,6 +37,8 @@ class Behaviour:
     chunk_seconds: float = 0.0  # pause between two KiB of a body
     statuses: Callable[[str, str, int], int] = lambda method, path, number: 200
     error_code: str = "Fault"  # of answers other than 200
+    error_text: str = ""
+    error_headers: dict[str, str] = field(default_factory=dict)
     honours_if_match: bool = True
     requests: list[str] = field(default_factory=list)
     puts: dict[str, bytes] = field(default_factory=dict)
@@ -47,13 +51,14 @@ class FakeS3(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Handler)
         self.behaviour = Behaviour()
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        host = f"[{host}]" if ":" in host else host
+        self.endpoint = f"{'https' if tls else 'http'}://{host}:{self.server_port}"
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, request: object, client_address: object) -> None:
         return  # some tests close the connection on purpose
@@ -74,7 +79,11 @@ class _Handler(QuietHandler):
         does.seen[self.command, key] += 1
         status = does.statuses(self.command, self.path, does.seen[self.command, key])
         if status != 200:
-            self._answer(status, f"<Error><Code>{does.error_code}</Code></Error>".encode())
+            code, message = does.error_code, escape(does.error_text)
+            text = f"<Code>{code}</Code>" if code else ""
+            text += f"<Message>{message}</Message>" if message else ""
+            body = f"<Error>{text}</Error>".encode() if text else b""
+            self._answer(status, body, **does.error_headers)
         elif "list-type" in query:
             self._list(query["prefix"][0] if "prefix" in query else "")
         elif self.command in ("PUT", "POST", "DELETE"):
@@ -127,16 +136,20 @@ class _Handler(QuietHandler):
 
 
 @contextmanager
-def fake_s3() -> Iterator[FakeS3]:
+def fake_s3(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[FakeS3]:
     """A running server."""
-    with serving(FakeS3()) as server:
+    with serving(FakeS3(host, tls)) as server:
         yield server
 
 
 @contextmanager
-def fake_s3_of_a_pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
+def fake_s3_of_a_pod(
+    monkeypatch: pytest.MonkeyPatch,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[FakeS3]:
     """A running server, and the environment of a pod that uses it."""
-    with fake_s3() as server:
+    with fake_s3(host, tls) as server:
         monkeypatch.setenv(names.ENV_S3_ENDPOINT, server.endpoint)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)

@@ -34,6 +34,9 @@ class Reason(StrEnum):
     CHECKSUM_MISMATCH = "ChecksumMismatch"
     PATH_CONFLICT = "PathConflict"
     UNSAFE_PATH = "UnsafePath"
+    INPUT_ARCHIVED = "InputArchived"
+    ENCRYPTION_KEY_REFUSED = "EncryptionKeyRefused"
+    STORAGE_MISCONFIGURED = "StorageMisconfigured"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     CLOCK_SKEW = "ClockSkew"
     EMPTY_ARCHIVE = "EmptyArchive"
@@ -194,8 +197,20 @@ HELP: dict[Reason, Help] = {
         "Give them different mountPaths.",
     ),
     R.UNSAFE_PATH: Help(
-        "The path of an S3 key is outside its mountPath. The code did not run.",
+        "An S3 key is no path below its mountPath. The code did not run.",
         "Rename the key that the message names: no '..', '//', backslash or control character.",
+    ),
+    R.INPUT_ARCHIVED: Help(
+        "An object is in an archive (S3 Glacier), and cannot be read there. The code did not run.",
+        "Restore it with `aws s3api restore-object`, wait for its end, and run the job again.",
+    ),
+    R.ENCRYPTION_KEY_REFUSED: Help(
+        "S3 cannot use the key that encrypts an object, or the bucket.",
+        "Check the key in AWS KMS: its state, its policy, and the rights of the credentials.",
+    ),
+    R.STORAGE_MISCONFIGURED: Help(
+        "The address of S3 is wrong: its endpoint, region, certificate or bucket.",
+        "Correct the s3 values of the chart. Run the job again.",
     ),
     R.STORAGE_UNAVAILABLE: Help(
         "S3 did not answer, or answered with errors, also after retries.",

@@ -10,8 +10,9 @@ from nanogrid.api.job import ExecutionJob
 from nanogrid.connection_limits import Slots
 from nanogrid.function_input import fits_stdin, input_text
 from nanogrid.reasons import Reason
+from nanogrid.s3.errors import S3Error
 from nanogrid.settings import SettingsError
-from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.errors import ApiError, storage_failed
 from nanogrid_gateway.api.limits import Limits
 from nanogrid_gateway.api.requests import RunRequest, json_body
 from nanogrid_gateway.api.runs import jobs
@@ -244,3 +245,25 @@ def test_a_file_name_cannot_leave_its_header(name: str) -> None:
     assert header.isprintable()
     assert header.count('"') == 2
     assert "/" not in header
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason", "retry"),
+    [
+        (503, "SlowDown", Reason.STORAGE_UNAVAILABLE, 2),
+        (0, "EndpointConnectionError", Reason.STORAGE_UNAVAILABLE, 2),
+        (403, "AccessDenied", Reason.STORAGE_UNAVAILABLE, None),
+        (403, "RequestTimeTooSkewed", Reason.CLOCK_SKEW, None),
+        (301, "PermanentRedirect", Reason.STORAGE_MISCONFIGURED, None),
+        (0, "SSLError", Reason.STORAGE_MISCONFIGURED, None),
+        (400, "KMS.DisabledException", Reason.ENCRYPTION_KEY_REFUSED, None),
+    ],
+)
+def test_a_failure_of_s3_is_503_and_repeated_only_if_that_helps(
+    status: int, code: str, reason: Reason, retry: int | None
+) -> None:
+    error = storage_failed(S3Error("it said so", "s3://b/k", status, code))
+
+    assert (error.status, error.reason, error.retry_after) == (503, reason, retry)
+    assert "s3://b/k: it said so" in str(error)
+    assert ("Try again." in str(error)) is (retry is not None)

@@ -61,7 +61,9 @@ def test_a_local_input(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("s3://b", "no key"),
-        ("s3://b/", "no key"),
+        ("s3://b/", "a whole bucket cannot be an input"),
+        ("s3:///", "a whole bucket cannot be an input"),
+        ("x=s3://b//:/app/d", "a whole bucket cannot be an input"),
         ("s3://b/x:/etc", "cannot mount at /etc"),
         ("nothing-here.csv", "no file or folder"),
     ],

@@ -76,6 +76,8 @@ def test_keywords_become_fields_of_the_spec() -> None:
     ("keywords", "message"),
     [
         ({"code": "1", "archive": "s3://bkt/k"}, "both"),
+        ({"code": "1", "inputs": {"data": "s3://bkt/"}}, "is the root of a bucket"),
+        ({"code": "1", "inputs": {"data": "s3://bkt"}}, "is the root of a bucket"),
         ({"code": "1", "inputs": {"data": "http://x"}}, "not an S3 URI"),
         ({"code": "1", "timeout": 0}, "spec.timeouts.executionSeconds"),
         ({"code": "1", "spec": {"tiemouts": {}}}, "spec.tiemouts"),

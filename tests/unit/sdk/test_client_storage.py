@@ -43,6 +43,16 @@ def test_a_refusal_is_an_error_with_its_status(
     assert error.value.hint == "Check bucket, key and the S3 credentials."
 
 
+def test_a_refusal_that_is_known_has_its_own_hint(server: FakeS3) -> None:
+    server.behaviour.error_code = "KMS.DisabledException"
+    server.behaviour.statuses = lambda method, path, number: 400
+
+    with pytest.raises(ApiError) as error:
+        list(a_storage(server.endpoint).chunks("s3://bucket/key"))
+
+    assert error.value.hint == "Enable the KMS key, or encrypt the objects with another one."
+
+
 def a_file(folder: Path) -> Path:
     (folder / "f").write_bytes(b"content")
     return folder / "f"

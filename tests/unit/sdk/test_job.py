@@ -105,6 +105,8 @@ def test_a_spec_is_accepted(fields: Json) -> None:
         ({"inputs": [{"name": "a", "s3": {"key": "a"}, "minFiles": 0}]}, "inputs.0.minFiles"),
         ({"outputs": {"path": ""}}, "outputs.path"),
         ({"outputs": {"include": [""]}}, "outputs.include.0"),
+        ({"outputs": {"s3": {"prefix": "/"}}}, "outputs.s3.prefix"),
+        ({"inputs": [{"name": "a", "s3": {"prefix": ""}}]}, "inputs.0.s3.prefix"),
         ({"outputs": {"exclude": ["{a,b}" * 7]}}, "outputs.exclude.0"),
         ({"outputs": {"presignedExpirySeconds": 604_801}}, "outputs.presignedExpirySeconds"),
         ({"logs": {"maxBytes": 1 << 26}}, "logs.maxBytes"),

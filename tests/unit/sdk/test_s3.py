@@ -160,14 +160,14 @@ def test_no_server_is_status_0_with_the_errors_type() -> None:
     assert (error.value.status, error.value.code) == (0, "EndpointConnectionError")
 
 
-def test_a_file_that_cannot_be_uploaded_is_status_0(s3: S3, server: FakeS3, tmp_path: Path) -> None:
+def test_a_file_that_s3_refuses_has_its_code(s3: S3, server: FakeS3, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"content")
     refuse(server, 403, "AccessDenied")
 
     with pytest.raises(S3Error, match="AccessDenied") as error:
         s3.upload(str(tmp_path / "f"), "b", "k")
 
-    assert (error.value.status, error.value.code) == (0, "S3UploadFailedError")
+    assert (error.value.status, error.value.code) == (403, "AccessDenied")
 
 
 def test_a_server_that_is_silent_ends_a_read_in_time(server: FakeS3) -> None:

@@ -41,6 +41,7 @@ STATUSES: Final = {
     Reason.INPUT_TOO_LARGE: 413,
     Reason.PATH_CONFLICT: 409,
     Reason.UNSAFE_PATH: 400,
+    Reason.INPUT_ARCHIVED: 409,
     Reason.STORAGE_UNAVAILABLE: 503,
 }
 

@@ -16,7 +16,8 @@ from nanogrid import names
 from nanogrid.backoff import jitter
 from nanogrid_executor.clock import Deadline, DeadlineError, endless
 from nanogrid_executor.log import log
-from nanogrid_executor.storage.errors import explain
+from nanogrid_executor.storage.errors import StorageError, explain
+from nanogrid_executor.storage.region import bucket_region
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
@@ -80,6 +81,9 @@ class Connection:
                 return call(self._store(bucket, in_parts))
             except (obstore.exceptions.BaseError, FileNotFoundError, ValueError) as error:
                 failure = explain(error, uri)
+                if failure.elsewhere and (region := bucket_region(bucket)):
+                    message = f"{failure}; the bucket is in {region}"
+                    failure = StorageError(failure.reason, message)
                 if not failure.retryable or number == len(delays):
                     raise failure from error
             wait = jitter(delays[number], 1.0, 1.25)

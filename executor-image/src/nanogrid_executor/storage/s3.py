@@ -61,7 +61,19 @@ class Storage(Connection):
             options: GetOptions = {"version": version, "head": True}
             return _object(obstore.get(store, key, options=options).meta, version)
 
-        return self.attempt("head", bucket, key, call)
+        try:
+            return self.attempt("head", bucket, key, call)
+        except StorageError as error:
+            if error.bare:
+                self._raise_with_code(bucket, key, version)
+            raise
+
+    def _raise_with_code(self, bucket: str, key: str, version: str | None) -> None:
+        """Begin to read: an answer to a GET says why S3 refuses; no error if it does not."""
+        import obstore
+
+        options: GetOptions = {} if version is None else {"version": version}
+        self.attempt("get", bucket, key, lambda store: obstore.get(store, key, options=options))
 
     def download(
         self, bucket: str, wanted: Object | str, target: Target, version: str | None = None

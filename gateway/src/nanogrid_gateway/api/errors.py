@@ -4,6 +4,14 @@ from typing import Any
 
 from nanogrid.reasons import HELP, Reason
 from nanogrid.refusals import Refusal
+from nanogrid.s3.errors import S3Error
+
+# Of the gateway's own access to S3; other reasons of S3 are about the inputs of jobs.
+STORAGE_REASONS = (
+    Reason.STORAGE_MISCONFIGURED,
+    Reason.ENCRYPTION_KEY_REFUSED,
+    Reason.CLOCK_SKEW,
+)
 
 
 class ApiError(Exception):
@@ -70,10 +78,15 @@ def cluster_unavailable(detail: str) -> ApiError:
     return ApiError(503, Reason.CLUSTER_UNAVAILABLE, message, retry_after=2)
 
 
-def storage_unavailable(detail: str) -> ApiError:
-    """503: S3 did not answer properly."""
-    message = f"S3 did not answer properly ({detail}). Try again."
-    return ApiError(503, Reason.STORAGE_UNAVAILABLE, message, retry_after=2)
+def storage_failed(error: S3Error) -> ApiError:
+    """503: S3 did not answer properly. A cause that time does not fix is named."""
+    if error.cause.retryable:
+        message = f"S3 did not answer properly ({error}). Try again."
+        return ApiError(503, Reason.STORAGE_UNAVAILABLE, message, retry_after=2)
+    reason = error.cause.reason
+    reason = reason if reason in STORAGE_REASONS else Reason.STORAGE_UNAVAILABLE
+    message = f"S3 refused the request of the gateway ({error}). Tell the platform team."
+    return ApiError(503, reason, message)
 
 
 def too_large(max_bytes: int) -> ApiError:

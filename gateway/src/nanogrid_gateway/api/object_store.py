@@ -8,7 +8,7 @@ from typing import IO, Any
 from nanogrid import json_text, names, wire
 from nanogrid.s3.client import S3, Download
 from nanogrid.s3.errors import S3Error
-from nanogrid_gateway.api.errors import storage_unavailable
+from nanogrid_gateway.api.errors import storage_failed
 from nanogrid_gateway.api.settings import Settings
 
 log = logging.getLogger("nanogrid.gateway.s3")
@@ -60,7 +60,7 @@ class Objects:
         except S3Error as e:
             if e.unseen:
                 return None
-            raise storage_unavailable(str(e)) from e
+            raise storage_failed(e) from e
         except ValueError as e:
             log.warning("s3://%s/%s is not a result: %s", self.bucket, key, e)
             return None
@@ -73,7 +73,7 @@ class Objects:
         except S3Error as e:
             if e.missing:
                 return None
-            raise storage_unavailable(str(e)) from e
+            raise storage_failed(e) from e
 
     def delete(self, prefix: str) -> int:
         """Delete all objects below a prefix; returns their number."""
@@ -87,4 +87,4 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except S3Error as e:
-        raise storage_unavailable(str(e)) from e
+        raise storage_failed(e) from e

@@ -82,6 +82,34 @@ ObjectKey = Annotated[
         ),
     ),
 ]
+NO_ROOT = "a prefix names a folder, for example data/: the root itself cannot be used"
+
+
+def _below_root(prefix: str) -> str:
+    if not prefix.strip("/"):
+        raise ValueError(NO_ROOT)
+    return prefix
+
+
+# Without minLength: its message does not say that a folder is missing.
+Prefix = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=cel(
+            ("self.matches('[^/]')", NO_ROOT),
+            (
+                "!self.startsWith('/') || !self.matches('[^/]')",
+                "an S3 prefix does not start with '/': remove the '/'",
+            ),
+            (
+                "!self.split('/').exists(p, p == '..')",
+                "an S3 prefix must not contain a '..' segment: use the full prefix",
+            ),
+        ),
+    ),
+    AfterValidator(_below_root),
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 
 

@@ -5,7 +5,17 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from nanogrid import names
-from nanogrid.api.fields import Bucket, Glob, Model, ObjectKey, Sha256, VersionId, cel, list_map
+from nanogrid.api.fields import (
+    Bucket,
+    Glob,
+    Model,
+    ObjectKey,
+    Prefix,
+    Sha256,
+    VersionId,
+    cel,
+    list_map,
+)
 
 TOTAL_BYTES: Final = 4 << 30  # the default for all output files together
 
@@ -54,7 +64,7 @@ class S3Location(Model):
     key: ObjectKey | None = Field(
         None, description="Key of one object below the root of the namespace."
     )
-    prefix: ObjectKey | None = Field(
+    prefix: Prefix | None = Field(
         None,
         description="Prefix below the root of the namespace. It is a folder: data contains data/x, "
         "and not data2/x or data-x. All objects below it are copied with their folders.",
@@ -73,7 +83,7 @@ class S3Target(Model):
     bucket: Bucket | None = Field(
         None, description="Name of the bucket. Defaults to the bucket of the namespace."
     )
-    prefix: ObjectKey | None = Field(
+    prefix: Prefix | None = Field(
         None,
         description="Prefix of the stored files, below the root of the namespace. Defaults to "
         "outputs/{requestId}/ there.",

@@ -196,8 +196,9 @@ def _input(text: str, number: int) -> InputSource:
         raise UsageError(f"input {text!r}: cannot mount at {mount}", hint)
     if source.startswith("s3:"):
         s3 = _S3.match(source)
-        if s3 is None or not s3["key"]:
-            raise UsageError(f"input {text!r} has no key", usage)
+        if s3 is None or not s3["key"].strip("/"):
+            message = f"input {text!r} names no key or folder: a whole bucket cannot be an input"
+            raise UsageError(message, usage)
         return InputSource(name, mount, bucket=s3["bucket"], key=s3["key"])
     path = Path(source)
     if not path.exists():

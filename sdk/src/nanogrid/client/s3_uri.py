@@ -25,6 +25,11 @@ def split_uri(uri: str) -> tuple[str | None, str]:
     Raises:
         InvalidRequest: the text is not an S3 URI.
     """
+    if re.fullmatch(r"s3://[^/]*/*", uri):
+        raise InvalidRequest(
+            f"{uri!r} is the root of a bucket, which cannot be used as a whole.",
+            "Name an object, s3://bucket/key, or a folder, s3://bucket/prefix/.",
+        )
     found = re.fullmatch(r"s3://([^/]*)/(.+)", uri, re.DOTALL)
     if found is None:
         raise InvalidRequest(

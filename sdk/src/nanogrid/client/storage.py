@@ -179,9 +179,11 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except S3Error as e:
+        found = e.cause.hint
+        hint = f"{found[0].upper()}{found[1:]}." if found else ""
         if not e.status:
-            raise Unreachable(0, e.code, f"S3: {e.message}.") from e
-        hint = "Check bucket, key and the S3 credentials."
+            raise Unreachable(0, e.code, f"S3: {e.message}.", hint) from e
+        hint = hint or "Check bucket, key and the S3 credentials."
         raise api_error(e.status, e.code, f"S3: {e.message}.", hint) from e
 
 

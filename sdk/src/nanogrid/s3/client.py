@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECTIONS: Final = 10
+REDIRECTS: Final = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "400")
 LOOPBACK: Final = "http://127.0.0.1:"
 
 
@@ -189,8 +190,22 @@ def _errors(where: str) -> Iterator[None]:
     try:
         yield
     except ClientError as e:
-        status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = e.response.get("Error", {}).get("Code", "")
-        raise S3Error(str(e), where, status, code) from e
-    except (BotoCoreError, S3UploadFailedError) as e:
+        raise _refused(e, where) from e
+    except S3UploadFailedError as e:
+        if isinstance(e.__context__, ClientError):
+            raise _refused(e.__context__, where) from e
         raise S3Error(str(e), where, 0, type(e).__name__) from e
+    except RecursionError as e:  # of botocore: each answer is a redirect that names no region
+        raise S3Error("S3 redirects to an unknown region", where, 301, "PermanentRedirect") from e
+    except BotoCoreError as e:
+        raise S3Error(str(e), where, 0, type(e).__name__) from e
+
+
+def _refused(error: ClientError, where: str) -> S3Error:
+    answer = error.response.get("ResponseMetadata", {})
+    code = error.response.get("Error", {}).get("Code", "")
+    text = str(error)
+    headers = {name.lower(): value for name, value in answer.get("HTTPHeaders", {}).items()}
+    if code in REDIRECTS and (region := headers.get("x-amz-bucket-region")):
+        text += f", the bucket is in {region}"
+    return S3Error(text, where, answer.get("HTTPStatusCode", 0), code)

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from nanogrid.storage_causes import cause
+
 MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 DENIED: Final = frozenset({"AccessDenied", "403"})
 EXISTS: Final = frozenset({"PreconditionFailed", "412"})
@@ -16,10 +18,13 @@ class S3Error(Exception):
         where: the object or bucket, for example s3://bucket/key.
         status: the HTTP status; 0 when there was no answer.
         code: of S3, for example NoSuchKey; without an answer the type of the error.
+        cause: the reason and a hint, which the text of the error has too.
     """
 
     def __init__(self, message: str, where: str = "", status: int = 0, code: str = "") -> None:
-        super().__init__(f"{where}: {message}" if where else message)
+        self.cause = cause(status, code, message)
+        text = f"{where}: {message}" if where else message
+        super().__init__(f"{text} ({self.cause.hint})" if self.cause.hint else text)
         self.message = message
         self.where = where
         self.status = status

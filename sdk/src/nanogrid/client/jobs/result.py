@@ -240,7 +240,7 @@ BY_REASON: Final[dict[str, type[JobFailed]]] = {
             R.INPUT_NOT_FOUND, R.INPUT_ACCESS_DENIED, R.INPUT_INCOMPLETE, R.INPUT_TOO_LARGE,
             R.CHECKSUM_MISMATCH, R.PATH_CONFLICT, R.UNSAFE_PATH, R.EMPTY_ARCHIVE,
             R.CORRUPT_ARCHIVE, R.UNSAFE_ARCHIVE, R.ARCHIVE_TOO_LARGE, R.SYNC_FAILED,
-            R.INPUT_SYNC_TIMEOUT,
+            R.INPUT_SYNC_TIMEOUT, R.INPUT_ARCHIVED,
         ],
         OutputError: [R.OUTPUT_UPLOAD_FAILED],
         Cancelled: [R.CANCELLED],
@@ -256,7 +256,10 @@ BY_REASON: Final[dict[str, type[JobFailed]]] = {
             R.TERMINATED, R.PREEMPTED, R.NODE_LOST, R.EVICTED, R.POD_LOST, R.SANDBOX_LOST,
             R.AGENT_FAILED, R.RESULT_MISMATCH, R.SUSPENDED,
         ],
-        StorageError: [R.STORAGE_UNAVAILABLE, R.CLOCK_SKEW, R.RESULT_UNREADABLE],
+        StorageError: [
+            R.STORAGE_UNAVAILABLE, R.STORAGE_MISCONFIGURED, R.ENCRYPTION_KEY_REFUSED, R.CLOCK_SKEW,
+            R.RESULT_UNREADABLE,
+        ],
     }.items()
     for reason in reasons
 }  # fmt: skip
