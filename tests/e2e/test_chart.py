@@ -64,6 +64,9 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
             "requires leader",
         ),
         (REAL | {"webhook": {"url": "hooks.example.com"}}, "url"),
+        (REAL | {"s3": REAL["s3"] | {"caBundle": "/etc/ssl/ca.pem"}}, "caBundle"),
+        (REAL | {"s3": REAL["s3"] | {"proxy": "http://user:secret@proxy:3128"}}, "proxy"),
+        (REAL | {"sandbox": {"imagePullSecrets": [{"name": "registry"}]}}, "imagePullSecrets"),
         (REAL | {"serviceAccount": {"create": False}}, "serviceAccount.name is required"),
         (REAL | {"gateway": {"auth": {"mode": "tokens"}}}, "gateway.auth.tokensSecret"),
         (REAL | {"tenancy": {"defaults": {"root": "shared/"}}}, "root"),
@@ -344,6 +347,18 @@ def test_the_webhook_key_comes_from_its_secret() -> None:
     assert with_one["NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES"] == (
         "https://a.example/x https://b.example"
     )
+
+
+def test_pull_secrets_ca_and_proxy_reach_sandbox_pods() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    s3 = REAL["s3"] | {"caBundle": pem, "proxy": "http://proxy.example:3128"}
+    values = REAL | {"s3": s3, "sandbox": {"imagePullSecrets": ["registry", "mirror"]}}
+    operator = operator_env(values)
+    assert operator["NANOGRID_SANDBOX_PULL_SECRETS"] == "registry,mirror"
+    (gateway,) = pod_spec(named("Deployment", "nanogrid-gateway", render(values)))["containers"]
+    for env in (operator, {e["name"]: e.get("value") for e in gateway["env"]}):
+        assert env["NANOGRID_S3_CA_BUNDLE"] == pem
+        assert env["NANOGRID_S3_PROXY"] == "http://proxy.example:3128"
 
 
 def test_tenants_are_objects_in_the_releases_namespace() -> None:

@@ -182,6 +182,34 @@ def test_an_unknown_ca(monkeypatch: pytest.MonkeyPatch, trusted: Certificates) -
         assert refused.value.cause.reason is R.STORAGE_MISCONFIGURED
 
 
+def test_the_ca_of_the_chart_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, trusted: Certificates
+) -> None:
+    pem = trusted.ca.read_text()
+    monkeypatch.setenv("SSL_CERT_FILE", "")  # the executor sets it; this restores it
+    monkeypatch.setenv(names.ENV_S3_CA_BUNDLE, pem)
+    with fake_s3_of_a_pod(monkeypatch, tls=trusted.server) as server:
+        server.behaviour.stored["k"] = Content(b"content")
+        assert storage().get_bytes("b", "k", 10)[0] == b"content"
+        client = S3(server.endpoint, "us-east-1", "a", "s", connect=5, read=5, tries=1,
+                    ca_bundle=pem)  # fmt: skip
+        assert client.read("b", "k", 10) == b"content"
+        client.close()
+
+
+def test_the_proxy_of_the_chart_is_used(monkeypatch: pytest.MonkeyPatch, server: FakeS3) -> None:
+    """The server is the proxy of an S3 that no other way reaches."""
+    proxy, endpoint = server.endpoint, "http://s3.invalid"
+    monkeypatch.setenv(names.ENV_S3_ENDPOINT, endpoint)
+    monkeypatch.setenv(names.ENV_S3_PROXY, proxy)
+    server.behaviour.stored["k"] = Content(b"content")
+    assert storage().get_bytes("b", "k", 10)[0] == b"content"
+    client = S3(endpoint, "us-east-1", "a", "s", connect=5, read=5, tries=1, proxy=proxy)
+    assert client.read("b", "k", 10) == b"content"
+    client.close()
+    assert server.behaviour.requests == ["GET http://s3.invalid/b/k"] * 2
+
+
 def test_a_certificate_of_another_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = certificates(tmp_path, "DNS:other.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(other.ca))

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from nanogrid import names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.tenant import TenantSpec
+from nanogrid.ca_bundle import certificates
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
@@ -60,6 +61,10 @@ class Settings:
 
     s3_endpoint: str = env("NANOGRID_S3_ENDPOINT", "", "URL of the S3 server; empty: AWS")
     s3_region: str = env("AWS_REGION", "us-east-1", "region of the bucket")
+    s3_ca_bundle: str = env(
+        "NANOGRID_S3_CA_BUNDLE", "", "PEM text of CAs that S3 may have, besides the system's"
+    )
+    s3_proxy: str = env("NANOGRID_S3_PROXY", "", "URL of an HTTP proxy for S3; empty: none")
     s3_bucket: str = env("NANOGRID_S3_BUCKET", "", "default bucket for code, inputs and results")
     s3_secret: str = env(
         "NANOGRID_S3_SECRET",
@@ -187,6 +192,12 @@ class Settings:
     )
     image_pull_secrets: str = env(
         "NANOGRID_IMAGE_PULL_SECRETS", "", "of the pods of that test, a JSON list of objects"
+    )
+    sandbox_pull_secrets: str = env(
+        "NANOGRID_SANDBOX_PULL_SECRETS",
+        "",
+        "comma-separated; Secrets in the jobs' namespaces with which the kubelet pulls images; "
+        "empty: those of the service account",
     )
     allow_unenforced_network: bool = env(
         "NANOGRID_ALLOW_UNENFORCED_NETWORK",
@@ -329,6 +340,7 @@ class Settings:
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
         _ = settings.own_networks
+        _check_ca_bundle(settings.s3_ca_bundle)
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
             raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
@@ -366,6 +378,10 @@ QUANTITIES = {
 }
 URLS = {
     "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
+    "s3_proxy": (
+        r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?/?",
+        "http://HOST:PORT, without user and password",
+    ),
     "egress_proxy_url": (r"http://([a-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]+", "http://HOST:PORT"),
 }
 PLATFORM_UID = 65532  # of operator, gateway and router
@@ -386,6 +402,14 @@ def _check(name: str, env: str, value: Any) -> None:
         _check_tenant(env, value)
     if name in URLS and not re.fullmatch(URLS[name][0], value):
         raise SettingsError(f"{env}: expected {URLS[name][1]}")
+
+
+def _check_ca_bundle(text: str) -> None:
+    try:
+        if text:
+            certificates(text)
+    except ValueError as e:
+        raise SettingsError(f"NANOGRID_S3_CA_BUNDLE: {e}") from None
 
 
 def _check_uids(start: int, count: int) -> None:

@@ -38,6 +38,17 @@ def test_it_waits_until_a_connection_succeeds(
     assert "s3-first-connection" in capsys.readouterr().out
 
 
+def test_it_waits_for_the_proxy_if_there_is_one(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(names.ENV_S3_ENDPOINT, "http://s3.invalid")
+    monkeypatch.setenv(names.ENV_S3_PROXY, "http://{}:{}/".format(*address))
+    with socket.create_server(address):
+        await_first_connection(20)
+    shown = capsys.readouterr().out
+    assert "error=" not in shown or "error=none" in shown
+
+
 @pytest.mark.usefixtures("address")
 def test_it_gives_up_and_leaves_the_error_to_the_request(
     capsys: pytest.CaptureFixture[str],

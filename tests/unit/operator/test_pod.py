@@ -13,6 +13,7 @@ from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.manifests.task import task_for
 from support import strategies
 from support.builders import EXECUTOR_IMAGE, JOB_UID, golden, some_settings, tenant_of
+from support.certificates import certificates
 from support.pod_manifests import (
     ZIP_JOB,
     built,
@@ -32,6 +33,14 @@ pods = st.builds(
     s3_secret=st.sampled_from(["", "nanogrid-s3"]),
     runtime_class=st.sampled_from(["", "gvisor"]),
 )
+
+
+CA, PROXY = names.ENV_S3_CA_BUNDLE, names.ENV_S3_PROXY
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return certificates(tmp_path_factory.mktemp("ca")).ca.read_text()
 
 
 few = settings(max_examples=10)  # for properties that do not depend on the spec
@@ -282,3 +291,28 @@ def test_each_attempt_has_its_own_pod_name_and_label() -> None:
 
     assert pod["metadata"]["name"] == pod_name("sales", JOB_UID, 3)
     assert pod["metadata"]["labels"][names.LABEL_ATTEMPT] == "3"
+
+
+# What the installation gives to the containers that use S3.
+
+
+def test_ca_and_proxy_reach_only_the_containers_that_use_s3(pem: str) -> None:
+    proxy = "http://proxy.example:3128"
+    changes = some_settings(s3_ca_bundle=f"# $(x)\n{pem}", s3_proxy=proxy)
+    for spec in (ZIP_JOB, ZIP_JOB | {"runtime": {"image": "team-a/tool:1"}}):
+        pod = built(changes, **spec)
+        for found in containers_of(pod):
+            env = {e["name"]: e.get("value") for e in found.get("env", [])}
+            trusted = found["name"] in (names.CONTAINER_SYNC, names.CONTAINER_AGENT)
+            given = {k: v for k, v in env.items() if k in (CA, PROXY)}
+            assert given == ({CA: pem.strip(), PROXY: proxy} if trusted else {}), found["name"]
+        task = wire.loads(wire.PodTask, task_text(pod))
+        assert proxy not in str(task.env)
+
+
+def test_pull_secrets_are_those_of_the_chart_or_of_the_service_account() -> None:
+    assert "imagePullSecrets" not in built(**ZIP_JOB)["spec"]
+    pod = built(some_settings(sandbox_pull_secrets="registry, mirror"), **ZIP_JOB)
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+    assert "registry" not in str([c.get("env") for c in containers_of(pod)])
+    assert not [v for v in pod["spec"]["volumes"] if "secret" in v]

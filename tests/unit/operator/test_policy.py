@@ -22,6 +22,7 @@ INSTALLATION: dict[str, Any] = {
     "runtime_images": "reg/python:3.12,reg/r:4",
     "platform_images": "nanogrid-operator:1.0,reg:5000/nanogrid-gateway@sha256:ab",
     "reserved_secrets": "redis-auth,nanogrid-session-key",
+    "sandbox_pull_secrets": "registry",
 }
 
 
@@ -83,7 +84,13 @@ def test_the_installations_own_values_are_always_allowed(spec: Json) -> None:
 EVERYTHING = {
     "images": ["**"],
     "priorityClasses": ["system-node-critical", "system-cluster-critical"],
-    "secrets": ["nanogrid-s3", "redis-auth", "sales-s-0a1b2c3d", "sh.helm.release.v1.nanogrid.v1"],
+    "secrets": [
+        "nanogrid-s3",
+        "redis-auth",
+        "registry",
+        "sales-s-0a1b2c3d",
+        "sh.helm.release.v1.nanogrid.v1",
+    ],
 }
 
 

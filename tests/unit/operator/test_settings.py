@@ -88,6 +88,17 @@ def test_a_variable_sets_its_field(name: str, text: str, field: str, want: Any) 
         ("NANOGRID_WORKERS", "1.5", "NANOGRID_WORKERS='1.5': expected int"),
         ("NANOGRID_RESYNC_SECONDS", "5m", "NANOGRID_RESYNC_SECONDS='5m': expected float"),
         (
+            "NANOGRID_S3_PROXY",
+            "http://user:secret@proxy:3128",
+            "NANOGRID_S3_PROXY: expected http://HOST:PORT, without user and password",
+        ),
+        (
+            "NANOGRID_S3_CA_BUNDLE",
+            "/etc/ca.pem",
+            "NANOGRID_S3_CA_BUNDLE: it has no certificate: expected PEM text, "
+            "-----BEGIN CERTIFICATE-----",
+        ),
+        (
             "NANOGRID_CLUSTER_CIDRS",
             "10.0.0.0/8, fd00::1/64",
             "NANOGRID_CLUSTER_CIDRS: fd00::1/64 has host bits set; expected CIDRs such as "

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from nanogrid import names
 from nanogrid.backoff import jitter
+from nanogrid.ca_bundle import trusted_file
 from nanogrid_executor.clock import Deadline, DeadlineError, endless
 from nanogrid_executor.log import log
 from nanogrid_executor.storage.errors import StorageError, explain
 from nanogrid_executor.storage.region import bucket_region
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config, S3Store
+    from obstore.store import ClientConfig, S3Config, S3Store
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ READ_SECONDS: Final = 30.0  # of one read: for a stalled connection, not for a l
 REQUEST_SECONDS: Final = 3600.0
 SHORTEST_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 30.0  # of one request of a multipart upload
+# Credentials of the node and of the pod: no proxy reaches them.
+CREDENTIAL_ADDRESSES: Final = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23")
 UPLOAD_TRIES: Final = 2  # of a whole multipart upload; its requests have retries of their own
 
 
@@ -110,6 +113,8 @@ def _connect(bucket: str, seconds: float, delays: tuple[float, ...]) -> "S3Store
 
     from obstore.store import S3Store
 
+    if pem := os.environ.get(names.ENV_S3_CA_BUNDLE):
+        os.environ["SSL_CERT_FILE"] = trusted_file(pem)
     endpoint = os.environ.get(names.ENV_S3_ENDPOINT, "")
     config: S3Config = {"region": os.environ.get(names.ENV_S3_REGION) or "us-east-1"}
     if endpoint:
@@ -123,15 +128,19 @@ def _connect(bucket: str, seconds: float, delays: tuple[float, ...]) -> "S3Store
     def at_most(limit: float) -> timedelta:
         return timedelta(seconds=max(SHORTEST_SECONDS, min(limit, seconds)))
 
+    options: ClientConfig = {
+        "allow_http": endpoint.startswith("http://"),
+        "connect_timeout": at_most(CONNECT_SECONDS),
+        "read_timeout": at_most(READ_SECONDS),
+        "timeout": at_most(REQUEST_SECONDS),
+    }
+    if proxy := os.environ.get(names.ENV_S3_PROXY):
+        options["proxy_url"] = proxy
+        options["proxy_excludes"] = ",".join(CREDENTIAL_ADDRESSES)
     return S3Store(
         bucket,
         config=config,
-        client_options={
-            "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": at_most(CONNECT_SECONDS),
-            "read_timeout": at_most(READ_SECONDS),
-            "timeout": at_most(REQUEST_SECONDS),
-        },
+        client_options=options,
         retry_config={
             "max_retries": len(delays),
             "backoff": {"init_backoff": timedelta(seconds=min(delays, default=1)), "base": 2},

@@ -1,4 +1,4 @@
-"""Waits until a new pod can connect to S3.
+"""Waits until a new pod can connect to S3, or to the proxy in front of it.
 
 A network plugin can refuse the connections of a pod in its first second, or longer on a busy node,
 until it has applied the pod's policies. That is no fault of S3, so it must not cost one of the few
@@ -23,7 +23,7 @@ def await_first_connection(seconds: float = WAIT_SECONDS) -> None:
     """Return when S3 accepts a connection, or after ``seconds``: then a request shows the fault."""
     region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
     endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com"
-    url = urlsplit(endpoint)
+    url = urlsplit(os.environ.get(names.ENV_S3_PROXY) or endpoint)
     address = (url.hostname or "", url.port or (80 if url.scheme == "http" else 443))
     began = time.monotonic()
     while True:

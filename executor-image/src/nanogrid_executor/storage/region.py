@@ -14,6 +14,8 @@ def bucket_region(bucket: str) -> str:
     """The region of a bucket, which S3 tells everybody; empty if it does not answer."""
     import http.client  # late: only after an error
 
+    if os.environ.get(names.ENV_S3_PROXY):
+        return ""
     region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
     url = urlsplit(os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com")
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection

@@ -29,6 +29,8 @@ class Objects:
             read=30,
             tries=3,
             connections=settings.storage_threads,
+            proxy=settings.s3_proxy,
+            ca_bundle=settings.s3_ca_bundle,
             checksums="when_required",
         )
 

@@ -99,7 +99,11 @@ def _identity(spec: Spec, tenant: Tenant, settings: Settings) -> Iterator[str]:
 
 
 def _secrets(spec: Spec, tenant: Tenant, settings: Settings) -> Iterator[str]:
-    own = (settings.s3_secret, *settings.words("reserved_secrets"))
+    own = (
+        settings.s3_secret,
+        *settings.words("reserved_secrets"),
+        *settings.words("sandbox_pull_secrets"),
+    )
     for variable in spec.env:
         if variable.value_from is None:
             continue

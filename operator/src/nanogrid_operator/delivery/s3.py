@@ -31,7 +31,15 @@ class ResultStore:
     def _connect(self) -> S3:
         if self._s3 is None:
             s = self._settings
-            self._s3 = S3(s.s3_endpoint, s.s3_region, connect=3, read=10, tries=3)
+            self._s3 = S3(
+                s.s3_endpoint,
+                s.s3_region,
+                connect=3,
+                read=10,
+                tries=3,
+                proxy=s.s3_proxy,
+                ca_bundle=s.s3_ca_bundle,
+            )
         return self._s3
 
     async def check(self) -> None:

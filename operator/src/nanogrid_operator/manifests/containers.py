@@ -9,6 +9,7 @@ from typing import Any
 
 from nanogrid import names, result_auth, wire
 from nanogrid.api.job import Spec
+from nanogrid.ca_bundle import certificates
 from nanogrid.quantity import quantity
 from nanogrid_operator.manifests.placement import trusted_resources
 from nanogrid_operator.manifests.task import resources, task_json
@@ -80,6 +81,11 @@ def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]
         {"name": names.ENV_S3_ENDPOINT, "value": settings.s3_endpoint},
         {"name": names.ENV_S3_REGION, "value": settings.s3_region},
     ]
+    if settings.s3_ca_bundle:
+        text = certificates(settings.s3_ca_bundle)
+        env.append({"name": names.ENV_S3_CA_BUNDLE, "value": text})
+    if settings.s3_proxy:
+        env.append({"name": names.ENV_S3_PROXY, "value": settings.s3_proxy})
     if settings.s3_secret:
         env += [
             {

@@ -133,6 +133,8 @@ def _options(spec: Spec, settings: Settings) -> dict[str, Any]:
     runtime = (spec.runtime and spec.runtime.runtime_class_name) or settings.runtime_class
     options = {"runtimeClassName": runtime, "priorityClassName": spec.priority_class_name}
     found: dict[str, Any] = {name: value for name, value in options.items() if value}
+    if secrets := settings.words("sandbox_pull_secrets"):
+        found["imagePullSecrets"] = [{"name": secret} for secret in secrets]
     if has_user_namespace(spec, settings):
         found["hostUsers"] = False
     return found

@@ -14,6 +14,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nanogrid.ca_bundle import trusted_file
 from nanogrid.s3.errors import S3Error
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class S3:
         read: timeout of an answer, and between two pieces of it.
         tries: of one call, in all.
         connections: open at the same time.
+        proxy: URL of an HTTP proxy; empty: that of the environment.
+        ca_bundle: PEM text of CAs, in addition to the system's; empty: boto3's own.
         checksums: ``request_checksum_calculation`` of boto3; None: its default.
 
     Raises:
@@ -61,6 +64,8 @@ class S3:
         read: float,
         tries: int,
         connections: int = CONNECTIONS,
+        proxy: str = "",
+        ca_bundle: str = "",
         checksums: Literal["when_supported", "when_required"] | None = None,
     ) -> None:
         config = Config(
@@ -70,8 +75,7 @@ class S3:
             retries={"mode": "standard", "total_max_attempts": tries},
             # A server of one's own has no DNS name per bucket.
             s3={"addressing_style": "path" if endpoint else "auto"},
-            # A proxy of the environment cannot reach this machine's ports.
-            proxies={} if endpoint.startswith(LOOPBACK) else None,
+            proxies=_proxies(endpoint, proxy),
             request_checksum_calculation=checksums,
         )
         self.boto3: S3Client = boto3.client(
@@ -81,6 +85,7 @@ class S3:
             aws_access_key_id=access_key or None,
             aws_secret_access_key=secret_key or None,
             config=config,
+            verify=trusted_file(ca_bundle) if ca_bundle else None,
         )
 
     def close(self) -> None:
@@ -173,6 +178,14 @@ class S3:
         """End a multipart upload and delete its parts."""
         with _errors(_uri(bucket, key)):
             self.boto3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+
+
+def _proxies(endpoint: str, proxy: str) -> dict[str, str] | None:
+    """The proxies of a client; None: those of the environment."""
+    if proxy:
+        return {"http": proxy, "https": proxy}
+    # A proxy of the environment cannot reach this machine's ports.
+    return {} if endpoint.startswith(LOOPBACK) else None
 
 
 def _uri(bucket: str, key: str) -> str:
