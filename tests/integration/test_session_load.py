@@ -51,6 +51,16 @@ def session(tmp_path: Path) -> Session:
     return make_session(make_paths(tmp_path))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_session_is_reached_over_ipv4_and_ipv6(session: Session, address: str) -> None:
+    with (
+        serving(session, head=60) as server,
+        socket.create_connection((address, server.bind_addr[1]), timeout=10) as client,
+    ):
+        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert client.recv(12).startswith(b"HTTP/1.")
+
+
 @contextlib.contextmanager
 def connected(server: HttpServer, count: int, begin: bytes = b"") -> Iterator[list[socket.socket]]:
     """Connections that have sent some bytes."""

@@ -42,6 +42,15 @@ def test_run_returns_the_result_of_the_code(client: Client, api: FakeApi) -> Non
     assert len(paths(api, "POST")) == 1
 
 
+def test_a_result_says_what_the_patterns_of_its_outputs_left_out(
+    client: Client, storage: MemoryStorage
+) -> None:
+    result = client.run("print(6 * 7)")
+    assert result.outputs_note == ""
+    note = "2 files match no include pattern: a, b."
+    assert Result(result.raw | {"outputsNote": note}, lambda: storage).outputs_note == note
+
+
 def test_failed_code_gives_a_result_and_with_check_an_error(client: Client) -> None:
     result = client.run("raise SystemExit(3)")
     assert (result.status, result.exit_code) == ("FAILED", 3)

@@ -41,6 +41,7 @@ RESULT: Final = _object(
     namespace=TEXT,
     authentication={"type": ["string", "null"]},
     outputs={"type": "array", "items": OPEN},
+    outputsNote=TEXT,
 )
 VERSION: Final = _object(
     {"version": NUMBER, "s3Key": TEXT, "sha256": TEXT, "createdAt": TEXT},

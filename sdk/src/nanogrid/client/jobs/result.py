@@ -109,6 +109,11 @@ class Result:
         return full_text(self.raw, "stderr", self._storage)
 
     @property
+    def outputs_note(self) -> str:
+        """What the patterns of spec.outputs leave out by mistake, as it seems; else empty."""
+        return self._wire.outputs_note
+
+    @property
     def duration_millis(self) -> int:
         """Run time of the code in milliseconds."""
         return self._wire.duration_millis
