@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from nanogrid.addresses import client_key, is_in, plain
 from nanogrid.connection_limits import GRACE_SECONDS, ConnectionLimits, Slots
-from nanogrid.listening import ALL_ADDRESSES, listen_on_all
+from nanogrid.listening import create_server
 from nanogrid.refusals import (
     Refusal,
     http_answer,
@@ -71,18 +71,7 @@ class Connections:
             host: an address or a name; empty or ``::`` means all addresses, IPv6 and IPv4.
             port: 0 chooses one.
         """
-        loop = asyncio.get_running_loop()
-        if host in ALL_ADDRESSES:
-            server = await loop.create_server(
-                self.protocol,
-                sock=listen_on_all(port, BACKLOG),
-                backlog=BACKLOG,
-                start_serving=False,
-            )
-        else:
-            server = await loop.create_server(
-                self.protocol, host, port, backlog=BACKLOG, start_serving=False
-            )
+        server = await create_server(self.protocol, host, port, BACKLOG)
         for sock in server.sockets:
             # Connections inherit it: one ends when its client reads nothing for so long.
             timeout = int(1000 * self.limits.read_seconds)
