@@ -58,12 +58,18 @@ def test_a_signal(run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code"), [(["no-such-program"], 127), (["/etc/hostname"], 126)]
+    ("command", "code", "reason"),
+    [
+        (["no-such-program"], 127, "EntrypointNotFound"),
+        (["/etc"], 126, "EntrypointNotExecutable"),
+    ],
 )
-def test_a_program_that_cannot_be_started(run: Any, command: list[str], code: int) -> None:
+def test_a_program_that_cannot_be_started(
+    run: Any, command: list[str], code: int, reason: str
+) -> None:
     ended = run("", command=command)
     result = ended.result
-    assert (result.status, result.reason) == ("FAILED", "EntrypointNotFound")
+    assert (result.status, result.reason) == ("FAILED", reason)
     assert command[0] in result.message
     assert result.exit_code == ended.sandbox_exit == code
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nanogrid.reasons import Reason
+from nanogrid_executor.agent.start_reasons import reason_of
 from support.session_sandbox import RecordingSink, SandboxPod
 
 pytestmark = pytest.mark.integration
@@ -172,7 +174,8 @@ def test_the_number_of_contexts_is_limited(pod: SandboxPod) -> None:
         assert pod.run("1", context=f"c{index}").ended.exit_code == 0
     end = pod.run("1", context="more").ended
     assert end.exit_code == 126
-    assert "there are 8 contexts already" in (end.error or "")
+    assert reason_of(end.error_cause) is Reason.CONTEXT_LIMIT
+    assert "'more' would be one more than 8: c0, c1" in (end.error or "")
     assert "c7" in (end.error or "")
     assert pod.sandbox.drop_context("c3")
     assert not pod.sandbox.drop_context("c3")
@@ -189,7 +192,7 @@ def test_a_busy_context_refuses_other_executions(pod: SandboxPod) -> None:
     thread.start()
     assert started.wait(10)
     assert [context.busy for context in pod.sandbox.contexts()] == [True]
-    assert "busy with execution 1" in (pod.run("2", context="a").ended.error or "")
+    assert "runs execution 1" in (pod.run("2", context="a").ended.error or "")
     assert pod.run("print(3)").out == "3\n"
     assert pod.sandbox.drop_context("a")
     thread.join(10)

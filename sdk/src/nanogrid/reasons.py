@@ -25,6 +25,12 @@ class Reason(StrEnum):
     OOM_KILLED = "OOMKilled"
     EXECUTION_TIMEOUT = "ExecutionTimeout"
     ENTRYPOINT_NOT_FOUND = "EntrypointNotFound"
+    INTERPRETER_NOT_FOUND = "InterpreterNotFound"
+    ENTRYPOINT_NOT_EXECUTABLE = "EntrypointNotExecutable"
+    ENTRYPOINT_FORMAT_UNKNOWN = "EntrypointFormatUnknown"
+    ARGUMENTS_INVALID = "ArgumentsInvalid"
+    ARGUMENTS_TOO_LONG = "ArgumentsTooLong"
+    PROCESS_REFUSED = "ProcessRefused"
 
     # Inputs and code: the user's code never ran.
     INPUT_NOT_FOUND = "InputNotFound"
@@ -70,6 +76,7 @@ class Reason(StrEnum):
     EXECUTION_NOT_FOUND = "ExecutionNotFound"
     EXECUTION_ENDED = "ExecutionEnded"
     CONTEXT_NOT_FOUND = "ContextNotFound"
+    CONTEXT_LIMIT = "ContextLimit"
     FILE_NOT_FOUND = "FileNotFound"
     FILE_TOO_LARGE = "FileTooLarge"
     QUEUE_FULL = "QueueFull"
@@ -146,6 +153,16 @@ class Reason(StrEnum):
     WEBHOOK_GIVEN_UP = "WebhookGivenUp"
 
 
+# The program of the command cannot start, and another attempt changes nothing.
+NOT_STARTABLE = (
+    Reason.ENTRYPOINT_NOT_FOUND,
+    Reason.INTERPRETER_NOT_FOUND,
+    Reason.ENTRYPOINT_NOT_EXECUTABLE,
+    Reason.ENTRYPOINT_FORMAT_UNKNOWN,
+    Reason.ARGUMENTS_INVALID,
+    Reason.ARGUMENTS_TOO_LONG,
+)
+
 # Why code can be out of memory although it ended by itself: the kernel killed a child of it.
 CHILD_OOM_KILLED = "The kernel killed a process of the sandbox that reached the memory limit"
 
@@ -170,6 +187,34 @@ HELP: dict[Reason, Help] = {
     R.ENTRYPOINT_NOT_FOUND: Help(
         "The command, or main.py, does not exist in the sandbox.",
         "Put main.py at the top level of the archive or in its only folder, or set spec.command.",
+    ),
+    R.INTERPRETER_NOT_FOUND: Help(
+        "The program needs an interpreter or a loader that the sandbox does not have.",
+        "Correct the first line of the script, save it with LF line ends, or use an image that has "
+        "the interpreter.",
+    ),
+    R.ENTRYPOINT_NOT_EXECUTABLE: Help(
+        "The code is not allowed to execute the program.",
+        "Set the execute permission with `chmod +x` before you pack it, or begin spec.command with "
+        "the interpreter.",
+    ),
+    R.ENTRYPOINT_FORMAT_UNKNOWN: Help(
+        "The node cannot execute a program of this format.",
+        "Begin a script with a line such as `#!/bin/sh`. Build other programs for Linux and the "
+        "machine of the node.",
+    ),
+    R.ARGUMENTS_INVALID: Help(
+        "A program cannot get an argument or a variable of the job.",
+        "Remove the NUL character, or correct the name that the message shows.",
+    ),
+    R.ARGUMENTS_TOO_LONG: Help(
+        "The arguments and variables are longer than the kernel accepts.",
+        "Put the text into a file or into stdin.",
+    ),
+    R.PROCESS_REFUSED: Help(
+        "The kernel refused to start a process, usually for lack of processes or memory.",
+        "Run it again, or allow retries with spec.backoffLimit. If it happens again, raise the "
+        "memory limit.",
     ),
     R.INPUT_NOT_FOUND: Help(
         "An S3 key does not exist, or a prefix has no files or too few files. The code did not "
@@ -313,6 +358,10 @@ HELP: dict[Reason, Help] = {
     ),
     R.CONTEXT_NOT_FOUND: Help(
         "The session has no context with this name.", "List them with GET /contexts."
+    ),
+    R.CONTEXT_LIMIT: Help(
+        "The session has the maximum number of contexts.",
+        "Delete a context with DELETE /contexts/NAME, or use one that exists.",
     ),
     R.FILE_NOT_FOUND: Help(
         "The workspace does not have this file.",

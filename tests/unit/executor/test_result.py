@@ -63,6 +63,18 @@ BAD = Stored(failed=["a.txt: HTTP status 503"])
         ({"cancelled": True}, BAD, "FAILED", Reason.TERMINATED),
         ({"timed_out": True, "cancelled": True}, BAD, "TIMEOUT", Reason.EXECUTION_TIMEOUT),
         ({"exit_code": 127, "error": "x: not found"}, BAD, "FAILED", Reason.ENTRYPOINT_NOT_FOUND),
+        (
+            {"exit_code": 126, "error": "x", "error_cause": "unheard of"},
+            BAD,
+            "FAILED",
+            Reason.ENTRYPOINT_NOT_FOUND,
+        ),
+        (
+            {"exit_code": 126, "error": "x", "error_cause": "refused"},
+            BAD,
+            "FAILED",
+            Reason.PROCESS_REFUSED,
+        ),
     ],
 )
 def test_verdict(changes: dict[str, Any], stored: Stored, status: str, reason: Reason) -> None:

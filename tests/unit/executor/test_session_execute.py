@@ -65,6 +65,19 @@ def test_a_context_keeps_its_variables_and_displays_results(client: FlaskClient)
     assert run_code(client, "print('x' in globals())", context="c")["stdout"] == "False\n"
 
 
+def test_one_context_too_many_is_refused_and_no_execution(client: FlaskClient) -> None:
+    for number in range(8):
+        run_code(client, "1", context=f"c{number}")
+    refused = client.post("/execute", json={"code": "1", "context": "more"})
+    assert_error(refused, 409, Reason.CONTEXT_LIMIT)
+    assert "c0, c1" in refused.json["error"]["message"]
+    assert client.get("/executions").json["count"] == 8
+    assert run_code(client, "1", context="c7")["status"] == "SUCCESS"
+    assert run_code(client, "1")["status"] == "SUCCESS"
+    client.delete("/contexts/c0")
+    assert run_code(client, "1", context="more")["status"] == "SUCCESS"
+
+
 def test_the_record_keeps_more_of_a_long_output_than_the_answer(client: FlaskClient) -> None:
     answer = run_code(client, "print('x' * 300_000)")
     assert answer["stdoutTruncated"]

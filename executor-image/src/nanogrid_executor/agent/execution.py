@@ -52,6 +52,7 @@ class Exited:
     peak_memory_bytes: int
     memory_source: str
     error: str | None
+    error_cause: str | None = None
 
 
 def read_started(payload: bytes) -> Started:
@@ -82,6 +83,7 @@ def read_exited(payload: bytes) -> Exited:
         peak_memory_bytes=bounds.count(read.peak_memory_bytes),
         memory_source=bounds.word(read.memory_source),
         error=bounds.optional(bounds.message, read.error),
+        error_cause=bounds.optional(bounds.word, read.error_cause),
     )
 
 

@@ -10,6 +10,7 @@ from nanogrid.result_bounds import MESSAGE_BYTES
 from nanogrid_executor.agent.execution import Execution, Exited
 from nanogrid_executor.agent.memory_hint import optimization_tip
 from nanogrid_executor.agent.output_hint import output_hint
+from nanogrid_executor.agent.start_reasons import reason_of
 from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.outputs.stored import Stored
 
@@ -33,7 +34,7 @@ def judge(exited: Exited, stored: Stored, timeout_seconds: float, *, stopped: bo
     ``stopped``: the agent got a SIGTERM. Only then the launcher's own SIGTERM is the kubelet's.
     """
     if exited.error is not None:
-        return Verdict(wire.STATUS_FAILED, Reason.ENTRYPOINT_NOT_FOUND, exited.error)
+        return Verdict(wire.STATUS_FAILED, reason_of(exited.error_cause), exited.error)
     if exited.timed_out:
         detail = f"It was stopped after {timeout_seconds:g} s"
         return Verdict(wire.STATUS_TIMEOUT, Reason.EXECUTION_TIMEOUT, detail)

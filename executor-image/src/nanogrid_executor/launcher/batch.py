@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from nanogrid_executor.launcher import cgroup, frames, spawn
 from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.usage import UsageSampler
 
 READ_BYTES: Final = 64 * 1024
@@ -73,7 +74,7 @@ class BatchExecution:
                 argv, self.spec["cwd"], env, with_stdin=bool(self.stdin), limits=self.limits
             )
         except spawn.SpawnError as error:
-            return self._report(error.exit_code, None, str(error))
+            return self._report(error.failure.exit_code, None, error.failure)
         self.started = time.monotonic()
         self.deadline = self.started + self.spec["timeoutSeconds"]
         start_millis = int((self.started - self.received) * 1000)
@@ -213,10 +214,10 @@ class BatchExecution:
         os.close(fd)
         del self.outputs[fd]
 
-    def _report(self, code: int, name: str | None, error: str | None) -> int:
+    def _report(self, code: int, name: str | None, failure: StartFailure | None) -> int:
         after = self.usage.after()
         self.usage.close()
-        wall = 0.0 if error else self.ended - self.started
+        wall = 0.0 if failure else self.ended - self.started
         exited = {
             "exitCode": code,
             "signal": name,
@@ -227,7 +228,8 @@ class BatchExecution:
             "cpuMillis": int(self.usage.cpu_seconds(self.cpu_seconds) * 1000),
             "peakMemoryBytes": self.usage.peak(self.max_rss, after),
             "memorySource": after.source,
-            "error": error,
+            "error": failure.message if failure else None,
+            "errorCause": failure.cause if failure else None,
         }
         frames.send_json(self.sock, frames.EXITED, exited)
         return code

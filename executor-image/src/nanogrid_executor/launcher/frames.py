@@ -9,7 +9,8 @@ RUN      {"argv": [str], "cwd": str, "env": {str: str}, "stdin": str, "timeoutSe
 STARTED  {"pid": int, "startMillis": int}      startMillis: RUN received to process started
 EXITED   {"exitCode": int, "signal": str|null, "timedOut": bool, "cancelled": bool,
           "oomKilled": bool, "durationMillis": int, "cpuMillis": int, "peakMemoryBytes": int,
-          "memorySource": str, "error": str|null}    error: why the process could not be started
+          "memorySource": str, "error": str|null, "errorCause": str|null}
+          error: why the process could not be started; errorCause: see start_failure
 """
 
 import json

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from nanogrid_executor.launcher import batch, proc
 from nanogrid_executor.launcher.process_tree import ProcessTree
+from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.tree_usage import SOURCE, SandboxCgroup, TreeUsageSampler
 
 # Of the grace period. Code that was inside os.system() has not received the first signal.
@@ -162,13 +163,14 @@ class SessionExecution:
             "contextNew": self.context_new,
             "memorySource": SOURCE,
             "error": None,
+            "errorCause": None,
         }
 
 
-def exited_unstarted(code: int, error: str) -> dict[str, Any]:
+def exited_unstarted(failure: StartFailure) -> dict[str, Any]:
     """The payload of ``EXITED`` for an execution that could not be started."""
     return {
-        "exitCode": code,
+        "exitCode": failure.exit_code,
         "signal": None,
         "timedOut": False,
         "interrupted": False,
@@ -179,5 +181,6 @@ def exited_unstarted(code: int, error: str) -> dict[str, Any]:
         "cpuMillis": 0,
         "peakMemoryBytes": 0,
         "memorySource": SOURCE,
-        "error": error,
+        "error": failure.message,
+        "errorCause": failure.cause,
     }

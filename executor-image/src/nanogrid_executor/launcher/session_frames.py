@@ -20,7 +20,8 @@ STDOUT, STDERR  raw bytes
 DISPLAY    {MIME type: str}, as the user's process wrote it: not validated yet
 EXITED     {"exitCode": int, "signal": str|null, "timedOut": bool, "interrupted": bool,
             "oomKilled": bool, "contextLost": bool, "contextNew": bool, "durationMillis": int,
-            "cpuMillis": int, "peakMemoryBytes": int, "memorySource": str, "error": str|null}
+            "cpuMillis": int, "peakMemoryBytes": int, "memorySource": str, "error": str|null,
+            "errorCause": str|null}
 CONTEXTS   [{"name": str, "executions": int, "busy": bool, "ageSeconds": float,
             "memoryBytes": int|null}], whenever a context starts, ends, or changes its state
 """
@@ -44,6 +45,7 @@ PART_BYTES: Final = 512 * 1024
 PART_COST: Final = 128  # bytes of memory that an empty part takes
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_BUNDLE: Final = 4 * 1024 * 1024  # one rich result, as JSON
+MAX_CONTEXTS: Final = 8
 
 Message = tuple[bytes, int, bytes]
 

@@ -26,14 +26,14 @@ from nanogrid_executor.launcher.process_tree import (
     set_process_option,
 )
 from nanogrid_executor.launcher.session_execution import SessionExecution, exited_unstarted
+from nanogrid_executor.launcher.session_frames import MAX_CONTEXTS
 from nanogrid_executor.launcher.session_worker import IDLE_SECONDS, Worker
 from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.start_failure import CONTEXT_BUSY, CONTEXT_LIMIT, StartFailure
 from nanogrid_executor.launcher.tree_usage import SandboxCgroup, tree_bytes
 
-MAX_CONTEXTS: Final = 8
 EXIT_CLOSED: Final = 0
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
-EXIT_NOT_STARTED: Final = 126  # what a shell reports for a command that it cannot start
 
 
 def serve(sock: socket.socket, signals: Signals, payload: bytes, limits: spawn.Limits) -> int:
@@ -146,7 +146,7 @@ class SessionServer:
         try:
             worker = self._worker_for(execution)
         except spawn.SpawnError as error:
-            exited = exited_unstarted(error.exit_code, str(error))
+            exited = exited_unstarted(error.failure)
             session_frames.send_json(self.sock, frames.EXITED, number, exited)
             return
         execution.attach(self.sandbox, worker.tree)
@@ -177,11 +177,8 @@ class SessionServer:
             return self._idle(worker)
         if name is not None and len(self.contexts) >= MAX_CONTEXTS:
             names = ", ".join(sorted(self.contexts))
-            raise spawn.SpawnError(
-                f"context {name!r} cannot start: there are {MAX_CONTEXTS} contexts already, which "
-                f"is the maximum; drop one that is no longer needed ({names})",
-                EXIT_NOT_STARTED,
-            )
+            message = f"{name!r} would be one more than {MAX_CONTEXTS}: {names}"
+            raise spawn.SpawnError(StartFailure(CONTEXT_LIMIT, message))
         worker = Worker(self, self._start_tree(execution.spec, context=name is not None), name)
         self.workers.append(worker)
         if name is not None:
@@ -204,11 +201,8 @@ class SessionServer:
 
     def _idle(self, worker: Worker) -> Worker:
         if worker.execution is not None:
-            raise spawn.SpawnError(
-                f"context {worker.name!r} is busy with execution {worker.execution.number}; wait "
-                "for its end, or interrupt it",
-                EXIT_NOT_STARTED,
-            )
+            message = f"context {worker.name!r} runs execution {worker.execution.number}"
+            raise spawn.SpawnError(StartFailure(CONTEXT_BUSY, message))
         worker.discard_idle_output()
         return worker
 

@@ -11,6 +11,9 @@ import signal
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from nanogrid_executor.launcher import start_failure
+from nanogrid_executor.launcher.start_failure import StartFailure
+
 DEFAULT_ENV: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/tmp",  # noqa: S108 the only writable directory that every image has
@@ -23,11 +26,11 @@ ERROR_BYTES: Final = 4000  # of an error message of the child; below PIPE_BUF, s
 
 
 class SpawnError(Exception):
-    """The process could not be started; ``exit_code`` is the one that a shell would report."""
+    """The process could not be started."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    def __init__(self, failure: StartFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class Limits(NamedTuple):
@@ -94,7 +97,8 @@ def spawn(
             that executes the program.
 
     Raises:
-        SpawnError: the program or the directory does not exist or cannot be used.
+        SpawnError: the program or the directory does not exist or cannot be used, or the kernel
+            refuses another process.
     """
     pipes: list[int] = []
     try:
@@ -109,18 +113,20 @@ def spawn(
         pid = os.fork()
     except OSError as error:
         _close(pipes)
-        raise SpawnError(f"cannot start a process: {error.strerror}", 126) from error
+        raise SpawnError(
+            start_failure.system_failure("no process can be started", error)
+        ) from error
     if pid == 0:
         streams = (child_stdin, child_stdout, child_stderr)
         _run_child(error_writer, streams, lambda: _start(before_exec, argv, cwd, env, limits))
     _close([child_stdin, child_stdout, child_stderr, error_writer])
-    failure = os.read(error_reader, 4096).decode(errors="replace")
+    report = os.read(error_reader, 4096).decode(errors="replace")
     os.close(error_reader)
-    if failure:
+    if report:
         _close([stdout, stderr] + ([stdin] if stdin is not None else []))
         os.waitpid(pid, 0)
-        code, _, message = failure.partition(" ")
-        raise SpawnError(message, int(code))
+        code, cause, message = report.split(" ", 2)
+        raise SpawnError(StartFailure(cause, message, int(code)))
     return SpawnedProcess(pid, stdin, stdout, stderr)
 
 
@@ -136,9 +142,10 @@ def _run_child(error_writer: int, streams: tuple[int, int, int], run: Callable[[
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         run()
     except SpawnError as error:
-        os.write(error_writer, f"{error.exit_code} {error}".encode()[:ERROR_BYTES])
+        _write_failure(error_writer, error.failure)
     except BaseException as error:  # the child must never continue in the launcher's own code
-        os.write(error_writer, f"126 cannot start the process: {error}".encode()[:ERROR_BYTES])
+        failure = start_failure.system_failure("the process cannot be prepared", error)
+        _write_failure(error_writer, failure)
     finally:
         os._exit(127)
 
@@ -156,17 +163,26 @@ def _start(
     _exec(argv, cwd, env)
 
 
+def _write_failure(error_writer: int, failure: StartFailure) -> None:
+    text = f"{failure.exit_code} {failure.cause} {failure.message}"
+    os.write(error_writer, text.encode(errors="backslashreplace")[:ERROR_BYTES])
+
+
 def _exec(argv: list[str], cwd: str, env: dict[str, str]) -> None:
     try:
         os.chdir(cwd)
     except OSError as error:
-        raise SpawnError(f"working directory {cwd}: {error.strerror}", 126) from error
+        message = f"working directory {cwd}: {error.strerror}"
+        raise SpawnError(StartFailure(start_failure.PERMISSION, message)) from error
+    failure = start_failure.check_script(argv[0], env.get("PATH", os.defpath))
+    if failure is not None:
+        raise SpawnError(failure)
     try:
         os.execvpe(argv[0], argv, env)  # noqa: S606 on purpose without a shell
-    except FileNotFoundError as error:
-        raise SpawnError(f"{argv[0]}: not found", 127) from error
     except OSError as error:
-        raise SpawnError(f"{argv[0]}: {error.strerror}", 126) from error
+        raise SpawnError(start_failure.explain(error, argv, env)) from error
+    except ValueError as error:
+        raise SpawnError(start_failure.explain_value(error, argv, env)) from error
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:

@@ -102,7 +102,9 @@ class ExecutionRunner:
             end = self.sandbox.run(execution.spec, execution)
         except Exception as error:  # the boundary: an execution must have an answer
             traceback.print_exc(file=sys.stdout)
-            end = ExecutionEnd(exit_code=None, error=f"{type(error).__name__}: {error}")
+            detail = f"{type(error).__name__}: {error}"
+            verdict = Verdict(wire.STATUS_FAILED, Reason.INTERNAL_ERROR, detail)
+            return ExecutionEnd(exit_code=None), verdict
         ending = self.queue.closed
         if ending is not None and (end.interrupted or end.sandbox_lost):
             detail = f"The session ended ({ending.value}) while the code ran"

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid_executor.launcher.session_frames import MAX_CONTEXTS
 from nanogrid_executor.session.errors import ApiError, ending
 from nanogrid_executor.session.execution import AcceptedExecution
 from nanogrid_executor.session.execution_queue import (
@@ -104,6 +105,7 @@ class Executions:
                     raise ApiError(422, Reason.IDEMPOTENCY_CONFLICT, message)
                 return known.number, True
             self._check_limits()
+            self._check_context(request.context)
             entry = self.enter_queue(lambda: self.journal.accept(key, request_digest))
             assert entry.number is not None  # noqa: S101 the journal gave it
             execution = AcceptedExecution(self._spec(entry.number, request), entry)
@@ -189,6 +191,16 @@ class Executions:
         if limit and self.count >= limit:
             message = f"The session has had its {limit} executions. Start a new session."
             raise ApiError(503, Reason.EXECUTION_LIMIT, message, more={"status": "ending"})
+
+    def _check_context(self, name: str | None) -> None:
+        """Refuse what would be one context too many now; the launcher checks it again."""
+        contexts = sorted(each.name for each in self.sandbox.contexts()) if name else []
+        if len(contexts) >= MAX_CONTEXTS and name not in contexts:
+            message = (
+                f"The session has {MAX_CONTEXTS} contexts, the maximum: {', '.join(contexts)}. "
+                "Use one of them, or delete one with DELETE /contexts/NAME."
+            )
+            raise ApiError(409, Reason.CONTEXT_LIMIT, message)
 
     def _spec(self, number: int, request: ExecuteRequest) -> ExecutionSpec:
         return ExecutionSpec(

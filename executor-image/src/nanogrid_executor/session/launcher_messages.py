@@ -57,6 +57,7 @@ def read_end(payload: bytes) -> ExecutionEnd:
         peak_memory_bytes=bounds.optional(bounds.count, end.peak_memory_bytes),
         memory_source=bounds.optional(bounds.word, end.memory_source),
         error=bounds.optional(bounds.message, end.error),
+        error_cause=bounds.optional(bounds.word, end.error_cause),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid_executor.agent.result import SIGKILL, Verdict
+from nanogrid_executor.agent.start_reasons import reason_of
 from nanogrid_executor.capture import Capture, shorten, shorten_text
 from nanogrid_executor.session.sandbox_protocol import ExecutionEnd, ExecutionSpec
 
@@ -62,7 +63,7 @@ def verdict_of(end: ExecutionEnd, spec: ExecutionSpec) -> Verdict:
     if end.sandbox_lost and not end.oom_killed:
         return Verdict(failed, Reason.SANDBOX_RESTARTED, end.error or "")
     if end.error is not None:
-        return Verdict(failed, Reason.ENTRYPOINT_NOT_FOUND, end.error)
+        return Verdict(failed, reason_of(end.error_cause), end.error)
     if end.timed_out:
         detail = f"It was stopped after {spec.timeout_seconds:g} s"
         return Verdict(wire.STATUS_TIMEOUT, Reason.EXECUTION_TIMEOUT, detail)

@@ -35,8 +35,9 @@ class ExecutionEnd:
 
     ``exit_code`` is 0 or 1 for code in a context (1: an exception, its traceback is in stderr),
     128 + signal for a signal, None when the sandbox was lost while the code ran. Peak memory and
-    CPU time are those of this execution alone. ``error`` says why the code could not be started.
-    ``context_new`` says that this execution created its context: there were no variables before.
+    CPU time are those of this execution alone. ``error`` says why the code could not be started,
+    and ``error_cause`` is one of :mod:`nanogrid_executor.launcher.start_failure`. ``context_new``
+    says that this execution created its context: there were no variables before.
     """
 
     exit_code: int | None
@@ -52,6 +53,7 @@ class ExecutionEnd:
     peak_memory_bytes: int | None = None
     memory_source: str | None = None
     error: str | None = None
+    error_cause: str | None = None
 
 
 class Sink(Protocol):

@@ -13,7 +13,7 @@ from decimal import Decimal
 from nanogrid import wire
 from nanogrid.api.runtime import Backoff, FailureRule
 from nanogrid.quantity import quantity
-from nanogrid.reasons import Reason
+from nanogrid.reasons import NOT_STARTABLE, Reason
 from nanogrid_operator.decision.outcome import known_reason
 from nanogrid_operator.model.facts import Job
 
@@ -33,7 +33,7 @@ NON_RETRYABLE = frozenset(
         Reason.RESULT_MISMATCH,
         Reason.RESULT_UNREADABLE,  # the code may have run to its end
         Reason.RUNTIME_INVALID,
-        Reason.ENTRYPOINT_NOT_FOUND,
+        *NOT_STARTABLE,
         Reason.INPUT_NOT_FOUND,
         Reason.INPUT_ACCESS_DENIED,
         Reason.INPUT_TOO_LARGE,

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from nanogrid import wire
-from nanogrid.reasons import Reason
+from nanogrid.reasons import NOT_STARTABLE, Reason
 
 
 class Exit(IntEnum):
@@ -36,8 +36,8 @@ MEANING: Final[dict[Exit, str]] = {
     Exit.BROKEN_PIPE: "the reader of stdout closed the pipe",
 }
 
-# With these reasons, the result holds the exit code of the user's code.
-_CODE_EXITED: Final = (Reason.NON_ZERO_EXIT, Reason.SIGNALED, Reason.ENTRYPOINT_NOT_FOUND)
+# With these reasons, the result holds the exit code of the user's code, or that of a shell.
+_CODE_EXITED: Final = (Reason.NON_ZERO_EXIT, Reason.SIGNALED, *NOT_STARTABLE)
 
 
 def table() -> str:

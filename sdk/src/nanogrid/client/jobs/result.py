@@ -13,7 +13,7 @@ from nanogrid.client.jobs.full_output import full_text
 from nanogrid.client.jobs.output import Output
 from nanogrid.client.storage import Storage
 from nanogrid.lifecycle import Phase
-from nanogrid.reasons import Reason
+from nanogrid.reasons import NOT_STARTABLE, Reason
 from nanogrid.sizes import size_text
 from nanogrid.types import Json
 
@@ -238,7 +238,7 @@ R = Reason
 BY_REASON: Final[dict[str, type[JobFailed]]] = {
     reason.value: kind
     for kind, reasons in {
-        CodeFailed: [R.NON_ZERO_EXIT, R.SIGNALED, R.ENTRYPOINT_NOT_FOUND],
+        CodeFailed: [R.NON_ZERO_EXIT, R.SIGNALED, *NOT_STARTABLE],
         OutOfMemory: [R.OOM_KILLED],
         ExecutionTimeout: [R.EXECUTION_TIMEOUT, R.DEADLINE_EXCEEDED],
         InputError: [
@@ -259,7 +259,7 @@ BY_REASON: Final[dict[str, type[JobFailed]]] = {
         ],
         Interrupted: [
             R.TERMINATED, R.PREEMPTED, R.NODE_LOST, R.EVICTED, R.POD_LOST, R.SANDBOX_LOST,
-            R.AGENT_FAILED, R.RESULT_MISMATCH, R.SUSPENDED,
+            R.AGENT_FAILED, R.RESULT_MISMATCH, R.SUSPENDED, R.PROCESS_REFUSED,
         ],
         StorageError: [
             R.STORAGE_UNAVAILABLE, R.STORAGE_MISCONFIGURED, R.ENCRYPTION_KEY_REFUSED, R.CLOCK_SKEW,
