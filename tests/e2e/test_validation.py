@@ -105,6 +105,8 @@ TABLE = [
     # Command, env, stdin.
     Bad("empty command", with_field(command=[]), "spec.command"),
     Bad("command as text", with_field(command="python3 main.py"), "spec.command"),
+    Bad("NUL in args", with_field(args=["a\0b"]), "spec.args[0]"),
+    Bad("NUL in env", with_field(env=[{"name": "A", "value": "\0"}]), "spec.env[0].value"),
     Bad("number in args", with_field(args=[1]), "spec.args"),
     Bad("stdin too long", with_field(stdin="x" * 65537), "spec.stdin"),
     Bad("env without name", with_field(env=[{"value": "1"}]), "spec.env[0].name"),

@@ -109,6 +109,7 @@ pods = st.builds(
 
 # Specs that the API server accepts.
 _texts = st.text(max_size=30)
+_arguments = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 _keys = st.from_regex(r"[a-z가-힣$()]{1,8}(/[a-z]{1,4}){0,2}", fullmatch=True).filter(
     lambda key: key.split("/")[0] not in RESERVED
 )
@@ -131,7 +132,7 @@ _one_input: Strategy = st.fixed_dictionaries(
     },
 )
 _variables: Strategy = st.fixed_dictionaries(
-    {"name": st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True), "value": _texts}
+    {"name": st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True), "value": _arguments}
 )
 _resources: Strategy = st.fixed_dictionaries(
     {},
@@ -158,8 +159,8 @@ specs: Strategy = st.fixed_dictionaries(
     optional={
         "requestId": _identifiers,
         "functionId": _identifiers,
-        "command": st.lists(_texts, min_size=1, max_size=4),
-        "args": st.lists(_texts, max_size=4),
+        "command": st.lists(_arguments, min_size=1, max_size=4),
+        "args": st.lists(_arguments, max_size=4),
         "stdin": _texts,
         "env": st.lists(_variables, max_size=4, unique_by=lambda v: v["name"]),
         "inputs": st.lists(_one_input, max_size=3, unique_by=lambda i: i["name"]),

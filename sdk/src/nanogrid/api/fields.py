@@ -169,7 +169,8 @@ Glob = Annotated[
     ),
     AfterValidator(_expandable),
 ]
-Argument = Annotated[str, Field(max_length=4096)]
+NO_NUL = r"^[^\x00]*$"  # no program can get an argument or a variable with this character
+Argument = Annotated[str, Field(max_length=4096, pattern=NO_NUL)]
 Identifier = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
 ]

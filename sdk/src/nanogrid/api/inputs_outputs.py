@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from nanogrid import names
 from nanogrid.api.fields import (
+    NO_NUL,
     Bucket,
     Glob,
     Model,
@@ -280,7 +281,7 @@ class EnvVar(Model):
             ),
         ),
     ] = Field(description="Name of the variable.")
-    value: Annotated[str, Field(max_length=32768)] | None = Field(
+    value: Annotated[str, Field(max_length=32768, pattern=NO_NUL)] | None = Field(
         None, description="Value of the variable. Without valueFrom it defaults to an empty text."
     )
     value_from: EnvSource | None = Field(
