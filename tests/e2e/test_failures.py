@@ -127,6 +127,30 @@ def test_exit_code_and_stderr_are_kept(namespace: Namespace) -> None:
     assert (status["result"]["stdout"], status["result"]["stderr"]) == ("out\n", "로그\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "reason", "message"),
+    [
+        (["python3 main.py"], "EntrypointNotFound", 'write ["python3", "main.py"]'),
+        (["./main.py"], "EntrypointNotExecutable", "run chmod +x"),
+        (["python3", "-c", "pass", "x" * 4000], "Completed", ""),
+    ],
+)
+def test_a_program_that_does_not_start_says_why(
+    namespace: Namespace, command: list[str], reason: str, message: str
+) -> None:
+    status = namespace.run(inline("start", "print(1)", command=command, backoffLimit=2))
+
+    assert status["reason"] == reason
+    assert message in status["message"]
+    assert len(status.get("attempts") or []) <= 1  # another attempt would change nothing
+
+
+def test_python_is_a_name_of_python3(namespace: Namespace) -> None:
+    status = namespace.run(inline("python", "print('hello')", command=["python", "main.py"]))
+
+    assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "hello\n")
+
+
 def test_timeout_keeps_the_printed_output(namespace: Namespace) -> None:
     code = "import time\nprint('partial', flush=True)\ntime.sleep(600)"
     status = namespace.run(inline("late", code, timeouts={"executionSeconds": 2}))
