@@ -11,6 +11,7 @@ import linecache
 import os
 import signal
 import sys
+from io import TextIOWrapper
 
 from nanogrid_executor.launcher.interpreter import (
     ENDED,
@@ -21,6 +22,8 @@ from nanogrid_executor.launcher.interpreter import (
     open_control,
     print_error,
 )
+
+REPLACE = "backslashreplace"
 
 TYPE_CHECKING = False  # see interpreter
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class ContextInterpreter(Interpreter):
     def serve(self) -> None:
         """Serve requests until the launcher sends no more."""
         self.libc = ctypes.CDLL(None)
+        streams = [StandardStream(1, "stdout", "strict"), StandardStream(2, "stderr", REPLACE)]
         signal.signal(signal.SIGINT, ignore)
         while (request := self.control.receive()) is not None:
             lines = request["code"].splitlines(keepends=True)
@@ -42,6 +46,8 @@ class ContextInterpreter(Interpreter):
             before = {name: os.environ.get(name) for name in request["env"]}
             os.environ.update(request["env"])
             replace_stdin(request["stdin"])
+            for stream in streams:
+                stream.restore()
             self.control.send(STARTED)
             code = self._run_guarded(request)
             if os.getpid() != self.control.owner:
@@ -88,6 +94,44 @@ class ContextInterpreter(Interpreter):
         return code
 
 
+class StandardStream:
+    """stdout or stderr: an execution may close it or put a file in its place, the next has it."""
+
+    def __init__(self, fd: int, name: str, errors: str) -> None:
+        self.fd, self.name, self.errors = fd, name, errors
+        self.kept = os.dup(fd)
+        self.identity = identity_of(fd)
+
+    def restore(self) -> None:
+        """Restore the descriptor, and Python's stream if it is closed."""
+        if identity_of(self.fd) != self.identity == identity_of(self.kept):
+            os.dup2(self.kept, self.fd)
+        for name in (self.name, f"__{self.name}__"):
+            if is_closed(getattr(sys, name, None)):
+                raw = open(self.fd, "wb", 0, closefd=False)  # noqa: SIM115 it outlives this call
+                text = TextIOWrapper(raw, "utf-8", self.errors, write_through=True)
+                setattr(sys, name, text)
+
+
+def identity_of(fd: int) -> tuple[int, int] | None:
+    """Device and inode behind a descriptor; None when it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_closed(stream: Any) -> bool:
+    """Whether a stream accepts no text, or there is none."""
+    try:
+        return stream is None or bool(stream.closed)
+    except ValueError:
+        return True  # its buffer was detached
+    except AttributeError:
+        return False  # user code put an object of its own there
+
+
 def ignore(number: int, frame: FrameType | None) -> None:
     """Do nothing: between executions there is nothing to interrupt.
 
@@ -104,8 +148,11 @@ def replace_stdin(text: bytes | None) -> None:
         with open(fd, "wb", closefd=False) as file:
             file.write(text)
         os.lseek(fd, 0, os.SEEK_SET)
-    os.dup2(fd, 0)
-    os.close(fd)
+    if fd:
+        os.dup2(fd, 0)
+        os.close(fd)
+    else:  # user code had closed it
+        os.set_inheritable(0, True)
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
 
 

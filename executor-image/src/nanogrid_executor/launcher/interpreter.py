@@ -28,7 +28,6 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # importing typing for its own would take a quarter of our start time
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType, TracebackType
     from typing import Any
 
@@ -38,6 +37,7 @@ ENDED = b"X"
 CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, whose module is slow to import
 SIGINT = 2
 INTERRUPTED = 128 + SIGINT
+BYTE_ORDER_MARK = "\ufeff"  # Python ignores it in a file, but not in a text
 FOLDER = os.path.dirname(__file__)
 
 
@@ -94,7 +94,7 @@ class Interpreter:
         self.control = control
         self.context = context
         self.flags = 0  # of ``from __future__ import …``, which stay in force like variables
-        self.loop: Any = None
+        self.runner: Any = None  # an asyncio.Runner
         self.module = ModuleType("__main__")
         self.first_main = sys.modules["__main__"]  # kept: its end would clear our own globals
         sys.modules["__main__"] = self.module
@@ -103,7 +103,7 @@ class Interpreter:
 
     def run(self, request: dict[str, Any]) -> None:
         """Run one piece of code; raises what the code raises."""
-        filename, code = request["filename"], request["code"]
+        filename, code = request["filename"], request["code"].removeprefix(BYTE_ORDER_MARK)
         body, last = self._compile(code, filename)
         self._evaluate(body)
         if last is not None:
@@ -112,7 +112,9 @@ class Interpreter:
                 self._display().show(value)
 
     def finish(self) -> None:
-        """Display open figures, and flush all output."""
+        """End a script's event loop, display open figures, and flush all output."""
+        if not (self.context or self.runner is None or self.runner.get_loop().is_closed()):
+            self.runner.close()  # cancels the tasks that are left, as asyncio.run() does
         if "matplotlib.pyplot" in sys.modules:
             self._display().show_figures()
         flush()
@@ -128,7 +130,7 @@ class Interpreter:
         return Display(lambda bundle: self.control.send(DISPLAY, bundle))
 
     def _compile(self, code: str, filename: str) -> tuple[CodeType, CodeType | None]:
-        flags = self.flags | (PyCF_ALLOW_TOP_LEVEL_AWAIT if self.context else 0)
+        flags = self.flags | PyCF_ALLOW_TOP_LEVEL_AWAIT
         tree: Any = compile(code, filename, "exec", flags | PyCF_ONLY_AST, True)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], Expr) else None
         module = Module(tree.body, tree.type_ignores)
@@ -149,15 +151,16 @@ class Interpreter:
             return eval(code, self.namespace)  # noqa: S307 running user code is the purpose
         import asyncio
 
-        if self.loop is None or self.loop.is_closed():
-            self.loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self.loop)
-        task = self.loop.create_task(eval(code, self.namespace))  # noqa: S307 see above
+        if self.runner is None or self.runner.get_loop().is_closed():
+            self.runner = asyncio.Runner()
+            asyncio.set_event_loop(self.runner.get_loop())
+        loop = self.runner.get_loop()
+        task = loop.create_task(eval(code, self.namespace))  # noqa: S307 see above
         try:
-            return self.loop.run_until_complete(task)
+            return loop.run_until_complete(task)
         except KeyboardInterrupt:
             task.cancel()
-            self.loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
             raise
 
 
@@ -173,12 +176,19 @@ def flush() -> None:
 
 def print_error(error: BaseException) -> None:
     """Write a traceback that begins with the user's code, with its source lines."""
-    hook: Callable[..., object] = sys.excepthook
-    if hook is sys.__excepthook__:
-        import traceback  # the built-in hook reads source lines from files only
+    import traceback  # the built-in hook reads source lines from files only
 
-        hook = traceback.print_exception
-    hook(type(error), error, user_frames(error.__traceback__))
+    trace = user_frames(error.__traceback__)
+    if sys.excepthook is not sys.__excepthook__:
+        try:
+            sys.excepthook(type(error), error, trace)
+            return
+        except Exception as second:
+            second.__context__ = None  # it is the original exception, which follows
+            print("Error in sys.excepthook:", file=sys.stderr)
+            traceback.print_exception(type(second), second, user_frames(second.__traceback__))
+            print("\nOriginal exception was:", file=sys.stderr)
+    traceback.print_exception(type(error), error, trace)
 
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:
