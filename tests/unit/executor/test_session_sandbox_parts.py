@@ -185,7 +185,7 @@ def test_results_by_the_protocol_of_notebooks(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_result_that_is_too_large() -> None:
-    text = "A result is left out: it has more than 100 bytes (text/plain 202 bytes)"
+    text = "A result is left out: it has more than 100 bytes (text/plain 204 bytes)"
     assert shown("x" * 200, max_bytes=100) == {"text/plain": text}
 
 
@@ -284,4 +284,7 @@ def test_a_batch_job_imports_no_module_of_sessions(tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-S", "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = {name.rpartition(".")[2] for name in eval(done.stdout)}
-    assert names == {"launcher", "main", "batch", "frames", "usage", "cgroup", "signals", "spawn"}
+    assert names == {
+        "launcher", "main", "batch", "frames", "usage", "cgroup", "signals", "spawn",
+        "start_failure",
+    }  # fmt: skip

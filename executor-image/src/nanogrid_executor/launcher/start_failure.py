@@ -9,8 +9,6 @@ import os
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from nanogrid_executor.launcher import elf
-
 NOT_FOUND: Final = "notFound"
 INTERPRETER: Final = "interpreter"
 PERMISSION: Final = "permission"
@@ -27,6 +25,7 @@ HEAD_BYTES: Final = 256  # of a script; the kernel reads no more of its first li
 ARGUMENT_BYTES: Final = 128 * 1024  # MAX_ARG_STRLEN: of one argument or variable
 RESOURCES: Final = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+ELF: Final = b"\x7fELF"
 FOREIGN: Final = {
     b"MZ": "a program for Windows",
     b"\xcf\xfa\xed\xfe": "a program for macOS",
@@ -164,7 +163,9 @@ def _missing_part(program: str, file: str) -> StartFailure:
     interpreter, _ = shebang(head)
     if interpreter:
         return _no_interpreter(program, interpreter)
-    if head.startswith(elf.MAGIC):
+    if head.startswith(ELF):
+        from nanogrid_executor.launcher import elf  # late: most programs start
+
         with open(file, "rb") as stream:
             loader = elf.loader(stream)
         message = (
@@ -214,7 +215,9 @@ def _wrong_format(file: str) -> str:
         return (
             f"has a first line of more than {HEAD_BYTES} bytes, or an interpreter of its own kind"
         )
-    if head.startswith(elf.MAGIC):
+    if head.startswith(ELF):
+        from nanogrid_executor.launcher import elf  # see above
+
         ours, theirs = os.uname().machine, elf.machine(head)
         if theirs is not None and theirs != ours:
             return f"is a program for {theirs}, and this node is {ours}: build it for {ours}"
