@@ -74,6 +74,19 @@ def test_a_program_that_cannot_be_started(
     assert result.exit_code == ended.sandbox_exit == code
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp949", "utf-8"])
+def test_code_is_written_in_the_encoding_that_it_declares(run: Any, encoding: str) -> None:
+    word = {"latin-1": "niño"}.get(encoding, "가나")
+    ended = run(f"# -*- coding: {encoding} -*-\nprint('{word}', len('{word}'))\n")
+    assert ended.result.stdout == f"{word} {len(word)}\n"
+
+
+def test_code_that_its_encoding_cannot_hold_does_not_run(run: Any) -> None:
+    ended = run("# coding: latin-1\nprint('가')\n")
+    assert (ended.result.status, ended.result.stdout) == ("FAILED", "")
+    assert "latin-1, which has no character" in ended.result.message
+
+
 def test_bytes_that_are_not_text(run: Any) -> None:
     ended = run(r"import os; os.write(1, b'a\0b\xff\xea\xb0\n')")
     assert ended.result.stdout == "a\0b\ufffd\ufffd\n"

@@ -51,6 +51,12 @@ def test_a_script_is_a_file_while_it_runs_so_that_multiprocessing_can_spawn(
     assert Path(pod.paths.workspace, "execution_2.py").read_text() == "mine"
 
 
+def test_a_script_has_its_declared_encoding(pod: SandboxPod) -> None:
+    code = "# coding: latin-1\nprint(repr(open(__file__, 'rb').read()[-4:]), 'é')#é\xff"
+    assert pod.run(code, encoding="latin-1").out == "b'#\\xe9\\xff' é\n".replace("b'#", "b')#")
+    assert pod.run("print(1)", encoding="no-such-encoding").out == "1\n"
+
+
 def test_variables_are_kept_in_a_context_and_only_there(pod: SandboxPod) -> None:
     assert pod.run("x = 41", context="a").ended.context_new
     assert pod.run("print(x + 1)", context="a").out == "42\n"

@@ -41,6 +41,16 @@ def test_the_prefix_selects_the_shell_and_the_record_keeps_it(client: FlaskClien
     assert record["shell"] is True
 
 
+@pytest.mark.parametrize("context", ["c", None])
+def test_code_declares_its_encoding(client: FlaskClient, context: str | None) -> None:
+    more = {"context": context} if context else {}
+    code = "# coding: latin-1\nprint('{}')"
+    assert run_code(client, code.format("é"), **more)["stdout"] == "é\n"
+    refused = client.post("/execute", json={"code": code.format("가"), **more})
+    assert_error(refused, 400, Reason.BAD_REQUEST)
+    assert "latin-1" in refused.json["error"]["message"]
+
+
 def test_stdin_and_environment_reach_the_code(client: FlaskClient) -> None:
     code = "import os, sys\nprint(os.environ['GREETING'], sys.stdin.read())"
     answer = run_code(client, code, stdin="world", env={"GREETING": "hello"})

@@ -44,6 +44,13 @@ def test_a_task_that_is_too_large_is_refused_with_a_hint(spec: Json) -> None:
         built(**spec)
 
 
+def test_code_that_its_declared_encoding_cannot_hold_is_refused() -> None:
+    code = "# -*- coding: {} -*-\nprint('값')\n"
+    assert built(code={"inline": code.format("cp949")}).code_inline == code.format("cp949")
+    with pytest.raises(InvalidSpecError, match=r"code\.inline: .* latin-1, .* Declare utf-8"):
+        built(code={"inline": code.format("latin-1")})
+
+
 def test_an_accepted_task_fits_into_an_environment_variable() -> None:
     task = built(code={"inline": "값" * 40_000})
 

@@ -89,6 +89,14 @@ def test_code_from_text_file_folder_and_stdin(tmp_path: Path) -> None:
     assert source.read_code(str(tmp_path), None, "") == (None, tmp_path, tmp_path.name)
 
 
+def test_code_in_its_declared_encoding(tmp_path: Path) -> None:
+    text = "# coding: cp949\nprint('가')\n"
+    (tmp_path / "korean.py").write_bytes(text.encode("cp949"))
+    assert source.read_code(str(tmp_path / "korean.py"), None, "")[0] == text
+    with pytest.raises(UsageError, match="latin-1, which has no character"):
+        source.read_code(None, "# coding: latin-1\nprint('가')\n", "")
+
+
 def test_invalid_code(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_bytes(b"\xff\xfe")
     (tmp_path / "code.zip").write_bytes(b"PK")

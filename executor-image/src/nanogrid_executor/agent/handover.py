@@ -6,7 +6,7 @@ A report is handed over to the termination message, to S3 and to the operator.
 import os
 from dataclasses import replace
 
-from nanogrid import names, result_auth, result_bounds, wire
+from nanogrid import names, result_auth, result_bounds, source_encoding, wire
 from nanogrid_executor.agent import persist
 from nanogrid_executor.agent.report_client import post_until_taken
 from nanogrid_executor.agent.result import to_termination
@@ -30,11 +30,11 @@ def fill_workspace(task: wire.PodTask, paths: Paths) -> str:
     try:
         if task.code_inline is not None:
             entrypoint = os.path.join(paths.workspace, names.ENTRYPOINT)
-            with open(entrypoint, "w", encoding="utf-8") as file:
-                file.write(task.code_inline)
+            with open(entrypoint, "wb") as file:
+                file.write(source_encoding.encode(task.code_inline))
         # User code may write to output/ without creating it.
         os.makedirs(os.path.join(paths.workspace, task.outputs.path), exist_ok=True)
-    except OSError as error:
+    except (OSError, source_encoding.EncodingError) as error:
         return f"The workspace cannot be prepared: {error}"
     return ""
 

@@ -58,13 +58,16 @@ class SessionExecution:
     def write_script(self, path: str) -> None:
         """Put the code into a file while it runs: processes that it starts may look for it.
 
-        Without a file (the disk is full, user code has a file of that name) the code also runs.
+        Without a file (the disk is full, user code has a file of that name, this Python does not
+        know the encoding) the code also runs.
         """
         try:
-            with open(path, "x", encoding="utf-8", errors="surrogatepass") as file:
+            encoding = self.spec.get("encoding", "utf-8")  # an older agent sends none
+            errors = "surrogatepass" if encoding == "utf-8" else "strict"
+            with open(path, "x", encoding=encoding, errors=errors) as file:
                 self._script = path
                 file.write(self.spec["code"])
-        except OSError:
+        except (OSError, LookupError, UnicodeError):
             self.remove_script()  # an incomplete file is worse than none
 
     def remove_script(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nanogrid import wire
+from nanogrid import source_encoding, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.launcher.session_frames import MAX_CONTEXTS
 from nanogrid_executor.session.errors import ApiError, ending
@@ -35,6 +35,7 @@ class ExecuteRequest:
     """A client's request to run code; ``timeout_seconds`` None means the session's own."""
 
     code: str
+    encoding: str = source_encoding.UTF8
     shell: bool = False
     context: str | None = None
     env: dict[str, str] = field(default_factory=dict)
@@ -206,6 +207,7 @@ class Executions:
         return ExecutionSpec(
             number=number,
             code=request.code,
+            encoding=request.encoding,
             context=request.context,
             shell=request.shell,
             env={**self.task.env, **request.env},

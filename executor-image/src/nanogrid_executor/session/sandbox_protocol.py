@@ -7,6 +7,8 @@ the launcher's socket. Tests of the HTTP side implement it in a few lines.
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from nanogrid import source_encoding
+
 Stream = Literal["stdout", "stderr"]
 
 
@@ -16,11 +18,12 @@ class ExecutionSpec:
 
     ``context`` names a long-lived Python process whose variables live on; None gives the code a
     process of its own. With ``shell`` a shell runs the code instead of Python; ``context`` is not
-    used then.
+    used then. Processes that the code starts may read it from a file in ``encoding``.
     """
 
     number: int
     code: str
+    encoding: str = source_encoding.UTF8
     context: str | None = None
     shell: bool = False
     env: dict[str, str] = field(default_factory=dict)

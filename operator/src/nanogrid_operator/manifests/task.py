@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from nanogrid import names, wire
+from nanogrid import names, source_encoding, wire
 from nanogrid.api.inputs_outputs import Input, Logs, Outputs
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.runtime import Timeouts
@@ -49,7 +49,8 @@ def task_for(
 
     Raises:
         InvalidSpecError: The spec needs a bucket and there is none, it names a key that the
-            namespace may not use, or it is too large.
+            namespace may not use, it is too large, or its code cannot be written in the encoding
+            that it declares.
     """
     spec = job.spec
     uid = job.metadata["uid"]
@@ -87,6 +88,7 @@ def task_for(
         session=_session_rules(spec, tenant, settings),
         gate_port=gate_port,
     )
+    _check_encoding(task.code_inline or "")
     size = len(task_json(task).encode())
     if size > wire.TASK_CAP_BYTES:
         raise InvalidSpecError(
@@ -94,6 +96,14 @@ def task_for(
             f"{wire.TASK_CAP_BYTES} fit into a pod: put the code into a ZIP in S3 (spec.code.s3)"
         )
     return task
+
+
+def _check_encoding(code: str) -> None:
+    """Refuse code that cannot be written in the encoding that it declares."""
+    try:
+        source_encoding.encode(code)
+    except source_encoding.EncodingError as e:
+        raise InvalidSpecError(f"code.inline: {e}. {source_encoding.HINT}") from None
 
 
 def _plain_env(spec: Spec) -> dict[str, str]:

@@ -107,7 +107,8 @@ class Code(Model):
         None,
         min_length=1,
         max_length=65536,
-        description="Python source text; it runs as main.py. Use a ZIP in S3 for more than 64 KiB.",
+        description="Python source text; it runs as main.py. The file is in the encoding that its "
+        "first lines declare, or in UTF-8. Use a ZIP in S3 for more than 64 KiB.",
     )
     s3: S3Object | None = Field(
         None,

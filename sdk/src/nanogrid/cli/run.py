@@ -78,7 +78,7 @@ def run(
     if code is not None and file is not None:
         # With -c there is no file: the first argument belongs to the code.
         args, file = [file, *(args or [])], None
-    stdin = sys.stdin.read() if file == "-" else ""
+    stdin = source.decoded(sys.stdin.buffer.read(), "stdin") if file == "-" else ""
     text, folder, stem = source.read_code(file, code, stdin)
     request = source.RunRequest(
         inline=text,

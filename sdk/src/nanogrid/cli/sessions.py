@@ -104,7 +104,10 @@ def run_code(
     if (code is None) == (file is None):
         message = "exactly one of CODE and --file is required"
         raise UsageError(message, "nanogrid session exec SESSION 'x = 1'")
-    text = file.read_text("utf-8") if file else sys.stdin.read() if code == "-" else str(code)
+    text = str(code)
+    if file or code == "-":
+        content = file.read_bytes() if file else sys.stdin.buffer.read()
+        text = source.decoded(content, str(file or "stdin"))
     session = ctx.client().attach(name, ready_timeout=READY_SECONDS)
     quiet = not output.for_people
     seconds = source.duration_option("--timeout", timeout)

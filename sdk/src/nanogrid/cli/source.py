@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nanogrid import names
+from nanogrid import names, source_encoding
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.formatting import DURATION_HINT, parse_duration
 from nanogrid.file_names import kind_of
@@ -148,16 +148,30 @@ def _has_entry_point(folder: Path) -> bool:
     return archive.folder_of(files, entry) is not None
 
 
-def _text(path: Path) -> str:
+def decoded(content: bytes, what: str) -> str:
+    """The text of code, in the encoding that it declares.
+
+    Raises:
+        UsageError: it is not in that encoding.
+    """
     try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error}", "Save the file as UTF-8.") from None
+        return source_encoding.decode(content)
+    except source_encoding.EncodingError as error:
+        hint = "Save it as UTF-8, or declare its encoding: # -*- coding: NAME -*-"
+        raise UsageError(f"{what}: {error}", hint) from None
+
+
+def _text(path: Path) -> str:
+    return decoded(path.read_bytes(), str(path))
 
 
 def _checked(text: str, what: str) -> str:
     if not text.strip():
         raise UsageError(f"{what} is empty", "Provide Python code.")
+    try:
+        source_encoding.encode(text)
+    except source_encoding.EncodingError as error:
+        raise UsageError(f"{what}: {error}", source_encoding.HINT) from None
     size = len(text.encode())
     if size > INLINE_BYTES:
         hint = f"Save it as {names.ENTRYPOINT} in a folder and run the folder."

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flask import Response, request
 
+from nanogrid import source_encoding
 from nanogrid.reasons import Reason
 from nanogrid_executor.clock import DeadlineError
 from nanogrid_executor.session.api.requests import (
@@ -157,11 +158,23 @@ def _execute_request(body: dict[str, Any]) -> ExecuteRequest:
     return ExecuteRequest(
         code=code.removeprefix(SHELL_PREFIX) if shell else code,
         shell=shell,
+        encoding=source_encoding.UTF8 if shell else _encoding(code),
         context=body.get("context"),
         env=body.get("env", {}),
         stdin=body.get("stdin", ""),
         timeout_seconds=body.get("timeoutSeconds"),
     )
+
+
+def _encoding(code: str) -> str:
+    """The encoding of the code's file."""
+    try:
+        name = source_encoding.encoding_of(code)
+        if name != source_encoding.UTF8:
+            source_encoding.encode(code)
+    except source_encoding.EncodingError as error:
+        raise bad_request(f"code: {error}. {source_encoding.HINT}") from error
+    return name
 
 
 def _replay(answer: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from nanogrid import names
+from nanogrid import names, source_encoding
 from nanogrid.api.job import Spec
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.s3_uri import Uploaded, split_uri
@@ -188,6 +188,10 @@ def _code_fields(
         raise InvalidRequest("two of code, archive and function are both given.", "Give one.")
     if version is not None and function is None:
         raise InvalidRequest("version needs a function.", "Give function=, too.")
+    try:
+        source_encoding.encode(code or "")
+    except source_encoding.EncodingError as e:
+        raise InvalidRequest(f"{e}.", source_encoding.HINT) from e
     if code is not None and len(code.encode()) > INLINE_BYTES:
         raise InvalidRequest(
             f"the code has more than {INLINE_BYTES} bytes.", "Give directory= or archive=."

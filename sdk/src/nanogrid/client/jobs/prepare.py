@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from nanogrid import names
+from nanogrid import names, source_encoding
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.jobs.manifest import INLINE_BYTES, Source, build_job, job_name
 from nanogrid.client.jobs.packing import zip_directory, zip_files
@@ -137,12 +137,14 @@ def _refuse_unknown(keywords: Mapping[str, Any]) -> None:
 def _script(path: Path) -> tuple[str | None, bytes | None]:
     """A script as inline text, or as an archive when it is too large for that."""
     content = read_file(path)
-    if len(content) > INLINE_BYTES:
-        return None, zip_files({names.ENTRYPOINT: (content, False)})
     try:
-        return content.decode(), None
-    except UnicodeDecodeError as e:
-        raise InvalidRequest(f"{path} is not UTF-8: {e}.", "Save it as UTF-8.") from e
+        text = source_encoding.decode(content)
+    except source_encoding.EncodingError as e:
+        hint = "Save it as UTF-8, or declare its encoding: # -*- coding: NAME -*-"
+        raise InvalidRequest(f"{path}: {e}.", hint) from e
+    if len(text.encode()) > INLINE_BYTES:
+        return None, zip_files({names.ENTRYPOINT: (content, False)})
+    return text, None
 
 
 def _input_json(value: Any) -> str:
