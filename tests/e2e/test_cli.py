@@ -16,6 +16,7 @@ from nanogrid import names
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.main import app
 from nanogrid.types import Json
+from scripts.devaccess import DevAccess
 from support.kubectl import FINISH_SECONDS, Namespace, eventually
 
 PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
@@ -169,6 +170,28 @@ def test_run_shows_what_the_code_prints_while_it_runs(namespace: Namespace) -> N
         ["begin", "oops", "end"],
         ["oops", "begin", "end"],
     )
+
+
+def test_bytes_that_are_not_text_reach_a_pipe(
+    cli: RunCli, namespace: Namespace, dev: DevAccess
+) -> None:
+    code = "import os\nfor _ in range(4): os.write(1, bytes(range(256)))"
+    want = bytes(range(256)) * 4
+    env = {**os.environ, "NANOGRID_NAMESPACE": namespace.name}
+    command = [*PROGRAM, "run", "-c", code, "--name", "bytes", *SMALL]
+    done = subprocess.run(command, env=env, capture_output=True, timeout=CALL_SECONDS)
+    assert (done.returncode, done.stdout) == (0, want), done.stderr
+    assert b"stdout is not UTF-8 text" in done.stderr
+
+    result = data(cli("get", "bytes", "-o", "json"))["status"]["result"]
+    assert (result["stdoutEncoding"], result["stderrEncoding"]) == ("binary", "utf-8")
+    assert result["stdoutBytes"] == len(want)
+    assert "\ufffd" in result["stdout"]
+    key = result["stdoutUrl"].removeprefix(f"s3://{dev.bucket}/")
+    assert dev.s3.get_object(Bucket=dev.bucket, Key=key)["Body"].read() == want
+    logs = [*PROGRAM, "logs", "bytes"]
+    logged = subprocess.run(logs, env=env, capture_output=True, timeout=CALL_SECONDS)
+    assert (logged.returncode, logged.stdout) == (0, want), logged.stderr
 
 
 def test_long_output_is_complete_and_logs_follow_to_the_end(

@@ -110,6 +110,18 @@ def test_output_longer_than_a_termination_message_is_complete(local: Any) -> Non
     assert done.stdout == "x" * 20_000 + "\n"
 
 
+@pytest.mark.parametrize("repeat", [1, 3000])
+def test_bytes_that_are_not_text_reach_a_pipe(short: Path, repeat: int) -> None:
+    code = f"import os\nfor _ in range({repeat}): os.write(1, bytes(range(256)))"
+    command = [*PROGRAM, "run", "--local", "-c", code]
+    done = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(short)}, capture_output=True, timeout=60
+    )
+    assert done.stdout == bytes(range(256)) * repeat
+    assert b"stdout is not UTF-8 text" in done.stderr
+    assert b"shortened" not in done.stderr
+
+
 def test_a_file_in_code_and_input_is_refused_as_in_a_cluster(local: Any, tmp_path: Path) -> None:
     app, data = tmp_path / "app", tmp_path / "data"
     for folder in (app / "data", data):

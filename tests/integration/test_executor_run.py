@@ -91,6 +91,7 @@ def test_bytes_that_are_not_text(run: Any) -> None:
     ended = run(r"import os; os.write(1, b'a\0b\xff\xea\xb0\n')")
     assert ended.result.stdout == "a\0b\ufffd\ufffd\n"
     assert ended.result.stdout_bytes == 7
+    assert (ended.result.stdout_encoding, ended.result.stderr_encoding) == ("binary", "utf-8")
 
 
 def test_a_large_input_that_is_not_read_and_one_that_is_echoed(run: Any, paths: Paths) -> None:

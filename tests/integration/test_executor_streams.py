@@ -52,6 +52,18 @@ def test_bytes_that_are_not_text_survive(s3: S3Server, paths: Paths, launcher_di
     assert s3.get(names.stream_object("r-bytes", "stderr")) == bytes(range(256)) * 400
     assert result.stderr_url
     assert result.stdout_url is None
+    assert (result.stdout_encoding, result.stderr_encoding) == ("utf-8", "binary")
+
+
+def test_a_short_stream_that_is_not_text_is_stored(
+    s3: S3Server, paths: Paths, launcher_dir: str
+) -> None:
+    result = run(paths, launcher_dir, r"import os; os.write(1, b'a\xffb')", "r-short-bytes").result
+    key = names.stream_object("r-short-bytes", "stdout")
+    assert (result.stdout, result.stdout_encoding) == ("a\ufffdb", "binary")
+    assert result.stdout_url == f"s3://{BUCKET}/{key}"
+    assert s3.get(key) == b"a\xffb"
+    assert result.stderr_url is None
 
 
 def test_bytes_beyond_the_cap_are_counted(s3: S3Server, paths: Paths, launcher_dir: str) -> None:

@@ -4,9 +4,10 @@ The head shows how a program began, the tail how it ended. A marker line between
 bytes left out. The text is at most ``cap`` bytes of UTF-8, the marker line included.
 """
 
+import codecs
 from typing import Final
 
-from nanogrid.wire import STREAM_CAP_BYTES
+from nanogrid.wire import ENCODING_BINARY, ENCODING_TEXT, STREAM_CAP_BYTES
 
 MARKER_ROOM: Final = 64
 
@@ -21,10 +22,12 @@ class Capture:
         self.count = 0
         self._head = bytearray()
         self._tail = bytearray()
+        self._utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
         self.count += len(data)
+        self._check(data)
         room = self.cap - len(self._head)
         if room > 0:
             self._head += data[:room]
@@ -33,6 +36,19 @@ class Capture:
             self._tail += data[-self.cap :]
             if len(self._tail) > 2 * self.cap:  # trimmed rarely, so that feeding stays linear
                 del self._tail[: -self.cap]
+
+    def _check(self, data: bytes) -> None:
+        if self._utf8 is not None:
+            try:
+                self._utf8.decode(data)
+            except UnicodeDecodeError:
+                self._utf8 = None
+
+    @property
+    def encoding(self) -> str:
+        """``ENCODING_BINARY`` when the stream so far is not UTF-8."""
+        whole = self._utf8 is not None and not self._utf8.getstate()[0]
+        return ENCODING_TEXT if whole else ENCODING_BINARY
 
     def text(self) -> str:
         """The captured text; bytes that are not UTF-8 become U+FFFD."""

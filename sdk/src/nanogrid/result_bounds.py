@@ -143,11 +143,17 @@ def _output(value: wire.Result) -> wire.Result:
         stderr_bytes=count(value.stderr_bytes),
         stdout_truncated=value.stdout_truncated or stdout != value.stdout,
         stderr_truncated=value.stderr_truncated or stderr != value.stderr,
+        stdout_encoding=_encoding(value.stdout_encoding),
+        stderr_encoding=_encoding(value.stderr_encoding),
         stdout_url=optional(_url, value.stdout_url),
         stderr_url=optional(_url, value.stderr_url),
         output_files=[_url(each) for each in value.output_files],
         outputs=[_file(each) for each in value.outputs],
     )
+
+
+def _encoding(value: str) -> str:
+    return wire.ENCODING_BINARY if value == wire.ENCODING_BINARY else wire.ENCODING_TEXT
 
 
 def _file(value: wire.OutputFile) -> wire.OutputFile:

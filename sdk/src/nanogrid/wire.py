@@ -23,6 +23,10 @@ TASK_CAP_BYTES = 120 * 1024  # Linux allows 128 KiB per environment variable
 REPORT_CAP_BYTES = 1024 * 1024
 TERMINATION_CAP_BYTES = 4096  # limit of the kubelet for a termination message
 
+# What a stream is: text, or bytes that are not UTF-8. Its text then has U+FFFD in their place.
+ENCODING_TEXT = "utf-8"
+ENCODING_BINARY = "binary"
+
 STATUS_SUCCESS = "SUCCESS"
 STATUS_FAILED = "FAILED"
 STATUS_TIMEOUT = "TIMEOUT"
@@ -205,6 +209,7 @@ class Result:
 
     ``exit_code`` is None if the code never ran, and 128 + signal number after a signal.
     ``stdout`` and ``stderr`` have at most ``STREAM_CAP_BYTES`` each: head and tail of the stream.
+    If ``stdout_encoding`` is ``ENCODING_BINARY``, only S3 has the exact bytes.
     ``namespace`` is the tenant, empty in results of older versions. ``authentication`` is the code
     of :mod:`nanogrid.result_auth`.
     """
@@ -231,6 +236,8 @@ class Result:
     stderr_bytes: int = 0
     stdout_truncated: bool = False
     stderr_truncated: bool = False
+    stdout_encoding: str = ENCODING_TEXT
+    stderr_encoding: str = ENCODING_TEXT
     cpu_millis: int | None = None
     memory_source: str | None = None
     stdout_url: str | None = None  # full text in S3, up to the log limit

@@ -88,3 +88,25 @@ def test_shortened_text_fits(text: str, cap: int) -> None:
 def test_a_shortened_line_is_one_line() -> None:
     assert "\n" not in shorten_line("x" * 500, 200)
     assert shorten_line("short", 200) == "short"
+
+
+@given(st.lists(st.binary(max_size=6) | st.text(max_size=3).map(str.encode), max_size=8))
+def test_the_encoding_is_that_of_the_whole_stream(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    binary = whole.decode(errors="ignore").encode() != whole
+    assert captured(pieces).encoding == ("binary" if binary else "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "encoding"),
+    [
+        ([], "utf-8"),
+        ([b"\xea\xb0", b"\x80"], "utf-8"),  # one character in two pieces
+        ([b"\xea\xb0"], "binary"),
+        ([b"x" * 1000, b"\xff", b"x" * 1000], "binary"),  # in the part that the text lacks
+        ([b"x" * 255 + "가".encode()], "utf-8"),
+        ([b"a\0b\x1b"], "utf-8"),
+    ],
+)
+def test_encoding_of_a_stream(pieces: list[bytes], encoding: str) -> None:
+    assert captured(pieces).encoding == encoding

@@ -13,6 +13,8 @@ ANSWER = {
     "stdout": "s" * 9000,
     "stderr": "",
     "stdoutTruncated": False,
+    "stdoutEncoding": "utf-8",
+    "stderrEncoding": "binary",
     "stderrTruncated": False,
     "memorySource": "cgroup",
 }

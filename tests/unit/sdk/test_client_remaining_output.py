@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanogrid.client import NotFound, NotKept
+from nanogrid.client import NotFound, NotKept, exact_text
+from nanogrid.client.callbacks import OutputCallbacks
 from nanogrid.client.jobs.output_merge import remaining_of_mixed, remaining_of_tail
 from nanogrid.client.jobs.remaining_output import LogText, remaining, remaining_of_both
 from nanogrid.client.jobs.result import Result
@@ -17,6 +18,23 @@ from support.api_store import NAMESPACE, result_of
 from support.memory_storage import MemoryStorage
 
 JOB: Json = {"metadata": {"name": "n", "namespace": NAMESPACE, "uid": "u"}, "spec": {}}
+
+
+BYTES = b"a\xffb\xea\xb0"  # the last character is incomplete
+SHOWN = BYTES.decode(errors="replace")
+
+
+def binary(full: bytes | None, **changes: Any) -> Result:
+    """The result of code that wrote ``BYTES``; S3 has ``full``."""
+
+    class Kept(MemoryStorage):
+        def chunks(self, uri: str) -> Iterator[bytes]:
+            assert full is not None
+            yield full
+
+    url = None if full is None else "s3://b/k"
+    given = {"stdout": SHOWN, "stdout_bytes": len(BYTES), "stdout_encoding": "binary"}
+    return Result(result_of(JOB, **given, stdout_url=url, **changes), Kept)
 
 
 def shortened(total: int, tail: str, full: bytes | None, url: str | None = "s3://b/k") -> Result:
@@ -30,9 +48,9 @@ def shortened(total: int, tail: str, full: bytes | None, url: str | None = "s3:/
     return Result(raw, Kept)
 
 
-def log_of(text: str) -> LogText:
+def log_of(text: str | bytes) -> LogText:
     found = LogText()
-    found.add(text.encode())
+    found.add(text.encode() if isinstance(text, str) else text)
     return found
 
 
@@ -121,3 +139,74 @@ def test_a_tail_continues_the_shown_text(data: bytes, passed: int, kept: int) ->
     missing, rest = remaining_of_tail(min(passed, len(text)), tail, len(text))
     assert missing + len(rest) == len(text) - min(passed, len(text))
     assert text.endswith(rest)
+
+
+@pytest.mark.parametrize(
+    ("live", "full", "shown", "noted"),
+    [
+        (b"", BYTES, BYTES, ""),
+        (b"a", BYTES, BYTES, ""),
+        (b"a\xff", BYTES, BYTES, ""),
+        (BYTES[:4], BYTES, BYTES, ""),
+        (BYTES, BYTES, BYTES, ""),
+        (BYTES, None, BYTES, ""),  # the log has all
+        (b"a\xff", None, b"a\xffb\xef\xbf\xbd", "stdout is incomplete: the exact bytes"),
+        (b"", None, SHOWN.encode(), "the exact bytes of stdout"),
+        (b"a", BYTES[:3], BYTES[:3], "the last 2 bytes of stdout are not in S3"),
+        (b"oth", BYTES, b"oth" + SHOWN.encode(), "differs from the result"),
+    ],
+)
+def test_a_stream_that_is_not_text_is_exact(
+    live: bytes, full: bytes | None, shown: bytes, noted: str
+) -> None:
+    for of_both in (False, True):
+        notes: list[str] = []
+        log = log_of(live)
+        before = log.text
+        if of_both:
+            rest = dict(remaining_of_both(binary(full), log, notes.append)).get("stdout", "")
+        else:
+            rest = remaining(binary(full), "stdout", log, notes.append)
+        assert exact_text.encode(before + rest) == (
+            live + BYTES if of_both and live == b"oth" else shown
+        )
+        assert noted in " ".join(notes)
+        assert bool(notes) == bool(noted)
+
+
+def test_a_log_in_which_bytes_are_replaced_is_compared_with_the_text() -> None:
+    notes: list[str] = []
+    log = LogText(exact=False)
+    log.add(SHOWN[:2].encode())
+    assert dict(remaining_of_both(binary(None), log, notes.append))["stdout"] == SHOWN[2:]
+    assert notes == []
+
+
+def test_callbacks_get_text_and_the_command_line_gets_bytes() -> None:
+    for exact in (True, False):
+        texts: list[str] = []
+        callbacks = OutputCallbacks(stdout=texts.append, exact=exact)
+        callbacks.write("stdout", exact_text.decode(BYTES))
+        if exact:
+            assert exact_text.encode(texts[0]) == BYTES
+        else:
+            assert texts == [SHOWN]
+    assert exact_text.encode("가\ud800") == "가?".encode()
+
+
+@given(st.lists(st.binary(max_size=5), max_size=5))
+def test_exact_text_keeps_all_bytes(pieces: list[bytes]) -> None:
+    log = LogText()
+    shown = "".join(log.add(piece) for piece in pieces) + log.add(b"", final=True)
+    assert exact_text.encode(shown) == b"".join(pieces)
+    exact_text.readable(shown).encode()
+
+
+def test_the_bytes_of_a_stream() -> None:
+    assert binary(BYTES).full_stdout_bytes() == BYTES
+    assert binary(BYTES).full_stdout() == SHOWN
+    assert binary(BYTES).full_stderr_bytes() == b""
+    with pytest.raises(NotKept, match="exact bytes of stdout"):
+        binary(None).full_stdout_bytes()
+    text = Result(result_of(JOB, stdout="가", stdout_bytes=3), lambda: None)  # type: ignore[arg-type, return-value]
+    assert text.full_stdout_bytes() == "가".encode()

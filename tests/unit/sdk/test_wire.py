@@ -20,7 +20,7 @@ ADDED_KEYS = {
     "schemaVersion", "reason", "job", "message", "signal", "stdoutBytes", "stderrBytes",
     "stdoutTruncated", "stderrTruncated", "cpuMillis", "memorySource", "outputs", "timings",
     "attempt", "executions", "outputBytes", "outputsNote", "stdoutUrl", "stderrUrl",
-    "namespace", "authentication",
+    "namespace", "authentication", "stdoutEncoding", "stderrEncoding",
 }  # fmt: skip
 
 FULL_RESULT = a_result(

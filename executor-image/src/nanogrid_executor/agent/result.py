@@ -85,6 +85,8 @@ def build(
         stderr_bytes=execution.stderr.count,
         stdout_truncated=execution.stdout.truncated,
         stderr_truncated=execution.stderr.truncated,
+        stdout_encoding=execution.stdout.encoding,
+        stderr_encoding=execution.stderr.encoding,
         output_files=[file.url for file in stored.files],
         outputs=stored.files,
         output_bytes=stored.total_bytes,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Final
 
+from nanogrid.wire import ENCODING_BINARY
 from nanogrid_executor.capture import Capture
 from nanogrid_executor.log import log
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from nanogrid_executor.storage.s3 import Storage
 
 CONTENT_TYPE: Final = "text/plain; charset=utf-8"
+BINARY_TYPE: Final = "application/octet-stream"
 SMALL_BYTES: Final = 5 * 1024 * 1024
 CHUNK_BYTES: Final = 1024 * 1024
 
@@ -46,7 +48,7 @@ class StreamLog(Capture):
             self.limit = self.kept
 
     def store(self, storage: "Storage", bucket: str, key: str) -> str | None:
-        """Upload the file when the result's own text lacks some of the stream.
+        """Upload the file when the result's own text lacks some of the stream, or is not exact.
 
         Returns:
             The URI of the object; None when there is nothing to store.
@@ -54,12 +56,14 @@ class StreamLog(Capture):
         Raises:
             StorageError, DeadlineError, OSError: it could not be stored.
         """
-        if self._file is None or not self.kept or not self.truncated:
+        binary = self.encoding == ENCODING_BINARY
+        if self._file is None or not self.kept or not (self.truncated or binary):
             return None
+        content_type = BINARY_TYPE if binary else CONTENT_TYPE
         if self.kept <= SMALL_BYTES:
-            storage.put_bytes(bucket, key, b"".join(self._chunks()), CONTENT_TYPE)
+            storage.put_bytes(bucket, key, b"".join(self._chunks()), content_type)
         else:
-            storage.put_stream(bucket, key, self._chunks, CONTENT_TYPE)
+            storage.put_stream(bucket, key, self._chunks, content_type)
         return f"s3://{bucket}/{key}"
 
     def _chunks(self) -> Iterator[bytes]:

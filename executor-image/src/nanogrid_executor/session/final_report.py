@@ -110,6 +110,8 @@ def _with_last_execution(result: wire.Result, last: dict[str, Any]) -> wire.Resu
         stderr_bytes=len(last["stderr"].encode()),
         stdout_truncated=last["stdoutTruncated"],
         stderr_truncated=last["stderrTruncated"],
+        stdout_encoding=last["stdoutEncoding"] or wire.ENCODING_TEXT,
+        stderr_encoding=last["stderrEncoding"] or wire.ENCODING_TEXT,
         memory_source=last["memorySource"],
     )
 

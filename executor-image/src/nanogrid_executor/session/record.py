@@ -24,6 +24,7 @@ ANSWER_KEYS: Final = (
     "execution_num", "status", "success", "reason", "exit_code", "signal", "stdout", "stderr",
     "output", "error", "results", "resultsDropped", "context", "contextNew", "durationMillis",
     "cpuMillis", "peakMemoryBytes", "memorySource", "stdoutTruncated", "stderrTruncated",
+    "stdoutEncoding", "stderrEncoding",
     "container_ip", "timestamp", "sandboxRestarted",
 )  # fmt: skip
 
@@ -133,6 +134,8 @@ def build_record(
         "stderrBytes": observation.stderr.count,
         "stdoutTruncated": observation.stdout.truncated,
         "stderrTruncated": observation.stderr.truncated,
+        "stdoutEncoding": observation.stdout.encoding,
+        "stderrEncoding": observation.stderr.encoding,
         "sandboxRestarted": sandbox_restarted,
     }
 

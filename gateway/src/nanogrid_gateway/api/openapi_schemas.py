@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from nanogrid import wire
 from nanogrid.types import Json
 
 TEXT: Final[Json] = {"type": "string"}
@@ -42,6 +43,8 @@ RESULT: Final = _object(
     authentication={"type": ["string", "null"]},
     outputs={"type": "array", "items": OPEN},
     outputsNote=TEXT,
+    stdoutEncoding={"enum": [wire.ENCODING_TEXT, wire.ENCODING_BINARY]},
+    stderrEncoding={"enum": [wire.ENCODING_TEXT, wire.ENCODING_BINARY]},
 )
 VERSION: Final = _object(
     {"version": NUMBER, "s3Key": TEXT, "sha256": TEXT, "createdAt": TEXT},

@@ -101,9 +101,9 @@ def output_listeners(progress: Progress, output_format: Format) -> "OutputCallba
 
     notes = after_progress(note)
     if streams_are_one():
-        return OutputCallbacks(both=after_progress(write_stdout), note=notes)
+        return OutputCallbacks(both=after_progress(write_stdout), note=notes, exact=True)
     stdout, stderr = after_progress(write_stdout), after_progress(write_stderr)
-    return OutputCallbacks(stdout=stdout, stderr=stderr, note=notes)
+    return OutputCallbacks(stdout=stdout, stderr=stderr, note=notes, exact=True)
 
 
 def deliver(run: "Run", result: "Result", output_format: Format, outputs: Path | None) -> int:
@@ -152,6 +152,10 @@ def _show_streams(raw: Json) -> None:
 
 
 def _show_outcome(job: Json, raw: Json, code: int) -> None:
+    for stream in ("stdout", "stderr"):
+        if raw.get(f"{stream}Encoding") == wire.ENCODING_BINARY:
+            place = raw.get(f"{stream}Url") or "not stored"
+            note(f"{stream} is not UTF-8 text; its exact bytes: {place}")
     note(summary(job))
     if code == Exit.OK:
         if raw.get("outputsNote"):

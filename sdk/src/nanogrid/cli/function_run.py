@@ -24,7 +24,7 @@ from nanogrid.cli.app.options import (
     OutputFolder,
     RequestId,
 )
-from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_stdout
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
 from nanogrid.cli.app.progress import Progress, Quiet
 from nanogrid.types import Json
 
@@ -131,7 +131,7 @@ def _by_gateway(
         data = {"requestId": request_id}
         emit(data, output_format, lambda: f"{request_id}\n", lambda: [request_id])
         return
-    listeners, log = follow.output_listeners(Quiet(), output_format), LogText()
+    listeners, log = follow.output_listeners(Quiet(), output_format), LogText(exact=False)
     try:
         if listeners.both is not None:
             for text in gateway.logs(request_id):
@@ -164,8 +164,7 @@ def logs(
         client.functions.get(name)
         hint = f"nanogrid function run {name}{ctx.flags()}"
         raise CliError(f"no run of {name} exists in {client.namespace}", hint)
-    for line in runs[0].logs(following, on_note=note):
-        write_stdout(f"{line}\n")
+    write_logs(runs[0].exact_logs(following, on_note=note))
 
 
 def function_of(job: Json) -> str | None:

@@ -12,7 +12,7 @@ from nanogrid.cli.app import job_tables
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.options import AllNamespaces, Follow, JobName
-from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_stdout
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs, write_stdout
 from nanogrid.cli.app.progress import summary
 from nanogrid.cli.source import duration_option
 from nanogrid.types import Json
@@ -96,8 +96,7 @@ def get(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
 
 def logs(ctx: CommandContext, name: JobName, follow: Follow = False) -> None:
     """Print the output of a job. After its pod is deleted, the output comes from the result."""
-    for line in find(ctx.client(), name).logs(follow, on_note=note):
-        write_stdout(f"{line}\n")
+    write_logs(find(ctx.client(), name).exact_logs(follow, on_note=note))
 
 
 def explain(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:

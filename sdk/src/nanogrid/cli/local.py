@@ -36,11 +36,13 @@ from nanogrid.cli.local_workspace import (
 )
 from nanogrid.cli.source import InputSource, RunRequest
 from nanogrid.reasons import Reason
+from nanogrid.types import Json
 
 EXECUTOR: Final = "nanogrid_executor"
 TIMEOUT_SECONDS: Final = 300  # the default of spec.timeouts.executionSeconds
 GRACE_SECONDS: Final = 10
 STOP_SECONDS: Final = 15.0
+STDOUT: Final = "stdout.log"  # what the launcher copies of the code's output
 SOCKET_PATH_BYTES: Final = 108  # of Linux's sockaddr_un, including the final NUL
 AGENT_SECONDS: Final = 60.0  # from the end of the code to the report
 
@@ -66,6 +68,8 @@ def run_local(request: RunRequest, output_format: Format, outputs: Path | None) 
         if task.inputs:
             _sync(task, root)
         raw = wire.to_dict(_execute(task, root))
+        if output_format.as_text:
+            _with_exact_stdout(raw, root / STDOUT)
         code = follow.show(follow.job_of(request.name, raw), raw, output_format)
         if outputs is not None:
             copy_outputs(root, outputs, shipped, quiet=not output_format.for_people)
@@ -75,6 +79,14 @@ def run_local(request: RunRequest, output_format: Format, outputs: Path | None) 
         else:
             shutil.rmtree(root, ignore_errors=True)
     raise typer.Exit(code)
+
+
+def _with_exact_stdout(raw: Json, log: Path) -> None:
+    """Put the exact stdout into a result that has U+FFFD for some bytes, if the log has all."""
+    if raw["stdoutEncoding"] == wire.ENCODING_BINARY and log.stat().st_size == raw["stdoutBytes"]:
+        from nanogrid.client import exact_text
+
+        raw |= {"stdout": exact_text.decode(log.read_bytes()), "stdoutTruncated": False}
 
 
 def make_root() -> Path:
@@ -200,7 +212,8 @@ def _execute(task: wire.PodTask, root: Path) -> wire.Result:
         agent = _start(_executor("agent", "--root", str(root)), env, sink, sink)
         socket = str(local_path(root, names.AGENT_SOCKET))
         command = [sys.executable, "-I", "-S", str(launcher), socket]
-        sandbox = _start(command, {"PATH": path}, subprocess.DEVNULL, sink)
+        with (root / STDOUT).open("wb") as stdout:
+            sandbox = _start(command, {"PATH": path}, stdout, sink)
         try:
             agent.wait(task.execution_timeout_seconds + GRACE_SECONDS + AGENT_SECONDS)
         except subprocess.TimeoutExpired:

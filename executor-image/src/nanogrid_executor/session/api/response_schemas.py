@@ -11,6 +11,7 @@ COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 MAYBE_TEXT: Final[Schema] = {"type": ["string", "null"]}
 MAYBE_COUNT: Final[Schema] = {"type": ["integer", "null"]}
 FLAG: Final[Schema] = {"type": "boolean"}
+ENCODING: Final[Schema] = {"type": "string", "enum": [wire.ENCODING_TEXT, wire.ENCODING_BINARY]}
 STATUSES: Final = [wire.STATUS_SUCCESS, wire.STATUS_FAILED, wire.STATUS_TIMEOUT]
 
 
@@ -43,6 +44,8 @@ _EXECUTION: Final[Schema] = {
     "memorySource": MAYBE_TEXT,
     "stdoutTruncated": FLAG,
     "stderrTruncated": FLAG,
+    "stdoutEncoding": ENCODING,
+    "stderrEncoding": ENCODING,
     "container_ip": TEXT,
     "timestamp": TEXT,
     "sandboxRestarted": FLAG,

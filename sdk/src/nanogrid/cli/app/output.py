@@ -3,9 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -62,12 +62,38 @@ def emit(
 
 
 def write_stdout(text: str) -> None:
-    """Write text to stdout and flush; replace what the terminal's encoding cannot show."""
-    stream = sys.stdout
+    """Write text to stdout and flush; see _write."""
+    _write(sys.stdout, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write text, which may be exact (:mod:`nanogrid.client.exact_text`), and flush.
+
+    A file or a pipe gets the exact bytes. A terminal gets what its encoding can show.
+    """
     stream.flush()
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    if not text.isascii():
+        from nanogrid.client import exact_text
+
+        buffer = getattr(stream, "buffer", None)
+        if buffer is not None and not stream.isatty() and encoding.lower() in ("utf-8", "utf8"):
+            buffer.write(exact_text.encode(text))
+            buffer.flush()
+            return
+        text = exact_text.readable(text)
     stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()
+
+
+def write_logs(texts: Iterable[str]) -> None:
+    """Write the output of code to stdout; on a terminal, it ends with a line end."""
+    last = "\n"
+    for text in texts:
+        write_stdout(text)
+        last = text or last
+    if sys.stdout.isatty() and not last.endswith("\n"):
+        write_stdout("\n")
 
 
 def note(text: str) -> None:
@@ -86,9 +112,8 @@ def streams_are_one() -> bool:
 
 
 def write_stderr(text: str) -> None:
-    """Write output of the code to stderr and flush."""
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    """Write output of the code to stderr and flush; see _write."""
+    _write(sys.stderr, text)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -50,8 +50,9 @@ class AsyncRun:
         on_note: TextCallback | None = None,
     ) -> Result:
         """As :meth:`Run.wait`."""
-        callbacks = (in_loop(one) for one in (on_stdout, on_stderr, on_output, on_note))
-        live = self.blocking.live(OutputCallbacks(*callbacks))
+        given = (on_stdout, on_stderr, on_output, on_note)
+        stdout, stderr, both, note = (in_loop(one) for one in given)
+        live = self.blocking.live(OutputCallbacks(stdout, stderr, both, note))
         try:
             result = await self._wait(timeout, in_loop(on_change))
             await self._threads.call(live.finish, result)
@@ -75,6 +76,12 @@ class AsyncRun:
     def logs(self, follow: bool = True, on_note: TextCallback | None = None) -> AsyncIterator[str]:
         """As :meth:`Run.logs`."""
         return each(self._threads, self.blocking.logs(follow, in_loop(on_note)))
+
+    def exact_logs(
+        self, follow: bool = True, on_note: TextCallback | None = None
+    ) -> AsyncIterator[str]:
+        """As :meth:`Run.exact_logs`."""
+        return each(self._threads, self.blocking.exact_logs(follow, in_loop(on_note)))
 
     async def refresh(self) -> "AsyncRun":
         """As :meth:`Run.refresh`."""

@@ -1,11 +1,12 @@
 """The full text of a stream that the status holds only in part. S3 has it in one of two places.
 
-A stream of more than 64 KiB has its own object. A shorter one is complete in the stored result.
+A stream of more than 64 KiB, or of bytes that are not UTF-8, has its own object. Another one is
+complete in the stored result.
 """
 
 from collections.abc import Callable
 
-from nanogrid import json_text, names
+from nanogrid import json_text, names, wire
 from nanogrid.client.errors import Forbidden, NanoGridError, NotFound
 from nanogrid.client.storage import Storage
 from nanogrid.types import Json
@@ -25,16 +26,30 @@ def full_text(result: Json, stream: str, storage: Callable[[], Storage]) -> str:
         stream: stdout or stderr.
         storage: gives S3; called only when the text is there.
     """
-    text = str(result.get(stream) or "")
     if not result.get(f"{stream}Truncated"):
-        return text
+        return str(result.get(stream) or "")
+    return full_bytes(result, stream, storage).decode(errors="replace")
+
+
+def full_bytes(result: Json, stream: str, storage: Callable[[], Storage]) -> bytes:
+    """All stored bytes of a stream; see Result.full_stdout_bytes, and full_text."""
+    binary = is_binary(result, stream)
+    if not (result.get(f"{stream}Truncated") or binary):
+        return str(result.get(stream) or "").encode()
     url = result.get(f"{stream}Url")
     if url:
-        return b"".join(storage().chunks(str(url))).decode(errors="replace")
+        return b"".join(storage().chunks(str(url)))
+    if binary:
+        raise NotKept(f"the exact bytes of {stream} of {result['requestId']} were not kept in S3.")
     stored = _stored_result(result, storage())
     if stored is None or stored.get(f"{stream}Truncated"):
         raise NotKept(f"{stream} of {result['requestId']} was shortened and not kept in S3.")
-    return str(stored.get(stream) or "")
+    return str(stored.get(stream) or "").encode()
+
+
+def is_binary(result: Json, stream: str) -> bool:
+    """Whether the text of the result has U+FFFD for bytes that are not UTF-8."""
+    return result.get(f"{stream}Encoding") == wire.ENCODING_BINARY
 
 
 def _stored_result(result: Json, storage: Storage) -> Json | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from nanogrid import wire
 from nanogrid.client.errors import NanoGridError, hint_of
-from nanogrid.client.jobs.full_output import full_text
+from nanogrid.client.jobs.full_output import full_bytes, full_text
 from nanogrid.client.jobs.output import Output
 from nanogrid.client.storage import Storage
 from nanogrid.lifecycle import Phase
@@ -107,6 +107,14 @@ class Result:
     def full_stderr(self) -> str:
         """All text that the code printed to stderr; see full_stdout."""
         return full_text(self.raw, "stderr", self._storage)
+
+    def full_stdout_bytes(self) -> bytes:
+        """All bytes that the code printed, also those that are not UTF-8; see full_stdout."""
+        return full_bytes(self.raw, "stdout", self._storage)
+
+    def full_stderr_bytes(self) -> bytes:
+        """All bytes that the code printed to stderr; see full_stdout_bytes."""
+        return full_bytes(self.raw, "stderr", self._storage)
 
     @property
     def outputs_note(self) -> str:

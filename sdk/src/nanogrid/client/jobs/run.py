@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from nanogrid import names
+from nanogrid.client import exact_text
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.errors import JobDeleted, NotFound, WaitTimeout
 from nanogrid.client.jobs.live_output import LiveOutput
@@ -138,7 +139,12 @@ class Run:
             follow: until the job ends; otherwise only the lines so far.
             on_note: called with a sentence about lines that are missing.
         """
-        return _lines(self._output(follow, OutputCallbacks(note=on_note)))
+        texts = self.exact_logs(follow, on_note)
+        return _lines(exact_text.readable(text) for text in texts)
+
+    def exact_logs(self, follow: bool = True, on_note: TextCallback | None = None) -> Iterator[str]:
+        """As :meth:`logs`, in pieces of any length, as :mod:`nanogrid.client.exact_text`."""
+        return self._output(follow, OutputCallbacks(note=on_note))
 
     def cancel(self) -> "Run":
         """Stop the job and keep its output; a finished job stays unchanged."""
