@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.session_sandbox import RecordingSink, SandboxPod
-from support.waiting import wait_for
+from support.waiting import wait_for, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -162,3 +162,68 @@ def test_a_sink_that_raises_ends_the_execution(pod: SandboxPod) -> None:
         pod.run("x = 1\nwhile True: print(1)", context="a", sink=Broken())
     assert wait_for(lambda: [c.busy for c in pod.sandbox.contexts()] == [False])
     assert pod.run("print(x)", context="a").out == "1\n"
+
+
+BACKGROUND = "(while :; do date +%s%N > alive; sleep 0.02; done) & echo $! > pid; echo started"
+
+
+def wait_for_change(path: Path) -> None:
+    """Wait until the file's content changes: its writer runs."""
+    wait_until(lambda: path.exists() and path.read_text())
+    before = path.read_text()
+    wait_until(lambda: path.read_text() not in ("", before))
+
+
+@pytest.mark.parametrize("shell", [True, False])
+def test_processes_continue_after_their_execution_when_asked_for(
+    pod: SandboxPod, shell: bool
+) -> None:
+    alive = Path(pod.paths.workspace, "alive")
+    code = BACKGROUND if shell else f"import os\nos.system({BACKGROUND!r})\nos.write(2, b'e')"
+    seen = pod.run(code, shell=shell, keep_processes=True, stdin="unread")
+    assert (seen.out, seen.ended.exit_code) == ("started\n", 0)
+    assert seen.err == ("" if shell else "e")
+    wait_for_change(alive)
+    assert pod.run("print('next')").out == "next\n"
+    assert pod.run("print('in a context')", context="a").out == "in a context\n"
+    wait_for_change(alive)
+    # Another execution finds and ends it; then its tree goes.
+    assert pod.run("kill $(cat pid) && echo ended", shell=True).out == "ended\n"
+    wait_until(lambda: pod.run("kill -0 $(cat pid)", shell=True).ended.exit_code)
+
+
+def test_without_asking_processes_end_with_their_execution(pod: SandboxPod) -> None:
+    assert pod.run(BACKGROUND, shell=True).out == "started\n"
+    check = "kill -0 $(cat pid) 2>/dev/null && echo alive; true"
+    assert pod.run(check, shell=True).out == ""
+
+
+def test_kept_processes_end_with_the_session_and_may_write(pod: SandboxPod) -> None:
+    flood = "yes > /dev/stderr & yes & echo $! > pid; echo started"
+    seen = pod.run(flood, shell=True, keep_processes=True)
+    assert "started\n" in seen.out
+    assert seen.ended.exit_code == 0
+    assert pod.run("kill -0 $(cat pid) && echo alive", shell=True).out == "alive\n"
+    pod.sandbox.close()
+    assert pod.launchers[-1].wait(30) == 0
+
+
+@pytest.mark.parametrize("end", ["exit 3", "kill -9 $$"])
+def test_the_end_of_the_program_is_reported_with_kept_processes(pod: SandboxPod, end: str) -> None:
+    seen = pod.run(f"{BACKGROUND}; {end}", shell=True, keep_processes=True)
+    assert (seen.ended.exit_code, seen.ended.signal) in [(3, None), (137, "SIGKILL")]
+    wait_for_change(Path(pod.paths.workspace, "alive"))
+
+
+def test_a_timeout_ends_kept_processes(pod: SandboxPod) -> None:
+    code = f"{BACKGROUND}; sleep 600"
+    seen = pod.run(code, shell=True, keep_processes=True, timeout_seconds=0.5, grace_seconds=0.2)
+    assert seen.ended.timed_out
+    check = "kill -0 $(cat pid) 2>/dev/null && echo alive; true"
+    assert pod.run(check, shell=True).out == ""
+
+
+def test_nothing_to_keep_is_an_ordinary_end(pod: SandboxPod) -> None:
+    for _ in range(3):
+        assert pod.run("echo done", shell=True, keep_processes=True).out == "done\n"
+        assert pod.run("print(1); display(2)", keep_processes=True).bundles == [{"text/plain": "2"}]

@@ -51,6 +51,14 @@ def test_code_declares_its_encoding(client: FlaskClient, context: str | None) ->
     assert "latin-1" in refused.json["error"]["message"]
 
 
+def test_a_context_keeps_its_processes_itself(client: FlaskClient) -> None:
+    assert run_code(client, "print(1)", keepProcesses=True)["stdout"] == "1\n"
+    refused = client.post("/execute", json={"code": "1", "context": "c", "keepProcesses": True})
+    assert_error(refused, 400, Reason.BAD_REQUEST)
+    wrong = client.post("/execute", json={"code": "1", "keepProcesses": "yes"})
+    assert_error(wrong, 400, Reason.BAD_REQUEST)
+
+
 def test_stdin_and_environment_reach_the_code(client: FlaskClient) -> None:
     code = "import os, sys\nprint(os.environ['GREETING'], sys.stdin.read())"
     answer = run_code(client, code, stdin="world", env={"GREETING": "hello"})

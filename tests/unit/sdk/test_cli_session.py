@@ -19,6 +19,7 @@ class FakeSession:
         self.interrupted = 0
         self.ctrl_c = False
         self.closed = 0
+        self.kept: list[bool] = []
 
     def attach(self, name: str, ready_timeout: float = 0.0) -> "FakeSession":
         return self
@@ -27,9 +28,10 @@ class FakeSession:
         return self
 
     def execute(
-        self, code: str, context: str | None, *, timeout: Any, on_stdout: Any, on_stderr: Any
+        self, code: str, context: str | None, *, on_stdout: Any, on_stderr: Any, **options: Any
     ) -> Execution:
-        self.calls.append((code, context, timeout))
+        self.calls.append((code, context, options["timeout"]))
+        self.kept.append(options["keep_processes"])
         if self.ctrl_c:
             raise KeyboardInterrupt
         if on_stdout:
@@ -59,12 +61,13 @@ def test_output_is_forwarded_and_the_context_is_passed(session: FakeSession) -> 
     done = run("exec", "s", "print(1)")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "out\n", "err\n")
     run("exec", "s", "-", "--process", "--timeout", "2m", stdin="x = 1")
-    run("exec", "s", "ls", "--bash", "--interpreter", "mine")
+    run("exec", "s", "ls", "--bash", "--interpreter", "mine", "--keep-processes")
     assert session.calls == [
         ("print(1)", "default", None),
         ("x = 1", None, 120),
         ("BASH: ls", "mine", None),
     ]
+    assert session.kept == [False, False, True]
     assert session.closed
 
 

@@ -84,6 +84,7 @@ WRONG = [
     "session new --idle soon",
     "session exec over 1",
     "session exec busy",
+    "session exec busy 1 --keep-processes",
     "session exec busy 1 --file {tmp}/some.py",
     "session shell over",
     "function run f --input {{broken",

@@ -91,12 +91,14 @@ def test_a_broken_stream_continues_without_a_second_run_or_repeated_text(
 def test_a_request_has_the_field_names_of_the_api(session: Session, remote: FakeSession) -> None:
     session.execute("1", timeout=5, env={"A": "1"}, stdin="in")
     session.bash("echo 1")
-    first, second = remote.bodies
+    session.bash("serve &", keep_processes=True)
+    first, second, third = remote.bodies
     assert first == {
         "code": "1", "stream": True, "context": "default", "timeoutSeconds": 5,
         "env": {"A": "1"}, "stdin": "in",
     }  # fmt: skip
     assert second == {"code": "BASH: echo 1", "stream": True}
+    assert third == {"code": "BASH: serve &", "stream": True, "keepProcesses": True}
 
 
 def test_a_busy_session_is_retried_and_a_refusal_is_final(

@@ -88,8 +88,7 @@ class BatchExecution:
             # Without an agent the result is lost: the code must not continue.
             kill_all(signal.SIGKILL, self.process.pid)
             raise
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        code = 128 + number if number else os.WEXITSTATUS(status)
+        code, number = exit_of(status)
         return self._report(code, signal_name(number), None)
 
     def _watch(self) -> int:
@@ -233,6 +232,12 @@ class BatchExecution:
         }
         frames.send_json(self.sock, frames.EXITED, exited)
         return code
+
+
+def exit_of(status: int) -> tuple[int, int]:
+    """Exit code (128 + number after a signal) and signal number (0: none) of a wait status."""
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return (128 + number if number else os.WEXITSTATUS(status)), number
 
 
 def signal_name(number: int) -> str | None:

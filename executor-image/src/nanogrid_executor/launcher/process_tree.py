@@ -19,7 +19,7 @@ import socket
 import struct
 from typing import Final, NoReturn
 
-from nanogrid_executor.launcher import proc, spawn
+from nanogrid_executor.launcher import proc, spawn, start_failure
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -60,11 +60,18 @@ class ProcessTree:
         self.max_rss = 0
         self.gone = False  # the subreaper has ended, and no process is left below it
         self.program_pid = 0
-        status_reader, status_writer = os.pipe2(os.O_CLOEXEC)
         peer: socket.socket | None = None
-        if control:
-            self.control, peer = socket.socketpair()
-            argv = [part.replace("{control}", str(peer.fileno())) for part in argv]
+        try:
+            if control:
+                self.control, peer = socket.socketpair()
+                argv = [part.replace("{control}", str(peer.fileno())) for part in argv]
+            status_reader, status_writer = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            for end in (self.control, peer):
+                if end is not None:
+                    end.close()
+            failure = start_failure.system_failure("no process can be started", error)
+            raise spawn.SpawnError(failure) from error
         subreaper = _Subreaper(status_writer, None if peer is None else peer.fileno())
         try:
             started = spawn.spawn(

@@ -42,6 +42,7 @@ class SessionExecution:
         """
         self.number, self.spec, self.received = number, spec, received
         self.context: str | None = None if spec["shell"] else spec["context"]
+        self.keep_processes = bool(spec.get("keepProcesses"))  # an older agent sends none
         self.pids_before: set[int] = set()
         self._script: str | None = None
         self.context_new = False

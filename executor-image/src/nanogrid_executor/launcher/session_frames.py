@@ -8,7 +8,7 @@ have keep their names from :mod:`frames`.
 From the agent:
 SESSION    {"cwd": str, "lock": str}, without a number; lock: a file that the launcher keeps locked
 RUN        {"code": str, "encoding": str, "context": str|null, "shell": bool, "env": {str: str},
-            "stdin": str, "timeoutSeconds": float, "graceSeconds": float}
+            "stdin": str, "keepProcesses": bool, "timeoutSeconds": float, "graceSeconds": float}
 CANCEL     no payload: interrupt the execution of that number
 DROP       {"context": str}: end that context's process
 CLOSE      no payload: end all processes; the launcher exits with 0

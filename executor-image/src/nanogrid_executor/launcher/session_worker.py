@@ -12,15 +12,14 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
 from nanogrid_executor.launcher import batch, frames, proc, session_frames
 from nanogrid_executor.launcher.process_tree import ProcessTree, readable, send_signal
 from nanogrid_executor.launcher.session_execution import SessionExecution
+from nanogrid_executor.launcher.worker_pipes import Inbox, Poller, StdinWriter
 
-HEADER: Final = struct.Struct("!cI")  # interpreter.ControlSocket.send
 ENDED: Final = struct.Struct("!I?")
 MARSHAL_VERSION: Final = 2  # known to every Python 3
 KILL_INTERVAL: Final = 0.02
@@ -28,14 +27,8 @@ EOF_SECONDS: Final = batch.DRAIN_SECONDS
 IDLE_SECONDS: Final = 60.0
 
 
-class WorkerHost(Protocol):
+class WorkerHost(Poller, Protocol):
     """What a worker needs of the server that it belongs to."""
-
-    def watch(self, fd: int, events: int, callback: Callable[[], object]) -> None:
-        """Call ``callback`` at these events; replaces an earlier callback of the descriptor."""
-
-    def unwatch(self, fd: int) -> None:
-        """Stop watching the descriptor."""
 
     def send(self, kind: bytes, number: int, payload: bytes = b"") -> None:
         """Send a message to the agent."""
@@ -63,9 +56,10 @@ class Worker:
         self.executions = 0
         self.execution: SessionExecution | None = None
         self.killed = False
-        self._inbox = bytearray()
+        self.released = False  # its execution has ended, its processes continue
+        self._inbox = Inbox()
         self._outbox = b""
-        self._stdin = b""
+        self._stdin = StdinWriter(host, tree)
         self._open = {tree.stdout: frames.STDOUT, tree.stderr: frames.STDERR}
         self._eof_at: float | None = None
         self._kill_next = 0.0
@@ -88,10 +82,7 @@ class Worker:
             data = marshal.dumps(request, MARSHAL_VERSION)
             self._outbox = len(data).to_bytes(4, "big") + data
             self._write_control()
-        if self.tree.stdin is not None:
-            self._stdin = stdin
-            os.set_blocking(self.tree.stdin, False)
-            self.host.watch(self.tree.stdin, select.POLLOUT, self._write_stdin)
+        self._stdin.start(stdin)
 
     def discard_idle_output(self) -> None:
         """Discard what a thread or a child wrote while no execution ran here."""
@@ -129,17 +120,11 @@ class Worker:
         if not data:
             self._close_control()
             return
-        self._inbox += data
-        while len(self._inbox) >= HEADER.size:
-            kind, length = HEADER.unpack_from(self._inbox)
-            if length > session_frames.MAX_BUNDLE:
-                self._close_control()
-                return
-            if len(self._inbox) < HEADER.size + length:
-                return
-            payload = bytes(self._inbox[HEADER.size : HEADER.size + length])
-            del self._inbox[: HEADER.size + length]
-            self._handle(kind, payload)
+        try:
+            for kind, payload in self._inbox.add(data):
+                self._handle(kind, payload)
+        except frames.ProtocolError:
+            self._close_control()
 
     def _close_control(self) -> None:
         """Close the socket: the interpreter closed its end, or wrote an invalid message."""
@@ -188,25 +173,6 @@ class Worker:
             self.execution.log(1 if kind == frames.STDOUT else 2, data)
         return len(data)
 
-    def _write_stdin(self) -> None:
-        fd = self.tree.stdin
-        if fd is None:
-            return
-        try:
-            self._stdin = self._stdin[os.write(fd, self._stdin[: batch.READ_BYTES]) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._stdin = b""  # the code may close its input without reading it
-        if not self._stdin:
-            self._close_stdin()
-
-    def _close_stdin(self) -> None:
-        if self.tree.stdin is not None:
-            self.host.unwatch(self.tree.stdin)
-            os.close(self.tree.stdin)
-            self.tree.stdin = None
-
     def _read_status(self) -> None:
         self.tree.read_status()
         if self.tree.status is not None:
@@ -231,16 +197,46 @@ class Worker:
 
     def seconds_left(self) -> float:
         """Seconds until :meth:`tick` must be called."""
-        if self.killed or self.tree.status is not None:
+        if self.killed or (self.tree.status is not None and not self._waits_for_others()):
             return KILL_INTERVAL
         return IDLE_SECONDS if self.execution is None else self.execution.seconds_left()
 
     def tick(self) -> None:
         """Act on timeouts and on the end of the program."""
-        if self.killed or self.tree.status is not None:
+        if not self.killed and self._keeps_others():
+            self._release()
+        elif self.killed or (self.tree.status is not None and not self._waits_for_others()):
             self._end()
         elif self.execution is not None:
             self.execution.enforce(self)
+
+    def _keeps_others(self) -> bool:
+        """Whether the program has ended by itself, and its other processes are to continue."""
+        execution = self.execution
+        if execution is None or self.tree.status is None or self.tree.gone:
+            return False
+        stopped = execution.timed_out or execution.interrupted
+        return execution.keep_processes and not stopped and self._eof_at is None
+
+    def _waits_for_others(self) -> bool:
+        """Whether only processes are left that continue after their execution."""
+        return self.released and not self.tree.gone
+
+    def _release(self) -> None:
+        """End the execution; its processes continue, and their output is discarded."""
+        execution = self.execution
+        if execution is None:
+            return
+        execution.mark_ended()
+        for fd in list(self._open):
+            self._drain(fd)
+        self._read_remaining_control()
+        self._stdin.close()
+        self._close_control()
+        self.released, self.execution = True, None
+        code, number = batch.exit_of(self.tree.status or 0)
+        execution.finish(code, number)
+        self.host.finished(self, execution)
 
     def _end(self) -> None:
         now = time.monotonic()
@@ -264,14 +260,12 @@ class Worker:
         for fd in [self.tree.status_fd, *self._open]:
             self.host.unwatch(fd)
         self._open.clear()
-        self._close_stdin()
+        self._stdin.close()
         if self.tree.control is not None:
             self.host.unwatch(self.tree.control.fileno())
         execution, self.execution = self.execution, None
         if execution is not None:
-            status = self.tree.status or 0
-            number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            code = 128 + number if number else os.WEXITSTATUS(status)
+            code, number = batch.exit_of(self.tree.status or 0)
             execution.finish(code, number, context_lost=self.name is not None)
             self.host.finished(self, execution)
         self.tree.close()

@@ -40,6 +40,7 @@ class ExecuteRequest:
     context: str | None = None
     env: dict[str, str] = field(default_factory=dict)
     stdin: str = ""
+    keep_processes: bool = False
     timeout_seconds: float | None = None
 
 
@@ -212,6 +213,7 @@ class Executions:
             shell=request.shell,
             env={**self.task.env, **request.env},
             stdin=request.stdin,
+            keep_processes=request.keep_processes,
             timeout_seconds=request.timeout_seconds or self.rules.execution_timeout_seconds,
             grace_seconds=self.task.termination_grace_seconds,
         )

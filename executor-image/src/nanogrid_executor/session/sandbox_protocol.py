@@ -19,6 +19,7 @@ class ExecutionSpec:
     ``context`` names a long-lived Python process whose variables live on; None gives the code a
     process of its own. With ``shell`` a shell runs the code instead of Python; ``context`` is not
     used then. Processes that the code starts may read it from a file in ``encoding``.
+    With ``keep_processes`` those that run at its end continue until the session ends.
     """
 
     number: int
@@ -28,6 +29,7 @@ class ExecutionSpec:
     shell: bool = False
     env: dict[str, str] = field(default_factory=dict)
     stdin: str = ""
+    keep_processes: bool = False
     timeout_seconds: float
     grace_seconds: float
 

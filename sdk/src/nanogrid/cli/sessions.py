@@ -95,6 +95,13 @@ def run_code(
     process: Annotated[
         bool, typer.Option("--process", help="Run the code in a new process, without a context.")
     ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep-processes",
+            help="Processes that the code started continue; with --bash or --process.",
+        ),
+    ] = False,
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Timeout of this execution: 90s.")
     ] = None,
@@ -104,6 +111,9 @@ def run_code(
     if (code is None) == (file is None):
         message = "exactly one of CODE and --file is required"
         raise UsageError(message, "nanogrid session exec SESSION 'x = 1'")
+    if keep and not (bash or process):
+        message = "--keep-processes is for --bash and --process"
+        raise UsageError(message, "A context keeps its processes as long as it lives.")
     text = str(code)
     if file or code == "-":
         content = file.read_bytes() if file else sys.stdin.buffer.read()
@@ -114,7 +124,7 @@ def run_code(
     try:
         session.ready()
         code_text = SHELL_PREFIX + text if bash else text
-        execution = execute(session, code_text, interpreter, process, seconds, quiet)
+        execution = execute(session, code_text, interpreter, process, seconds, quiet, keep)
     finally:
         session.close()
     if not output.as_text:
@@ -129,6 +139,7 @@ def execute(
     process: bool = False,
     timeout: int | None = None,
     quiet: bool = False,
+    keep_processes: bool = False,
 ) -> "Execution":
     """Run code and show its output while it runs; Ctrl-C interrupts it."""
     try:
@@ -136,6 +147,7 @@ def execute(
             code,
             None if process else context,
             timeout=timeout,
+            keep_processes=keep_processes,
             on_stdout=None if quiet else write_stdout,
             on_stderr=None if quiet else write_stderr,
         )

@@ -155,6 +155,10 @@ def _execute_request(body: dict[str, Any]) -> ExecuteRequest:
     shell = code.startswith(SHELL_PREFIX)
     if shell and "context" in body:
         raise bad_request("context is for Python only; remove it, or remove `BASH: `.")
+    if body.get("keepProcesses") and "context" in body:
+        raise bad_request(
+            "A context keeps its processes as long as it lives; remove keepProcesses."
+        )
     return ExecuteRequest(
         code=code.removeprefix(SHELL_PREFIX) if shell else code,
         shell=shell,
@@ -162,6 +166,7 @@ def _execute_request(body: dict[str, Any]) -> ExecuteRequest:
         context=body.get("context"),
         env=body.get("env", {}),
         stdin=body.get("stdin", ""),
+        keep_processes=body.get("keepProcesses", False),
         timeout_seconds=body.get("timeoutSeconds"),
     )
 

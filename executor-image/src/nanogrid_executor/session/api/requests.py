@@ -54,6 +54,11 @@ def execute_schema(rules: wire.SessionRules) -> dict[str, Any]:
                 "description": "a Python process that keeps its variables; not for shell code",
             },
             "stdin": {"type": "string"},
+            "keepProcesses": {
+                "type": "boolean",
+                "description": "processes that the code started continue after its end, until the "
+                "session ends; not for a context, which keeps them as long as it lives",
+            },
             "stream": {"type": "boolean", "description": "respond with server-sent events"},
             "session_id": SESSION_ID,
         },

@@ -61,6 +61,7 @@ class AsyncSession:
         timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
+        keep_processes: bool = False,
         on_stdout: TextCallback | None = None,
         on_stderr: TextCallback | None = None,
     ) -> Execution:
@@ -72,6 +73,7 @@ class AsyncSession:
             timeout=timeout,
             env=env,
             stdin=stdin,
+            keep_processes=keep_processes,
             on_stdout=in_loop(on_stdout),
             on_stderr=in_loop(on_stderr),
         )

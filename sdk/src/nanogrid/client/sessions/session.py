@@ -90,6 +90,7 @@ class Session:
         timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
+        keep_processes: bool = False,
         on_stdout: TextCallback | None = None,
         on_stderr: TextCallback | None = None,
     ) -> Execution:
@@ -103,6 +104,8 @@ class Session:
             timeout: seconds; default is the session's.
             env: environment variables of this execution.
             stdin: text on standard input.
+            keep_processes: whether processes that the code started continue after its end, until
+                the session ends; only without a context, which keeps them as long as it lives.
             on_stdout: called with text while the code prints it.
             on_stderr: the same for stderr.
 
@@ -115,6 +118,7 @@ class Session:
         body |= {} if context is None or code.startswith(SHELL) else {"context": context}
         body |= {} if timeout is None else {"timeoutSeconds": timeout}
         body |= {} if stdin is None else {"stdin": stdin}
+        body |= {"keepProcesses": True} if keep_processes else {}
         body |= {"env": dict(env)} if env else {}
         text = stream.StreamedText(on_stdout, on_stderr)
         key = {"Idempotency-Key": str(uuid.uuid4())}
