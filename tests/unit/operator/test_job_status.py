@@ -102,8 +102,16 @@ def test_the_status_of_a_successful_job() -> None:
             a_failed_result(None, reason="EntrypointNotFound"),
             {"phase": "Failed", "Executed": "False", "SandboxReady": "False"},
         ),
+        (
+            a_failed_result(126, reason="EntrypointNotExecutable"),
+            {"phase": "Failed", "Executed": "False", "SandboxReady": "False"},
+        ),
+        (
+            a_failed_result(126, reason="ProcessRefused"),
+            {"phase": "Failed", "Executed": "False", "SandboxReady": "False"},
+        ),
     ],
-    ids=["exit code", "timeout", "upload", "no entrypoint"],
+    ids=["exit code", "timeout", "upload", "no entrypoint", "no permission", "no process"],
 )
 def test_the_conditions_of_a_failed_job(result: wire.Result, want: Json) -> None:
     status = status_of(result, pod=a_running_pod())

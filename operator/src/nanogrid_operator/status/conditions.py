@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from nanogrid.api.status import RESULT_STORED
-from nanogrid.reasons import Reason
+from nanogrid.reasons import NOT_STARTABLE, Reason
 from nanogrid.types import Json
 from nanogrid_operator.decision import webhook
 from nanogrid_operator.decision.outcome import Delivery, Outcome, Storage
@@ -35,6 +35,7 @@ _SYNC_REASONS = frozenset(
         Reason.INPUT_SYNC_TIMEOUT,
     }
 )
+_NOT_STARTED = frozenset({*NOT_STARTABLE, Reason.PROCESS_REFUSED})
 
 
 class Fact(NamedTuple):
@@ -78,7 +79,8 @@ def _of(job: Job) -> list[Json]:
 
 def final_conditions(job: Job, outcome: Outcome, delivery: Delivery, now: float) -> list[Json]:
     """All conditions of an ended job: exactly one of Complete and Failed, and Finished."""
-    ran = outcome.result.exit_code is not None
+    # A program that did not start has the exit code of a shell.
+    ran = outcome.result.exit_code is not None and outcome.reason not in _NOT_STARTED
     reason, message = outcome.reason, outcome.message
     facts = [
         *_inputs_synced(outcome, ran),
