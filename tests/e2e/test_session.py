@@ -200,6 +200,36 @@ def test_variables_persist_and_a_killed_sandbox_is_reported(
     assert set(records(namespace, dev, request_id)) == {f"execution_{n}.json" for n in range(1, 7)}
 
 
+def test_background_processes_await_and_the_limit_of_contexts(
+    namespace: Namespace, router_url: str
+) -> None:
+    caller, path, _ = start(
+        namespace, router_url, session("programs", resources={"limits": {"memory": "512Mi"}})
+    )
+    serve = "BASH: (while :; do date +%s%N > alive; sleep 0.1; done) & echo $! > pid"
+    assert caller.execute(path, serve, keepProcesses=True)["success"]
+    first = caller.execute(path, "print(open('alive').read())")["stdout"]
+
+    def changed() -> bool:
+        now = caller.execute(path, "print(open('alive').read())")["stdout"]
+        return now.strip() not in ("", first.strip())
+
+    assert eventually("the background process writes", changed)
+    assert caller.execute(path, "BASH: kill $(cat pid)")["success"]
+
+    code = "import asyncio\nprint(await asyncio.sleep(0, 'awaited'))"
+    assert caller.execute(path, code)["stdout"] == "awaited\n"
+    assert caller.execute(path, "import sys; sys.stdout.close()", context="c0")["success"]
+    assert caller.execute(path, "print('again')", context="c0")["stdout"] == "again\n"
+
+    for number in range(1, 8):
+        assert caller.execute(path, "1", context=f"c{number}")["success"]
+    refused = caller.call("POST", f"{path}/execute", {"code": "1", "context": "c8"})
+    assert (refused.status, refused.body["error"]["reason"]) == (409, "ContextLimit")
+    encoding = {"code": "# coding: latin-1\nprint('가')"}
+    assert caller.call("POST", f"{path}/execute", encoding).status == 400
+
+
 def test_two_sessions_never_answer_for_each_other(namespace: Namespace, router_url: str) -> None:
     found = ("left", "right")
     namespace.apply(*(session(name, resources=SMALL) for name in found))
