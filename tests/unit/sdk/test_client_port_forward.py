@@ -1,6 +1,8 @@
 """Port-forwards with a kubectl that works, fails at first, always fails, or is missing."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,41 @@ def test_a_missing_kubectl_has_a_hint(tmp_path: Path, monkeypatch: pytest.Monkey
         port_forward(cluster(), "ns", "svc/router", 8080),
     ):
         pytest.fail("kubectl is missing")
+
+
+SCRIPT = """
+import os, sys
+from nanogrid.client import Cluster, port_forward
+from nanogrid.client.kube.connection import Connection
+
+cluster = Cluster(Connection("http://127.0.0.1:1", None, "ns", None, False))
+forward = port_forward(cluster, "ns", "svc/router", 8080)
+print(forward.__enter__())
+"""
+CHATTY = (
+    'echo $$ > "$0.pid"; echo "Forwarding from 127.0.0.1:4321 -> 8080"; '
+    'while true; do echo "Handling connection for 4321"; sleep 0.01; done'
+)
+ENDS = {
+    "the end of the script": ("", 0, ""),
+    "sys.exit": ("sys.exit(3)", 3, ""),
+    "an error": ("raise KeyError('mine')", 1, "KeyError: 'mine'"),
+    "a fork": ("os.fork() or sys.exit(0)\nos.wait()\nos.kill(int(open(pid).read()), 0)", 0, ""),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kubectl_script", [GOOD, CHATTY], ids=["silent", "chatty"])
+def test_a_script_that_closes_nothing_ends_normally_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, kubectl_script: str
+) -> None:
+    kubectl = install(tmp_path, monkeypatch, kubectl_script)
+    last, status, error = ENDS[end]
+    script = f"pid = {str(kubectl)!r} + '.pid'\n{SCRIPT}\n{last}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == status, done.stderr
+    assert set(done.stdout.split()) == {"4321"}
+    assert error in done.stderr if error else not done.stderr
+    assert not alive(kubectl)

@@ -1,10 +1,15 @@
-"""``kubectl port-forward`` as a context manager: a local port that leads into a cluster."""
+"""``kubectl port-forward`` as a context manager: a local port that leads into a cluster.
 
-import queue
+No thread reads what kubectl prints: a thread that holds the lock of a stream when the interpreter
+exits aborts the whole process. kubectl prints into a file without a name instead.
+"""
+
+import os
 import re
 import subprocess
-import threading
-from collections import deque
+import tempfile
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,7 +20,10 @@ from nanogrid.client.kube.cluster import Cluster
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.3
-_FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> ")
+POLL_SECONDS: Final = 0.01
+OUTPUT_BYTES: Final = 1 << 16  # the port is in the first line
+SHOWN_LINES: Final = 5
+_FORWARDING: Final = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+) -> ")
 
 
 @contextmanager
@@ -28,7 +36,8 @@ def port_forward(
 ) -> Iterator[int]:
     """A local port that leads to ``target``, for example svc/nanogrid-router.
 
-    It leads to one pod. When this pod ends, open a new port-forward.
+    It leads to one pod. When this pod ends, open a new port-forward. kubectl ends with the context,
+    and at the latest when the interpreter exits.
 
     Raises:
         NotConfigured: kubectl is not installed.
@@ -41,9 +50,9 @@ def port_forward(
     command += ["--context", connection.context] if connection.context else []
     command += ["port-forward", "--address=127.0.0.1", target, f":{port}"]
     deadline = timing.now() + ready_seconds
-    output: deque[str] = deque(maxlen=5)
+    printed: list[str] = []
     while True:
-        forward = _Forward(command, output)
+        forward = _Forward(command)
         try:
             found = forward.port(deadline - timing.now())
             if found is not None:
@@ -51,9 +60,10 @@ def port_forward(
                 return
         finally:
             forward.stop()
+        printed = forward.last_lines() or printed
         # kubectl has ended. The pod may not be ready yet, so try again until the deadline.
         if timing.now() >= deadline:
-            reason = "; ".join(dict.fromkeys(output)) or "kubectl printed nothing"
+            reason = "; ".join(printed) or "kubectl printed nothing"
             message = f"no port-forward to {target} in namespace {namespace}: {reason}."
             raise Unreachable(0, "PortForward", message)
         timing.sleep(PAUSE_SECONDS)
@@ -62,47 +72,47 @@ def port_forward(
 class _Forward:
     """One kubectl process."""
 
-    def __init__(self, command: list[str], output: deque[str]) -> None:
-        self._output = output
-        self._ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    def __init__(self, command: list[str]) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 open as long as kubectl
         try:
             self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+                command, stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT
             )
         except FileNotFoundError:
+            self._file.close()
             hint = "Install kubectl, or run inside the cluster."
             raise NotConfigured("kubectl is not on the PATH.", hint) from None
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        # Called at the exit of the interpreter too.
+        self.stop = weakref.finalize(self, _stop, self._process, os.getpid())
 
     def port(self, seconds: float) -> int | None:
         """The local port; None when kubectl ended, or after ``seconds``."""
-        try:
-            return self._ports.get(timeout=max(0.0, seconds))
-        except queue.Empty:
-            return None
+        deadline = time.monotonic() + seconds
+        while True:
+            ended = self._process.poll() is not None
+            if found := _FORWARDING.search(self._output()):
+                return int(found[1])
+            if ended or time.monotonic() > deadline:
+                return None
+            time.sleep(POLL_SECONDS)
 
-    def stop(self) -> None:
-        """Stop the process and wait for its end."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join(STOP_SECONDS)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+    def last_lines(self) -> list[str]:
+        """What kubectl printed last, each line once."""
+        lines = self._output().decode(errors="replace").splitlines()
+        return list(dict.fromkeys(line.strip() for line in lines))[-SHOWN_LINES:]
 
-    def _read(self) -> None:
-        # Until the end: kubectl prints a line per connection and blocks when the pipe is full.
-        for line in self._process.stdout or ():
-            if found := _FORWARDING.search(line):
-                self._ports.put(int(found[1]))
-            elif not line.startswith("Handling connection"):
-                self._output.append(line.strip())
-        self._ports.put(None)
+    def _output(self) -> bytes:
+        # kubectl shares the position in the file, so it must not move.
+        return os.pread(self._file.fileno(), OUTPUT_BYTES, 0)
+
+
+def _stop(process: "subprocess.Popen[bytes]", owner: int) -> None:
+    """Stop a process and wait for its end; a forked copy of the owner leaves it alone."""
+    if os.getpid() != owner:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
