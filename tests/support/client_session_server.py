@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import queue
+from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -30,6 +31,7 @@ class FakeSession(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.running: int | None = None
         self.ended = False
+        self.on_end: Callable[[str], object] = lambda name: None  # receives the session's name
         self.cut_streams_after: int | None = None  # events; then the connection ends, once
         self.refusals: queue.SimpleQueue[tuple[int, str, str]] = queue.SimpleQueue()
 
@@ -131,6 +133,8 @@ class _Handler(QuietHandler):
             self._send(200, {"status": "success", "files": 2, "bytes": 7})
         elif path == "/end":
             server.bodies.append(json.loads(data))
+            base = names.session_path(NAMESPACE, "")
+            server.on_end(self.path.removeprefix(base).partition("/")[0])
             self._send(202, {"status": "ending"})
         elif path.startswith(("/executions/", "/contexts/")):
             self._send(202, {})

@@ -34,6 +34,7 @@ def world(
 ) -> Iterator[FakeApi]:
     """An API server, a router and a gateway, with their addresses in the environment."""
     remote = FakeSession()
+    remote.on_end = lambda name: api.finish(api.job_path(name), reason="SessionEnded")
     api.operator = operator
     gateway.script = [(200, RESULT)]
     config = {

@@ -2,7 +2,8 @@
 
 import base64
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +24,8 @@ from nanogrid.client import (
     WaitTimeout,
 )
 from nanogrid.client.sessions.sse import events
+from nanogrid.types import Json
+from support.api_store import ApiStore
 from support.client_server import FakeApi
 from support.client_session_server import FakeSession, ready_session
 
@@ -198,6 +201,56 @@ def test_a_session_that_does_not_get_ready_is_cancelled(client: Client, api: Fak
     assert api.objects[api.job_path("s")]["spec"]["cancel"] is True
 
 
+def late_operator(store: ApiStore, path: str, job: Json) -> None:
+    """Make the session ready after its creator has begun to wait."""
+    store.put(path, store.objects[path] | {"status": {"phase": "Pending"}})
+    ready_session(store, job["metadata"]["name"])
+
+
+@pytest.mark.parametrize("first", ["execute", "start", "files", "bash", "health", "contexts"])
+def test_without_a_context_manager_the_first_request_waits(
+    client: Client, api: FakeApi, remote: FakeSession, first: str
+) -> None:
+    api.operator = None
+    session = client.session(name="s", session={"idleTimeoutSeconds": 60})
+    path = api.job_path("s")
+    work = threading.Timer(0.1, late_operator, (api, path, api.objects[path]))
+    work.start()
+    calls: dict[str, Callable[[], Any]] = {
+        "execute": lambda: session.execute("1"),
+        "start": session.start,
+        "files": lambda: session.files.write("a", b"1"),
+        "bash": lambda: session.bash("1"),
+        "health": session.health,
+        "contexts": session.contexts,
+    }
+    calls[first]()
+    assert session.execute("print(1)").stdout == "1\n"
+    assert repr(session) == "<Session team/s Running, ends after 60 s without a request>"
+    assert ("POST", "/end") not in remote.requests
+    work.join()
+
+
+def test_a_session_that_never_got_ready_is_cancelled_at_its_end(
+    client: Client, api: FakeApi, remote: FakeSession
+) -> None:
+    api.operator = None
+    session = client.session(name="s")
+    with pytest.raises(WaitTimeout):
+        session.end(timeout=0.1)
+    assert api.objects[api.job_path("s")]["spec"]["cancel"] is True
+    assert not remote.requests
+
+
+def test_the_first_request_of_a_failed_session_raises_why_it_never_ran(
+    client: Client, api: FakeApi
+) -> None:
+    fields = {"status": "FAILED", "reason": "InputNotFound", "message": "No file."}
+    api.operator = lambda store, path, job: store.finish(path, **fields)
+    with pytest.raises(InputError, match="No file"):
+        client.session(name="s").execute("1")
+
+
 def test_attach_refuses_a_batch_job(client: Client, api: FakeApi) -> None:
     api.operator = None
     client.submit("1", name="batch")
@@ -264,3 +317,21 @@ async def test_the_asynchronous_session_has_the_same_calls(
         await session.files.delete("f")
         assert (await session.sync("bkt", "p"))["files"] == 2
     assert remote.requests[-1] == ("POST", "/end")
+
+
+async def test_the_asynchronous_session_is_entered_or_awaited(
+    api: FakeApi, remote: FakeSession
+) -> None:
+    async with AsyncClient(cluster=api.cluster()) as client:
+        async with client.session(name="s") as session, client.attach("s") as attached:
+            assert (await attached.execute("print(1)")).stdout == "1\n"
+            assert repr(session).startswith("<AsyncSession team/s Running")
+        assert remote.requests.count(("POST", "/end")) == 1
+        started = await client.session(name="t")
+        assert await started.start() is started
+        assert (await started.execute("print(2)")).stdout == "2\n"
+        assert remote.requests.count(("POST", "/end")) == 1
+        api.operator = None
+        with pytest.raises(WaitTimeout):
+            async with client.session(name="never", ready_timeout=0.1):
+                pytest.fail("the session is not ready")

@@ -224,6 +224,9 @@ class Client:
     def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> Session:
         """Start a session; as a context manager it is ready inside and ends at the end.
 
+        Without a context manager, its first request waits until it is ready. Call its ``end``;
+        otherwise it ends after its idle timeout.
+
         Args:
             ready_timeout: seconds to wait until the session accepts requests.
             **keywords: see submit; ``session`` is spec.session, for example

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nanogrid.client.aio.callbacks import each, in_loop
-from nanogrid.client.aio.session import AsyncSession
+from nanogrid.client.aio.session import AsyncSession, PendingSession
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.client import READY_SECONDS, Client
 from nanogrid.client.errors import WaitTimeout
@@ -24,6 +24,7 @@ from nanogrid.client.jobs.result import Result
 from nanogrid.client.jobs.run import Run
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.s3_uri import Uploaded
+from nanogrid.client.sessions.session import Session
 from nanogrid.client.storage import Storage
 from nanogrid.threads import Threads
 from nanogrid.types import Json
@@ -224,19 +225,16 @@ class AsyncClient:
             timeout=timeout,
         )
 
-    async def session(
-        self, *, ready_timeout: float = READY_SECONDS, **keywords: Any
-    ) -> AsyncSession:
-        """As :meth:`Client.session`: ``async with await client.session() as session``."""
-        made = await self._threads.call(
-            self.blocking.session, ready_timeout=ready_timeout, **keywords
-        )
-        return AsyncSession(made, self._threads)
+    def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> PendingSession:
+        """As :meth:`Client.session`.
 
-    async def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> AsyncSession:
-        """As :meth:`Client.attach`."""
-        made = await self._threads.call(self.blocking.attach, name, ready_timeout=ready_timeout)
-        return AsyncSession(made, self._threads)
+        ``async with client.session() as session``, or ``session = await client.session()``.
+        """
+        return self._pending(lambda: self.blocking.session(ready_timeout=ready_timeout, **keywords))
+
+    def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> PendingSession:
+        """As :meth:`Client.attach`; await it, or use it in ``async with``."""
+        return self._pending(lambda: self.blocking.attach(name, ready_timeout=ready_timeout))
 
     async def close(self) -> None:
         """As :meth:`Client.close`; each thread ends after its current call."""
@@ -248,6 +246,12 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def _pending(self, create: Callable[[], Session]) -> PendingSession:
+        async def made() -> AsyncSession:
+            return AsyncSession(await self._threads.call(create), self._threads)
+
+        return PendingSession(made)
 
     def _run(self, run: Run) -> AsyncRun:
         return AsyncRun(run, self._threads)

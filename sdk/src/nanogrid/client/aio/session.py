@@ -2,7 +2,7 @@
 
 # ruff: noqa: ASYNC109 (the synchronous calls have timeouts that end their requests)
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,11 @@ class AsyncSession:
         self.blocking = session
         self.files = AsyncFiles(session, threads)
         self._threads = threads
+
+    async def start(self) -> "AsyncSession":
+        """As :meth:`Session.start`."""
+        await self._threads.call(self.blocking.start)
+        return self
 
     async def ready(self, timeout: float | None = None) -> "AsyncSession":
         """As :meth:`Session.ready`."""
@@ -116,3 +121,25 @@ class AsyncSession:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await self._threads.call(self.blocking.__exit__, kind, error, trace)
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self.blocking)[1:]}"
+
+
+class PendingSession(Awaitable[AsyncSession]):
+    """A session that the client creates when it is awaited, or entered with ``async with``."""
+
+    def __init__(self, create: Callable[[], Awaitable[AsyncSession]]) -> None:
+        self._create = create
+        self._session: AsyncSession | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncSession]:
+        return self._create().__await__()
+
+    async def __aenter__(self) -> AsyncSession:
+        self._session = await self
+        return await self._session.__aenter__()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._session is not None:
+            await self._session.__aexit__(kind, error, trace)

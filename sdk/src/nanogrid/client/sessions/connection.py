@@ -31,9 +31,10 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 class SessionConnection:
     """Requests to one session. Safe for threads; close it after use."""
 
-    def __init__(self, cluster: Cluster, run: Run) -> None:
+    def __init__(self, cluster: Cluster, run: Run, until_ready: Callable[[], None]) -> None:
         self._cluster = cluster
         self._run = run
+        self._until_ready = until_ready
         self._timing = cluster.timing
         self._lock = threading.Lock()
         self._stack = ExitStack()
@@ -46,15 +47,21 @@ class SessionConnection:
             self._http = None
             self._stack.close()
 
-    def call(self, use: Callable[[Http], T]) -> T:
+    def call(self, use: Callable[[Http], T], wait: bool = True) -> T:
         """Call ``use`` with the connection, and again with a new one after a failure.
+
+        The first call waits until the session is ready, unless ``wait`` is false.
 
         Every request to a session is repeatable: reads, writes of whole files, and executions with
         their Idempotency-Key.
 
         Raises:
             ApiError: a final answer, or none after six tries.
+            Expired: the session has ended.
+            WaitTimeout: the session is not ready.
         """
+        if wait and not self._answered:
+            self._until_ready()
         began = self._timing.now()
         for attempt in range(TRIES):
             http = self._connected()
@@ -74,9 +81,9 @@ class SessionConnection:
                 self._timing.sleep(jitter(pause, 0.8, 1.2))
         raise AssertionError("the loop returns or raises")
 
-    def json(self, method: str, path: str, **options: Any) -> Json:
+    def json(self, method: str, path: str, wait: bool = True, **options: Any) -> Json:
         """The JSON of the answer to a request; see call."""
-        return self.call(lambda http: http.json(method, path, **options))
+        return self.call(lambda http: http.json(method, path, **options), wait)
 
     def _connected(self) -> Http:
         with self._lock:

@@ -1,4 +1,8 @@
-"""A session: a long-running sandbox that executes code on request."""
+"""A session: a long-running sandbox that executes code on request.
+
+It starts when the client creates it. Its first request waits until it is ready, so it works with
+and without a context manager.
+"""
 
 import uuid
 from collections.abc import Mapping
@@ -13,6 +17,7 @@ from nanogrid.client.errors import (
     NanoGridError,
     Unreachable,
     WaitTimeout,
+    hint_of,
 )
 from nanogrid.client.jobs.result import Result, job_failed
 from nanogrid.client.jobs.run import Run
@@ -26,12 +31,15 @@ from nanogrid.types import Json
 SYNC_SECONDS: Final = 3600.0
 SHELL: Final = "BASH: "
 DEFAULT_CONTEXT: Final = "default"
+GONE: Final = 410
 
 
 class Session:
     """A session; as a context manager it waits until it is ready.
 
-    The end of the context manager ends a session that the client started, and no other one.
+    The end of the context manager ends a session that the client started, and no other one. Without
+    a context manager, call start (or the first request, which waits too), and end. A session that
+    nobody ends ends by itself after its idle timeout.
 
     Attributes:
         run: job of the session.
@@ -43,7 +51,7 @@ class Session:
         self._ready_timeout = ready_timeout
         self._owned = owned
         self._timing = cluster.timing
-        self._connection = SessionConnection(cluster, run)
+        self._connection = SessionConnection(cluster, run, self._until_usable)
         self.files = Files(self._connection)
 
     @property
@@ -55,6 +63,31 @@ class Session:
     def id(self) -> str:
         """The session id; the session's files in S3 are below sessions/{id}/."""
         return self.run.request_id
+
+    @property
+    def idle_timeout(self) -> int | None:
+        """Seconds without a request and an execution after which the session ends by itself."""
+        rules = self.run.job["spec"].get("session") or {}
+        found = rules.get("idleTimeoutSeconds")
+        return None if found is None else int(found)
+
+    def start(self) -> "Session":
+        """Wait until the session is ready; one that does not become ready is stopped.
+
+        Afterwards call end. Otherwise the session ends after its idle timeout.
+
+        Raises:
+            JobFailed: the session ended; the class follows from the reason.
+            WaitTimeout: the session is not ready within its ``ready_timeout``.
+        """
+        try:
+            return self.ready()
+        except BaseException:
+            # No caller can use the session, so it must not run until its idle timeout.
+            if self._owned and not self.run.finished:
+                self.run.cancel()
+            self.close()
+            raise
 
     def ready(self, timeout: float | None = None) -> "Session":
         """Wait until the session accepts requests.
@@ -68,12 +101,9 @@ class Session:
         """
         seconds = self._ready_timeout if timeout is None else timeout
         deadline = self._timing.now() + seconds
-        came = self.run.until(lambda: self.run.finished or _is_ready(self.run), seconds)
+        self._until_ready(seconds)
         if (result := self.run.result) is not None:
             raise job_failed(result)
-        if not came:
-            message = f"session {self.name} is not ready within {seconds} s: {self.run.reason}."
-            raise WaitTimeout(message, "Call ready() again, or read the status of the job.")
         while True:
             try:
                 self._connection.json("GET", "/health")
@@ -192,14 +222,7 @@ class Session:
         self._connection.close()
 
     def __enter__(self) -> "Session":
-        try:
-            return self.ready()
-        except BaseException:
-            # No caller can use the session, so it must not run until its idle timeout.
-            if self._owned and not self.run.finished:
-                self.run.cancel()
-            self.close()
-            raise
+        return self.start()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
@@ -212,16 +235,42 @@ class Session:
         finally:
             self.close()
 
+    def _until_ready(self, timeout: float | None = None) -> None:
+        """Wait until the session is ready or has ended."""
+        seconds = self._ready_timeout if timeout is None else timeout
+        if not self.run.until(lambda: self.run.finished or _is_ready(self.run), seconds):
+            message = f"session {self.name} is not ready within {seconds} s: {self.run.reason}."
+            raise WaitTimeout(message, "Call ready() again, or read the status of the job.")
+
+    def _until_usable(self) -> None:
+        """Wait until the session is ready, for its first request."""
+        self._until_ready()
+        result = self.run.result
+        if result is None:
+            return
+        if not self.run.status.get("session"):
+            raise job_failed(result)
+        hint = hint_of(result.reason)
+        message = f"session {self.name} has ended: {result.message.removesuffix(hint).strip()}"
+        raise Expired(GONE, result.reason, message, hint)
+
     def _request_end(self, reason: str) -> None:
+        if not (self.run.status.get("session") or self.run.refresh().status.get("session")):
+            self.run.cancel()  # no sandbox is there to store anything
+            return
+        body = {"reason": reason} if reason else {}
         try:
-            self._connection.json("POST", "/end", body={"reason": reason} if reason else {})
+            self._connection.json("POST", "/end", body=body, wait=False)
         except Expired:
             return  # the session has already ended
         except Unreachable:
             self.run.cancel()  # the operator can still stop it
 
     def __repr__(self) -> str:
-        return f"<Session {self.run.namespace}/{self.name} {self.run.phase}>"
+        head = f"<Session {self.run.namespace}/{self.name} {self.run.phase}"
+        if self.run.finished or self.idle_timeout is None:
+            return f"{head}>"
+        return f"{head}, ends after {self.idle_timeout} s without a request>"
 
 
 def _is_ready(run: Run) -> bool:
