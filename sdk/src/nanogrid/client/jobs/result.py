@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from nanogrid import wire
+from nanogrid.client import remote_error
 from nanogrid.client.errors import NanoGridError, hint_of
 from nanogrid.client.jobs.full_output import full_bytes, full_text
 from nanogrid.client.jobs.output import Output
@@ -199,7 +200,21 @@ class JobFailed(NanoGridError):
 
 
 class CodeFailed(JobFailed):
-    """The code failed; ``result.stderr`` has its stderr."""
+    """The code failed; ``result.stderr`` has its stderr.
+
+    The text of the error ends with the last line of stderr. The remote traceback is a note, so it
+    is shown as the traceback of a local exception is.
+
+    Attributes:
+        last_line: of stderr, for example ``ValueError: no rows``; "" if stderr is empty.
+        remote_traceback: text of the traceback; "" if the code printed none.
+    """
+
+    def __init__(self, reason: str, message: str, hint: str, result: Result) -> None:
+        super().__init__(reason, message, hint, result)
+        self.last_line = remote_error.last_line(result.stderr)
+        self.remote_traceback = remote_error.remote_traceback(result.stderr)
+        remote_error.describe(self, result.stderr)
 
 
 class OutOfMemory(JobFailed):

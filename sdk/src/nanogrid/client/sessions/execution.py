@@ -5,6 +5,7 @@ import html
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nanogrid.client import remote_error
 from nanogrid.client.errors import NanoGridError, hint_of
 from nanogrid.types import Json
 
@@ -12,11 +13,13 @@ SHOWN_CHARACTERS: Final = 4000
 
 
 class ExecutionFailed(NanoGridError):
-    """The code of an execution failed.
+    """The code of an execution failed; stderr is shown as in :class:`nanogrid.client.CodeFailed`.
 
     Attributes:
         reason: see docs/reasons.md.
         result: the :class:`Execution`.
+        last_line: of stderr; "" if stderr is empty.
+        remote_traceback: text of the traceback; "" if the code printed none.
     """
 
     def __init__(self, execution: "Execution") -> None:
@@ -26,6 +29,9 @@ class ExecutionFailed(NanoGridError):
         )
         self.reason = execution.reason
         self.result = execution
+        self.last_line = remote_error.last_line(execution.stderr)
+        self.remote_traceback = remote_error.remote_traceback(execution.stderr)
+        remote_error.describe(self, execution.stderr)
 
 
 @dataclass(frozen=True)
