@@ -15,6 +15,7 @@ from nanogrid.cli.http_serving import QuietHandler
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.connection import Connection
 from nanogrid.types import Json
+from support import port_forward
 from support.api_store import NAMESPACE, ApiStore, run_inline
 from support.fast_timing import fast_timing
 
@@ -46,6 +47,7 @@ class FakeApi(ApiStore, ThreadingHTTPServer):
         self.operator: Callable[[ApiStore, str, Json], None] | None = run_inline
         self.allowed = True
         self.reviews: list[Json] = []  # access reviews
+        self.pods = port_forward.ForwardedPods()
 
     @property
     def url(self) -> str:
@@ -114,6 +116,12 @@ class _Handler(QuietHandler):
     def _get(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json] | None:
         if path == "/version":
             return 200, {"gitVersion": "v1.99.0", "major": "1", "minor": self.server.minor}
+        if path.endswith("/portforward"):
+            pod = path.split("/")[-2]
+            if pod not in self.server.pods.ports:
+                return failure(404, "NotFound", f'pods "{pod}" not found')
+            port_forward.serve(self, self.server.pods, pod, int(query["ports"]))
+            return None
         if path.endswith("/log"):
             return self._log(path.removesuffix("/log"), query.get("stream", ""))
         if query.get("watch"):

@@ -68,8 +68,8 @@ class FakeSession(ThreadingHTTPServer):
         }
 
 
-def ready_session(api: ApiStore, name: str) -> None:
-    """Write the status of a ready session, and its Secret."""
+def ready_session(api: ApiStore, name: str, **more: str) -> None:
+    """Write the status of a ready session with ``more`` fields, and its Secret."""
     path = api.job_path(name)
     secret = {"metadata": {"name": f"{name}-s"}, "data": {"token": _encoded(TOKEN)}}
     api.put(f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}-s", secret)
@@ -82,7 +82,7 @@ def ready_session(api: ApiStore, name: str) -> None:
             "tokenSecretName": f"{name}-s",
         },
     }
-    api.put(path, api.objects[path] | {"status": status})
+    api.put(path, api.objects[path] | {"status": status | more})
 
 
 def _encoded(text: str) -> str:

@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError
 
 from nanogrid import json_text
 from nanogrid.client.errors import ApiError, Unreachable, api_error
+from nanogrid.client.kube.pod_tunnel import PodTunnel
 from nanogrid.types import Json
 
 CONNECT_SECONDS: Final = 10.0
@@ -16,17 +17,28 @@ USER_AGENT: Final = "nanogrid-client"
 
 
 class Http:
-    """Requests to one base URL. Safe for threads; close it after use."""
+    """Requests to one base URL. Safe for threads; close it after use.
 
-    def __init__(self, base: str, token: str = "") -> None:
+    Args:
+        base: begin of each URL; "" with a tunnel.
+        token: a bearer token; "" for none.
+        tunnel: leads to the server instead of the network.
+    """
+
+    def __init__(self, base: str, token: str = "", tunnel: PodTunnel | None = None) -> None:
         self._base = base.rstrip("/")
         self._token = token
         # No proxy: the server is in the cluster or on this machine.
-        self._pool = urllib3.PoolManager(maxsize=8)
+        self._direct = urllib3.PoolManager(maxsize=8)
+        self._tunnel = tunnel
+        pool: urllib3.PoolManager | urllib3.HTTPConnectionPool = self._direct
+        self._pool = pool if tunnel is None else tunnel.pool
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._direct.clear()
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     def send(
         self,
@@ -64,7 +76,7 @@ class Http:
             if answer.status >= 300:
                 raise _refusal(answer)
         except (HTTPError, OSError) as e:
-            message = f"{self._base} does not answer: {e}."
+            message = f"{self._base or 'the pod'} does not answer: {e}."
             raise Unreachable(0, type(e).__name__, message) from e
         return answer
 

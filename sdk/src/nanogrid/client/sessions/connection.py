@@ -1,4 +1,10 @@
-"""The connection to a session's HTTP API: address, token, and a new connection when it breaks."""
+"""The connection to a session's HTTP API: the way to it, token, and a new one when it breaks.
+
+Inside the cluster, and for a session with an address of its own, the way is that address. Outside
+the cluster it is a tunnel to the session's pod: it needs rights in the session's namespace only,
+and starts no program. Where the API server refuses the tunnel, or the tunnel does not reach the pod
+(some sandboxed runtimes), the way is a port-forward to the router.
+"""
 
 import base64
 import os
@@ -10,17 +16,20 @@ from urllib.parse import urlsplit
 
 from nanogrid import names
 from nanogrid.backoff import exponential, jitter
-from nanogrid.client.errors import ApiError, Unauthorized, Unreachable
+from nanogrid.client.errors import ApiError, NotFound, Unauthorized, Unreachable
 from nanogrid.client.http import Http
 from nanogrid.client.jobs.run import Run
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import secrets
+from nanogrid.client.kube.pod_tunnel import PodTunnel
 from nanogrid.client.kube.port_forward import port_forward
 from nanogrid.types import Json
 
 T = TypeVar("T")
 ENV_ROUTER_URL: Final = "NANOGRID_ROUTER_URL"
 TRIES: Final = 6
+TUNNEL_TRIES: Final = 2  # before the way is the router
+GONE_SECONDS: Final = 30.0
 RETRYABLE: Final = frozenset({0, 429, 502, 503, 504})
 # The router learns of a session by a watch, a moment after the session is ready.
 UNKNOWN_SECONDS: Final = 5.0
@@ -29,7 +38,11 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 class SessionConnection:
-    """Requests to one session. Safe for threads; close it after use."""
+    """Requests to one session. Safe for threads; close it after use.
+
+    Attributes:
+        reached: whether the session has ever answered.
+    """
 
     def __init__(self, cluster: Cluster, run: Run, until_ready: Callable[[], None]) -> None:
         self._cluster = cluster
@@ -40,6 +53,9 @@ class SessionConnection:
         self._stack = ExitStack()
         self._http: Http | None = None
         self._answered = False  # the session has answered once
+        self.reached = False
+        self._failures = 0  # connections that broke
+        self._by_router = False  # the API server refuses the tunnel to the pod
 
     def close(self) -> None:
         """Close connections and the port-forward."""
@@ -67,9 +83,10 @@ class SessionConnection:
             http = self._connected()
             try:
                 found = use(http)
-                self._answered = True
+                self._answered = self.reached = True
                 return found
             except ApiError as e:
+                self.reached = self.reached or e.status > 0
                 early = isinstance(e, Unauthorized) and not self._answered
                 unknown = early and self._timing.now() - began < UNKNOWN_SECONDS
                 if attempt == TRIES - 1 or not (unknown or e.status in RETRYABLE):
@@ -88,20 +105,21 @@ class SessionConnection:
     def _connected(self) -> Http:
         with self._lock:
             if self._http is None:
-                self._http = Http(self._address(), self._token())
+                self._http = self._open(self._token())
                 self._stack.callback(self._http.close)
             return self._http
 
     def _drop(self, http: Http) -> None:
         with self._lock:
             if self._http is http:
+                self._failures += 1
                 self._http = None
                 self._stack.close()
 
-    def _address(self) -> str:
+    def _open(self, token: str) -> Http:
         path = names.session_path(self._run.namespace, self._run.name)
         if router := os.environ.get(ENV_ROUTER_URL):
-            return router.rstrip("/") + path
+            return Http(router.rstrip("/") + path, token)
         url = str(self._session.get("url") or "")
         if not url:
             raise Unreachable(0, "NoAddress", f"session {self._run.name} has no address yet.")
@@ -109,11 +127,32 @@ class SessionConnection:
         service = (parts.hostname or "").split(".")
         # NAME.NAMESPACE.svc is a Service. Only pods can reach it.
         if self._cluster.connection.in_cluster or len(service) < 3 or service[2] != "svc":
-            return url
+            return Http(url, token)
+        if (tunnel := self._tunnel()) is not None:
+            return Http("", token, tunnel)
         port = self._stack.enter_context(
             port_forward(self._cluster, service[1], f"svc/{service[0]}", parts.port or 80)
         )
-        return f"http://127.0.0.1:{port}{parts.path}"
+        return Http(f"http://127.0.0.1:{port}{parts.path}", token)
+
+    def _tunnel(self) -> PodTunnel | None:
+        """A tunnel to the pod; None where the way is the router."""
+        pod = self._run.status.get("podName")
+        never = not self.reached and self._failures >= TUNNEL_TRIES
+        if self._by_router or never or not pod:
+            return None
+        try:
+            return PodTunnel(self._cluster, self._run.namespace, str(pod), names.SESSION_PORT)
+        except Unreachable:
+            raise
+        except NotFound:
+            # The operator soon notices that the pod is gone.
+            if self._run.refresh().until(lambda: self._run.finished, GONE_SECONDS):
+                self._until_ready()  # raises why the session has ended
+            return None
+        except ApiError:
+            self._by_router = True
+            return None
 
     def _token(self) -> str:
         name = self._session.get("tokenSecretName")

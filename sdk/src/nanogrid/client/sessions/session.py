@@ -248,7 +248,7 @@ class Session:
         result = self.run.result
         if result is None:
             return
-        if not self.run.status.get("session"):
+        if not (self.run.status.get("session") or self._connection.reached):
             raise job_failed(result)
         hint = hint_of(result.reason)
         message = f"session {self.name} has ended: {result.message.removesuffix(hint).strip()}"

@@ -54,6 +54,8 @@ def execute(http: Http, body: Json, headers: Mapping[str, str], text: StreamedTe
         read_seconds=SILENCE_SECONDS,
         preload=False,
     )
+    result: Json | None = None
+    complete = False
     try:
         for name, data in events(answer.stream(CHUNK_BYTES, decode_content=True)):
             if name in ("stdout", "stderr"):
@@ -61,10 +63,14 @@ def execute(http: Http, body: Json, headers: Mapping[str, str], text: StreamedTe
             elif name == "end":
                 if "execution_num" not in data:
                     raise Unreachable(0, "NoAnswer", f"the execution has no result: {data}.")
-                result: Json = data
-                return result
+                result = data
+        complete = True  # the next request can use the connection
     except (HTTPError, OSError) as e:
-        raise Unreachable(0, type(e).__name__, f"the stream broke: {e}.") from e
+        if result is None:
+            raise Unreachable(0, type(e).__name__, f"the stream broke: {e}.") from e
     finally:
-        answer.close()
-    raise Unreachable(0, "EndOfStream", "the stream ended before the execution did.")
+        if not complete:
+            answer.close()
+    if result is None:
+        raise Unreachable(0, "EndOfStream", "the stream ended before the execution did.")
+    return result
