@@ -26,6 +26,8 @@ class FakeSession(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.contexts: dict[str, Json] = {}
         self.files: dict[str, bytes] = {}
+        self.links: list[str] = []
+        self.listed = 1000  # entries of a list
         self.answers: dict[str, Json] = {}  # by Idempotency-Key
         self.bodies: list[Json] = []
         self.requests: list[tuple[str, str]] = []
@@ -124,8 +126,7 @@ class _Handler(QuietHandler):
         if path == "/health":
             self._send(200, {"status": "healthy", "running": server.running})
         elif path == "/files":
-            found = [{"path": p, "bytes": len(c), "type": "file"} for p, c in server.files.items()]
-            self._send(200, {"files": found})
+            self._list(query.get("path", [""])[0])
         elif path == "/contexts":
             self._send(200, {"contexts": [{"name": name} for name in server.contexts]})
         elif path == "/file-sync":
@@ -141,10 +142,30 @@ class _Handler(QuietHandler):
         else:
             self._error(404, "NotFound", path)
 
+    def _list(self, folder: str) -> None:
+        files = self.server.files
+        if folder in files:
+            self._error(409, "PathConflict", f"{folder} is not a folder")
+            return
+        top = f"{folder}/" if folder else ""
+        below = sorted(path for path in files if path.startswith(top))
+        if folder and not below:
+            self._error(404, "FileNotFound", f"{folder} does not exist")
+            return
+        parents = {"/".join(p.split("/")[:n]) for p in below for n in range(1, p.count("/") + 1)}
+        found = [{"path": p, "bytes": 0, "type": "directory"} for p in parents if p.startswith(top)]
+        found += [{"path": p, "bytes": len(files[p]), "type": "file"} for p in below]
+        found += [{"path": p, "bytes": 1, "type": "link"} for p in self.server.links]
+        more = self.server.listed < len(found)
+        found = found[: self.server.listed]
+        self._send(200, {"files": found, "count": len(found), "truncated": more})
+
     def _file(self, path: str, data: bytes) -> None:
         if self.command == "PUT":
             self.server.files[path] = data
             self._send(201, {"path": path, "bytes": len(data)})
+        elif any(one.startswith(f"{path}/") for one in self.server.files):
+            self._error(409, "PathConflict", f"{path} is a folder")
         elif path not in self.server.files:
             self._error(404, "FileNotFound", f"{path} does not exist")
         elif self.command == "DELETE":

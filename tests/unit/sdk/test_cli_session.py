@@ -1,5 +1,6 @@
 """``session exec`` and ``shell`` against a session that records its calls."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from nanogrid.types import Json
 
 
 class FakeSession:
+    name = "s"
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, str | None, int | None]] = []
         self.answer: Json = {"execution_num": 1, "success": True, "status": "SUCCESS"}
@@ -75,10 +78,43 @@ def test_images_and_text_are_shown(session: FakeSession) -> None:
     session.answer["results"] = [{"text/plain": "42"}, {"image/png": "aGVsbG8="}]
     done = run("exec", "s", "x")
     assert done.stdout == "out\n42\n"
-    assert "image of 5 bytes" in done.stderr
+    assert "image/png of 5 bytes; --pictures DIR saves it" in done.stderr
     done = run("exec", "s", "x", "-o", "json")
     assert done.stderr == ""
     assert '"image/png": "aGVsbG8="' in done.stdout
+
+
+KINDS = {
+    "image/png": ("aGVsbG8=", ".png"),
+    "image/jpeg": ("aGVsbG8=", ".jpg"),
+    "image/gif": ("aGVsbG8=", ".gif"),
+    "image/svg+xml": ("hello", ".svg"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_an_execution_are_saved_on_request(
+    session: FakeSession, tmp_path: Path, kind: str
+) -> None:
+    data, ending = KINDS[kind]
+    session.answer["results"] = [{"text/plain": "1"}, {kind: data, "text/plain": "Figure"}]
+    for name in (f"s-1-2{ending}", f"s-1-2-2{ending}", f"s-1-2-3{ending}"):  # none is replaced
+        done = run("exec", "s", "x", "--pictures", str(tmp_path / "new"))
+        assert done.stdout == "out\n1\n"
+        assert f"[{kind}: {tmp_path}/new/{name}]" in done.stderr
+        assert (tmp_path / "new" / name).read_bytes() == b"hello"
+
+
+def test_pictures_of_a_shell_are_saved_in_the_current_folder(
+    session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session.answer["results"] = [{"image/png": "aGVsbG8="}, {"image/png": "?"}]
+    done = run("shell", "s", stdin="plot()\n")
+    assert (tmp_path / "s-1-1.png").read_bytes() == b"hello"
+    assert "[image/png: s-1-1.png]" in done.stderr
+    assert "not valid base64" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["s-1-1.png"]
 
 
 def test_ctrl_c_interrupts_the_execution(session: FakeSession) -> None:

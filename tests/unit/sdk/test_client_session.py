@@ -130,7 +130,9 @@ def test_a_request_is_retried_until_the_router_knows_the_session(
 def test_files_are_written_listed_read_and_removed(session: Session, remote: FakeSession) -> None:
     assert session.files.write("data/ä b.txt", "text").bytes == 4
     assert session.files.write("/app/raw", b"\x00\xff").path == "raw"
-    assert [one.path for one in session.files.list()] == ["data/ä b.txt", "raw"]
+    found = [(one.path, one.type) for one in session.files.list()]
+    assert found == [("data", "directory"), ("data/ä b.txt", "file"), ("raw", "file")]
+    assert [one.path for one in session.files.list("data")] == ["data/ä b.txt"]
     assert session.files.read("raw") == b"\x00\xff"
     session.files.delete("raw")
     with pytest.raises(NotFound, match="raw does not exist") as caught:

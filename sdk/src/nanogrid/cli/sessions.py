@@ -1,4 +1,4 @@
-"""``session new|exec|ls|rm|shell``: sandboxes that keep their state between executions."""
+"""``session new|exec|cp|ls|rm|shell``: sandboxes that keep their state between executions."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from nanogrid import names
-from nanogrid.cli import source
+from nanogrid.cli import pictures, session_copy, source
 from nanogrid.cli.app import exits, job_tables
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import UsageError
@@ -36,6 +36,11 @@ DEFAULT_CONTEXT: Final = "default"
 Interpreter = Annotated[
     str, typer.Option("--interpreter", help="Context whose variables are kept between executions.")
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option("--pictures", metavar="DIR", help="Save displayed pictures in this folder."),
+]
+HERE: Final = Path()
 
 
 def new(
@@ -105,6 +110,7 @@ def run_code(
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Timeout of this execution: 90s.")
     ] = None,
+    picture_folder: Pictures = None,
     output: Output = TABLE,
 ) -> None:
     """Run code in a session; variables are kept. Output and exit code are those of the code."""
@@ -124,7 +130,9 @@ def run_code(
     try:
         session.ready()
         code_text = SHELL_PREFIX + text if bash else text
-        execution = execute(session, code_text, interpreter, process, seconds, quiet, keep)
+        execution = execute(
+            session, code_text, interpreter, picture_folder, process, seconds, quiet, keep
+        )
     finally:
         session.close()
     if not output.as_text:
@@ -136,6 +144,7 @@ def execute(
     session: "Session",
     code: str,
     context: str,
+    picture_folder: Path | None,
     process: bool = False,
     timeout: int | None = None,
     quiet: bool = False,
@@ -155,14 +164,15 @@ def execute(
         session.interrupt()
         raise
     if not quiet:
-        _show_results(execution)
+        _show_results(execution, session.name, picture_folder)
     return execution
 
 
-def _show_results(execution: "Execution") -> None:
-    for one in execution.results:
-        if one.png is not None:
-            note(f"[image of {len(one.png)} bytes; use -o json to get it]")
+def _show_results(execution: "Execution", session: str, picture_folder: Path | None) -> None:
+    for position, one in enumerate(execution.results, 1):
+        if pictures.has_picture(one.data):
+            stem = f"{session}-{execution.number}-{position}"
+            pictures.show(one.data, picture_folder, stem)
         elif one.text is not None:
             write_stdout(f"{one.text}\n")
     if execution.sandbox_restarted:
@@ -214,9 +224,15 @@ def rm(
 
 
 def shell(
-    ctx: CommandContext, name: SessionName, interpreter: Interpreter = DEFAULT_CONTEXT
+    ctx: CommandContext,
+    name: SessionName,
+    interpreter: Interpreter = DEFAULT_CONTEXT,
+    picture_folder: Pictures = HERE,
 ) -> None:
-    """Type Python in a session. `!ls` runs a shell command. Ctrl-D exits; the session continues."""
+    """Type Python in a session. `!ls` runs a shell command. Ctrl-D exits; the session continues.
+
+    Pictures are saved as SESSION-EXECUTION-NUMBER.png, by default in the current folder.
+    """
     session = ctx.client().attach(name, ready_timeout=READY_SECONDS)
     try:
         session.ready()
@@ -229,7 +245,7 @@ def shell(
                 continue
             text = SHELL_PREFIX + code[1:] if code.startswith("!") else code
             try:
-                execute(session, text, interpreter)
+                execute(session, text, interpreter, picture_folder)
             except KeyboardInterrupt:
                 note("interrupted")
     finally:
@@ -265,6 +281,7 @@ def register(app: typer.Typer) -> None:
     command(
         sessions, "exec", "nanogrid session exec analysis 'x = 41; print(x + 1)'", exit_codes=True
     )(run_code)
+    command(sessions, "cp", session_copy.EXAMPLE)(session_copy.cp)
     command(sessions, "ls", "nanogrid session ls -A")(ls)
     command(sessions, "rm", "nanogrid session rm analysis")(rm)
     command(sessions, "shell", "nanogrid session shell analysis")(shell)

@@ -10,7 +10,7 @@ from nanogrid.client.aio.callbacks import in_loop
 from nanogrid.client.callbacks import TextCallback
 from nanogrid.client.jobs.result import Result
 from nanogrid.client.sessions.execution import Execution
-from nanogrid.client.sessions.files import FileInfo
+from nanogrid.client.sessions.files import Entries, FileInfo
 from nanogrid.client.sessions.session import DEFAULT_CONTEXT, SHELL, Session
 from nanogrid.threads import Threads
 from nanogrid.types import Json
@@ -23,9 +23,17 @@ class AsyncFiles:
         self._files = session.files
         self._threads = threads
 
-    async def list(self, path: str = "") -> "list[FileInfo]":
+    async def list(self, path: str = "") -> Entries:
         """As Files.list."""
         return await self._threads.call(self._files.list, path)
+
+    async def all(self, path: str = "") -> Entries:
+        """As Files.all."""
+        return await self._threads.call(self._files.all, path)
+
+    async def download(self, path: str, target: str | Path) -> Path:
+        """As Files.download."""
+        return await self._threads.call(self._files.download, path, target)
 
     async def read(self, path: str) -> bytes:
         """As Files.read."""

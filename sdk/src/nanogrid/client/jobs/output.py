@@ -9,6 +9,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from nanogrid import wire
+from nanogrid.client import local_file
 from nanogrid.client.errors import Unreachable, api_error
 from nanogrid.client.storage import Corrupt, Storage
 
@@ -46,23 +47,12 @@ class Output:
 
         Raises:
             OSError: the file cannot be written.
-            ApiError, Corrupt: see read.
+            ApiError, Corrupt: see read; also Corrupt if the name leads out of the directory.
         """
         target = Path(path)
         if target.is_dir():
-            folder, target = target.resolve(), (target / self.name).resolve()
-            if not target.is_relative_to(folder):
-                raise Corrupt(f"{self.name!r} would be written outside {folder}.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".part")
-        try:
-            with partial.open("wb") as file:
-                for chunk in self._verified_chunks():
-                    file.write(chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return target
+            target = local_file.inside(target, self.name)
+        return local_file.store(target, self._verified_chunks())
 
     def _verified_chunks(self) -> Iterator[bytes]:
         digest, size = hashlib.sha256(), 0

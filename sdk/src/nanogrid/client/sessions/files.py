@@ -1,14 +1,21 @@
 """Files of a session's workspace."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from urllib3.exceptions import HTTPError
+
+from nanogrid.client import local_file
+from nanogrid.client.errors import InvalidRequest, Unreachable
+from nanogrid.client.http import Http
 from nanogrid.client.local_files import read_file
 from nanogrid.client.sessions.connection import SessionConnection
+from nanogrid.types import Json
 
 FILE_SECONDS: Final = 300.0
+CHUNK_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,9 @@ class FileInfo:
     type: str = "file"
 
 
+Entries = list[FileInfo]
+
+
 class Files:
     """Files of a session's workspace /app; paths are relative to it.
 
@@ -29,14 +39,27 @@ class Files:
     def __init__(self, connection: SessionConnection) -> None:
         self._connection = connection
 
-    def list(self, path: str = "") -> "list[FileInfo]":
+    def list(self, path: str = "") -> Entries:
         """Files and folders below a folder, up to 1000 entries.
 
         Raises:
             NotFound: the folder does not exist.
         """
-        found = self._connection.json("GET", f"/files?{urlencode({'path': path})}")
-        return [FileInfo(one["path"], one["bytes"], one["type"]) for one in found["files"]]
+        return _entries(self._listing(path))
+
+    def all(self, path: str = "") -> Entries:
+        """Files and folders below a folder, all of them.
+
+        Raises:
+            NotFound: the folder does not exist.
+            Conflict: it is a file.
+            InvalidRequest: it has more entries than the session lists.
+        """
+        found = self._listing(path)
+        if found.get("truncated"):
+            hint = "Take its folders one by one, or pack it with tar in the session first."
+            raise InvalidRequest(f"{path or '/app'} has more than {found['count']} entries.", hint)
+        return _entries(found)
 
     def read(self, path: str) -> bytes:
         """The content of a file.
@@ -48,6 +71,29 @@ class Files:
         return self._connection.call(
             lambda http: http.send("GET", route, read_seconds=FILE_SECONDS).data
         )
+
+    def download(self, path: str, target: str | Path) -> Path:
+        """Store a file of the workspace as a local file, or below an existing local directory.
+
+        Raises:
+            NotFound: the file does not exist.
+            Conflict: it is a folder.
+            OSError: the local file cannot be written.
+        """
+        local = Path(target)
+        if local.is_dir():
+            local = local_file.inside(local, PurePosixPath(path).name)
+
+        def transfer(http: Http) -> Path:
+            answer = http.send("GET", _route(path), read_seconds=FILE_SECONDS, preload=False)
+            try:
+                return local_file.store(local, answer.stream(CHUNK_BYTES))
+            except HTTPError as e:
+                raise Unreachable(0, type(e).__name__, f"{path}: the transfer broke: {e}.") from e
+            finally:
+                answer.close()
+
+        return self._connection.call(transfer)
 
     def write(self, path: str, content: bytes | str | Path) -> FileInfo:
         """Store a file in the workspace and in S3; a Path is a local file."""
@@ -63,6 +109,13 @@ class Files:
             NotFound: the file does not exist.
         """
         self._connection.json("DELETE", _route(path))
+
+    def _listing(self, path: str) -> Json:
+        return self._connection.json("GET", f"/files?{urlencode({'path': path})}")
+
+
+def _entries(listing: Json) -> Entries:
+    return [FileInfo(one["path"], one["bytes"], one["type"]) for one in listing["files"]]
 
 
 def _route(path: str) -> str:
