@@ -170,6 +170,12 @@ WRITE = [*READ, "create", "delete", "deletecollection", "patch", "update"]
 USERS = {  # added to the roles of Kubernetes with the same names
     f"nanogrid-{role}": [(["nanogrid.io"], ["executionjobs", "functions"], verbs, None)]
     for role, verbs in (("view", READ), ("edit", WRITE), ("admin", WRITE))
+} | {
+    "nanogrid-user": [
+        (["nanogrid.io"], ["executionjobs", "functions"], WRITE, None),
+        ([""], ["pods", "events"], READ, None),
+        ([""], ["pods/log"], ["get"], None),
+    ]
 }
 NAMESPACED = REAL | {
     "rbac": {"clusterWide": False},
@@ -221,6 +227,8 @@ def test_kubernetes_adds_the_roles_of_users_to_its_own() -> None:
         labels = named("ClusterRole", f"nanogrid-{role}", documents)["metadata"]["labels"]
         aggregated = [k for k in labels if k.startswith("rbac.authorization.k8s.io/")]
         assert aggregated == [f"rbac.authorization.k8s.io/aggregate-to-{role}"]
+    alone = named("ClusterRole", "nanogrid-user", documents)["metadata"]["labels"]
+    assert not [key for key in alone if "aggregate" in key]
 
     off = render(REAL | {"rbac": {"aggregateClusterRoles": False}})
     names = {r["metadata"]["name"] for r in of_kind("ClusterRole", off)}
