@@ -1,19 +1,58 @@
-"""The Python blocks of a documentation page, and running them in order."""
+"""The code blocks of a documentation page, and running them in order.
+
+A comment before a block says how it is run: ``<!-- skip: REASON -->`` for a block that no test
+runs, and a marker of a page such as ``<!-- cluster -->``.
+"""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-BLOCK = re.compile(r"(?:<!-- (\w+) -->\n)?```python\n(.*?)```", re.DOTALL)
+SKIP: Final = "skip"
+_BLOCK: Final = re.compile(
+    r"(?:^<!-- (\w+)(?:: ([^\n]*))? -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block; ``reason`` says why it is skipped, ``line`` is where its text begins."""
+
+    marker: str
+    reason: str
+    language: str
+    text: str
+    line: int
+
+
+def all_blocks(page: Path) -> list[Block]:
+    """All blocks of a page, in their order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            found[1] or "",
+            found[2] or "",
+            found[3],
+            found[4],
+            text.count("\n", 0, found.start(4)),
+        )
+        for found in _BLOCK.finditer(text)
+    ]
 
 
 def blocks(page: Path) -> list[tuple[str, int, str]]:
-    """Marker ("" if there is none), line number and text of each block."""
-    text = page.read_text()
+    """Marker ("" if there is none), line number and text of each Python block that runs."""
     return [
-        (found[1] or "", text.count("\n", 0, found.start(2)), found[2])
-        for found in BLOCK.finditer(text)
+        (one.marker, one.line, one.text)
+        for one in all_blocks(page)
+        if one.language == "python" and one.marker != SKIP
     ]
+
+
+def script_of(page: Path, markers: set[str]) -> str:
+    """The Python blocks with one of these markers as one script."""
+    return "\n".join(text for marker, _, text in blocks(page) if marker in markers)
 
 
 def run_blocks(page: Path, markers: set[str], space: dict[str, Any]) -> int:

@@ -1,65 +1,33 @@
 """docs/python.md is correct: its code blocks run, except those that need a cluster."""
 
 import inspect
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nanogrid.cli.http_serving import serving
 from nanogrid.client import build_job
 from nanogrid.client.jobs.result import BY_REASON
-from support.api_store import NAMESPACE, ApiStore, run_inline
-from support.client_server import FakeApi
-from support.client_session_server import FakeSession, ready_session
+from support.client_world import ClientWorld, client_world
 from support.doc_blocks import blocks, run_blocks
-from support.fake_gateway import RESULT, FakeGateway
 
 PAGE = Path("docs/python.md")
 
 
-def operator(api: ApiStore, path: str, job: dict[str, Any]) -> None:
-    if job["spec"].get("mode") == "Session":
-        ready_session(api, job["metadata"]["name"])
-    else:
-        run_inline(api, path, job)
-
-
 @pytest.fixture
-def world(
-    api: FakeApi, gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FakeApi]:
-    """An API server, a router and a gateway, with their addresses in the environment."""
-    remote = FakeSession()
-    remote.on_end = lambda name: api.finish(api.job_path(name), reason="SessionEnded")
-    api.operator = operator
-    gateway.script = [(200, RESULT)]
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [
-            {"name": "c", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}
-        ],
-    }
-    (tmp_path / "config").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("NANOGRID_ROUTER_URL", remote.router)
-    monkeypatch.setenv("NANOGRID_URL", gateway.url)
-    monkeypatch.setenv("GREETING", "hello")  # this operator knows no spec.env
-    with serving(remote):
-        yield api
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientWorld]:
+    """An API server, a session and a gateway, with their addresses in the environment."""
+    with client_world(tmp_path) as found:
+        for name, value in found.env.items():
+            monkeypatch.setenv(name, value)
+        yield found
 
 
-def test_the_blocks_of_the_page_run(world: FakeApi) -> None:
+def test_the_blocks_of_the_page_run(world: ClientWorld) -> None:
     done = run_blocks(PAGE, {"", "gateway"}, {})
     assert done == len([marker for marker, *_ in blocks(PAGE) if marker != "cluster"])
-    assert len(world.objects) > done
+    assert len(world.api.objects) > done
 
 
 def rows(heading: str) -> dict[str, str]:
