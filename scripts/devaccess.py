@@ -15,13 +15,12 @@ import argparse
 import base64
 import json
 import mimetypes
-import queue
+import os
 import re
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +46,9 @@ S3_PORT: Final = 8333
 REDIS_PORT: Final = 6379
 ADMIN: Final = "default"  # Redis user with all rights, for tests and exploration
 READY_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 0.3
+POLL_SECONDS: Final = 0.01
+OUTPUT_BYTES: Final = 1 << 16  # the port is in the first line
 KUBECTL_SECONDS: Final = 20.0
 FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> ")
 NO_CLUSTER: Final = (
@@ -192,10 +194,9 @@ class PortForward:
         self._target = f"{target} in namespace {namespace}"
         self._command = ["kubectl", "-n", namespace, "port-forward", "--address=127.0.0.1"]
         self._command += [target, f":{port}"]
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._messages: deque[str] = deque(maxlen=5)
+        self._process: subprocess.Popen[bytes] | None = None
+        # No thread reads what kubectl prints: at the exit of the interpreter it could hold a lock.
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 open as long as kubectl
 
     def __enter__(self) -> "PortForward":
         self._start()
@@ -207,44 +208,32 @@ class PortForward:
     def wait_ready(self) -> int:
         """Wait until the port accepts connections; returns the local port."""
         deadline = time.monotonic() + READY_SECONDS
-        while (remaining := deadline - time.monotonic()) > 0:
-            try:
-                port = self._ports.get(timeout=remaining)
-            except queue.Empty:
-                break
-            if port is not None:
-                return port
-            # kubectl has exited. The pod may still be starting, so retry until the deadline.
-            self._stop()
-            time.sleep(0.3)
-            self._start()
-        reason = "; ".join(dict.fromkeys(self._messages)) or "no output of kubectl"
+        while time.monotonic() < deadline:
+            ended = self._process is None or self._process.poll() is not None
+            printed = self._printed()
+            if found := FORWARDING.search(printed):
+                return int(found[1])
+            if ended:
+                # The pod may still be starting, so retry until the deadline.
+                self._stop()
+                time.sleep(RETRY_SECONDS)
+                self._start()
+            time.sleep(POLL_SECONDS)
+        lines = [line.strip() for line in self._printed().splitlines()[-5:]]
+        reason = "; ".join(dict.fromkeys(lines)) or "no output of kubectl"
         raise AccessError(f"no port-forward to {self._target} in {READY_SECONDS:.0f} s: {reason}")
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            self._command, stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT
         )
-        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
-        self._reader.start()
 
-    def _read(self, process: "subprocess.Popen[str]") -> None:
-        """Read all output: kubectl prints a line per connection and blocks if its pipe is full."""
-        if process.stdout is None:
-            return
-        for line in process.stdout:
-            if found := FORWARDING.search(line):
-                self._ports.put(int(found[1]))
-            elif not line.startswith("Handling connection"):
-                self._messages.append(line.strip())
-        self._ports.put(None)
+    def _printed(self) -> str:
+        # kubectl shares the position in the file, so it must not move.
+        return os.pread(self._file.fileno(), OUTPUT_BYTES, 0).decode(errors="replace")
 
     def _stop(self) -> None:
-        if self._process is None or self._reader is None:
+        if self._process is None:
             return
         self._process.terminate()
         try:
@@ -252,9 +241,6 @@ class PortForward:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._reader.join(5)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
         self._process = None
 
 
