@@ -89,7 +89,7 @@ def test_what_is_no_file_is_refused_before_anything_is_copied(
             return  # a source that is a link to a folder is that folder, as for cp
         done = cp("d/z" if alone else "d", "s:x")
     assert done.exit_code == Exit.USAGE
-    assert "d/z is" in done.stderr
+    assert "d/z " in done.stderr
     assert not remote.files
 
 

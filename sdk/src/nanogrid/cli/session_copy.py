@@ -1,8 +1,6 @@
 """``session cp``: files and folders to and from a session, as ``kubectl cp`` copies them."""
 
 import re
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Final
@@ -54,32 +52,24 @@ def parse_remote(text: str) -> Remote | None:
     return Remote(session, "/".join(parts), into)
 
 
-def local_files(source: Path) -> Iterator[tuple[Path, str]]:
+def local_files(source: Path) -> list[tuple[Path, str]]:
     """The files of a local file or folder, with their names relative to it ("" for a file).
 
     Raises:
-        UsageError: there is a link, or something that is no file.
+        InvalidRequest: there is a link, or something that is no file.
     """
+    from nanogrid.client.local_files import members, open_file
+
     if not source.is_dir():
-        _check(source)
-        yield source, ""
-        return
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source).as_posix()
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                note(f"{name}/ is empty and is not copied")
-            continue
-        _check(path)
-        yield path, name
-
-
-def _check(path: Path) -> None:
-    mode = path.lstat().st_mode
-    if path.is_symlink():
-        raise UsageError(f"{path} is a symbolic link", "Copy the file that it leads to.")
-    if not stat.S_ISREG(mode):
-        raise UsageError(f"{path} is not a regular file", "Remove it, or copy the other files.")
+        if source.is_symlink():
+            raise UsageError(f"{source} is a symbolic link", "Copy the file that it leads to.")
+        open_file(source).close()
+        return [(source, "")]
+    found = members(source)
+    for one in found:
+        if one.is_dir:
+            note(f"{one.name}/ is empty and is not copied")
+    return [(one.path, one.name) for one in found if not one.is_dir]
 
 
 def cp(
@@ -97,7 +87,7 @@ def cp(
     remote = remote_source or remote_target
     assert remote is not None  # noqa: S101 one of them is set
     # All local files are checked before the first is copied.
-    found = [] if remote_source else list(local_files(Path(source)))
+    found = [] if remote_source else local_files(Path(source))
     session = ctx.client().attach(remote.session, ready_timeout=READY_SECONDS)
     try:
         if remote_source is None:
@@ -118,8 +108,8 @@ def upload(files: "Files", found: list[tuple[Path, str]], target: str) -> int:
 
 def download(files: "Files", source: Remote, target: str) -> int:
     """Copy a file or a folder of the workspace; returns the number of files."""
+    from nanogrid.client.downloads import inside
     from nanogrid.client.errors import Conflict
-    from nanogrid.client.local_file import inside
 
     local = Path(target)
     name = PurePosixPath(source.path).name or source.session

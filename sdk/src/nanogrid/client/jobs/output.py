@@ -9,7 +9,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from nanogrid import wire
-from nanogrid.client import local_file
+from nanogrid.client import downloads
 from nanogrid.client.errors import Unreachable, api_error
 from nanogrid.client.storage import Corrupt, Storage
 
@@ -51,8 +51,8 @@ class Output:
         """
         target = Path(path)
         if target.is_dir():
-            target = local_file.inside(target, self.name)
-        return local_file.store(target, self._verified_chunks())
+            target = downloads.inside(target, self.name)
+        return downloads.store(target, self._verified_chunks())
 
     def _verified_chunks(self) -> Iterator[bytes]:
         digest, size = hashlib.sha256(), 0

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
-from nanogrid.client import local_file
+from nanogrid.client import downloads
 from nanogrid.client.errors import InvalidRequest, Unreachable
 from nanogrid.client.http import Http
 from nanogrid.client.local_files import read_file
@@ -82,12 +82,12 @@ class Files:
         """
         local = Path(target)
         if local.is_dir():
-            local = local_file.inside(local, PurePosixPath(path).name)
+            local = downloads.inside(local, PurePosixPath(path).name)
 
         def transfer(http: Http) -> Path:
             answer = http.send("GET", _route(path), read_seconds=FILE_SECONDS, preload=False)
             try:
-                return local_file.store(local, answer.stream(CHUNK_BYTES))
+                return downloads.store(local, answer.stream(CHUNK_BYTES))
             except HTTPError as e:
                 raise Unreachable(0, type(e).__name__, f"{path}: the transfer broke: {e}.") from e
             finally:
