@@ -90,8 +90,9 @@ cluster-env: ## print KUBECONFIG, DOCKER_HOST and PATH of the cluster, for eval 
 cluster-status: ## show the state of the cluster
 	@$(CLUSTER) status
 
-images: setup cluster-up ## build the images and load them into the cluster
-	@$(USE_CLUSTER)
+images: setup ## build the images and load them into the cluster; create the cluster meanwhile
+	@($(CLUSTER) up --images)
+	$(USE_CLUSTER)
 	$(PYTHON) scripts/images.py --load
 
 deploy: images ## install or upgrade the chart, with Redis and S3 for tests

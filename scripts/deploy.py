@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from cluster.progress import reporting  # noqa: E402
+
 RELEASE = "nanogrid"
 NAMESPACE = "nanogrid-system"
 
@@ -66,12 +69,13 @@ def main() -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(values(), indent=2))
     started = time.monotonic()
-    done = subprocess.run(
-        ["helm", "upgrade", "--install", RELEASE, "helm/nanogrid-operator", "--namespace",
-         NAMESPACE, "--create-namespace", "--values", str(file), "--wait", "--timeout",
-         options.timeout],
-        cwd=ROOT, text=True, capture_output=True, check=False,
-    )  # fmt: skip
+    with reporting(f"deploy: install the release {RELEASE}"):
+        done = subprocess.run(
+            ["helm", "upgrade", "--install", RELEASE, "helm/nanogrid-operator", "--namespace",
+             NAMESPACE, "--create-namespace", "--values", str(file), "--wait", "--timeout",
+             options.timeout],
+            cwd=ROOT, text=True, capture_output=True, check=False,
+        )  # fmt: skip
     if done.returncode != 0:
         print(done.stdout + done.stderr, file=sys.stderr)
         subprocess.run(["kubectl", "-n", NAMESPACE, "get", "pods", "-o", "wide"], check=False)

@@ -22,6 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the scripts are a package without an installation
+sys.path.insert(1, str(ROOT / "tests"))
+from cluster.progress import reporting  # noqa: E402
 from scripts import sbom  # noqa: E402
 
 BUILD = ROOT / "build"
@@ -262,16 +264,22 @@ def main() -> None:
     )
     parser.add_argument("--base", help="base image with Python, by digest (default: the project's)")
     options = parser.parse_args()
-    base = options.base or cluster("base-image").splitlines()[-1]
-    built = {name: build(name, base) for name in options.names or IMAGES}
+    with reporting("images: prepare the base image"):
+        base = options.base or cluster("base-image").splitlines()[-1]
+    built = {}
+    for name in options.names or IMAGES:
+        with reporting(f"images: build nanogrid-{name}"):
+            built[name] = build(name, base)
     file = BUILD / "images.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps(known | built, indent=2) + "\n")
-    for name, image in built.items():
-        write_sbom(name, image, base)
+    with reporting("images: write the SBOMs"):
+        for name, image in built.items():
+            write_sbom(name, image, base)
     if options.load:
         started = time.monotonic()
-        cluster("load", *built.values())
+        with reporting("images: load into the cluster"):
+            cluster("load", *built.values())
         print(f"images: loaded into the cluster in {time.monotonic() - started:.1f} s", flush=True)
 
 

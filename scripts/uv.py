@@ -15,6 +15,9 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # this script runs before the packages are installed
+from cluster.progress import reporting  # noqa: E402
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogrid"
 UV_REQUIREMENT = "uv>=0.9"
 INSTALL_SECONDS = 600
@@ -38,15 +41,17 @@ def find_uv() -> str:
         if not ours.exists():
             print("setup: installing uv", flush=True)
             shutil.rmtree(home, ignore_errors=True)
-            venv.create(home, with_pip=True)
             command = [str(home / "bin/pip"), "install", "--quiet", UV_REQUIREMENT]
-            subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+            with reporting("install uv"):
+                venv.create(home, with_pip=True)
+                subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
     return str(ours)
 
 
 def prepare(uv: str) -> None:
     """Install what `make test` needs, except the cluster."""
-    subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
+    with reporting("install Python packages"):
+        subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
     servers, extras = missing(*SERVERS), missing(*EXTRAS)
     if not servers + extras:
         return
@@ -69,10 +74,11 @@ def install(packages: list[str]) -> str:
         [*apt, "update"],
         [*apt, "install", "-y", "--no-install-recommends", *packages],
     ):
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS,
-            check=False,
-        )  # fmt: skip
+        with reporting(f"install {' '.join(packages)}"):
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS,
+                check=False,
+            )  # fmt: skip
         if done.returncode != 0:
             return f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}"
     return ""

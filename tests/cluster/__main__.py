@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from cluster import commands, gobuild
-from cluster.steps import ClusterError, UsageError, say
+from cluster.progress import say
+from cluster.steps import ClusterError, UsageError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +17,12 @@ def parser() -> argparse.ArgumentParser:
         description="A real Kubernetes cluster for demo and tests, on any machine.",
     )
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    sub.add_parser("up", help="create a cluster if there is none")
+    up = sub.add_parser("up", help="create a cluster if there is none")
+    up.add_argument(
+        "--images",
+        action="store_true",
+        help="build the project's images while the cluster is built",
+    )
     down = sub.add_parser("down", help="delete our cluster, stop the engine we started")
     down.add_argument("--purge", action="store_true", help="delete the cache as well")
     status = sub.add_parser("status", help="show the cluster's state")
@@ -36,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the function of a command."""
     match arguments.command:
         case "up":
-            commands.up()
+            commands.up(images=arguments.images)
         case "down":
             commands.down(purge=arguments.purge)
         case "status":

@@ -5,13 +5,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.paths import Paths, paths
-from cluster.steps import ClusterError, Log, say, step
+from cluster.progress import say
+from cluster.steps import ClusterError, Log, step
+
+# One lock for each output; a thread waits while another one builds the same output.
+_LOCKS: dict[Path, threading.Lock] = {}
 
 
 def key_of(*parts: str | Path) -> str:
@@ -32,20 +37,21 @@ def artifact(name: str, key: str, doing: str, build: Callable[[Path, Log], None]
     """The output directory of a step; builds it if it is missing.
 
     It is built under another name and renamed when complete, so that a killed run leaves no
-    incomplete output that a later run would use.
+    incomplete output that a later run would use. Threads that want the same output wait for it.
     """
     here = paths()
     target = here.artifacts / f"{name}-{key}"
-    if target.is_dir():
-        return target
-    here.artifacts.mkdir(parents=True, exist_ok=True)
-    draft = here.artifacts / f".draft-{name}-{key}"
-    if draft.exists():
-        shutil.rmtree(draft)
-    draft.mkdir()
-    with step(name, doing) as log:
-        build(draft, log)
-    draft.rename(target)
+    with _LOCKS.setdefault(target, threading.Lock()):
+        if target.is_dir():
+            return target
+        here.artifacts.mkdir(parents=True, exist_ok=True)
+        draft = here.artifacts / f".draft-{name}-{key}"
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir()
+        with step(name, doing) as log:
+            build(draft, log)
+        draft.rename(target)
     return target
 
 

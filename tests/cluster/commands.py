@@ -6,27 +6,34 @@ import json
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from cluster import dockerd, gobuild, machine, versions, ways
 from cluster.baseimage import base_image
 from cluster.cache import exclusive
+from cluster.engine import Engine
 from cluster.kindcluster import KindCluster
-from cluster.nodeimage import node_image
-from cluster.paths import Paths, paths
+from cluster.lanes import Lanes, beside
+from cluster.nodeimage import node_image, node_root
+from cluster.paths import SOURCE, Paths, paths
+from cluster.progress import duration, say
 from cluster.report import report, text
-from cluster.steps import ClusterError, UsageError, say, step
+from cluster.steps import ClusterError, UsageError, step
 from cluster.ways import Chosen
 
 # The longest first run on a slow machine; a second run waits as long for it.
 LOCK_SECONDS = 3600
+IMAGES_SECONDS = 1800
+CHECKOUT = SOURCE.parents[1]
 NO_CLUSTER = "no cluster yet: run `make cluster-up`"
 
 
-def up() -> None:
-    """Creates a cluster if there is none."""
+def up(images: bool = False) -> None:
+    """Creates a cluster if there is none; with `images`, builds the project's images meanwhile."""
     here = paths()
     start = time.monotonic()
     with exclusive(here, LOCK_SECONDS):
@@ -35,30 +42,62 @@ def up() -> None:
             ways.check_foreign(here)
             say(f"using the cluster in KUBECONFIG ({ways.foreign(here)}); nothing is created")
             return
-        done = _own_cluster(here)
-    say(f"cluster {here.cluster}: {done}, {time.monotonic() - start:.1f} s")
+        done = _own_cluster(here, images)
+    say(f"cluster {here.cluster}: {done}, {duration(time.monotonic() - start)}")
 
 
-def _own_cluster(here: Paths) -> str:
+def _own_cluster(here: Paths, images: bool) -> str:
     known = ways.recall(here)
     if known and _cluster(here, known).healthy():
         return "already running"
     chosen = known if known and known.ours else ways.choose(here)
     ways.remember(here, chosen)
     ways.start_engine(here, chosen)
-    gobuild.clients(here, gobuild.KUBECTL if chosen.way == "pull" else gobuild.KUBERNETES)
-    if chosen.way == "build":
-        # Before a repair: a failure of this build is no reason to create the cluster again.
-        gobuild.build(gobuild.KUBE_ROUTER)
-    cluster = _cluster(here, chosen)
-    if known and cluster.repair():
+    if known and _repaired(here, chosen):
         return "repaired"
-    if chosen.way == "pull":
-        cluster.create(versions.PUBLISHED_NODE_IMAGE)
-    else:
-        machine.raise_inotify_limits()
-        cluster.create(node_image(here, chosen.engine))
+    with beside() as lanes:
+        if images:
+            lanes.start("images", lambda: _images(chosen.engine), required=False)
+        if chosen.way == "pull":
+            gobuild.clients(here, gobuild.KIND, gobuild.HELM, gobuild.KUBECTL)
+            _cluster(here, chosen).create(versions.PUBLISHED_NODE_IMAGE)
+        else:
+            _build_and_create(here, chosen, lanes)
     return "created"
+
+
+def _repaired(here: Paths, chosen: Chosen) -> bool:
+    if not _cluster(here, chosen).complete():
+        return False
+    built = chosen.way == "build"
+    kubectl = gobuild.KUBERNETES if built else gobuild.KUBECTL
+    gobuild.clients(here, gobuild.KIND, gobuild.HELM, kubectl)
+    if built:
+        # Before the repair: a failure of this build is no reason to create the cluster again.
+        gobuild.build(gobuild.KUBE_ROUTER)
+    return _cluster(here, chosen).repair()
+
+
+def _build_and_create(here: Paths, chosen: Chosen, lanes: Lanes) -> None:
+    """Builds the node image and creates the cluster; a lane builds what is needed later."""
+    gobuild.go_command(here)
+    later = (gobuild.KIND, gobuild.KUBE_ROUTER, gobuild.HELM)
+    lanes.start("tools", *(partial(gobuild.build, program) for program in later))
+    lanes.start("node-os", node_root)
+    machine.raise_inotify_limits()
+    image = node_image(here, chosen.engine)
+    gobuild.clients(here, gobuild.KIND, gobuild.KUBERNETES)
+    # After its command: a cluster looks for kubectl when it is constructed.
+    _cluster(here, chosen).create(image)
+    gobuild.clients(here, gobuild.HELM)
+
+
+def _images(engine: Engine) -> None:
+    """Builds the project's images; `make images` then finds them."""
+    base = base_image(engine)
+    with step("images", "build the project's images") as log:
+        command = [sys.executable, str(CHECKOUT / "scripts/images.py"), "--base", base]
+        log.run(command, timeout=IMAGES_SECONDS, env=engine.env, cwd=CHECKOUT)
 
 
 def _cluster(here: Paths, chosen: Chosen) -> KindCluster:

@@ -152,13 +152,36 @@ def build(program: Program) -> Path:
             packages = [f"{package}@{program.version}" for package in program.packages]
             command = [str(go_command(here)), "install", *_flags(program), *packages]
             env = {**go_environment(here), "GOBIN": str(draft)}
+            log.show(compiled)
             log.run(command, timeout=3600, env=env, cwd=draft)
 
     return artifact(program.name, program.key, f"build {program.name} {program.version}", make)
 
 
 def _flags(program: Program) -> list[str]:
-    return ["-trimpath", "-buildvcs=false", "-ldflags", program.ldflags]
+    # With -v Go prints each package that it compiles.
+    return ["-v", "-trimpath", "-buildvcs=false", "-ldflags", program.ldflags]
+
+
+def compiled(log: Path, total: int | None = None) -> str:
+    """How many packages a log names; packages in Go's cache are not compiled, so not named."""
+    lines = log.read_text(errors="replace").splitlines()
+    packages = sum(bool(line) and not re.search(r"\s", line) for line in lines)
+    if packages == 0:
+        downloads = sum(line.startswith("go: downloading ") for line in lines)
+        return f"{downloads} modules downloaded" if downloads else ""
+    return f"{packages} of at most {total} packages" if total else f"{packages} packages"
+
+
+def _packages(here: Paths, program: Program, draft: Path, module: Path, log: Log) -> int:
+    """The number of packages of a program, for its progress; downloads their modules."""
+    listing = draft / ".packages"
+    command = [str(go_command(here)), "list", "-deps", *program.packages]
+    with listing.open("wb") as file:
+        log.run(command, timeout=1200, env=go_environment(here), cwd=module, stdout=file)
+    total = len(listing.read_text().splitlines())
+    listing.unlink()
+    return total
 
 
 def _go_build(here: Paths, program: Program, draft: Path, module: Path, log: Log) -> None:
@@ -166,6 +189,9 @@ def _go_build(here: Paths, program: Program, draft: Path, module: Path, log: Log
     # The package of the etcd server is named v3, so -o sets the file name.
     output = ["-o", f"{draft}/{program.name if len(program.packages) == 1 else ''}"]
     command = [str(go_command(here)), "build", *_flags(program), *output, *program.packages]
+    log.show(compiled)
+    total = _packages(here, program, draft, module, log)
+    log.show(lambda path: compiled(path, total))
     log.run(command, timeout=3600, env=go_environment(here), cwd=module)
 
 
@@ -202,14 +228,12 @@ def kind_sources(here: Paths) -> Path:
     return module_sources(here, f"sigs.k8s.io/kind@{KIND.version}")
 
 
-def clients(here: Paths, kubectl: Program) -> None:
-    """Puts kind, helm and kubectl into <cache>/bin."""
-    for program, command in ((KIND, "kind"), (HELM, "helm"), (kubectl, "kubectl")):
-        publish(here, build(program), command)
+def clients(here: Paths, *programs: Program) -> None:
+    """Puts programs with a command of their name into <cache>/bin."""
+    for program in programs:
+        publish(here, build(program), "kubectl" if program is KUBERNETES else program.name)
 
 
 def missing_clients(here: Paths) -> None:
     """Puts helm and kubectl into <cache>/bin, if the user does not have them."""
-    for program, command in ((HELM, "helm"), (KUBECTL, "kubectl")):
-        if shutil.which(command) is None:
-            publish(here, build(program), command)
+    clients(here, *(program for program in (HELM, KUBECTL) if shutil.which(program.name) is None))

@@ -11,11 +11,13 @@ from cluster import cni, gobuild, networkpolicy
 from cluster.engine import Engine
 from cluster.kubectl import Kubectl
 from cluster.paths import Paths
-from cluster.steps import ClusterError, Log, say, step
+from cluster.progress import say
+from cluster.steps import ClusterError, Log, step
 from cluster.versions import WORKERS
 
 NODES = 1 + WORKERS
-CREATE_SECONDS = 300
+# Other programs are still built while the cluster is created.
+CREATE_SECONDS = 600
 READY_SECONDS = 180
 REPAIR_SECONDS = 90
 # Kubernetes itself marks a node as not ready after this time.
@@ -95,11 +97,13 @@ class KindCluster:
             nodes = sorted(self.containers())
             networkpolicy.configure(self._engine, self.kubectl, nodes, kube_router)
 
+    def complete(self) -> bool:
+        """Whether the cluster was created once and all its nodes exist."""
+        return self._here.kubeconfig.exists() and len(self.containers()) == NODES
+
     def repair(self) -> bool:
         """Starts the stopped nodes of a complete cluster; False if this does not help."""
         containers = self.containers()
-        if not self._here.kubeconfig.exists() or len(containers) != NODES:
-            return False
         stopped = [name for name, state in containers.items() if state != "running"]
         since = time.time()
         try:

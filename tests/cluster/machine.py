@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
-from cluster.steps import Log, capture, say, step
+from cluster.progress import say
+from cluster.steps import Log, capture, step
 
 CAP_SYS_RESOURCE = 24
 ENGINE_PACKAGES = ("docker.io", "iptables")
@@ -15,6 +17,9 @@ BUILD_PACKAGES = ("debootstrap", "ca-certificates")
 # Three nodes, each with systemd, kubelet and containerd, exceed the kernel's defaults and then
 # fail with "too many open files".
 INOTIFY_WANTED = {"max_user_instances": 512, "max_user_watches": 524288}
+
+# apt refuses to run twice at the same time.
+_APT = threading.Lock()
 
 
 def can_build_everything() -> bool:
@@ -45,12 +50,13 @@ def installed(package: str) -> bool:
 
 def install(packages: tuple[str, ...]) -> None:
     """Installs the Debian packages that are missing."""
-    missing = [package for package in packages if not installed(package)]
-    if not missing:
-        return
-    with step("packages", f"install Debian packages: {' '.join(missing)}") as log:
-        _apt(log, ["update"], timeout=300)
-        _apt(log, ["install", "-y", "--no-install-recommends", *missing], timeout=900)
+    with _APT:
+        missing = [package for package in packages if not installed(package)]
+        if not missing:
+            return
+        with step("packages", f"install Debian packages: {' '.join(missing)}") as log:
+            _apt(log, ["update"], timeout=300)
+            _apt(log, ["install", "-y", "--no-install-recommends", *missing], timeout=900)
 
 
 def install_engine() -> None:

@@ -50,11 +50,16 @@ rm -f /var/log/containerd-import.log
 """
 
 
+def node_root() -> Path:
+    """The tar with the root file system of a node."""
+    return root_tar("node-os", versions.NODE_PACKAGES, None)
+
+
 def node_image(here: Paths, engine: Engine) -> str:
     """The name of the node image in this engine; creates the image if it is missing."""
     no_resource = capability_missing(CAP_SYS_RESOURCE)
-    tar = root_tar("node-os", versions.NODE_PACKAGES, None)
     built = {program: gobuild.build(program) for program in PROGRAMS}
+    tar = node_root()
     key = key_of(
         tar.parent.name,
         versions.KIND,

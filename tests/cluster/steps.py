@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from cluster.paths import paths
+from cluster.progress import reporting, say
 
 TAIL_LINES = 20
+# The end of a log that is read for its last line.
+TAIL_BYTES = 4096
 
 
 class ClusterError(Exception):
@@ -29,9 +32,57 @@ class CommandFailed(ClusterError):
     """A command failed or exceeded its time limit."""
 
 
-def say(text: str) -> None:
-    """Prints progress to stderr; stdout has only output for other programs."""
-    print(text, file=sys.stderr, flush=True)
+class Commands:
+    """The commands that run now, so that a failed step can stop those of other threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+
+    def start(self, process: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Starts a command.
+
+        Raises:
+            CommandFailed: the commands are stopped.
+        """
+        with self._lock:
+            if self.stopped:
+                raise CommandFailed("not started, because another step failed")
+            started = process()
+            self._running.add(started)
+            return started
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Kills a command that still runs, and forgets it."""
+        process.kill()
+        process.wait()
+        with self._lock:
+            self._running.discard(process)
+
+    def stop(self) -> None:
+        """Kills all commands, and refuses new ones."""
+        with self._lock:
+            self.stopped = True
+            for process in self._running:
+                process.kill()
+
+    def resume(self) -> None:
+        """Allows commands again."""
+        with self._lock:
+            self.stopped = False
+
+
+COMMANDS = Commands()
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class Log:
@@ -40,6 +91,15 @@ class Log:
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
         self._file = file
+        self._progress: Callable[[Path], str] = last_line
+
+    def show(self, progress: Callable[[Path], str]) -> None:
+        """Sets how the progress is read from the log; by default it is the last line."""
+        self._progress = progress
+
+    def progress(self) -> str:
+        """The progress of the step now."""
+        return self._progress(self.path)
 
     def write(self, text: str) -> None:
         """Adds a line to the log."""
@@ -63,24 +123,24 @@ class Log:
         """
         shown = " ".join(str(part) for part in command)
         self.write(f"$ {shown[:500]}")
-        process = subprocess.Popen(
-            killed_with_parent(command),
-            stdin=stdin if stdin is not None else subprocess.DEVNULL,
-            stdout=stdout if stdout is not None else self._file,
-            stderr=self._file,
-            env=dict(env) if env is not None else None,
-            cwd=cwd,
+        process = COMMANDS.start(
+            lambda: subprocess.Popen(
+                killed_with_parent(command),
+                stdin=stdin if stdin is not None else subprocess.DEVNULL,
+                stdout=stdout if stdout is not None else self._file,
+                stderr=self._file,
+                env=dict(env) if env is not None else None,
+                cwd=cwd,
+            )
         )
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             raise CommandFailed(f"not finished within {timeout:.0f} s: {shown[:200]}") from None
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        finally:
+            COMMANDS.end(process)
+        if status != 0 and COMMANDS.stopped:
+            raise CommandFailed(f"stopped, because another step failed: {shown[:200]}")
         if status != 0:
             raise CommandFailed(f"exit status {status}: {shown[:200]}")
 
@@ -139,7 +199,8 @@ def step(name: str, doing: str) -> Iterator[Log]:
     with path.open("wb") as file:
         log = Log(path, file)
         try:
-            yield log
+            with reporting(doing, log.progress):
+                yield log
         except (ClusterError, OSError) as error:
             took = time.monotonic() - start
             lines = path.read_text(errors="replace").splitlines()[-TAIL_LINES:]

@@ -10,7 +10,8 @@ from cluster import dockerd, machine, versions
 from cluster.engine import Engine
 from cluster.kubectl import Kubectl, users_kubeconfig
 from cluster.paths import Paths
-from cluster.steps import ClusterError, UsageError, say, step
+from cluster.progress import say
+from cluster.steps import ClusterError, UsageError, step
 
 PULL_SECONDS = 300
 PULL_CHECK_SECONDS = 20

@@ -73,7 +73,8 @@ def patched_program(
     monkeypatch.setattr(gobuild, "module_sources", lambda here, module: tmp_path / "module")
     # Prints the source that it is called in instead of compiling it.
     go = tmp_path / "go-command"
-    go.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\ncp x.go "$2"\n')
+    copy = 'while [ "$1" != -o ]; do shift; done\ncp x.go "$2"\n'
+    go.write_text(f'#!/bin/sh\n[ "$1" = build ] || exit 0\n{copy}')
     go.chmod(0o755)
     monkeypatch.setattr(gobuild, "go_command", lambda here: go)
     return gobuild.Program("x", ("example.org/x",), "v1", patched="example.org/x")
@@ -201,6 +202,9 @@ def test_failed_build_of_the_engine_changes_no_cluster(
         def healthy(self) -> bool:
             return False
 
+        def complete(self) -> bool:
+            return True
+
     def fail(program: gobuild.Program) -> Path:
         raise ClusterError(f"cannot build {program.name}")
 
@@ -212,7 +216,7 @@ def test_failed_build_of_the_engine_changes_no_cluster(
     monkeypatch.setattr(gobuild, "clients", lambda *_: None)
     monkeypatch.setattr(gobuild, "build", fail)
     with pytest.raises(ClusterError, match="cannot build kube-router"):
-        commands._own_cluster(here)
+        commands._own_cluster(here, images=False)
 
 
 def test_status_shows_who_enforces() -> None:
