@@ -1,7 +1,9 @@
 """The web page over HTTP: sign-in, permissions and forms."""
 
 import contextlib
+import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -133,6 +135,83 @@ def test_a_user_without_permission_for_runs_can_see_functions(
 
         assert visitor.get("/web/").status == 403
         assert FUNCTION in visitor.get("/web/functions").body.decode()
+
+
+NO_RIGHTS = "the-token-without-rights"
+API_WORDS = re.compile(r"GET /|POST /|DELETE /|Authorization|Retry-After|openapi")
+
+
+def test_a_token_without_rights_can_sign_out(web_world: World, web_gateway: Gateway) -> None:
+    web_world.cluster.tokens[NO_RIGHTS] = "newcomer"
+    visitor = Visitor(web_gateway)
+    refused = visitor.get(visitor.sign_in(NO_RIGHTS).headers["Location"])
+
+    assert refused.status == 403
+    tags = Tags(refused)
+    assert "newcomer may not list executionjobs" in tags.text
+    assert "for a role with this permission" in tags.text
+    links = {a.get("href") for t, a in tags.found if t == "a"}
+    assert {"/web/", "/web/functions", "/web/queue", "/web/sign-in"} <= links
+    csrf_token = attributes_of(refused, "input", "name", "csrf_token")["value"]
+    assert visitor.post("/web/sign-out", {"csrf_token": csrf_token}).status == 303
+    assert visitor.get("/web/").headers["Location"].startswith("/web/sign-in")
+
+
+def test_a_token_without_rights_can_be_replaced(web_world: World, web_gateway: Gateway) -> None:
+    web_world.cluster.tokens[NO_RIGHTS] = "newcomer"
+    visitor = Visitor(web_gateway)
+    visitor.sign_in(NO_RIGHTS)
+
+    form = visitor.get("/web/sign-in")
+    assert "Sign out" not in form.body.decode()
+    assert visitor.sign_in(TOKEN).status == 303
+    assert visitor.get("/web/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        ("GET", "/web/nosuch", 404, "There is no path '/web/nosuch'."),
+        ("GET", "/web/runs", 404, "There is no path '/web/runs'."),
+        ("GET", "/web/<b>/x", 404, "There is no path '/web/<b>/x'."),
+        ("GET", "/web/static/nosuch.js", 404, "There is no file 'nosuch.js'."),
+        ("PUT", "/web/queue", 405, "does not support PUT"),
+        ("GET", "/web/runs/nosuch", 404, "The page Runs lists all runs."),
+        ("GET", "/web/functions/nosuch", 404, "The page Functions lists all functions."),
+        ("GET", "/web/runs/sales/files/nosuch", 404, "no output file"),
+        ("POST", "/web/runs/sales/cancel", 409, "The page of the run shows its result."),
+    ],
+)
+def test_errors_are_pages_in_the_words_of_a_reader(
+    visitor: Visitor, method: str, path: str, status: int, text: str
+) -> None:
+    if method == "POST":
+        answer = visitor.post(path, {"csrf_token": visitor.csrf_token()})
+    else:
+        answer = visitor.gateway.call(method, quote(path), None, {"Cookie": visitor.cookie})
+
+    assert answer.status == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+    shown = Tags(answer).text
+    assert text in shown
+    assert not API_WORDS.search(shown), shown
+    assert "Sign out" in shown
+    assert answer.headers["Content-Security-Policy"]
+
+
+def test_an_unknown_page_names_nothing_to_a_stranger(web_gateway: Gateway) -> None:
+    answer = Visitor(web_gateway).get("/web/nosuch")
+    assert answer.status == 404
+    assert "Sign out" not in answer.body.decode()
+    api = Visitor(web_gateway).get("/nosuch")
+    assert api.headers["Content-Type"].startswith("application/json")
+    assert "GET /openapi.json" in api.body.decode()
+
+
+def test_a_wrong_token_is_explained_to_a_reader(web_gateway: Gateway) -> None:
+    shown = Tags(Visitor(web_gateway).sign_in("a-wrong-token")).text
+    assert "The cluster does not know the token." in shown
+    assert not API_WORDS.search(shown)
 
 
 def test_a_revoked_token_redirects_to_the_sign_in(web_world: World, web_gateway: Gateway) -> None:

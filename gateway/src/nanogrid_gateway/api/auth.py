@@ -187,8 +187,9 @@ class KubernetesAuth:
             raise cluster_unavailable(f"checking the token: {e}") from e
         if not allowed:
             what = f"{permission.verb} {permission.resource}.{names.GROUP}"
-            message = f"{user.name} may not {what} in namespace {self._kube.namespace}. "
-            raise ApiError(403, Reason.FORBIDDEN, message + "Ask for a role with that permission.")
+            message = f"{user.name} may not {what} in namespace {self._kube.namespace}."
+            hint = "Ask for a role with that permission."
+            raise ApiError(403, Reason.FORBIDDEN, message, hint=hint)
         return user.name
 
     async def _limited_review(self, key: bytes, token: str, address: str) -> User | None:
@@ -261,4 +262,5 @@ def bearer_token(header: str | None) -> str:
 
 def unauthorized(message: str) -> ApiError:
     """401: the caller is unknown."""
-    return ApiError(401, Reason.UNAUTHORIZED, f"{message}. Send Authorization: Bearer TOKEN.")
+    hint = "Send Authorization: Bearer TOKEN."
+    return ApiError(401, Reason.UNAUTHORIZED, f"{message}.", hint=hint)

@@ -20,7 +20,9 @@ class ApiError(Exception):
     Args:
         status: the HTTP status.
         reason: a code for programs.
-        message: what is wrong, where, and how to fix it; default is the reason's own text.
+        message: what is wrong, where, and without ``hint`` how to fix it; default is the reason's
+            own text.
+        hint: how a caller of the API fixes it, if the web page has another way.
         retry_after: seconds after which the same request may succeed.
         found: what was found instead of what is needed, if that helps.
     """
@@ -31,11 +33,14 @@ class ApiError(Exception):
         reason: Reason,
         message: str = "",
         *,
+        hint: str = "",
         retry_after: int | None = None,
         found: dict[str, Any] | None = None,
     ) -> None:
         help_ = HELP[reason]
-        super().__init__(message or f"{help_.meaning} {help_.hint}")
+        self.text = message or help_.meaning
+        self.hint = hint if message else help_.hint
+        super().__init__(f"{self.text} {self.hint}".strip())
         self.status = status
         self.reason = reason
         self.retry_after = retry_after

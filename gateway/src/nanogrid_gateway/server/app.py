@@ -13,9 +13,9 @@ from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.functions.routes import FunctionRoutes
 from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.responses import error_response
-from nanogrid_gateway.api.routing import ADDRESS, Handler, Routes
+from nanogrid_gateway.api.routing import ADDRESS, Handler, Refusal, Routes
 from nanogrid_gateway.api.runs.routes import RunRoutes
-from nanogrid_gateway.web import pages
+from nanogrid_gateway.web import pages, paths
 
 ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Server": "nanogrid-gateway"}
 
@@ -29,12 +29,18 @@ def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.
     """
     proxies = gateway.settings.proxies
 
+    def refuse(request: web.Request, error: ApiError) -> web.StreamResponse:
+        """The error of a path or method that no route has; a browser gets a page."""
+        if paths.below(request.path):
+            return page_refusal(request, error)
+        return error_response(error)
+
     @web.middleware
     async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
         forwarded = request.headers.getall("X-Forwarded-For", [])
         request[ADDRESS] = client_address(request.remote or "-", forwarded, proxies)
         with connections().request(request.transport) as exchange:
-            response = await _answer(request, handler)
+            response = await _answer(request, handler, refuse)
             # Unread bytes must not become the next request.
             exchange.closing = gateway.draining or not request.content.is_eof()
             if exchange.closing:
@@ -56,25 +62,26 @@ def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.
         gateway.threads,
         gateway.settings.max_input_bytes,
     ).add_to(routes)
-    pages.add_routes(app, gateway)
+    page_refusal = pages.add_routes(app, gateway)
     return app
 
 
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The handler's answer; errors of the routing itself have the API's shape."""
+async def _answer(request: web.Request, handler: Handler, refuse: Refusal) -> web.StreamResponse:
+    """The handler's answer; errors of the routing itself look like those of other requests."""
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as e:
         allowed = ", ".join(sorted(e.allowed_methods))
         message = f"{request.path!a} does not support {request.method}; it supports: {allowed}."
-        response = error_response(ApiError(405, Reason.BAD_REQUEST, message))
+        response = refuse(request, ApiError(405, Reason.BAD_REQUEST, message))
         response.headers["Allow"] = allowed
         return response
     except web.HTTPNotFound:
-        message = f"There is no path {request.path!a}. GET /openapi.json lists all paths."
-        return error_response(ApiError(404, Reason.BAD_REQUEST, message))
+        message = f"There is no path {request.path!a}."
+        hint = "" if paths.below(request.path) else "GET /openapi.json lists all paths."
+        return refuse(request, ApiError(404, Reason.BAD_REQUEST, message, hint=hint))
     except web.HTTPException as e:
-        return error_response(ApiError(e.status, Reason.BAD_REQUEST, f"{e.reason}."))
+        return refuse(request, ApiError(e.status, Reason.BAD_REQUEST, f"{e.reason}."))
 
 
 async def _harden(request: web.Request, response: web.StreamResponse) -> None:

@@ -15,9 +15,9 @@ from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.listing import list_page
 from nanogrid_gateway.api.requests import FUNCTION, REQUEST_ID, valid_id
 from nanogrid_gateway.api.responses import send_stream
-from nanogrid_gateway.api.routing import ADDRESS, Credentials, Routes
+from nanogrid_gateway.api.routing import ADDRESS, Credentials, Refusal, Routes
 from nanogrid_gateway.api.runs.outputs import open_output
-from nanogrid_gateway.web import access, assets, function_view, paths, run_view
+from nanogrid_gateway.web import access, assets, function_view, hints, paths, run_view
 from nanogrid_gateway.web.rendering import Renderer
 from nanogrid_gateway.web.run_index import Filter, RunIndex
 from nanogrid_gateway.web.runs_by_name import RunsByName
@@ -44,8 +44,8 @@ HEADERS: Final = {
 LIST_RUNS: Final = require("list")
 
 
-def add_routes(app: web.Application, gateway: Gateway) -> None:
-    """The routes of ``/`` and below ``/web/``."""
+def add_routes(app: web.Application, gateway: Gateway) -> Refusal:
+    """The routes of ``/`` and below ``/web/``; returns what makes the page of an error."""
     settings = WebSettings.from_env()
     cookie = SignInCookie(settings.key, settings.seconds)
 
@@ -55,7 +55,8 @@ def add_routes(app: web.Application, gateway: Gateway) -> None:
     renderer = Renderer(
         gateway.settings.namespace,
         open_to_all=gateway.settings.auth_mode == "none",
-        csrf_token=lambda request: cookie.csrf_token(credentials(request)),
+        credentials=credentials,
+        csrf_token=cookie.csrf_token,
     )
     index = RunIndex()
     watcher = RunWatcher(gateway.kube.cluster, gateway.kube.jobs, index, lambda: gateway.draining)
@@ -68,6 +69,7 @@ def add_routes(app: web.Application, gateway: Gateway) -> None:
     lists.add_to(routes)
     assets.add_routes(routes)
     app.on_response_prepare.append(_harden)
+    return pages.refused
 
 
 class Pages:
@@ -148,8 +150,8 @@ class Pages:
         """The page of an error; unknown callers are sent to the sign-in form."""
         if error.status == 401:
             return access.to_sign_in(request)
-        hint = run_view.HELPS.get(error.reason)
-        response = self._renderer.page(request, "error", error.status, error=error, help=hint)
+        hint = hints.hint_of(error)
+        response = self._renderer.page(request, "error", error.status, error=error, hint=hint)
         return _with_retry(response, error)
 
     async def _check_form(self, request: web.Request) -> None:
@@ -164,6 +166,7 @@ class Pages:
             "sign-in",
             error.status if error else 200,
             error=error,
+            hint=hints.hint_of(error) if error else "",
             audience=self._gateway.settings.auth_audience,
             mode=self._gateway.settings.auth_mode,
             next=paths.local(wanted),
@@ -272,7 +275,7 @@ def _with_retry(response: web.Response, error: ApiError | None) -> web.Response:
 
 
 async def _harden(request: web.Request, response: web.StreamResponse) -> None:
-    if request.path == "/" or f"{request.path}/".startswith(paths.HOME):
+    if request.path == "/" or paths.below(request.path):
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)  # output files set a stricter policy
 

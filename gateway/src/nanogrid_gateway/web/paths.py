@@ -9,6 +9,11 @@ SIGN_IN: Final = f"{PREFIX}/sign-in"
 STATIC: Final = f"{PREFIX}/static"
 
 
+def below(path: str) -> bool:
+    """Whether a path belongs to the page, also if no page has it."""
+    return f"{path}/".startswith(HOME)
+
+
 def run_path(run: str) -> str:
     """The page of a run, by its name or requestId."""
     return f"{PREFIX}/runs/{quote(run, safe='')}"

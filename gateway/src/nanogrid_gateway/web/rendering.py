@@ -24,14 +24,21 @@ class Renderer:
     Args:
         namespace: of the gateway.
         open_to_all: whether callers need no token and no sign-in.
-        csrf_token: gives the token for the forms of a request.
+        credentials: what a request shows; empty if it shows nothing.
+        csrf_token: gives the token for the forms of someone with these credentials.
     """
 
     def __init__(
-        self, namespace: str, *, open_to_all: bool, csrf_token: Callable[[web.Request], str]
+        self,
+        namespace: str,
+        *,
+        open_to_all: bool,
+        credentials: Callable[[web.Request], str],
+        csrf_token: Callable[[str], str],
     ) -> None:
         self._namespace = namespace
         self._open_to_all = open_to_all
+        self._credentials = credentials
         self._csrf_token = csrf_token
 
     def page(
@@ -66,7 +73,7 @@ class Renderer:
         return self.page(request, name, live=Markup(live), **values)  # noqa: S704 the same
 
     def _render(self, request: web.Request, file: str, values: dict[str, Any]) -> str:
-        caller = request.get(CALLER, "")
+        caller, credentials = request.get(CALLER, ""), self._credentials(request)
         common = {
             "request": request,
             "formatting": formatting,
@@ -76,8 +83,9 @@ class Renderer:
             "paths": paths,
             "namespace": self._namespace,
             "caller": caller,
-            "signed_in": bool(caller) and not self._open_to_all,
-            "csrf_token": self._csrf_token(request),
+            # Also a caller without the permission for this page can sign out.
+            "signed_in": bool(credentials) and not self._open_to_all,
+            "csrf_token": self._csrf_token(credentials),
             "static": assets.url,
         }
         return _ENVIRONMENT.get_template(file).render(common | values)
