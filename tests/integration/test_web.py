@@ -21,7 +21,7 @@ from support.web_visitor import (
     poll,
     shown_runs,
 )
-from support.web_world import finish_run
+from support.web_world import a_job, add, finish_run, stop_run
 
 pytestmark = MARKS
 
@@ -102,6 +102,46 @@ def test_a_run_shows_its_reason_hint_memory_and_attempts(
     assert "epoch 2/20" in text
 
 
+@pytest.mark.parametrize("path", ["/web/functions", f"/web/functions/{FUNCTION}", "/web/"])
+def test_an_outcome_has_one_word_on_all_pages(visitor: Visitor, path: str) -> None:
+    text = Tags(visitor.get(path)).text
+
+    assert "Succeeded" in text
+    assert not re.search(r"\b(SUCCESS|FAILED|TIMEOUT)\b", text)
+
+
+def test_only_streams_with_output_are_shown(web_world: World, visitor: Visitor) -> None:
+    outputs = (("out", ""), ("", "err"), ("out", "err"), ("", ""))
+    shown = {}
+    for number, (stdout, stderr) in enumerate(outputs):
+        name = f"streams-{number}"
+        add(web_world.cluster, a_job(name, ago=9, phase="Running", reason="Executing"))
+        finish_run(web_world.cluster, name, stdout=stdout, stderr=stderr)
+        ids = [a.get("id", "") for _, a in Tags(visitor.get(f"/web/runs/{name}")).found]
+        titles = ("stdout-title", "stderr-title", "output-title")
+        shown[stdout, stderr] = [one.removesuffix("-title") for one in ids if one in titles]
+        web_world.cluster.remove(JOBS, job_name(name))
+
+    assert shown == {
+        ("out", ""): ["stdout"],
+        ("", "err"): ["stderr"],
+        ("out", "err"): ["stdout", "stderr"],
+        ("", ""): ["output"],
+    }
+
+
+def test_a_run_that_stops_has_no_button_to_stop_it(
+    web_world: World, visitor: Visitor, running: str
+) -> None:
+    assert "Cancel…" in Tags(visitor.get(f"/web/runs/{running}")).text
+    stop_run(web_world.cluster, running)
+
+    page = visitor.get(f"/web/runs/{running}")
+    assert "stopping" in Tags(page).text
+    assert "Cancel…" not in Tags(page).text
+    assert b"data-stopping" in page.body
+
+
 def test_a_run_is_found_by_job_name_and_by_request_id(visitor: Visitor) -> None:
     for name in ("sales", job_name("sales")):
         assert "24 regions" in Tags(visitor.get(f"/web/runs/{name}")).text
@@ -137,7 +177,7 @@ def test_a_function_shows_versions_recommendation_and_plots(visitor: Visitor) ->
         "Durations of the last runs",
         "Peak memory of the last runs, with the limit",
     ]
-    assert sum(tag == "circle" for tag, _ in tags.found) == 100
+    assert sum(a.get("class", "").startswith("dot ") for _, a in tags.found) == 100
     assert "functions/resize-images/v3.zip" in tags.text
     assert visitor.get("/web/functions/nothing").status == 404
 

@@ -14,7 +14,7 @@ from support.builders import ROOT
 from support.gateway_world import Gateway, World, wait_for
 from support.web_fixtures import MARKS, RUNS
 from support.web_visitor import FUNCTION, READER_TOKEN
-from support.web_world import finish_run
+from support.web_world import finish_run, stop_run
 
 pytestmark = [*MARKS, needs_browser]
 SCREENS = ROOT / "build/web"
@@ -221,6 +221,7 @@ def test_a_run_is_cancelled_by_clicks(web_world: World, open_page: Open, running
     page.get_by_role("button", name="Stop run").click()
 
     expect(page.get_by_text("stopping", exact=True)).to_be_visible()
+    expect(page.get_by_text("Cancel…")).to_be_hidden()
     assert web_world.cluster.job(running)["spec"]["cancel"] is True
 
 
@@ -279,8 +280,44 @@ def test_the_first_tab_skips_to_the_content_and_all_elements_have_names(
     assert nameless == []
 
 
+@pytest.mark.parametrize("width", [1280, 375, 320])
+def test_labels_of_plots_are_not_cut(open_page: Open, width: int) -> None:
+    page = open_page(PAGES["function"], viewport={"width": width, "height": 850})
+    found = page.evaluate(
+        """() => [...document.querySelectorAll(".plot-box")].map((box) => {
+          const card = box.closest(".card").getBoundingClientRect();
+          const lines = [...box.querySelectorAll("line.axis")].map(
+            (line) => line.getBoundingClientRect().y);
+          return [...box.querySelectorAll("span")].map((label, n) => {
+            const place = label.getBoundingClientRect();
+            return {
+              text: label.textContent,
+              inside: place.left >= card.left && place.right <= card.right,
+              whole: label.scrollWidth <= Math.ceil(place.width),
+              off: Math.abs(place.y + place.height / 2 - lines[n]),
+            };
+          });
+        })"""
+    )
+    assert [len(labels) for labels in found] == [3, 3]
+    for label in (label for labels in found for label in labels):
+        assert label["inside"], label
+        assert label["whole"], label
+        assert label["off"] <= 1, label
+
+
+def test_a_stop_by_others_hides_the_button(web_world: World, open_page: Open, running: str) -> None:
+    page = open_page(f"/web/runs/{running}")
+    expect(page.get_by_text("Cancel…")).to_be_visible()
+
+    stop_run(web_world.cluster, running)
+
+    expect(page.get_by_text("stopping", exact=True)).to_be_visible()
+    expect(page.get_by_text("Cancel…")).to_be_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, 375])
 def test_every_page_fits_its_screen(open_page: Open, scheme: Any, width: int) -> None:
     SCREENS.mkdir(parents=True, exist_ok=True)
     screen = {"width": width, "height": 850}

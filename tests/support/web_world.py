@@ -101,6 +101,12 @@ def finish_run(cluster: Cluster, request_id: str, **changes: Any) -> None:
     finish(cluster, job, result_of(job, **changes))
 
 
+def stop_run(cluster: Cluster, request_id: str) -> None:
+    """Set the field with which anyone stops a run."""
+    job = cluster.job(request_id)
+    cluster.write(names.PLURAL, job | {"spec": job["spec"] | {"cancel": True}})
+
+
 def fill(cluster: Cluster, count: int, seed: int = 7) -> None:
     """Create many simple runs of a few functions over the last day."""
     rng = random.Random(seed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from nanogrid import names, wire
+from nanogrid.plurals import counted
 from nanogrid_executor.clock import DeadlineError
 from nanogrid_executor.log import log
 from nanogrid_executor.outputs.stored import Stored
@@ -70,7 +71,7 @@ def store(
     if not found.files:
         return Stored([], found.skipped, found.failed, note=found.note)
     if not rules.bucket:
-        found.failed.append(f"{len(found.files)} files: there is no bucket for outputs")
+        found.failed.append(f"{counted(len(found.files), 'file')}: there is no bucket for outputs")
         return Stored([], found.skipped, found.failed, note=found.note)
     stored = _Uploader(rules, workspace, storage, succeeded=succeeded).store_all(found)
     millis = int((time.monotonic() - started) * 1000)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nanogrid import names, wire
+from nanogrid.plurals import counted
 from nanogrid.reasons import Reason
 from nanogrid_executor.clock import DeadlineError
 from nanogrid_executor.inputs.fetch import WORKERS
@@ -152,7 +153,7 @@ class FileSync:
     def _failed(self, status: int, reason: Reason, detail: str) -> ApiError:
         log("file-sync-failed", reason=reason, message=detail)
         after = RETRY_SECONDS if status == 503 else None
-        message = f"{detail}. {self.copied} files were copied before the failure."
+        message = f"{detail}. Copied before the failure: {counted(self.copied, 'file')}."
         return ApiError(status, reason, message, retry_after=after)
 
 

@@ -11,7 +11,7 @@ from nanogrid.types import Json
 from nanogrid_gateway.web import formatting
 from nanogrid_gateway.web.paths import run_path
 from nanogrid_gateway.web.plots import Point
-from nanogrid_gateway.web.rows import Row
+from nanogrid_gateway.web.rows import Row, phase_of
 
 RECENT_RUNS: Final = 50
 STATUS_CLASSES: Final = {wire.STATUS_SUCCESS: "good", wire.STATUS_TIMEOUT: "warn"}
@@ -33,8 +33,13 @@ class FinishedRun:
 
     @property
     def css_class(self) -> str:
-        """The CSS class of its status."""
-        return status_class(self.status)
+        """The CSS class of its dot."""
+        return STATUS_CLASSES.get(self.status, "bad")
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of its job."""
+        return phase_of(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,6 @@ def view_of(body: Json, rows: Sequence[Row] = ()) -> FunctionView:
         recommendation=status.get("recommendation"),
         recent=recent or [_from_row(row) for row in rows],
     )
-
-
-def status_class(status: str) -> str:
-    """The CSS class of a result's status."""
-    return STATUS_CLASSES.get(status, "bad")
 
 
 def durations(runs: Iterable[FinishedRun]) -> list[Point]:

@@ -1,6 +1,8 @@
 """Bars and plots as SVG: numbers in attributes, colours by class, all text escaped. Pure.
 
 Style attributes would need a weaker Content-Security-Policy; therefore widths are SVG attributes.
+A plot is stretched to the width of its place. Its labels are HTML beside it, so that they are
+neither stretched nor cut, and its dots are lines without length, whose round ends stay round.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +13,7 @@ from markupsafe import Markup
 
 WIDTH: Final = 640
 HEIGHT: Final = 150
-LEFT: Final = 64
-RIGHT: Final = 8
-TOP: Final = 10
-BOTTOM: Final = 12
+MARGIN: Final = 8  # half the height of a label's line in page.css, above and below
 MIN_WIDTH: Final = 0.6  # per cent: even the smallest part is visible
 _STEPS: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0)
 
@@ -74,20 +73,26 @@ def plot(
         return Markup("")
     limits = [point.limit for point in points if point.limit]
     top = unit * ceiling(max([*values, *limits]) / unit)
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(points))
+    step = WIDTH / max(1, len(points))
 
     def height(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top, 1)
+        return round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value / top, 1)
 
-    drawn = [_axis(height(top * part), text(top * part)) for part in (0.0, 0.5, 1.0)]
+    parts = (1.0, 0.5, 0.0)
+    drawn = [_axis(height(top * part)) for part in parts]
     for number, point in enumerate(points):
-        middle = round(LEFT + step * (number + 0.5), 1)
+        middle = round(step * (number + 0.5), 1)
         if point.limit:
             drawn.append(_limit(middle - step / 2, middle + step / 2, height(point.limit)))
         if point.value is not None:
             drawn.append(_dot(point, middle, height(point.value), height(0)))
-    box = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
-    return box.format(WIDTH, HEIGHT, title, Markup("").join(drawn))
+    box = Markup(
+        '<div class="plot-box"><div class="plot-labels" aria-hidden="true">{}</div>'
+        '<svg class="plot" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'
+        ' aria-label="{}">{}</svg></div>'
+    )
+    labels = Markup("").join(Markup("<span>{}</span>").format(text(top * part)) for part in parts)
+    return box.format(labels, WIDTH, HEIGHT, title, Markup("").join(drawn))
 
 
 def sparkline(points: Sequence[Point], title: str) -> Markup:
@@ -128,12 +133,8 @@ def _rect(css_class: str, at: float, width: float, label: str) -> Markup:
     return text.format(css_class, at, width, label)
 
 
-def _axis(y: float, label: str) -> Markup:
-    text = Markup(
-        '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>'
-        '<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>'
-    )
-    return text.format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, label)
+def _axis(y: float) -> Markup:
+    return Markup('<line class="axis" x1="0" x2="{}" y1="{}" y2="{}"/>').format(WIDTH, y, y)
 
 
 def _limit(x1: float, x2: float, y: float) -> Markup:
@@ -144,6 +145,6 @@ def _limit(x1: float, x2: float, y: float) -> Markup:
 def _dot(point: Point, x: float, y: float, floor: float) -> Markup:
     text = Markup(
         '<a href="{}" tabindex="-1"><line class="stem" x1="{}" x2="{}" y1="{}" y2="{}"/>'
-        '<circle class="{}" cx="{}" cy="{}" r="4"/><title>{}</title></a>'
+        '<path class="dot {}" d="M{} {}h0"/><title>{}</title></a>'
     )
     return text.format(point.href, x, x, floor, y, point.css_class, x, y, point.label)

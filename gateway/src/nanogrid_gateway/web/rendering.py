@@ -8,8 +8,9 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
+from nanogrid.plurals import counted
 from nanogrid_gateway.api.routing import CALLER
-from nanogrid_gateway.web import assets, formatting, function_view, paths, plots, run_view
+from nanogrid_gateway.web import assets, formatting, function_view, paths, plots, rows, run_view
 
 HTML: Final = "text/html"
 SEEN: Final = "seen"
@@ -76,10 +77,12 @@ class Renderer:
         caller, credentials = request.get(CALLER, ""), self._credentials(request)
         common = {
             "request": request,
+            "counted": counted,
             "formatting": formatting,
             "plots": plots,
             "run_view": run_view,
             "function_view": function_view,
+            "rows": rows,
             "paths": paths,
             "namespace": self._namespace,
             "caller": caller,

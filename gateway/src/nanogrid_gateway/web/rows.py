@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from nanogrid import names
+from nanogrid import names, wire
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
@@ -76,6 +76,11 @@ def row_of(job: Json) -> Row:
 def version_of(job: Json) -> str:
     """The function version that a job runs, if known."""
     return str(job_fields.version_of(job) or "")
+
+
+def phase_of(status: str) -> Phase:
+    """The phase of a job whose result has this status; the page names phases only."""
+    return Phase.SUCCEEDED if status == wire.STATUS_SUCCESS else Phase.FAILED
 
 
 def memory_limit(job: Json) -> int | None:

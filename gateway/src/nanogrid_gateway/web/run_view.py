@@ -4,14 +4,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nanogrid import names, wire
+from nanogrid import names
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import HELP, Help, Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
 from nanogrid_gateway.web import formatting
 from nanogrid_gateway.web.plots import Part
-from nanogrid_gateway.web.rows import memory_limit, version_of
+from nanogrid_gateway.web.rows import memory_limit, phase_of, version_of
 
 # Raster images only: SVG and HTML can contain scripts and are downloads. The API sends no other
 # image with its own Content-Type.
@@ -75,6 +75,16 @@ class RunView:
     stderr: str = ""
     truncated: tuple[str, ...] = ()
     result: str = ""
+
+    @property
+    def streams(self) -> list[tuple[str, str]]:
+        """The names and texts of the streams with output."""
+        return [(name, text) for name in STREAMS if (text := getattr(self, name))]
+
+    @property
+    def ran(self) -> bool:
+        """Whether it is known that the code of an ended run has run."""
+        return self.exit_code is not None or bool(self.streams)
 
 
 def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
@@ -180,8 +190,7 @@ def _json(result: Json) -> str:
 
 def _job_from(name: str, result: Json) -> Json:
     """A deleted job, as far as its result describes it."""
-    ok = result.get("status") == wire.STATUS_SUCCESS
-    phase = Phase.SUCCEEDED if ok else Phase.FAILED
+    phase = phase_of(str(result.get("status") or ""))
     return {
         "metadata": {"name": (result.get("job") or {}).get("name") or name, "uid": ""},
         "spec": {"requestId": result.get("requestId") or name},

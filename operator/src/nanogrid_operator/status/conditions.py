@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from nanogrid.api.status import RESULT_STORED
+from nanogrid.plurals import counted
 from nanogrid.reasons import NOT_STARTABLE, Reason
 from nanogrid.types import Json
 from nanogrid_operator.decision import webhook
@@ -100,7 +101,7 @@ def _inputs_synced(outcome: Outcome, ran: bool) -> list[Fact]:
         return [Fact("InputsSynced", False, outcome.reason, outcome.message)]
     if outcome.inputs is not None:
         i = outcome.inputs
-        text = f"{i.files} files, {i.bytes} B in {i.duration_millis} ms"
+        text = f"{counted(i.files, 'file')}, {i.bytes} B in {i.duration_millis} ms"
         return [Fact("InputsSynced", True, Reason.SYNCED, ". ".join([text, *i.notes]))]
     return [Fact("InputsSynced", True, Reason.NO_INPUTS)] if ran else []
 
@@ -114,15 +115,14 @@ def _outputs_uploaded(outcome: Outcome) -> Fact:
         return Fact("OutputsUploaded", count > 0, Reason.OUTPUTS_NOT_MATCHED, text)
     if count == 0:
         return Fact("OutputsUploaded", True, Reason.NO_OUTPUTS)
-    return Fact("OutputsUploaded", True, Reason.UPLOADED, f"{count} files")
+    return Fact("OutputsUploaded", True, Reason.UPLOADED, counted(count, "file"))
 
 
 def delivered(delivery: Delivery) -> Fact:
     """ResultDelivered: whether Redis has the result."""
     if delivery.state == "Delivered":
         reason = Reason.NO_SUBSCRIBER if delivery.receivers == 0 else Reason.DELIVERED
-        count = delivery.receivers or 0
-        text = f"{count} subscriber{'' if count == 1 else 's'}"
+        text = counted(delivery.receivers or 0, "subscriber")
         return Fact(RESULT_DELIVERED, True, reason, delivery.message or text)
     if delivery.state == "Conflict":
         return Fact(RESULT_DELIVERED, False, Reason.REQUEST_ID_CONFLICT, delivery.message)

@@ -8,6 +8,7 @@ from nanogrid import names
 from nanogrid.api.function import Function
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
+from nanogrid.plurals import counted
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.async_objects import AsyncObjects
@@ -103,6 +104,8 @@ class Functions:
             if not token:
                 break
         if active:
-            message = f"{len(active)} runs of {function_id} have not ended, for example "
-            message += f"{active[0]}. Wait for them, or cancel them with DELETE /runs/ID."
+            message = (
+                f"{function_id} has {counted(len(active), 'run')} without an end, for example "
+            )
+            message += f"{active[0]}. Wait for the end, or cancel with DELETE /runs/ID."
             raise ApiError(409, Reason.FUNCTION_IN_USE, message, found={"active": active[:20]})

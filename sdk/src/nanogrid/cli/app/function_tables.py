@@ -6,6 +6,7 @@ from typing import Final
 from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell, duration
 from nanogrid.cli.app.output import columns, with_namespaces
+from nanogrid.plurals import counted
 from nanogrid.types import Json
 
 DIGEST_SHOWN: Final = 12
@@ -80,7 +81,8 @@ def function_card(function: Json, now: float) -> str:
     last_run = (
         f"{last.get('status', '')} {last.get('reason', '')}, {age(last.get('time'), now)} ago"
     )
-    based_on = f"{advice.get('memory')}, based on {advice.get('basedOn')} runs with a p95 peak of "
+    runs = counted(advice.get("basedOn") or 0, "run")
+    based_on = f"{advice.get('memory')}, based on {runs} with a p95 peak of "
     fields = [
         ("name", "/".join(part for part in (one["namespace"], one["name"]) if part)),
         ("versions", cell(one["versions"])),

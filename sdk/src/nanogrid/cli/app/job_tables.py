@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
+from nanogrid.plurals import counted
 from nanogrid.types import Json
 
 
@@ -58,8 +59,11 @@ def job_card(job: Json, now: float) -> str:
         ("age", age(job["metadata"].get("creationTimestamp"), now)),
         ("duration", status.get("duration") or ""),
         ("memory", status.get("peakMemory") or ""),
-        ("inputs", f"{inputs['files']} files, {amount(inputs['bytes'])}" if inputs else ""),
-        ("outputs", f"{len(outputs)} files" if outputs else ""),
+        (
+            "inputs",
+            f"{counted(inputs['files'], 'file')}, {amount(inputs['bytes'])}" if inputs else "",
+        ),
+        ("outputs", counted(len(outputs), "file") if outputs else ""),
         ("delivery", f"{delivery.get('state', '')} {delivery.get('message', '')}".strip()),
         ("session", (status.get("session") or {}).get("url") or ""),
     ]
