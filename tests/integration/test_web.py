@@ -1,8 +1,10 @@
 """The web page over HTTP: its content, and thousands of runs."""
 
+import copy
 import re
 import threading
 import urllib.parse
+from collections.abc import Iterator
 
 import pytest
 
@@ -128,6 +130,106 @@ def test_only_streams_with_output_are_shown(web_world: World, visitor: Visitor) 
         ("out", "err"): ["stdout", "stderr"],
         ("", ""): ["output"],
     }
+
+
+CODE = {
+    "metadata": {"name": "with-code", "labels": {"team": "a"}},
+    "spec": {
+        "requestId": "with-code-1",
+        "code": {"inline": "print('<b>hi</b>')"},
+        "args": ["--day", "2026-01-02 x"],
+        "stdin": "<i>typed</i>",
+        "inputs": [
+            {"name": "data", "s3": {"prefix": "2026/"}, "mountPath": "/app/data"},
+            {"name": "other", "s3": {"bucket": "b", "key": "k.csv"}},
+        ],
+        "env": [
+            {"name": "PLAIN", "value": "hidden-value"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "t"}}},
+        ],
+        "suspend": False,
+    },
+    "status": {"phase": "Failed", "reason": "NonZeroExit"},
+}
+
+
+@pytest.fixture
+def with_code(web_world: World) -> Iterator[str]:
+    name = "with-code"
+    web_world.cluster.write(JOBS, copy.deepcopy(CODE), create=True)
+    yield name
+    web_world.cluster.remove(JOBS, name)
+
+
+def test_a_run_shows_its_code_and_input_without_values(visitor: Visitor, with_code: str) -> None:
+    page = visitor.get(f"/web/runs/{with_code}")
+    text = " ".join(Tags(page).text.split())
+
+    for part in (
+        "print('<b>hi</b>')",
+        "<i>typed</i>",
+        "--day '2026-01-02 x'",
+        "data2026//app/data",
+        "others3://b/k.csv/app/data",
+        "PLAINvalue in the job",
+        "TOKENkey t of Secret s",
+    ):
+        assert part in text, part
+    assert "hidden-value" not in text
+    assert "i" not in [tag for tag, _ in Tags(page).found]
+
+
+def test_a_run_of_a_function_shows_its_zip(visitor: Visitor, web_world: World) -> None:
+    job = a_job("zipped", ago=5, phase="Running", reason="Executing")
+    pinned = {"s3": {"key": "functions/f/v2.zip"}, "command": ["python3", "a b.py"]}
+    job["status"]["function"] |= pinned | {"env": [{"name": "MODE", "value": "x"}]}
+    add(web_world.cluster, job)
+    text = Tags(visitor.get("/web/runs/zipped")).text
+    web_world.cluster.remove(JOBS, job_name("zipped"))
+
+    assert "functions/f/v2.zip" in text
+    assert "python3 'a b.py'" in text
+    assert "MODE" in text
+
+
+def test_an_ended_run_can_run_again(
+    web_world: World, visitor: Visitor, with_code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_world.cluster, "on_create", lambda job: None)
+    form = attributes_of(
+        visitor.get(f"/web/runs/{with_code}"), "form", "action", f"/web/runs/{with_code}/again"
+    )
+    answer = visitor.post(form["action"], {"csrf_token": visitor.csrf_token()})
+
+    assert answer.status == 303
+    name = answer.headers["Location"].rpartition("/")[2]
+    created = web_world.cluster.objects[JOBS, name]
+    try:
+        request_id = created["spec"]["requestId"]
+        assert name == job_name(request_id)
+        assert created["metadata"]["labels"] == {"team": "a"}
+        expected = {k: v for k, v in CODE["spec"].items() if k not in ("requestId", "suspend")}
+        assert created["spec"] == expected | {"requestId": request_id}
+        assert request_id in Tags(visitor.get(answer.headers["Location"])).text
+    finally:
+        web_world.cluster.remove(JOBS, name)
+
+
+def test_unfinished_runs_and_sessions_do_not_run_again(
+    web_world: World, visitor: Visitor, running: str, with_code: str
+) -> None:
+    assert "Run again" not in Tags(visitor.get(f"/web/runs/{running}")).text
+    fields = {"csrf_token": visitor.csrf_token()}
+    refused = visitor.post(f"/web/runs/{running}/again", fields)
+    assert refused.status == 409
+    assert "run that has ended" in Tags(refused).text
+
+    job = web_world.cluster.objects[JOBS, with_code]
+    web_world.cluster.write(JOBS, job | {"spec": job["spec"] | {"mode": "Session"}})
+    assert "Run again" not in Tags(visitor.get(f"/web/runs/{with_code}")).text
+    assert visitor.post(f"/web/runs/{with_code}/again", fields).status == 409
+    assert visitor.post("/web/runs/nothing/again", fields).status == 404
+    assert visitor.post(f"/web/runs/{with_code}/again", {}).status == 403
 
 
 def test_a_run_that_stops_has_no_button_to_stop_it(

@@ -124,7 +124,8 @@ def test_each_page_needs_the_permission_of_the_api(
 
     assert refused.status == 403
     assert f"may not {permission[0]} {permission[1]}" in refused.body.decode()
-    assert allowed.status in (200, 409), allowed.body[-500:]  # the run to cancel has ended
+    # The run to cancel has ended; one that runs again has another page.
+    assert allowed.status in (200, 303, 409), allowed.body[-500:]
 
 
 def test_a_user_without_permission_for_runs_can_see_functions(

@@ -22,6 +22,7 @@ PAGES = (
     ("GET", "/web/runs/sales/logs", ("get", JOBS)),
     ("GET", "/web/runs/sales/files/chart.png", ("get", JOBS)),
     ("POST", "/web/runs/sales/cancel", ("patch", JOBS)),
+    ("POST", "/web/runs/sales/again", ("create", JOBS)),
     ("GET", "/web/functions", ("list", FUNCTIONS)),
     ("GET", f"/web/functions/{FUNCTION}", ("get", FUNCTIONS)),
 )

@@ -90,6 +90,7 @@ class Pages:
         routes.add_open("POST", f"{paths.PREFIX}/sign-out", self.sign_out)
         routes.add("GET", here, self.run, require("get"))
         routes.add("POST", f"{here}/cancel", self.cancel, require("patch"))
+        routes.add("POST", f"{here}/again", self.again, require("create"))
         routes.add("GET", f"{here}/logs", self.follow, require("get"))
         routes.add("GET", f"{here}/files/{{name:(?s:.+)}}", self.file, require("get"))
 
@@ -130,6 +131,11 @@ class Pages:
         name = _run_id(request)
         await self._runs.cancel(name)
         return access.go(paths.run_path(name))
+
+    async def again(self, request: web.Request) -> web.StreamResponse:
+        """Run the same again, as a new run."""
+        await self._check_form(request)
+        return access.go(paths.run_path(await self._runs.again(_run_id(request))))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """The output of a run, live."""

@@ -7,6 +7,7 @@ neither stretched nor cut, and its dots are lines without length, whose round en
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from markupsafe import Markup
@@ -82,10 +83,15 @@ def plot(
     drawn = [_axis(height(top * part)) for part in parts]
     for number, point in enumerate(points):
         middle = round(step * (number + 0.5), 1)
-        if point.limit:
-            drawn.append(_limit(middle - step / 2, middle + step / 2, height(point.limit)))
         if point.value is not None:
             drawn.append(_dot(point, middle, height(point.value), height(0)))
+    # One line for equal limits, so that its dashes have the same length everywhere.
+    at = 0
+    for limit, group in groupby(points, key=lambda point: point.limit):
+        end = at + len(list(group))
+        if limit:
+            drawn.append(_limit(step * at, step * end, height(limit)))
+        at = end
     box = Markup(
         '<div class="plot-box"><div class="plot-labels" aria-hidden="true">{}</div>'
         '<svg class="plot" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img"'

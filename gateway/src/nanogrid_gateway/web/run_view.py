@@ -9,7 +9,8 @@ from nanogrid.lifecycle import Phase
 from nanogrid.reasons import HELP, Help, Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
-from nanogrid_gateway.web import formatting
+from nanogrid_gateway.web import code_view, formatting
+from nanogrid_gateway.web.code_view import CodeView
 from nanogrid_gateway.web.plots import Part
 from nanogrid_gateway.web.rows import memory_limit, phase_of, version_of
 
@@ -68,6 +69,7 @@ class RunView:
     memory_hint: str
     pod: str
     stages: list[Part]
+    code: CodeView | None = None
     attempts: list[Json] = field(default_factory=list)
     conditions: list[Json] = field(default_factory=list)
     files: list[File] = field(default_factory=list)
@@ -75,6 +77,11 @@ class RunView:
     stderr: str = ""
     truncated: tuple[str, ...] = ()
     result: str = ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a new job can be made from the job of this run."""
+        return self.ended and self.code is not None and not self.session
 
     @property
     def streams(self) -> list[tuple[str, str]]:
@@ -95,6 +102,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         job: the job, unless it was deleted.
         result: the result, if the run has ended; at least one of the two is given.
     """
+    code = code_view.view_of(job) if job else None
     job = job or _job_from(name, result or {})
     found, spec, status = result or {}, job["spec"], job_fields.status_of(job)
     phase = status.get("phase") or Phase.PENDING.value
@@ -123,6 +131,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         limit=memory_limit(job),
         memory_hint=str(found.get("optimizationTip") or ""),
         pod=str(status.get("podName") or ""),
+        code=code,
         stages=stages(
             (found.get("timings") or {}) | (status.get("timings") or {}),
             retried=len(status.get("attempts") or []) > 1,

@@ -1,11 +1,16 @@
 """Finds runs also by job name, so that jobs that the gateway did not create have a page."""
 
+import uuid
+
+from nanogrid import names
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
+from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
 from nanogrid_gateway.api.gateway import Gateway
-from nanogrid_gateway.api.runs.runs import Runs
+from nanogrid_gateway.api.runs.jobs import again
+from nanogrid_gateway.api.runs.runs import Runs, refused
 
 
 class RunsByName(Runs):
@@ -28,6 +33,23 @@ class RunsByName(Runs):
                 raise
             return None, (await self.look(name)).body
         return job, await self.result(job) if finished(job) else None
+
+    async def again(self, name: str) -> str:
+        """Create a job with the same spec and a new requestId; returns its name.
+
+        Raises:
+            ApiError: 404, 409 the run has not ended or is a session, 422, 503.
+        """
+        job = await self.job(name)
+        if not finished(job) or job["spec"].get("mode") == names.MODE_SESSION:
+            message = "Only a run that has ended can run again, and no session."
+            raise ApiError(409, Reason.BAD_REQUEST, message)
+        body = again(job, str(uuid.uuid4()))
+        try:
+            created = await self._kube.create(self._kube.jobs, body)
+        except KubeError as e:
+            raise refused(e) from e
+        return str(created["metadata"]["name"])
 
     async def _job(self, request_id: str) -> Json | None:
         try:

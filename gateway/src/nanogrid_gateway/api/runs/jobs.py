@@ -11,7 +11,7 @@ from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.inputs_outputs import EnvVar, Input, S3Location
 from nanogrid.api.job import Spec
 from nanogrid.function_input import fits_stdin, input_text
-from nanogrid.lifecycle import Phase, finished
+from nanogrid.lifecycle import Phase, finished, repeated_spec
 from nanogrid.types import Json
 from nanogrid_gateway.api.job_fields import (
     function_of,
@@ -119,6 +119,23 @@ def job_body(
             },
         },
         "spec": plain(job),
+    }
+
+
+def again(job: Json, request_id: str) -> Json:
+    """A job that runs the same as another one, under a requestId of its own."""
+    meta = job["metadata"]
+    annotations = meta.get("annotations") or {}
+    kept = (names.ANNOTATION_REQUEST_DIGEST, names.ANNOTATION_FUNCTION_VERSION)
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {
+            "name": job_name(request_id),
+            "labels": dict(meta.get("labels") or {}),
+            "annotations": {key: annotations[key] for key in kept if key in annotations},
+        },
+        "spec": repeated_spec(job) | {"requestId": request_id},
     }
 
 

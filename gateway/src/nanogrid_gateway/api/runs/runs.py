@@ -242,10 +242,14 @@ class Runs:
         try:
             return await self._kube.create(self._kube.jobs, body)
         except KubeError as e:
-            if e.code in (400, 403, 422):
-                message = f"The API server refuses the run: {e}."
-                raise ApiError(422, Reason.INVALID_SPEC, message) from e
             # 0: perhaps it was created, and only the answer was lost.
             if e.code in (409, 0) and (job := await self._find(request_id, given)) is not None:
                 return job
-            raise cluster_unavailable(str(e)) from e
+            raise refused(e) from e
+
+
+def refused(error: KubeError) -> ApiError:
+    """The answer when the API server does not create a job: 422 or 503."""
+    if error.code in (400, 403, 422):
+        return ApiError(422, Reason.INVALID_SPEC, f"The API server refuses the run: {error}.")
+    return cluster_unavailable(str(error))

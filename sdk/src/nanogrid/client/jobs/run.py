@@ -15,7 +15,7 @@ from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
 from nanogrid.client.kube.pod_log import attempt_of, log_of, started_pods
 from nanogrid.client.storage import Storage
-from nanogrid.lifecycle import finished
+from nanogrid.lifecycle import finished, repeated_spec
 from nanogrid.types import Json
 
 
@@ -155,15 +155,13 @@ class Run:
 
     def retry(self) -> "Run":
         """Create a new job with the same spec; it has its own name and requestId."""
-        left_out = ("requestId", "cancel", "suspend")
-        spec = {key: value for key, value in self.job["spec"].items() if key not in left_out}
         metadata = {
             "name": job_name(None, self.name[:45]),
             "namespace": self.namespace,
             "labels": dict(self.job["metadata"].get("labels") or {}),
         }
         head = {"apiVersion": names.API_VERSION, "kind": names.KIND}
-        body = stamped(head | {"metadata": metadata, "spec": spec})
+        body = stamped(head | {"metadata": metadata, "spec": repeated_spec(self.job)})
         return Run(self._cluster, submit(self._cluster, body), self._storage)
 
     def delete(self) -> None:
