@@ -1,8 +1,15 @@
 """Uploads, functions and the document of the functions' API, over HTTP."""
 
+import io
+import json
+import re
+import shutil
 import socket
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -13,6 +20,7 @@ from nanogrid.api.function import Function
 from nanogrid_gateway.api.openapi import document
 from nanogrid_gateway.api.settings import Settings
 from support.archive_cases import REFUSED
+from support.builders import ROOT
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Gateway, World
 from support.generated_requests import check_operation, operations
@@ -80,6 +88,107 @@ def test_no_version_is_overwritten(world: World, gateway: Gateway) -> None:
     assert world.cluster.job("v-1")["spec"]["functionRef"] == reference
     gone = gateway.run(first["functionId"], version=3)
     assert (gone.status, gone.reason) == (404, "VersionNotFound")
+
+
+def test_a_named_function_is_created_and_then_extended(world: World, gateway: Gateway) -> None:
+    answers = [gateway.upload(VALID, name="monthly-report").json for _ in range(3)]
+
+    assert [one["functionId"] for one in answers] == ["monthly-report"] * 3
+    assert [one["version"] for one in answers] == [1, 2, 3]
+    assert answers[2]["s3Key"] == "functions/monthly-report/v3.zip"
+    assert gateway.run("monthly-report", {"after": 0}).status == 200
+    by_id = gateway.upload(VALID, functionId="monthly-report").json
+    assert by_id["version"] == 4
+
+
+def test_a_name_used_at_once_gives_one_function(world: World, gateway: Gateway) -> None:
+    archives = [make(("main.py", f"print({n})".encode())) for n in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(gateway.upload, a, name="contended") for a in archives]
+        answers = [call.result() for call in calls]
+
+    versions = [one.version for one in stored(world, "contended").spec.versions]
+    accepted = [a.json["version"] for a in answers if a.status == 201]
+    assert sorted(versions) == sorted(accepted)
+    assert {a.status for a in answers} <= {201, 409}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "word"),
+    [
+        ({"name": "Upper"}, "BadRequest", "name"),
+        ({"name": "a/b"}, "BadRequest", "name"),
+        ({"name": "-a"}, "BadRequest", "name"),
+        ({"name": "a" * 64}, "BadRequest", "name"),
+        ({"name": "a", "functionId": "a"}, "BadRequest", "only one"),
+        ({"functionId": "f-does-not-exist"}, "FunctionNotFound", "no function"),
+    ],
+)
+def test_a_wrong_name_is_refused(
+    gateway: Gateway, fields: dict[str, str], reason: str, word: str
+) -> None:
+    answer = gateway.upload(VALID, **fields)
+
+    assert answer.status in (404, 422)
+    assert answer.reason == reason
+    assert word in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("filename", "fields", "path"),
+    [
+        ("main.py", {}, "main.py"),
+        ("report.py", {}, "main.py"),
+        ("REPORT.PY", {}, "main.py"),
+        ("보고서.py", {}, "main.py"),
+        ("x.py", {"entryPoint": "jobs/day.py"}, "jobs/day.py"),
+    ],
+)
+def test_a_python_file_becomes_the_entry_point(
+    world: World, gateway: Gateway, filename: str, fields: dict[str, str], path: str
+) -> None:
+    source = "print('안녕')\r\n".encode()
+    first = gateway.upload(source, filename=filename, **fields)
+    again = gateway.upload(source, filename=filename, **fields)
+
+    assert first.status == 201, first.body
+    with zipfile.ZipFile(io.BytesIO(world.s3.get(first.json["s3Key"]))) as archive:
+        assert {one: archive.read(one) for one in archive.namelist()} == {path: source}
+    assert first.json["files"] == 1
+    assert again.json["sha256"] == first.json["sha256"]
+
+
+@pytest.mark.parametrize("filename", ["main.txt", "py", "main.py.zip"])
+def test_another_file_is_read_as_a_zip(gateway: Gateway, filename: str) -> None:
+    answer = gateway.upload(b"print(1)", filename=filename)
+    assert (answer.status, answer.reason) == (422, "CorruptArchive")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_documented_curl_commands_work(gateway: Gateway, tmp_path: Path) -> None:
+    page = (ROOT / "docs/gateway.md").read_text()
+    commands = re.findall(r"^\$ ((?:echo|curl) .*)$", page, re.MULTILINE)
+    url = f"http://127.0.0.1:{gateway.port}"
+    answers = [
+        subprocess.run(
+            [
+                "bash",
+                "-c",
+                command.replace("http://localhost:8080", url).replace("/tmp/", "./"),
+            ],
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "GATEWAY_TOKEN": "t" * 20},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+        for command in commands
+    ]
+
+    assert len(commands) == 5
+    assert json.loads(answers[2])["functionId"] == "hello"
+    assert json.loads(answers[3])["status"] in ("SUCCESS", "PENDING", "RUNNING")
 
 
 def test_versions_uploaded_at_once_have_different_numbers(world: World, gateway: Gateway) -> None:

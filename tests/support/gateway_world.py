@@ -278,14 +278,19 @@ class Gateway:
         return self.post("/run", {"functionId": function_id, "inputData": plan, **more})
 
     def upload(
-        self, archive: bytes, headers: dict[str, str] | None = None, **fields: str
+        self,
+        archive: bytes,
+        headers: dict[str, str] | None = None,
+        filename: str = "c.zip",
+        **fields: str,
     ) -> Answer:
         boundary = "nanogrid-test-boundary"
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode()
             for k, v in fields.items()
         ]
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="c.zip"\r\n'
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; '
+        head += f'filename="{filename}"\r\n'
         parts.append(head.encode() + b"Content-Type: application/zip\r\n\r\n" + archive + b"\r\n")
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
         given = {"Content-Type": f"multipart/form-data; boundary={boundary}"} | (headers or {})

@@ -200,6 +200,10 @@ def test_a_gateway_lists_uploads_and_deletes(
     gateway.script = [(201, stored)]
     done = terminal.run("function", "upload", str(code), "--memory", "64Mi")
     assert (done.exit_code, done.stdout) == (0, "f-3 1\n")
+    assert b'name="name"\r\n\r\nmonthly-report\r\n' in gateway.seen[-1][2]["raw"]
+    gateway.script = [(201, stored)]
+    terminal.run("function", "upload", str(code), "--name", "report")
+    assert b'name="name"\r\n\r\nreport\r\n' in gateway.seen[-1][2]["raw"]
     gateway.script = [(404, {"error": {"reason": "FunctionNotFound", "message": "No function."}})]
     done = terminal.run("function", "delete", "gone", "-y")
     assert (done.exit_code, gateway.seen[-1][:2]) == (1, ("DELETE", "/functions/gone"))

@@ -28,10 +28,11 @@ URLENCODED: Final = "application/x-www-form-urlencoded"
 
 @dataclass
 class Form:
-    """The fields of a form, and its file, which must be closed."""
+    """The fields of a form, and its file, which must be closed, with the name that it had."""
 
     fields: dict[str, str] = field(default_factory=dict)
     file: IO[bytes] | None = None
+    filename: str = ""
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -116,6 +117,7 @@ class Bodies:
                 left -= len(value)
                 form.fields.setdefault(part.name or "", value.decode(errors="replace"))
             elif form.file is None and part.name in file_fields:
+                form.filename = part.filename
                 form.file = tempfile.TemporaryFile()  # noqa: SIM115 the caller closes it
                 await self._save(body, part, form.file)
 

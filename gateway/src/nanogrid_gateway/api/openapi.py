@@ -83,9 +83,9 @@ def _function_paths() -> Json:
     fields = _schema(UploadForm)
     fields["properties"]["file"] = {
         "type": "string",
-        "contentMediaType": "application/zip",
         "format": "binary",
-        "description": "The ZIP; the field can also be named code.",
+        "description": "A ZIP, or a Python file whose name ends with .py; the field can also be "
+        "named code.",
     }
     fields["required"] = ["file"]
     fields.pop("additionalProperties", None)

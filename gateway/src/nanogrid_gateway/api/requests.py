@@ -41,13 +41,19 @@ class UploadForm(Model):
     """The form of ``POST /upload`` without its file."""
 
     function_id: FunctionId | None = Field(
-        None, description="The function that gets a new version; default creates a new function."
+        None, description="The existing function that gets a new version."
+    )
+    name: FunctionId | None = Field(
+        None,
+        description="Name of the function: an existing one gets a new version, otherwise it is "
+        "created. Without name and functionId a new function gets a generated name.",
     )
     runtime: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
         None, description="One of the gateway's runtimes; default is python."
     )
     entry_point: Annotated[str, Field(max_length=255, pattern=ENTRY_POINT)] = Field(
-        names.ENTRYPOINT, description="The script to start, relative to the ZIP."
+        names.ENTRYPOINT,
+        description="The script to start, relative to the ZIP; a Python file is stored under it.",
     )
     memory: MemoryLimit | None = Field(None, description="Memory limit, for example 256Mi.")
     timeout: int | None = Field(
@@ -115,9 +121,12 @@ def upload_form(fields: Mapping[str, str]) -> UploadForm:
     """
     given = {key: value for key, value in fields.items() if value != ""}
     try:
-        return UploadForm.model_validate(given, by_name=False, by_alias=True)
+        form = UploadForm.model_validate(given, by_name=False, by_alias=True)
     except ValidationError as e:
         raise invalid(_message(e)) from None
+    if form.name is not None and form.function_id is not None:
+        raise invalid("name and functionId: send only one of them.")
+    return form
 
 
 def query(given: Mapping[str, str], model: type[M]) -> M:

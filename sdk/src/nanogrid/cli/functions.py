@@ -115,13 +115,14 @@ def upload(
     variables = source.parse_env(env or [])
     secrets = source.parse_env_secrets(env_secrets or [])
     remote = function_run.gateway_of(gateway)
+    shown = name or functions.name_of(path)
     if remote is not None:
         if cpu or variables or secrets:
             message = "a gateway does not support --cpu, --env and --env-secret"
             raise UsageError(message, "Remove them, or use --gateway '' for the cluster.")
         stored = remote.upload(
             functions.archive_of(path, argv),
-            functionId=name,
+            name=shown,
             runtime=image,
             entryPoint=_script(argv),
             memory=memory,
@@ -129,7 +130,6 @@ def upload(
         )
         shown, version = stored["functionId"], stored["version"]
     else:
-        shown = name or functions.name_of(path)
         stored = ctx.client().functions.upload(
             path,
             shown,

@@ -189,7 +189,7 @@ class Gateway:
 
         Args:
             archive: the ZIP.
-            **form: functionId, runtime, entryPoint, memory, timeout; None is left out.
+            **form: name, functionId, runtime, entryPoint, memory, timeout; None is left out.
 
         Returns:
             functionId, version, s3Key, runtime, sha256, files.

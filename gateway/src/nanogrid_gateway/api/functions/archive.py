@@ -5,6 +5,8 @@ the archive again.
 """
 
 import os
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
@@ -58,8 +60,26 @@ def check(file: IO[bytes], entry_point: str) -> Checked:
     return Checked(files, guesses)
 
 
+def is_script(filename: str) -> bool:
+    """Whether an uploaded file is one Python file, not a ZIP."""
+    return filename.lower().endswith(".py")
+
+
+def packed(script: IO[bytes], entry_point: str) -> IO[bytes]:
+    """A ZIP with one Python file; the same file gives the same ZIP. The caller closes it."""
+    target = tempfile.TemporaryFile()  # noqa: SIM115 the caller closes it
+    # Without a date of its own, a file of the same bytes has the same checksum.
+    entry = zipfile.ZipInfo(entry_point)
+    entry.external_attr = 0o644 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(target, "w") as archive_, archive_.open(entry, "w") as stored:
+        for chunk in iter_chunks(script):
+            stored.write(chunk)
+    return target
+
+
 def iter_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """The file from its beginning, in chunks."""
+    """A file from its beginning, in chunks."""
     file.seek(0)
     while chunk := file.read(CHUNK_BYTES):
         yield chunk

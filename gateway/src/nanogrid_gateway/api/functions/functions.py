@@ -38,6 +38,16 @@ class Functions:
         """
         return model_of(await self.body(function_id))
 
+    async def exists(self, function_id: str) -> bool:
+        """Whether there is a function with this name that is not being deleted."""
+        try:
+            await self.body(function_id)
+        except ApiError as e:
+            if e.status != 404:
+                raise
+            return False
+        return True
+
     async def body(self, function_id: str) -> Json:
         """A function as Kubernetes has it.
 

@@ -47,8 +47,10 @@ class FunctionRoutes:
             form.close()
             raise
         if form.file is None:
-            raise invalid("file: is missing; send multipart/form-data with the ZIP in `file`.")
-        stored = await uncancelled(self.uploads.upload(form.file, fields))
+            raise invalid(
+                "file: is missing; send multipart/form-data with a ZIP or a Python file in `file`."
+            )
+        stored = await uncancelled(self.uploads.upload(form.file, form.filename, fields))
         return json_response(stored, 201)
 
     async def list_functions(self, request: web.Request) -> web.StreamResponse:

@@ -1,5 +1,6 @@
-"""Uploads: a ZIP becomes a new function, or the next version of one."""
+"""Uploads: a ZIP or a Python file becomes a new function, or the next version of one."""
 
+import contextlib
 import hashlib
 import logging
 import uuid
@@ -58,21 +59,32 @@ class Uploads:
     runtimes: Mapping[str, str]
     threads: Threads
 
-    async def upload(self, file: IO[bytes], form: UploadForm) -> Json:
-        """Check and store a ZIP, as a new function or as the next version of one; closes the file.
+    async def upload(self, file: IO[bytes], filename: str, form: UploadForm) -> Json:
+        """Check and store code, as a new function or as the next version of one; closes the file.
+
+        Args:
+            file: a ZIP, or a Python file.
+            filename: a Python file has a name that ends with ``.py``.
+            form: the other fields.
 
         Raises:
             ApiError: 422 for the archive or the form, 404, 409, 503.
         """
-        with file:
+        with contextlib.ExitStack() as files:
+            files.enter_context(file)
             if form.runtime is not None and form.runtime not in self.runtimes:
                 known = ", ".join(sorted(self.runtimes))
                 raise invalid(f"runtime: {form.runtime!r} is unknown here; use one of: {known}.")
+            if archive.is_script(filename):
+                file = await self.threads.call(archive.packed, file, form.entry_point)
+                files.enter_context(file)
             code = await self.threads.call(_checked, file, form.entry_point)
-            if form.function_id is None:
-                body, version = await self._create(code, form)
-            else:
+            if form.function_id is not None:
                 body, version = await self._extend(form.function_id, code, form)
+            elif form.name is not None:
+                body, version = await self._create_or_extend(form.name, code, form)
+            else:
+                body, version = await self._create(f"f-{uuid.uuid4().hex[:20]}", code, form)
         log.info("stored %s: %d files, sha256 %s", version.s3.key, code.files, code.sha256)
         return {
             "functionId": body["metadata"]["name"],
@@ -84,8 +96,22 @@ class Uploads:
             "warnings": code.warnings,
         }
 
-    async def _create(self, code: _Code, form: UploadForm) -> tuple[Json, FunctionVersion]:
-        function_id = f"f-{uuid.uuid4().hex[:20]}"
+    async def _create_or_extend(
+        self, name: str, code: _Code, form: UploadForm
+    ) -> tuple[Json, FunctionVersion]:
+        if await self.functions.exists(name):
+            return await self._extend(name, code, form)
+        try:
+            return await self._create(name, code, form)
+        except ApiError as e:
+            if e.reason is not Reason.FUNCTION_IN_USE:
+                raise
+            return await self._extend(name, code, form)  # another upload came first
+
+    async def _create(
+        self, function_id: str, code: _Code, form: UploadForm
+    ) -> tuple[Json, FunctionVersion]:
+        """Create a function; 409 FunctionInUse if there is one with this name."""
         version = await self._store(function_id, 1, code)
         runtime = form.runtime or DEFAULT_RUNTIME
         spec = FunctionSpec(versions=[version], **self._settings(form, runtime))
@@ -177,6 +203,8 @@ def _checked(file: IO[bytes], entry_point: str) -> _Code:
 
 def _refused_by(error: KubeError) -> ApiError:
     """The answer when the API server refuses a function."""
+    if error.code == 409:
+        return ApiError(409, Reason.FUNCTION_IN_USE, f"The function exists: {error}. Try again.")
     if error.code in (400, 422):
         return ApiError(422, Reason.INVALID_SPEC, f"The API server refuses it: {error}.")
     if error.code == 403:
