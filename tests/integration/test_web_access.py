@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+import yaml
 
+from nanogrid.api.job import Spec
 from nanogrid_gateway.api.runs.jobs import job_name
-from support.gateway_world import Answer, Gateway, World, wait_for
+from support.gateway_world import Answer, Gateway, World, a_world, wait_for
+from support.s3_server import S3Server
 from support.web_fixtures import MARKS
 from support.web_visitor import (
     FUNCTION,
     JOBS,
     PAGES,
+    PERMISSIONS,
     TOKEN,
     USER,
     Tags,
@@ -259,6 +263,42 @@ def test_the_api_limits_apply_to_the_page(web_world: World) -> None:
 
         assert answers == [200, 200, 429]
         assert int(visitor.get("/web/functions").headers["Retry-After"]) >= 1
+
+
+# --- a gateway without runs ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def empty(s3_server: S3Server) -> Iterator[Gateway]:
+    """A gateway whose namespace has no runs and no functions."""
+    with a_world(s3_server) as world:
+        world.cluster.tokens[TOKEN] = USER
+        world.cluster.rights |= {(USER, *permission) for permission in PERMISSIONS}
+        with world.gateway(auth_mode="kubernetes", web_key="k" * 32) as gateway:
+            yield gateway
+
+
+def test_pages_without_content_have_commands_to_paste(empty: Gateway) -> None:
+    visitor = signed_in(empty)
+    runs, functions = (Tags(visitor.get(path)).text for path in ("/web/", "/web/functions"))
+
+    home = f"http://127.0.0.1:{empty.port}"
+    assert "nanogrid run -c 'print(6 * 7)' -n functions" in runs
+    manifest = runs.partition("<<'END'\n")[2].partition("\nEND")[0]
+    Spec.model_validate(yaml.safe_load(manifest)["spec"])
+    assert f"""-d '{{"functionId": "hello"}}' \\\n  {home}/run""" in runs
+    assert '-H "Authorization: Bearer $GATEWAY_TOKEN" -F file=@hello.py' in functions
+    assert f"-F name=hello \\\n  {home}/upload" in functions
+    assert "No run matches" in Tags(visitor.get("/web/?q=x")).text
+    assert "generateName" not in Tags(visitor.get("/web/?q=x")).text
+
+
+def test_pasted_commands_cannot_be_changed_by_a_host_name(empty: Gateway) -> None:
+    visitor = signed_in(empty)
+    shown = Tags(visitor.get("/web/functions", Host="x';touch${IFS}y;'")).text
+    assert "'http://x'\"'\"';touch" in shown
+    by_tls = Tags(visitor.get("/web/functions", X_Forwarded_Proto="https", Host="a.example")).text
+    assert "https://a.example/upload" in by_tls
 
 
 # --- forms -----------------------------------------------------------------------------------

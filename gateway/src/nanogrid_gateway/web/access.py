@@ -119,7 +119,16 @@ def go(target: str) -> web.Response:
     return web.Response(status=303, headers={"Location": target})
 
 
+def origin(request: web.Request) -> str:
+    """Scheme and host of this gateway, as the browser names them."""
+    return f"{'https' if _secure(request) else 'http'}://{request.host}"
+
+
+def _secure(request: web.Request) -> bool:
+    return request.secure or request.headers.get("X-Forwarded-Proto") == "https"
+
+
 def _attributes(request: web.Request) -> dict[str, Any]:
     """Keeps the cookie from scripts, other sites, the API, and sessions on the same host."""
-    secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
+    secure = _secure(request)
     return {"httponly": True, "samesite": "Strict", "secure": secure, "path": PREFIX}

@@ -10,7 +10,17 @@ from markupsafe import Markup
 
 from nanogrid.plurals import counted
 from nanogrid_gateway.api.routing import CALLER
-from nanogrid_gateway.web import assets, formatting, function_view, paths, plots, rows, run_view
+from nanogrid_gateway.web import (
+    access,
+    assets,
+    formatting,
+    function_view,
+    paths,
+    plots,
+    rows,
+    run_view,
+    snippets,
+)
 
 HTML: Final = "text/html"
 SEEN: Final = "seen"
@@ -83,6 +93,8 @@ class Renderer:
             "run_view": run_view,
             "function_view": function_view,
             "rows": rows,
+            "snippets": snippets,
+            "origin": access.origin(request),
             "paths": paths,
             "namespace": self._namespace,
             "caller": caller,
