@@ -10,8 +10,9 @@ from cluster.kubectl import Kubectl, Node
 from cluster.steps import ClusterError, CommandFailed
 from cluster.versions import POD_SUBNET
 
-CIDR_SECONDS = 60
-NODE_SECONDS = 30
+# Other programs may still be built in these seconds.
+CIDR_SECONDS = 180
+NODE_SECONDS = 90
 
 
 def peers_of(node: Node, nodes: list[Node]) -> str:

@@ -32,8 +32,9 @@ TARGETS = {
 }
 VERSION_FILE = "etc/nanogrid/network-policy.version"
 
-TOKEN_SECONDS = 30
-START_SECONDS = 60
+# Other programs may still be built in these seconds.
+TOKEN_SECONDS = 90
+START_SECONDS = 180
 
 
 def version() -> str:
