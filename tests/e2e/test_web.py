@@ -76,6 +76,23 @@ def test_a_page_shows_a_run_from_its_start_to_its_file(
     expect(page.get_by_text("Succeeded").first).to_be_visible()
 
 
+def test_a_run_runs_again_from_its_page(
+    gateway_url: str, gateway_token: str, painter: str, page: Page
+) -> None:
+    request_id = f"again-{painter}"
+    begin(gateway_url, gateway_token, painter, request_id, sleep=0)
+    page.goto(f"/web/runs/{request_id}")
+    expect(page.get_by_text("Completed").first).to_be_visible()
+    page.get_by_text("Code and input").click()
+    expect(page.get_by_text(f"functions/{painter}/v1.zip")).to_be_visible()
+
+    page.get_by_role("button", name="Run again").click()
+
+    expect(page.get_by_role("heading", name=request_id)).to_have_count(0)
+    expect(page.get_by_text("Completed").first).to_be_visible()
+    expect(page.get_by_text("done <b>합계</b>").first).to_be_visible()
+
+
 def test_a_run_is_cancelled_from_its_page(
     gateway_url: str, gateway_token: str, painter: str, page: Page
 ) -> None:

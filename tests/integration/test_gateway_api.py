@@ -1,15 +1,10 @@
 """Uploads, functions and the document of the functions' API, over HTTP."""
 
 import io
-import json
-import re
-import shutil
 import socket
-import subprocess
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import schemathesis
@@ -20,7 +15,6 @@ from nanogrid.api.function import Function
 from nanogrid_gateway.api.openapi import document
 from nanogrid_gateway.api.settings import Settings
 from support.archive_cases import REFUSED
-from support.builders import ROOT
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Gateway, World
 from support.generated_requests import check_operation, operations
@@ -162,33 +156,6 @@ def test_a_python_file_becomes_the_entry_point(
 def test_another_file_is_read_as_a_zip(gateway: Gateway, filename: str) -> None:
     answer = gateway.upload(b"print(1)", filename=filename)
     assert (answer.status, answer.reason) == (422, "CorruptArchive")
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_documented_curl_commands_work(gateway: Gateway, tmp_path: Path) -> None:
-    page = (ROOT / "docs/gateway.md").read_text()
-    commands = re.findall(r"^\$ ((?:echo|curl) .*)$", page, re.MULTILINE)
-    url = f"http://127.0.0.1:{gateway.port}"
-    answers = [
-        subprocess.run(
-            [
-                "bash",
-                "-c",
-                command.replace("http://localhost:8080", url).replace("/tmp/", "./"),
-            ],
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", "GATEWAY_TOKEN": "t" * 20},
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
-        for command in commands
-    ]
-
-    assert len(commands) == 5
-    assert json.loads(answers[2])["functionId"] == "hello"
-    assert json.loads(answers[3])["status"] in ("SUCCESS", "PENDING", "RUNNING")
 
 
 def test_versions_uploaded_at_once_have_different_numbers(world: World, gateway: Gateway) -> None:
