@@ -181,8 +181,9 @@ HELP: dict[Reason, Help] = {
         "Raise spec.resources.limits.memory, or read the input in chunks.",
     ),
     R.EXECUTION_TIMEOUT: Help(
-        "The code ran longer than spec.timeouts.executionSeconds and was stopped.",
-        "Raise the timeout, or use the partial stdout to find where the code hangs.",
+        "The code ran longer than its timeout and was stopped.",
+        "Raise spec.timeouts.executionSeconds, or use the partial stdout to find where the code "
+        "hangs.",
     ),
     R.ENTRYPOINT_NOT_FOUND: Help(
         "The command, or main.py, does not exist in the sandbox.",
@@ -406,11 +407,11 @@ HELP: dict[Reason, Help] = {
     ),
     R.FUNCTION_NOT_FOUND: Help(
         "There is no function with this name, or it is being deleted.",
-        "List the functions with `kubectl get fn` or GET /functions.",
+        "List the functions with `kubectl get fn`.",
     ),
     R.VERSION_NOT_FOUND: Help(
         "The function has no version with this number.",
-        "List the versions with `kubectl get fn ID -o yaml` or GET /functions/ID/versions.",
+        "List the versions with `kubectl get fn ID -o yaml`.",
     ),
     R.VERSION_LIMIT: Help(
         "The function has the maximum number of versions.", "Upload the code as a new function."
@@ -437,7 +438,7 @@ HELP: dict[Reason, Help] = {
     ),
     R.FORBIDDEN: Help(
         "The caller is authenticated, but does not have the permission for this request.",
-        "Ask for the permission that the message names, in the gateway's namespace.",
+        "Ask for the permission that the message names.",
     ),
     R.CLUSTER_UNAVAILABLE: Help(
         "The Kubernetes API server did not answer, or answered with an error.",
@@ -586,13 +587,20 @@ HELP: dict[Reason, Help] = {
 }
 
 
-def sentence(reason: Reason, detail: str = "") -> str:
-    """One line for a status message: meaning, detail, hint."""
+def sentence(reason: Reason, detail: str = "", hint: str | None = None) -> str:
+    """One line for a status message: meaning, detail, hint.
+
+    Args:
+        reason: gives the meaning.
+        detail: what is special about this case.
+        hint: default is the hint of statuses; see :mod:`nanogrid.hints` for others.
+    """
     help_ = HELP[reason]
+    hint = help_.hint if hint is None else hint
     detail = detail.strip().rstrip(". ")
     middle = f" {detail}." if detail else ""
-    hint = "" if help_.hint in ("Nothing to do.", "Wait.") else f" {help_.hint}"
-    return f"{help_.meaning}{middle}{hint}"
+    end = "" if hint in ("", "Nothing to do.", "Wait.") else f" {hint}"
+    return f"{help_.meaning}{middle}{end}"
 
 
 def reasons_markdown() -> str:

@@ -58,7 +58,7 @@ def test_failed_code_gives_a_result_and_with_check_an_error(client: Client) -> N
         client.run("import sys; sys.exit('broken')", check=True)
     assert caught.value.reason == "NonZeroExit"
     assert "broken" in caught.value.result.stderr
-    assert caught.value.hint == result.hint == "Read stderr in status.result."
+    assert caught.value.hint == result.hint == "Read stderr of the result."
 
 
 def test_a_lost_answer_to_the_create_creates_no_second_job(client: Client, api: FakeApi) -> None:

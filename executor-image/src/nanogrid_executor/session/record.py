@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nanogrid import wire
-from nanogrid.reasons import Reason, sentence
+from nanogrid.hints import Surface, sentence_for
+from nanogrid.reasons import Reason
 from nanogrid_executor.agent.result import SIGKILL, Verdict
 from nanogrid_executor.agent.start_reasons import reason_of
 from nanogrid_executor.capture import Capture, shorten, shorten_text
@@ -114,7 +115,7 @@ def build_record(
         "exit_code": end.exit_code,
         "signal": end.signal,
         "stderr": observation.stderr.text(),
-        "error": None if success else sentence(verdict.reason, verdict.detail),
+        "error": None if success else sentence_for(verdict.reason, verdict.detail, Surface.HTTP),
         "results": observation.results,
         "resultsDropped": observation.results_dropped,
         "context": spec.context,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nanogrid.hints import Surface, hint_for
 from nanogrid.reasons import HELP, Reason
 from nanogrid.refusals import Refusal
 from nanogrid.s3.errors import S3Error
@@ -37,9 +38,8 @@ class ApiError(Exception):
         retry_after: int | None = None,
         found: dict[str, Any] | None = None,
     ) -> None:
-        help_ = HELP[reason]
-        self.text = message or help_.meaning
-        self.hint = hint if message else help_.hint
+        self.text = message or HELP[reason].meaning
+        self.hint = hint if message else hint_for(reason, Surface.HTTP)
         super().__init__(f"{self.text} {self.hint}".strip())
         self.status = status
         self.reason = reason

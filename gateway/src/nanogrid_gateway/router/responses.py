@@ -5,7 +5,8 @@ from typing import Any
 from aiohttp import web
 
 from nanogrid import names
-from nanogrid.reasons import Reason, sentence
+from nanogrid.hints import Surface, sentence_for
+from nanogrid.reasons import Reason
 from nanogrid.tenancy import Area
 from nanogrid_gateway.router.access import Denial
 from nanogrid_gateway.router.route import Ended, NotReady
@@ -28,7 +29,7 @@ def error(
         more: further fields of the body.
     """
     known = reason in Reason.__members__.values()
-    message = sentence(Reason(reason), detail) if known else detail
+    message = sentence_for(Reason(reason), detail, Surface.HTTP) if known else detail
     headers = {"Retry-After": RETRY_SECONDS} if retry else {}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="nanogrid"'

@@ -6,6 +6,7 @@ import typer
 
 from nanogrid.cli import installation_checks, namespace_checks
 from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.errors import command_hint
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.output import TABLE, Output, emit
 from nanogrid.cli.app.progress import make_progress
@@ -42,7 +43,7 @@ def examine(cluster: "Cluster", namespace: str) -> list[Finding]:
             findings += check(cluster, namespace)
         except (errors.Forbidden, errors.NotFound) as error:
             detail = f"cannot be checked: {error.message}"
-            findings.append(Finding(name, "warn", detail, error.hint))
+            findings.append(Finding(name, "warn", detail, command_hint(error)))
     return findings
 
 

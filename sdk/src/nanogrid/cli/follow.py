@@ -20,8 +20,8 @@ from nanogrid.cli.app.output import (
     write_stdout,
 )
 from nanogrid.cli.app.progress import Progress, make_progress, summary
+from nanogrid.hints import Surface, hint_for, without_hint
 from nanogrid.lifecycle import Phase
-from nanogrid.reasons import help_of
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -162,9 +162,8 @@ def _show_outcome(job: Json, raw: Json, code: int) -> None:
             note(f"warning: {raw['outputsNote']}")
         return
     reason = raw.get("reason", "")
-    known = help_of(reason)
-    hint = known.hint if known else ""
-    print_error(str(raw.get("message") or reason).removesuffix(hint).strip(), hint)
+    message = without_hint(reason, str(raw.get("message") or reason)).strip()
+    print_error(message, hint_for(reason, Surface.CLI))
 
 
 def safe_target(folder: Path, path: str) -> Path:

@@ -11,7 +11,8 @@ from nanogrid import archive, names
 from nanogrid.cli.app.errors import CliError
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.output import note
-from nanogrid.reasons import Reason, help_of
+from nanogrid.hints import Surface, hint_for
+from nanogrid.reasons import Reason
 
 
 def local_path(root: Path, path: str) -> Path:
@@ -67,8 +68,7 @@ def _path_conflicts(root: Path) -> Iterator[None]:
 
 def rejected(reason: str, message: str) -> CliError:
     """The error for a reason that a job in a cluster would have."""
-    known = help_of(reason)
-    return CliError(f"{reason}: {message}", known.hint if known else "", Exit.INFRASTRUCTURE)
+    return CliError(f"{reason}: {message}", hint_for(reason, Surface.CLI), Exit.INFRASTRUCTURE)
 
 
 def outputs_of(root: Path) -> Path:

@@ -6,10 +6,8 @@ failed jobs are in :mod:`nanogrid.client.jobs.result`.
 
 from typing import Final
 
+from nanogrid.hints import Surface, hint_for
 from nanogrid.kube.conventions import KubeError
-from nanogrid.reasons import HELP
-
-_HINTS: Final = {reason.value: help_.hint for reason, help_ in HELP.items()}
 
 
 class NanoGridError(Exception):
@@ -17,9 +15,17 @@ class NanoGridError(Exception):
 
     default_hint = ""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", command_hint: str = "") -> None:
+        """Make the error.
+
+        Args:
+            message: what happened.
+            hint: how to fix it in Python.
+            command_hint: how to fix it on the command line, if that differs.
+        """
         self.message = message
         self.hint = hint or self.default_hint
+        self.command_hint = command_hint
         super().__init__(f"{message} {self.hint}".strip())
 
 
@@ -94,7 +100,7 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """The object or the API does not exist."""
 
-    default_hint = "Check name and namespace; `kubectl get ej -A` lists all jobs."
+    default_hint = "Check name and namespace. client.list(all_namespaces=True) gives all jobs."
 
 
 class Conflict(ApiError):
@@ -106,7 +112,7 @@ class Conflict(ApiError):
 class Invalid(ApiError):
     """The server rejects the object as invalid; the message names the field."""
 
-    default_hint = "Fix the field; `kubectl explain ej.spec --recursive` describes it."
+    default_hint = "Fix the field. docs/executionjob.md describes all fields."
 
 
 class Expired(ApiError):
@@ -134,10 +140,21 @@ def api_error(
 
 
 def of_kube(error: KubeError) -> ApiError:
-    """The client's error for an error of the API server."""
-    return api_error(error.code, error.reason, error.message, retry_after=error.retry_after)
+    """The client's error for an error of the API server.
+
+    Its reasons are those of Kubernetes. Some have the name of a reason of NanoGrid and another
+    meaning, so the hint is that of the error class.
+    """
+    kind = _BY_STATUS.get(error.code, ApiError)
+    text = error.message or f"HTTP {error.code} {error.reason}"
+    return kind(error.code, error.reason, text, retry_after=error.retry_after)
 
 
 def hint_of(reason: str) -> str:
-    """The hint of a reason; empty for a reason of a newer release."""
-    return _HINTS.get(reason, "")
+    """The hint of a reason for users of this client; "" for a reason of a newer release."""
+    return hint_for(reason, Surface.CLIENT)
+
+
+def refused_for(reason: str, message: str) -> InvalidRequest:
+    """The error for files or fields that a job would refuse with this reason."""
+    return InvalidRequest(message, hint_of(reason), hint_for(reason, Surface.CLI))

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from nanogrid import archive, names
 from nanogrid.api.function_spec import MAX_VERSIONS, FunctionRef, FunctionSpec
 from nanogrid.backoff import exponential, jitter
-from nanogrid.client.errors import Conflict, InvalidRequest, NotFound
+from nanogrid.client.errors import Conflict, InvalidRequest, NotFound, hint_of, refused_for
 from nanogrid.client.jobs.manifest import env_fields, runtime_fields
 from nanogrid.client.jobs.packing import zip_directory, zip_files
 from nanogrid.client.kube.cluster import Cluster
@@ -26,7 +26,7 @@ from nanogrid.client.kube.paths import functions
 from nanogrid.client.local_files import read_file
 from nanogrid.client.s3_uri import Uploaded, split_uri
 from nanogrid.client.validation import check_spec
-from nanogrid.reasons import HELP, Reason
+from nanogrid.reasons import Reason
 from nanogrid.types import Json
 
 Objects = list[Json]
@@ -58,8 +58,8 @@ class Functions:
             return self._cluster.get(f"{self._path}/{name}")
         except NotFound as e:
             message = f"there is no function {name} in namespace {self._cluster.namespace}."
-            hint = "`nanogrid function list` lists all functions."
-            raise NotFound(e.status, e.reason, message, hint) from e
+            reason = Reason.FUNCTION_NOT_FOUND.value
+            raise NotFound(e.status, reason, message, hint_of(reason)) from e
 
     def upload(
         self,
@@ -197,8 +197,8 @@ def archive_of(path: Path, command: Sequence[str] | None = None) -> bytes:
         if error.reason is Reason.ENTRYPOINT_NOT_FOUND:
             hint = "Put it at the top level or into the only folder, or give the command."
             raise InvalidRequest(f"{path} has no {entry.files[0]}.", hint) from error
-        hint = HELP[error.reason].hint
-        raise InvalidRequest(f"{path} is refused ({error.reason}): {error}.", hint) from error
+        message = f"{path} is refused ({error.reason}): {error}."
+        raise refused_for(error.reason, message) from error
     return content
 
 
@@ -237,6 +237,6 @@ def _check_name(name: str) -> None:
 
 
 def _valid(spec: Json) -> Json:
-    hint = "`kubectl explain fn.spec --recursive` describes every field."
+    hint = "docs/function.md describes every field."
     check_spec(FunctionSpec, spec, "function", hint)
     return spec

@@ -86,9 +86,10 @@ class Storage:
         try:
             data = cluster.get(f"{secrets(namespace)}/{name}-dev")["data"]
         except NotFound:
+            command = f"Set {ENV_BUCKET} and AWS credentials."
             hint = f"Set {ENV_BUCKET} and AWS credentials, or give s3=."
             message = f"no S3 is configured, and release {release} has no devServices."
-            raise NotConfigured(message, hint) from None
+            raise NotConfigured(message, hint, command) from None
         stack = ExitStack()
         target = f"svc/{name}-dev-s3"
         port = stack.enter_context(port_forward(cluster, namespace, target, DEV_PORT))
@@ -166,7 +167,8 @@ class Storage:
 
     def _own_bucket(self) -> str:
         if self.bucket is None:
-            raise NotConfigured("no bucket is configured.", f"Set {ENV_BUCKET}, or give s3=.")
+            hint = f"Set {ENV_BUCKET}, or give s3=."
+            raise NotConfigured("no bucket is configured.", hint, f"Set {ENV_BUCKET}.")
         return self.bucket
 
     def _uri(self, key: str) -> str:

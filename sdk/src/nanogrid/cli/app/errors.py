@@ -3,10 +3,14 @@
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import typer
 
 from nanogrid.cli.app.exits import Exit
+
+if TYPE_CHECKING:
+    from nanogrid.client.errors import NanoGridError
 
 
 class CliError(Exception):
@@ -33,13 +37,43 @@ def as_cli_error(error: BaseException) -> CliError | None:
     from nanogrid.client import errors
 
     if isinstance(error, errors.NanoGridError):
-        return CliError(error.message, error.hint, _code(error))
+        return CliError(error.message, command_hint(error), _code(error))
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return CliError(f"{where}{error.strerror or error}", "Check the path and its permissions.")
     if isinstance(error, UnicodeDecodeError):
         return UsageError(f"the text is not UTF-8: {error}", "Save the file as UTF-8.")
     return None
+
+
+def command_hint(error: "NanoGridError") -> str:
+    """The hint of the client's error in the terms of the command line."""
+    from nanogrid.client import errors
+    from nanogrid.hints import Surface, hint_for
+
+    if error.command_hint:
+        return error.command_hint
+    reason = str(getattr(error, "reason", ""))
+    if reason and error.hint == errors.hint_of(reason):
+        return hint_for(reason, Surface.CLI)
+    if error.hint == error.default_hint:
+        return next((text for kind, text in _hints() if isinstance(error, kind)), error.hint)
+    return error.hint
+
+
+def _hints() -> "tuple[tuple[type[Exception], str], ...]":
+    """The hints of error classes whose own hint is for Python."""
+    from nanogrid.client import errors
+    from nanogrid.client.jobs import full_output
+
+    return (
+        (errors.NotConfigured, "Set KUBECONFIG, or use --context or --kubeconfig."),
+        (errors.WaitTimeout, "The job continues. `nanogrid cancel JOB` stops it."),
+        (errors.NotFound, "Check name and namespace. `nanogrid list -A` lists all jobs."),
+        (errors.Invalid, "Correct the option or the field that the message names."),
+        (errors.Conflict, "Use another name, or run the command again."),
+        (full_output.NotKept, "Write important text to a file in output/."),
+    )
 
 
 def _code(error: Exception) -> int:

@@ -6,11 +6,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from nanogrid.cli import namespace_checks
+from nanogrid.cli.app.errors import command_hint
 from nanogrid.cli.app.progress import Progress
 from nanogrid.cli.boundary import attacks, installation, namespace, report, rights
 from nanogrid.cli.boundary.installation import Installation, Target
 from nanogrid.cli.boundary.jobs import TemporaryJobs
 from nanogrid.cli.finding import INSTALL_HINT, Finding
+from nanogrid.hints import Surface, hint_for
 
 if TYPE_CHECKING:
     from nanogrid.client import Client, Cluster, Run
@@ -70,7 +72,7 @@ def _guarded(
     try:
         return list(part(cluster, tenant, installed))
     except (errors.Forbidden, errors.NotFound) as error:
-        return [Finding(name, "skip", f"cannot be checked: {error.message}", error.hint)]
+        return [Finding(name, "skip", f"cannot be checked: {error.message}", command_hint(error))]
 
 
 def _attack(
@@ -110,14 +112,16 @@ def _probe(
         hint = f"kubectl create namespace {tenant}" if no_namespace else INSTALL_HINT
         return Finding(JOB, "fail", f"cannot be created: {error.message}", hint), None
     except (errors.Forbidden, errors.Invalid) as error:
-        return Finding(JOB, "fail", f"cannot be created: {error.message}", error.hint), None
+        hint = command_hint(error)
+        return Finding(JOB, "fail", f"cannot be created: {error.message}", hint), None
     try:
         return _finished(job, progress)
     except errors.WaitTimeout:
         message = str(job.status.get("message") or "").partition("\n")[0]
         state = f"{job.phase} {job.reason} {message}".strip()
         detail = f"{job.name} did not end within {RUN_SECONDS:.0f} s: {state}"
-        hint = errors.hint_of(job.reason) or f"nanogrid doctor -n {tenant} checks the installation."
+        hint = hint_for(job.reason, Surface.CLI)
+        hint = hint or f"nanogrid doctor -n {tenant} checks the installation."
         return Finding(JOB, "fail", detail, hint), None
     except errors.JobDeleted as error:
         return Finding(JOB, "fail", error.message, "Run doctor again."), None
@@ -127,7 +131,8 @@ def _finished(job: "Run", progress: Progress) -> tuple[Finding, report.Report | 
     result = job.wait(RUN_SECONDS, lambda run: progress.update(run.job))
     if not result.succeeded:
         detail = f"{job.name} ended with {result.reason}: {result.message}".rstrip(": ")
-        return Finding(JOB, "fail", detail, result.hint or result.stderr[-300:] or LOG_HINT), None
+        hint = hint_for(result.reason, Surface.CLI) or result.stderr[-300:] or LOG_HINT
+        return Finding(JOB, "fail", detail, hint), None
     ran = report.parse(result.stdout)
     if ran is None:
         hint = "Look for a sandbox.env or an image that changes what Python prints."

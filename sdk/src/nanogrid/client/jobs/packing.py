@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from nanogrid import archive, names
-from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.errors import InvalidRequest, refused_for
 from nanogrid.client.local_files import Member, members, open_file
-from nanogrid.reasons import HELP
 
 _FOLDER_MODE: Final = stat.S_IFDIR | 0o755
 _FOLDER_OF_DOS: Final = 0x10
@@ -36,7 +35,7 @@ def zip_directory(folder: Path) -> bytes:
             return content
     except archive.ArchiveError as error:
         message = f"{folder} cannot be packed ({error.reason}): {error}."
-        raise InvalidRequest(message, HELP[error.reason].hint) from error
+        raise refused_for(error.reason, message) from error
 
 
 def zip_files(files: dict[str, tuple[bytes, bool]]) -> bytes:

@@ -13,6 +13,7 @@ from nanogrid.client.errors import NanoGridError, hint_of
 from nanogrid.client.jobs.full_output import full_bytes, full_text
 from nanogrid.client.jobs.output import Output
 from nanogrid.client.storage import Storage
+from nanogrid.hints import without_hint
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import NOT_STARTABLE, Reason
 from nanogrid.sizes import size_text
@@ -296,9 +297,6 @@ BY_REASON: Final[dict[str, type[JobFailed]]] = {
 def job_failed(result: Result) -> JobFailed:
     """The error for the result of a failed job; JobFailed itself for an unknown reason."""
     kind = BY_REASON.get(result.reason, JobFailed)
-    message = result.message or f"the job ended with status {result.status}"
-    # The message of a status already ends with the hint.
-    hint = hint_of(result.reason)
-    if hint and message.endswith(hint):
-        message = message.removesuffix(hint).rstrip()
-    return kind(result.reason, message, hint, result)
+    message = without_hint(result.reason, result.message)
+    message = message or f"the job ended with status {result.status}"
+    return kind(result.reason, message, hint_of(result.reason), result)

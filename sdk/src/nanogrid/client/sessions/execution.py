@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nanogrid.client import remote_error
 from nanogrid.client.errors import NanoGridError, hint_of
+from nanogrid.hints import without_hint
 from nanogrid.types import Json
 
 SHOWN_CHARACTERS: Final = 4000
@@ -24,7 +25,8 @@ class ExecutionFailed(NanoGridError):
 
     def __init__(self, execution: "Execution") -> None:
         super().__init__(
-            f"execution {execution.number}: {execution.reason}: {execution.error}",
+            f"execution {execution.number}: {execution.reason}: "
+            + without_hint(execution.reason, str(execution.error)),
             hint_of(execution.reason),
         )
         self.reason = execution.reason

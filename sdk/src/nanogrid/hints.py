@@ -1,0 +1,197 @@
+"""What a user can do about a reason, in the terms of the tool that the user holds. Pure.
+
+:data:`nanogrid.reasons.HELP` has the hints of statuses, which kubectl shows: they name fields of
+the spec. Here are those that other tools need in other words. A hint that no table changes fits
+all.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from nanogrid.reasons import HELP, Reason, sentence
+
+
+class Surface(StrEnum):
+    """Where a user meets a reason."""
+
+    KUBECTL = "kubectl"
+    CLI = "cli"
+    CLIENT = "client"
+    HTTP = "http"
+
+
+R = Reason
+# Only the HTTP APIs of gateway and sessions answer with these reasons; a status never has them.
+HTTP_ONLY: Final = frozenset({
+    R.INITIALIZING, R.EXECUTION_RUNNING, R.EXECUTION_INTERRUPTED, R.EXECUTION_NOT_FOUND,
+    R.EXECUTION_ENDED, R.CONTEXT_LIMIT, R.CONTEXT_LOST, R.CONTEXT_NOT_FOUND, R.FILE_NOT_FOUND,
+    R.FILE_TOO_LARGE,
+    R.QUEUE_FULL, R.BAD_REQUEST, R.IDEMPOTENCY_CONFLICT, R.INTERNAL_ERROR, R.UNAUTHORIZED,
+    R.WRONG_SESSION, R.PREFIX_NOT_ALLOWED, R.SESSION_NOT_FOUND, R.SESSION_UNREACHABLE,
+    R.FUNCTION_IN_USE, R.VERSION_LIMIT, R.RUN_NOT_FOUND, R.RUN_ENDED, R.OUTPUT_NOT_FOUND,
+    R.REQUEST_TOO_LARGE, R.RATE_LIMITED, R.FORBIDDEN, R.CLUSTER_UNAVAILABLE,
+})  # fmt: skip
+_SOON: Final = "Try again in a few seconds."
+_RETRY_AFTER: Final = "Try again after the seconds in retry_after of the error."
+
+CLI: Final[dict[Reason, str]] = {
+    R.NON_ZERO_EXIT: "Read its stderr with `nanogrid logs JOB`.",
+    R.SIGNALED: "SIGSEGV and SIGABRT come from native libraries. `nanogrid get JOB` names the "
+    "signal.",
+    R.OOM_KILLED: "Raise --memory, or read the input in chunks.",
+    R.EXECUTION_TIMEOUT: "Raise --timeout, or use the partial stdout to find where the code hangs.",
+    R.ENTRYPOINT_NOT_FOUND: "Put main.py at the top level of the folder or ZIP, or in its only "
+    "folder.",
+    R.INPUT_TOO_LARGE: "Use a narrower prefix, or raise maxBytes in a manifest.",
+    R.PATH_CONFLICT: "Give them different directories: --input SOURCE:/app/DIR.",
+    R.INPUT_SYNC_TIMEOUT: "Copy less data, or raise inputSyncSeconds in a manifest.",
+    R.CANCELLED: "`nanogrid retry JOB` runs it again.",
+    R.SUSPENDED: "Set the field suspend of the job to false to continue.",
+    R.INITIALIZING: _SOON,
+    R.EXECUTION_RUNNING: "Wait for its end, or use the policy Serial for the session.",
+    R.EXECUTION_NOT_FOUND: "Check the number of the execution.",
+    R.EXECUTION_ENDED: "Nothing to do.",
+    R.CONTEXT_NOT_FOUND: "Check the name of the context.",
+    R.FILE_NOT_FOUND: "Check the path. Paths begin at /app.",
+    R.FILE_TOO_LARGE: "Store it in S3 with `nanogrid upload`.",
+    R.QUEUE_FULL: _SOON,
+    R.BAD_REQUEST: "Correct the option or argument that the message names.",
+    R.IDEMPOTENCY_CONFLICT: "Run the command again.",
+    R.INTERNAL_ERROR: "Try again. The traceback is in the log of the server's pod.",
+    R.UNAUTHORIZED: "Check the token in NANOGRID_TOKEN, or log in to the cluster again.",
+    R.WRONG_SESSION: "Check the name of the session with `nanogrid session ls`.",
+    R.PREFIX_NOT_ALLOWED: "Use the prefix of the session, or name the source as an input of it.",
+    R.SESSION_NOT_FOUND: "List the sessions with `nanogrid session ls`.",
+    R.SESSION_UNREACHABLE: _SOON,
+    R.FUNCTION_NOT_FOUND: "List the functions with `nanogrid function list`.",
+    R.VERSION_NOT_FOUND: "List the versions with `nanogrid function versions FUNCTION`.",
+    R.RUN_NOT_FOUND: "Check the request id.",
+    R.RUN_ENDED: "Run the function again with another --request-id.",
+    R.OUTPUT_NOT_FOUND: "List the files with `nanogrid outputs ls JOB`.",
+    R.RATE_LIMITED: _SOON,
+    R.FORBIDDEN: "Ask for the permission that the message names.",
+    R.CLUSTER_UNAVAILABLE: "Try again. With --request-id a repeated call finds the same run.",
+    R.UNSCHEDULABLE: "Lower --memory and --cpu, or add nodes. The message has the details.",
+    R.IMAGE_PULL_FAILED: "Check --image and the image pull secrets.",
+    R.STARTUP_TIMEOUT: "`nanogrid why JOB` shows what the pod waited for.",
+    R.DEADLINE_EXCEEDED: "Read the events with `nanogrid why JOB`. The agent may have lacked CPU "
+    "or memory.",
+    R.RESULT_UNREADABLE: "Fix S3 and look for the result there, or run the job again.",
+    R.POD_REJECTED: "The message is from the API server. Change the quota, the policy or the job.",
+    R.START_FAILED: "The message has the words of the node. Raise --memory if they "
+    "are about memory. Otherwise check --image, or the node.",
+    R.CONTEXT_LIMIT: "Use a context that exists, or none with --process.",
+    R.ENTRYPOINT_NOT_EXECUTABLE: "Set the execute permission with `chmod +x` before you pack it.",
+    R.PROCESS_REFUSED: "Run it again with `nanogrid retry JOB`. If it happens "
+    "again, raise --memory.",
+}
+
+CLIENT: Final[dict[Reason, str]] = {
+    R.NON_ZERO_EXIT: "Read stderr of the result.",
+    R.SIGNALED: "See raw['signal'] of the result. SIGSEGV and SIGABRT come from native libraries.",
+    R.OOM_KILLED: "Raise memory=, or read the input in chunks.",
+    R.EXECUTION_TIMEOUT: "Raise timeout=, or use the partial stdout to find where the code hangs.",
+    R.ENTRYPOINT_NOT_FOUND: "Put main.py at the top level of the archive or in its only folder, or "
+    "give command=.",
+    R.INPUT_SYNC_TIMEOUT: "Copy less data, or raise inputSyncSeconds with spec=.",
+    R.CANCELLED: "Run.retry() runs it again.",
+    R.SUSPENDED: "Set the field suspend of the job to false to continue.",
+    R.INITIALIZING: _RETRY_AFTER,
+    R.EXECUTION_RUNNING: "Wait for its end, interrupt it with Session.interrupt(), or use the "
+    "policy Serial.",
+    R.EXECUTION_NOT_FOUND: "Check the number of the execution.",
+    R.EXECUTION_ENDED: "Nothing to do.",
+    R.CONTEXT_NOT_FOUND: "List them with Session.contexts().",
+    R.FILE_NOT_FOUND: "List the files with Session.files.list(). Paths begin at /app.",
+    R.FILE_TOO_LARGE: "Store it in S3 and use Session.sync().",
+    R.QUEUE_FULL: _RETRY_AFTER,
+    R.BAD_REQUEST: "Correct the argument that the message names.",
+    R.IDEMPOTENCY_CONFLICT: "Call it again.",
+    R.UNAUTHORIZED: "Check the token, and the credentials of the kubeconfig.",
+    R.WRONG_SESSION: "Check the name of the session.",
+    R.PREFIX_NOT_ALLOWED: "Use the prefix of the session, or name the source in inputs=.",
+    R.SESSION_NOT_FOUND: "Check the namespace and the name.",
+    R.SESSION_UNREACHABLE: _RETRY_AFTER,
+    R.FUNCTION_NOT_FOUND: "List the functions with client.functions.list().",
+    R.VERSION_NOT_FOUND: "Read the versions with client.functions.get().",
+    R.RUN_NOT_FOUND: "Check the request_id.",
+    R.RUN_ENDED: "Read its result.",
+    R.OUTPUT_NOT_FOUND: "Result.outputs has all files. An unfinished run has none.",
+    R.RATE_LIMITED: _RETRY_AFTER,
+    R.FORBIDDEN: "Ask for the permission that the message names.",
+    R.CLUSTER_UNAVAILABLE: "Try again. It is safe to repeat a call with the same request_id.",
+    R.UNSCHEDULABLE: "Lower memory= and cpu=, or add nodes. The message has the details.",
+    R.IMAGE_PULL_FAILED: "Check image= and the image pull secrets.",
+    R.POD_REJECTED: "The message is from the API server. Change the quota, the policy or the job.",
+    R.START_FAILED: "The message has the words of the node. Raise memory= if they "
+    "are about memory. Otherwise check image=, or the node.",
+    R.CONTEXT_LIMIT: "Delete a context with Session.drop_context(), or use one that exists.",
+    R.ENTRYPOINT_NOT_EXECUTABLE: "Set the execute permission with `chmod +x` before you pack "
+    "it, or begin command= with the interpreter.",
+    R.PROCESS_REFUSED: "Run it again, or allow retries=. If it happens again, raise memory=.",
+}
+
+_ADMINISTRATOR: Final = "Ask an administrator for the log of the pod."
+HTTP: Final[dict[Reason, str]] = {
+    R.NON_ZERO_EXIT: "Read stderr of the result.",
+    R.SIGNALED: "See signal in the result. SIGSEGV and SIGABRT come from native libraries.",
+    R.OOM_KILLED: "Give the code more memory, or read the input in chunks.",
+    R.ENTRYPOINT_NOT_FOUND: "Put main.py at the top level of the archive or in its only folder, or "
+    "give entryPoint.",
+    R.EXECUTION_TIMEOUT: "Raise the timeout, or use the partial stdout to find where the code "
+    "hangs.",
+    R.INPUT_NOT_FOUND: "Compare bucket, key and prefix in the message with S3. Upload the missing "
+    "files.",
+    R.SYNC_FAILED: _ADMINISTRATOR,
+    R.INPUT_SYNC_TIMEOUT: "Copy less data.",
+    R.CANCELLED: "Start a new run.",
+    R.SUSPENDED: "Ask an administrator to resume the job.",
+    R.INTERNAL_ERROR: f"Try again. {_ADMINISTRATOR}",
+    R.UNAUTHORIZED: "Send a valid token as Authorization: Bearer.",
+    R.SESSION_NOT_FOUND: "Check the namespace and the name in the path.",
+    R.SESSION_UNREACHABLE: "Try again after the number of seconds in Retry-After.",
+    R.PREFIX_NOT_ALLOWED: "Use the session's prefix, or name the source as an input of the "
+    "session.",
+    R.FUNCTION_NOT_FOUND: "List the functions with GET /functions.",
+    R.VERSION_NOT_FOUND: "List the versions with GET /functions/ID/versions.",
+    R.FORBIDDEN: "Ask for the permission that the message names, in the gateway's namespace.",
+    R.NETWORK_NOT_ENFORCED: "Ask an administrator for a network plugin that enforces "
+    "NetworkPolicies.",
+    R.POD_REJECTED: "Ask an administrator. The message is from the API server.",
+    R.UNSCHEDULABLE: "Give the code less memory, or ask an administrator for nodes.",
+    R.IMAGE_PULL_FAILED: "Ask an administrator. The message names the image.",
+    R.AGENT_FAILED: _ADMINISTRATOR,
+    R.REDIS_UNAVAILABLE: "Ask an administrator to check Redis.",
+    R.REDIS_ACCESS_DENIED: "Ask an administrator to check Redis.",
+    R.REDIS_READ_ONLY: "Ask an administrator to check Redis.",
+    R.REDIS_OUT_OF_MEMORY: "Ask an administrator to check Redis.",
+    R.START_FAILED: "The message has the words of the node. Give the code more memory if they "
+    "are about memory. Otherwise ask an administrator.",
+    R.ENTRYPOINT_NOT_EXECUTABLE: "Set the execute permission with `chmod +x` before you pack it.",
+    R.PROCESS_REFUSED: "Run it again. If it happens again, give the code more memory.",
+}
+
+_TABLES: Final = {Surface.CLI: CLI, Surface.CLIENT: CLIENT, Surface.HTTP: HTTP}
+
+
+def hint_for(reason: str, surface: Surface) -> str:
+    """The hint of a reason for users of ``surface``; "" for a reason of a newer release."""
+    try:
+        known = Reason(reason)
+    except ValueError:
+        return ""
+    return _TABLES.get(surface, {}).get(known, HELP[known].hint)
+
+
+def sentence_for(reason: Reason, detail: str, surface: Surface) -> str:
+    """Meaning, detail and hint for users of ``surface``, in one line."""
+    return sentence(reason, detail, hint_for(reason, surface))
+
+
+def without_hint(reason: str, message: str) -> str:
+    """A status message without the hint at its end, for tools that show their own hint."""
+    for surface in (Surface.KUBECTL, Surface.HTTP):
+        hint = hint_for(reason, surface)
+        if hint and message.endswith(hint):
+            return message.removesuffix(hint).rstrip()
+    return message
