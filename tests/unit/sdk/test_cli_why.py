@@ -39,7 +39,7 @@ def test_a_job_out_of_memory() -> None:
     found = why.diagnose(found_job, None, [])
     assert found.reason == "OOMKilled"
     assert found.cause == HELP[Reason.OOM_KILLED].meaning
-    assert found.hint == HELP[Reason.OOM_KILLED].hint
+    assert "--memory" in found.hint
     assert "exit code 137, signal SIGKILL" in found.evidence
     assert "peak memory 256Mi/256Mi" in found.evidence
     assert found.evidence[-2:] == ["stderr: a", "stderr: b"]
@@ -163,7 +163,98 @@ def test_a_container_that_did_not_start_is_shown_with_the_words_of_the_node() ->
     found = why.diagnose(found_job, pod, [])
 
     assert found.cause == HELP[Reason.START_FAILED].meaning
-    assert found.hint == HELP[Reason.START_FAILED].hint
+    assert "Raise --memory" in found.hint
     assert f"{detail}." in found.evidence
-    assert f"container sandbox did not start: StartError {words}" in found.evidence
+    assert len([line for line in found.evidence if words in line]) == 1
     assert words in describe(found_job)
+
+
+IMAGE = "registry.invalid/nope:1"
+CAUSE = (
+    f'failed to pull and unpack image "{IMAGE}": failed to resolve reference "{IMAGE}": failed to '
+    'do request: Head "https://registry.invalid/v2/nope/manifests/1": dial tcp: lookup '
+    "registry.invalid on 10.96.0.10:53: no such host"
+)
+BACK_OFF = f'Back-off pulling image "{IMAGE}"'
+AT = "2026-01-02T03:04:08Z"
+
+
+def unpullable() -> tuple[Json, Json, list[Json]]:
+    """A job whose image does not exist, with its pod and Events, as a cluster has them."""
+    waiting = f"ImagePullBackOff {BACK_OFF}: ErrImagePull: {CAUSE}"
+    found = job("j", "Failed", "ImagePullFailed")
+    status = found["status"]
+    status["message"] = sentence(Reason.IMAGE_PULL_FAILED, f"container sandbox: {waiting}")
+    status["conditions"] = [
+        condition("SandboxReady", "False", "ImagePullFailed", status["message"])
+    ]
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": f"{BACK_OFF}: {CAUSE}"}}
+    pod = {
+        "metadata": {"name": "p"},
+        "status": {"containerStatuses": [{"name": "sandbox", "state": state}]},
+    }
+    events = [
+        event("Failed", f'Failed to pull image "{IMAGE}": {CAUSE}', AT, "Warning"),
+        event("Failed", "Error: ErrImagePull", AT, "Warning"),
+        event("Failed", "Error: ImagePullBackOff", AT, "Warning"),
+        event("BackOff", BACK_OFF, AT),
+        event("Unhealthy", "Readiness probe failed: connection refused", AT, "Warning"),
+        event("ImagePullFailed", status["message"], AT, "Warning"),
+    ]
+    return found, pod, events
+
+
+def test_one_image_error_is_shown_once() -> None:
+    found = why.diagnose(*unpullable())
+    (only,) = found.evidence
+    assert CAUSE in only
+    assert "--image" in found.hint
+    text = why.to_text(found)
+    assert text.count("no such host") == 1
+    assert text.count("Back-off pulling image") == 1
+    # The steps stay, and so does their text as data.
+    assert text.count("event Failed") == 3
+    assert [step.detail for step in found.timeline].count(BACK_OFF) == 1
+
+
+def test_another_warning_is_evidence_after_an_image_error() -> None:
+    found_job, pod, events = unpullable()
+    events.append(event("FailedMount", 'secret "database" not found', AT, "Warning"))
+    found = why.diagnose(found_job, pod, events)
+    assert found.evidence[1:] == ['event FailedMount: secret "database" not found']
+
+
+def test_memory_is_no_evidence_for_another_failure() -> None:
+    tip = "The code used 41Mi of 256Mi. Lower the limit to 64Mi."
+    failed = ended("j", status="FAILED", reason="NonZeroExit", exitCode=1, optimizationTip=tip)
+    failed["status"]["peakMemory"] = "41Mi/256Mi"
+    assert why.diagnose(failed, None, []).evidence == ["exit code 1"]
+    # Close to the limit it may be the cause, for example of a MemoryError.
+    failed["status"]["peakMemory"] = "250Mi/256Mi"
+    assert why.diagnose(failed, None, []).evidence[1:] == ["peak memory 250Mi/256Mi", tip]
+    fine = ended("j", optimizationTip=tip)
+    fine["status"]["peakMemory"] = "41Mi/256Mi"
+    assert why.diagnose(fine, None, []).evidence == ["peak memory 41Mi/256Mi", tip]
+
+
+def test_what_the_pod_waited_for_is_no_evidence_against_code_that_ran() -> None:
+    failed = ended("j", status="FAILED", reason="NonZeroExit", exitCode=1)
+    events = [
+        event("FailedScheduling", "0/3 nodes are available", AT, "Warning"),
+        event("Unhealthy", "Readiness probe failed: connection refused", AT, "Warning"),
+    ]
+    state = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    pod = {
+        "metadata": {"name": "p"},
+        "status": {"containerStatuses": [{"name": "sandbox", "state": state}]},
+    }
+    found = why.diagnose(failed, pod, events)
+    assert found.evidence == ["exit code 1"]
+    assert len(found.timeline) == 4
+
+
+def test_a_probe_that_failed_is_evidence_where_a_container_did_not_get_ready() -> None:
+    probe = event("Unhealthy", "Readiness probe failed: connection refused", AT, "Warning")
+    for reason, expected in (("StartupTimeout", 1), ("AgentFailed", 1), ("Unschedulable", 0)):
+        found = why.diagnose(job("j", "Failed", reason), None, [probe])
+        assert len([one for one in found.evidence if "probe" in one]) == expected, reason

@@ -1,16 +1,26 @@
 """Explains the state of a job: cause, evidence, hint and timeline. Pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
+from nanogrid.hints import Surface, hint_for, without_hint
 from nanogrid.lifecycle import NOT_STARTED
+from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason, help_of
 from nanogrid.types import Json
 
 TAIL_LINES: Final = 8
+NEAR_LIMIT: Final = 0.9  # of the memory limit
+REPEATED: Final = 0.25  # of a line's words must be new
+_FRAME: Final = frozenset({"event", "failed", "backoff", "error", "container", "is", "waiting"})
+_WORD: Final = re.compile(r"[\w./:@-]*\w")
+# With these reasons, a probe that failed is a cause.
+_NOT_READY: Final = (Reason.STARTUP_TIMEOUT, Reason.AGENT_FAILED, Reason.SESSION_UNREACHABLE)
 EVENT_LINES: Final = 5
+SHORT_DETAIL: Final = 40  # characters
 UNKNOWN_HINT: Final = "See the timeline below. Wait a moment and run `nanogrid why` again."
 # Cause and hint of a job without a status.
 NOT_PROCESSED: Final = (
@@ -84,7 +94,7 @@ def diagnose(job: Json, pod: Json | None, events: Sequence[Json]) -> Diagnosis:
         cause, hint = NOT_PROCESSED
     else:
         cause = known.meaning if known else status.get("message") or "The cause is not known yet."
-        hint = known.hint if known else UNKNOWN_HINT
+        hint = hint_for(reason, Surface.CLI) or UNKNOWN_HINT
     return Diagnosis(
         name=job["metadata"]["name"],
         namespace=job["metadata"].get("namespace", ""),
@@ -92,7 +102,7 @@ def diagnose(job: Json, pod: Json | None, events: Sequence[Json]) -> Diagnosis:
         reason=reason,
         cause=cause,
         hint=hint,
-        evidence=_evidence(status, cause, hint, pod, events),
+        evidence=_evidence(status, cause, pod, events),
         phases=_phases(status),
         timeline=_timeline(job, pod, events),
     )
@@ -106,26 +116,59 @@ def _pod_reason(pod: Json | None) -> str:
     return ""
 
 
-def _evidence(
-    status: Json, cause: str, hint: str, pod: Json | None, events: Sequence[Json]
-) -> list[str]:
+def _evidence(status: Json, cause: str, pod: Json | None, events: Sequence[Json]) -> list[str]:
+    reason = str(status.get("reason") or "")
     lines: list[str] = []
-    message = str(status.get("message") or "").removesuffix(hint).strip().removeprefix(cause)
+    message = without_hint(reason, str(status.get("message") or "")).strip().removeprefix(cause)
     if message.strip():
         lines.append(message.strip())
     result = status.get("result") or {}
     if result.get("exitCode") and f"code {result['exitCode']}" not in message:
         signal = f", signal {result['signal']}" if result.get("signal") else ""
         lines.append(f"exit code {result['exitCode']}{signal}")
-    if status.get("peakMemory"):
-        lines.append(f"peak memory {status['peakMemory']}")
-    if result.get("optimizationTip"):
-        lines.append(str(result["optimizationTip"]))
+    if _about_memory(reason, status):
+        lines.append(f"peak memory {status['peakMemory']}" if status.get("peakMemory") else "")
+        lines.append(str(result.get("optimizationTip") or ""))
     lines += _tail("stderr", result)
     lines += _false_conditions(status)
-    lines += _containers(pod)
-    lines += _warnings([one for one in events if one.get("reason") != status.get("reason")])
-    return lines
+    if result.get("exitCode") is None:
+        # Otherwise the code has run: what the pod waited for before is no cause of its end.
+        found = _containers(pod)
+        found += _warnings([one for one in events if _fits(one, reason)])
+        lines += distinct(found, lines)
+    return [line for line in lines if line]
+
+
+def _about_memory(reason: str, status: Json) -> bool:
+    """Whether the memory that was used explains the end, or is the only thing to improve."""
+    if reason in (Reason.OOM_KILLED, Reason.COMPLETED, Reason.EVICTED):
+        return True
+    peak, _, limit = str(status.get("peakMemory") or "").partition("/")
+    return bool(limit) and float(quantity(peak)) >= NEAR_LIMIT * float(quantity(limit))
+
+
+def _fits(event: Json, reason: str) -> bool:
+    """Whether an Event may explain the state: not the job's own, nor a probe that failed once."""
+    if event.get("reason") == "Unhealthy":
+        return reason in _NOT_READY
+    return event.get("reason") != reason
+
+
+def distinct(lines: Sequence[str], before: Sequence[str]) -> list[str]:
+    """The lines that say something new: they are not made of words of the lines before."""
+    kept: list[str] = []
+    known = {word for line in before for word in _words(line)}
+    for line in lines:
+        words = _words(line)
+        if len(words - known) > REPEATED * len(words):
+            kept.append(line)
+            known |= words
+    return kept
+
+
+def _words(line: str) -> set[str]:
+    """The words of a line without those that begin each line of evidence."""
+    return set(_WORD.findall(line.lower())) - _FRAME
 
 
 def _tail(stream: str, result: Json) -> list[str]:
@@ -233,5 +276,10 @@ def to_text(diagnosis: Diagnosis) -> str:
         lines += ["", "phases"]
         lines += [f"  {duration(millis):>8}  {what}" for what, millis in diagnosis.phases]
     lines += ["", "timeline (UTC)"]
-    lines += [f"  {clock(one.at)}  {one.what}  {one.detail}".rstrip() for one in diagnosis.timeline]
+    said = [diagnosis.cause, *diagnosis.evidence]
+    for one in diagnosis.timeline:
+        # A long detail that is evidence above, or in a step before, is not printed again.
+        new = len(one.detail) <= SHORT_DETAIL or bool(distinct([one.detail], said))
+        said += [one.detail] if new else []
+        lines.append(f"  {clock(one.at)}  {one.what}  {one.detail if new else ''}".rstrip())
     return "\n".join(lines) + "\n"
