@@ -21,6 +21,12 @@ class Phase(StrEnum):
         """Whether a job in this phase has ended and never starts again."""
         return self in (Phase.SUCCEEDED, Phase.FAILED)
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Phase | None":
+        """``Phase("running")`` is ``Phase.RUNNING``: users do not remember upper case."""
+        text = str(value).lower()
+        return next((one for one in cls if one.value.lower() == text), None)
+
 
 TERMINAL_PHASES: Final = frozenset(phase.value for phase in Phase if phase.terminal)
 NOT_REPEATED: Final = ("requestId", "cancel", "suspend")
@@ -30,6 +36,11 @@ TERMINAL_POD_PHASES: Final = frozenset({"Succeeded", "Failed"})
 # Reasons of a container that the runtime could not start, so it ran nothing: of containerd, and of
 # cri-dockerd.
 NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
+
+
+def phase_of(job: Json) -> str:
+    """The phase of an ExecutionJob; Pending until the operator has written a status."""
+    return str((job.get("status") or {}).get("phase") or Phase.PENDING.value)
 
 
 def finished(job: Json) -> bool:

@@ -9,12 +9,13 @@ from nanogrid import names
 from nanogrid.api.job import ExecutionJob
 from nanogrid.connection_limits import Slots
 from nanogrid.function_input import fits_stdin, input_text
+from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
 from nanogrid.s3.errors import S3Error
 from nanogrid.settings import SettingsError
 from nanogrid_gateway.api.errors import ApiError, storage_failed
 from nanogrid_gateway.api.limits import Limits
-from nanogrid_gateway.api.requests import RunRequest, json_body
+from nanogrid_gateway.api.requests import RunRequest, RunsQuery, json_body, query
 from nanogrid_gateway.api.runs import jobs
 from nanogrid_gateway.api.runs.outputs import disposition
 from nanogrid_gateway.api.settings import Settings, help_text, variable
@@ -267,3 +268,14 @@ def test_a_failure_of_s3_is_503_and_repeated_only_if_that_helps(
     assert (error.status, error.reason, error.retry_after) == (503, reason, retry)
     assert "s3://b/k: it said so" in str(error)
     assert ("Try again." in str(error)) is (retry is not None)
+
+
+@pytest.mark.parametrize("phase", ["Running", "running", "RUNNING"])
+def test_a_query_takes_a_phase_in_upper_and_lower_case(phase: str) -> None:
+    assert query({"phase": phase}, RunsQuery).phase is Phase.RUNNING
+
+
+def test_a_query_names_the_phases_when_there_is_no_such_phase() -> None:
+    with pytest.raises(ApiError, match=r"phase: .*'Pending'.*'Failed'") as caught:
+        query({"phase": "runing"}, RunsQuery)
+    assert caught.value.status == 400

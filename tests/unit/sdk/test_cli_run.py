@@ -128,7 +128,7 @@ def test_a_closed_pipe_is_no_error(terminal: Terminal, monkeypatch: pytest.Monke
         raise BrokenPipeError
 
     terminal.cluster.add(ended("a"))
-    monkeypatch.setattr("nanogrid.cli.jobs.emit", fail)
+    monkeypatch.setattr("nanogrid.cli.listing.emit", fail)
     monkeypatch.setattr("nanogrid.cli.app.errors._discard_stdout", lambda: None)
     done = terminal.run("list")
     assert (done.exit_code, done.output) == (Exit.BROKEN_PIPE, "")

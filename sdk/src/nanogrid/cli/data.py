@@ -7,11 +7,13 @@ import typer
 
 from nanogrid.cli import follow
 from nanogrid.cli.app import job_tables
+from nanogrid.cli.app.absent_output import why_absent
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import CliError
 from nanogrid.cli.app.options import JobName
-from nanogrid.cli.app.output import TABLE, Output, emit, note
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
 from nanogrid.cli.jobs import find
+from nanogrid.reasons import Reason
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
 
 
 def _result(ctx: CommandContext, name: str) -> "Result":
+    """The result of a job that has ended and ran its code.
+
+    Raises:
+        CliError: the job has not ended, or its code never ran.
+    """
     run = find(ctx.client(), name)
+    absent = why_absent(run.job, ctx.flags())
+    if absent is not None:
+        raise absent
     result = run.result
     if result is None:
         hint = f"Wait for its end: nanogrid logs -f {run.name}{ctx.flags()}"
@@ -33,15 +43,21 @@ def ls(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
     files: list[Json] = result.raw.get("outputs") or []
     left_out = result.raw.get("outputsNote")
     if output.for_people and (left_out or not files):
-        note(left_out or "no outputs; the code wrote no files to output/")
+        note(str(left_out) if files else _no_files(result))
     if not files and output.for_people:
         return
     emit(
         files,
         output,
-        lambda: job_tables.outputs_table(files),
+        lambda: job_tables.outputs_table(files, output is Format.WIDE),
         lambda: [file["path"] for file in files],
     )
+
+
+def _no_files(result: "Result") -> str:
+    if result.reason == Reason.OUTPUT_UPLOAD_FAILED:
+        return f"no outputs are stored: {result.message}"
+    return str(result.raw.get("outputsNote") or "no outputs; the code wrote no files to output/")
 
 
 def get(
@@ -58,6 +74,8 @@ def get(
     if unknown:
         available = ", ".join(result.outputs) or "none"
         raise CliError(f"no output {', '.join(unknown)}", f"Available outputs: {available}.")
+    if not result.outputs:
+        note(_no_files(result))
     follow.download(result, folder, files)
 
 

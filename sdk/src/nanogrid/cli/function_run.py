@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from nanogrid import names
 from nanogrid.cli import follow, source
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import CliError, UsageError
@@ -24,9 +23,9 @@ from nanogrid.cli.app.options import (
     OutputFolder,
     RequestId,
 )
-from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
 from nanogrid.cli.app.progress import Progress, Quiet
-from nanogrid.types import Json
+from nanogrid.cli.jobs import print_logs
 
 if TYPE_CHECKING:
     from nanogrid.client.gateway import Gateway
@@ -159,21 +158,12 @@ def logs(
 ) -> None:
     """Print the output of a function's newest run."""
     client = ctx.client()
-    runs = [run for run in client.list() if function_of(run.job) == name]
+    runs = client.list(function=name, limit=1)
     if not runs:
         client.functions.get(name)
         hint = f"nanogrid function run {name}{ctx.flags()}"
         raise CliError(f"no run of {name} exists in {client.namespace}", hint)
-    write_logs(runs[0].exact_logs(following, on_note=note))
-
-
-def function_of(job: Json) -> str | None:
-    """The name of the function that a job runs; None for other jobs."""
-    spec = job.get("spec") or {}
-    labels = job["metadata"].get("labels") or {}
-    referenced = (spec.get("functionRef") or {}).get("name")
-    name = referenced or labels.get(names.LABEL_FUNCTION) or spec.get("functionId")
-    return str(name) if name else None
+    print_logs(ctx, runs[0], following)
 
 
 def register(group: typer.Typer) -> None:

@@ -79,7 +79,7 @@ def versions(
         listed = function_tables.versions_of(ctx.client().functions.get(name))
     else:
         listed = remote.versions(name)
-    table = function_tables.versions_table(listed, time.time())
+    table = function_tables.versions_table(listed, time.time(), output is Format.WIDE)
     emit(listed, output, lambda: table, lambda: [str(one["version"]) for one in listed])
 
 

@@ -1,6 +1,5 @@
-"""``list``, ``get``, ``logs``, ``why``, ``cancel`` and ``top``: show and stop jobs."""
+"""``get``, ``logs``, ``why``, ``cancel`` and ``top``: show and stop jobs."""
 
-import json
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,10 +8,11 @@ import typer
 from nanogrid import names
 from nanogrid.cli import top, why
 from nanogrid.cli.app import job_tables
+from nanogrid.cli.app.absent_output import why_absent
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.options import AllNamespaces, Follow, JobName
-from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs, write_stdout
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
 from nanogrid.cli.app.progress import summary
 from nanogrid.cli.source import duration_option
 from nanogrid.types import Json
@@ -33,70 +33,34 @@ def find(client: "Client", name: str) -> "Run":
     """
     if name != LATEST:
         return client.get(name)
-    runs = client.list()
+    runs = client.list(limit=1)
     if not runs:
         raise CliError(f"no jobs in {client.cluster.namespace}", "nanogrid run -c 'print(1)'")
-    return max(runs, key=lambda run: str(run.job["metadata"]["creationTimestamp"]))
-
-
-def list_jobs(
-    ctx: CommandContext,
-    phase: Annotated[str | None, typer.Option("--phase", help="Only jobs in this phase.")] = None,
-    all_namespaces: AllNamespaces = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Keep printing changes of jobs.")
-    ] = False,
-    output: Output = TABLE,
-) -> None:
-    """List jobs, oldest first."""
-    client = ctx.client()
-    if watch:
-        _watch(client, phase, all_namespaces, output)
-        return
-    jobs = [run.job for run in client.list(phase=phase, all_namespaces=all_namespaces)]
-    jobs.sort(key=lambda job: str(job["metadata"].get("creationTimestamp", "")))
-    if not jobs and output.as_text:
-        where = "any namespace" if all_namespaces else client.cluster.namespace
-        note(f"no jobs in {where}")
-        return
-    emit(
-        jobs,
-        output,
-        lambda: job_tables.jobs_table(jobs, time.time(), all_namespaces),
-        lambda: [job_tables.job_name(job) for job in jobs],
-    )
-
-
-def _watch(client: "Client", phase: str | None, all_namespaces: bool, output: Format) -> None:
-    from nanogrid.client.kube.paths import jobs
-
-    namespace = None if all_namespaces else client.cluster.namespace
-    header = True
-    for event in client.cluster.watch(jobs(namespace)):
-        job = event["object"]
-        if phase and (job.get("status") or {}).get("phase") != phase:
-            continue
-        if output in (Format.JSON, Format.YAML):
-            # One document a line, because the stream has no end.
-            write_stdout(json.dumps(event, ensure_ascii=False) + "\n")
-        elif output is Format.NAME:
-            write_stdout(job_tables.job_name(job) + "\n")
-        else:
-            text = job_tables.jobs_table([job], time.time(), all_namespaces)
-            write_stdout(text if header else text.partition("\n")[2])
-            header = False
+    return runs[0]
 
 
 def get(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
     """Show a job."""
     job = find(ctx.client(), name).job
-    card = job_tables.job_card(job, time.time())
+    card = job_tables.job_card(job, time.time(), output is Format.WIDE)
     emit(job, output, lambda: card, lambda: [job_tables.job_name(job)])
 
 
 def logs(ctx: CommandContext, name: JobName, follow: Follow = False) -> None:
     """Print the output of a job. After its pod is deleted, the output comes from the result."""
-    write_logs(find(ctx.client(), name).exact_logs(follow, on_note=note))
+    print_logs(ctx, find(ctx.client(), name), follow)
+
+
+def print_logs(ctx: CommandContext, run: "Run", follow: bool) -> None:
+    """Print the output of a job.
+
+    Raises:
+        CliError: the job has no output, because its code has not started or never ran.
+    """
+    printed = write_logs(run.exact_logs(follow, on_note=note))
+    absent = None if printed else why_absent(run.job, ctx.flags())
+    if absent is not None:
+        raise absent
 
 
 def explain(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
@@ -170,7 +134,6 @@ def show_top(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "list", "nanogrid list --phase Failed -n team")(list_jobs)
     command(app, "get", "nanogrid get @latest -o yaml")(get)
     command(app, "logs", "nanogrid logs -f @latest")(logs)
     command(app, "why", "nanogrid why @latest")(explain)

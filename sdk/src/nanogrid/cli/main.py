@@ -7,7 +7,18 @@ from typing import Annotated, Final
 
 import typer
 
-from nanogrid.cli import cleanup, data, doctor, functions, init, jobs, rightsize, run, sessions
+from nanogrid.cli import (
+    cleanup,
+    data,
+    doctor,
+    functions,
+    init,
+    jobs,
+    listing,
+    rightsize,
+    run,
+    sessions,
+)
 from nanogrid.cli.app.command import EPILOG, CommandContext, command, local_command
 from nanogrid.cli.app.output import TABLE, Output, emit, write_stdout
 
@@ -60,7 +71,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (run, jobs, data, functions, rightsize, sessions, cleanup, doctor, init):
+    for module in (run, listing, jobs, data, functions, rightsize, sessions, cleanup, doctor, init):
         module.register(app)
     local_command(app, "completion", 'eval "$(nanogrid completion bash)"')(completion)
     command(app, "version", "nanogrid version --client")(version)

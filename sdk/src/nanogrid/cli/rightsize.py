@@ -16,8 +16,8 @@ from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.formatting import amount
 from nanogrid.cli.app.options import AllNamespaces, Yes
 from nanogrid.cli.app.output import TABLE, Output, columns, emit, note, with_namespaces
-from nanogrid.cli.function_run import function_of
 from nanogrid.cli.functions import confirm
+from nanogrid.client.jobs.selection import function_of
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
 from nanogrid.rightsizing import LEAST_RUNS, MeasuredRun, measured, recommend

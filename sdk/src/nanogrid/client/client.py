@@ -1,5 +1,6 @@
 """The client: run code on a cluster, and find jobs, functions and sessions."""
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,7 @@ from nanogrid.client.jobs.manifest import build_job, job_name, stamped, validate
 from nanogrid.client.jobs.prepare import JobPreparer
 from nanogrid.client.jobs.result import Result
 from nanogrid.client.jobs.run import Run
+from nanogrid.client.jobs.selection import Selection, newest_first, phase_named
 from nanogrid.client.jobs.submit import submit
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
@@ -173,13 +175,34 @@ class Client:
         return self._run(job)
 
     def list(
-        self, phase: str | None = None, all_namespaces: bool = False, labels: str = ""
+        self,
+        phase: str | None = None,
+        all_namespaces: bool = False,
+        labels: str = "",
+        *,
+        function: str | None = None,
+        since: float | None = None,
+        limit: int | None = None,
     ) -> Runs:
-        """Jobs, the newest first; ``phase`` is for example Failed, ``labels`` a label selector."""
+        """Jobs, the newest first.
+
+        Args:
+            phase: for example Failed, in upper or lower case.
+            all_namespaces: the jobs of all namespaces.
+            labels: a label selector.
+            function: only runs of this function.
+            since: only jobs created in the last number of seconds.
+            limit: only this number of jobs.
+
+        Raises:
+            InvalidRequest: there is no such phase.
+        """
+        wanted = None if phase is None else phase_named(phase)
+        selection = Selection(phase=wanted, function=function, since=since)
+        now = time.time()
         found = self.cluster.list(jobs(None if all_namespaces else self.namespace), labels)
-        found.sort(key=lambda job: str(job["metadata"]["creationTimestamp"]), reverse=True)
-        runs = map(self._run, found)
-        return [run for run in runs if phase is None or run.phase == phase]
+        selected = newest_first(job for job in found if selection.accepts(job, now))
+        return [self._run(job) for job in selected[:limit]]
 
     def upload(self, path: str | Path, key: str | None = None) -> Uploaded:
         """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum.

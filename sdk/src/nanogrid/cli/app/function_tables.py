@@ -134,15 +134,15 @@ def versions_of(function: Json) -> list[Json]:
     return shown
 
 
-def versions_table(versions: Sequence[Json], now: float) -> str:
-    """A table of versions."""
+def versions_table(versions: Sequence[Json], now: float, wide: bool = False) -> str:
+    """A table of versions; ``wide`` shows the whole checksum."""
     rows = [["VERSION", "AGE", "SHA256", "KEY", "COMMAND"]]
     for one in versions:
         rows.append(
             [
                 cell(one["version"]),
                 age(one.get("createdAt"), now),
-                str(one["sha256"])[:DIGEST_SHOWN],
+                str(one["sha256"])[: None if wide else DIGEST_SHOWN],
                 str(one["s3Key"]),
                 " ".join(one.get("command") or []),
             ]

@@ -14,23 +14,29 @@ def _state(job: Json) -> list[str]:
     return [job["metadata"]["name"], status.get("phase") or "", status.get("reason") or ""]
 
 
-def job_row(job: Json, now: float) -> list[str]:
-    """One job, in the columns of ``kubectl get ej``."""
+def job_row(job: Json, now: float, wide: bool = False) -> list[str]:
+    """One job, in the columns of ``kubectl get ej``, or of ``kubectl get ej -o wide``."""
     status = job.get("status") or {}
     result = status.get("result") or {}
-    return [
+    row = [
         *_state(job),
         cell(result.get("exitCode")),
         status.get("duration") or "",
         status.get("peakMemory") or "",
         age(job["metadata"].get("creationTimestamp"), now),
     ]
+    files = cell((status.get("inputs") or {}).get("files"))
+    more = [status.get("podName") or "", files, status.get("requestId") or ""]
+    return row + more if wide else row
 
 
-def jobs_table(jobs: Sequence[Json], now: float, all_namespaces: bool = False) -> str:
-    """A table of jobs."""
-    rows = [["NAME", "PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]]
-    rows += [job_row(job, now) for job in jobs]
+def jobs_table(
+    jobs: Sequence[Json], now: float, wide: bool = False, all_namespaces: bool = False
+) -> str:
+    """A table of jobs; ``wide`` adds pod, input files and request id."""
+    head = ["NAME", "PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]
+    rows = [head + (["POD", "FILES", "REQUEST"] if wide else [])]
+    rows += [job_row(job, now, wide) for job in jobs]
     if all_namespaces:
         rows = with_namespaces(rows, [job["metadata"]["namespace"] for job in jobs])
     return columns(rows)
@@ -41,12 +47,14 @@ def job_name(job: Json) -> str:
     return f"{names.SINGULAR}.{names.GROUP}/{job['metadata']['name']}"
 
 
-def job_card(job: Json, now: float) -> str:
-    """The details of one job, one a line."""
+def job_card(job: Json, now: float, wide: bool = False) -> str:
+    """The details of one job, one a line; ``wide`` adds what it asks for."""
     status = job.get("status") or {}
     spec = job.get("spec") or {}
     inputs = status.get("inputs") or {}
-    outputs = (status.get("result") or {}).get("outputs") or []
+    result = status.get("result") or {}
+    outputs = result.get("outputs") or []
+    signal = f", signal {result['signal']}" if result.get("signal") else ""
     delivery = status.get("delivery") or {}
     fields = [
         ("name", f"{job['metadata'].get('namespace', '')}/{job['metadata']['name']}"),
@@ -54,6 +62,7 @@ def job_card(job: Json, now: float) -> str:
         ("phase", status.get("phase") or "not processed yet"),
         ("reason", status.get("reason") or ""),
         ("message", status.get("message") or ""),
+        ("exit code", cell(result.get("exitCode")) + signal),
         ("request id", status.get("requestId") or spec.get("requestId") or ""),
         ("pod", status.get("podName") or ""),
         ("age", age(job["metadata"].get("creationTimestamp"), now)),
@@ -66,8 +75,28 @@ def job_card(job: Json, now: float) -> str:
         ("outputs", counted(len(outputs), "file") if outputs else ""),
         ("delivery", f"{delivery.get('state', '')} {delivery.get('message', '')}".strip()),
         ("session", (status.get("session") or {}).get("url") or ""),
+        *(_asked_for(job) if wide else []),
     ]
     return "".join(f"{key:<11} {value}\n" for key, value in fields if value)
+
+
+def _asked_for(job: Json) -> list[tuple[str, str]]:
+    """What the spec of a job sets."""
+    spec = job.get("spec") or {}
+    function, limits = spec.get("functionRef") or {}, (spec.get("resources") or {}).get("limits")
+    version = f" version {function['version']}" if function.get("version") else ""
+    timeout = (spec.get("timeouts") or {}).get("executionSeconds")
+    labels = job["metadata"].get("labels") or {}
+    return [
+        ("function", f"{function.get('name') or spec.get('functionId') or ''}{version}"),
+        ("image", (spec.get("runtime") or {}).get("image") or ""),
+        ("command", " ".join([*(spec.get("command") or []), *(spec.get("args") or [])])),
+        ("limits", ", ".join(f"{key} {value}" for key, value in (limits or {}).items())),
+        ("timeout", "" if timeout is None else f"{timeout}s"),
+        ("retries", cell(spec.get("backoffLimit"))),
+        ("attempts", cell(len((job.get("status") or {}).get("attempts") or []) or None)),
+        ("labels", ", ".join(f"{key}={value}" for key, value in labels.items())),
+    ]
 
 
 def session_row(job: Json, now: float) -> list[str]:
@@ -89,8 +118,10 @@ def sessions_table(jobs: Sequence[Json], now: float) -> str:
     return columns([head, *(session_row(job, now) for job in jobs)])
 
 
-def outputs_table(outputs: Sequence[Json]) -> str:
-    """A table of output files, as listed in the result."""
-    head = ["PATH", "SIZE", "TYPE", "URL"]
-    rows = [[o["path"], amount(o["bytes"]), o["contentType"], o["url"]] for o in outputs]
-    return columns([head, *rows])
+def outputs_table(outputs: Sequence[Json], wide: bool = False) -> str:
+    """A table of output files, as listed in the result; ``wide`` adds their checksums."""
+    rows = [["PATH", "SIZE", "TYPE", "URL"] + (["SHA256"] if wide else [])]
+    for one in outputs:
+        row = [one["path"], amount(one["bytes"]), one["contentType"], one["url"]]
+        rows.append(row + ([one["sha256"]] if wide else []))
+    return columns(rows)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nanogrid.lifecycle import Phase
+
 JobName = Annotated[str, typer.Argument(help="Name of the job; @latest is the newest.")]
 FunctionName = Annotated[str, typer.Argument(metavar="FUNCTION", help="Name of the function.")]
 SessionName = Annotated[str, typer.Argument(metavar="SESSION", help="Name of the session.")]
@@ -49,4 +51,21 @@ Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Follow the output until the code ends.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+PhaseFilter = Annotated[
+    Phase | None,
+    typer.Option("--phase", case_sensitive=False, help="Only jobs in this phase."),
+]
+LabelFilter = Annotated[
+    str | None, typer.Option("--selector", "-l", help="Only jobs with these labels: app=report.")
+]
+FunctionFilter = Annotated[
+    str | None, typer.Option("--function", help="Only runs of this function.")
+]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only jobs created in this time: 90s, 5m, 1h, 1d.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Only this number of jobs, the newest.")
+]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Keep printing changes of jobs.")]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Use all namespaces.")]

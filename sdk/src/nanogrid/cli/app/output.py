@@ -48,6 +48,8 @@ def emit(
         table: returns the text for people, with a final newline.
         names: returns the names, printed one a line.
     """
+    if output_format in (Format.JSON, Format.YAML):
+        data = without_noise(data)
     if output_format is Format.JSON:
         text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
     elif output_format is Format.YAML:
@@ -59,6 +61,16 @@ def emit(
     else:
         text = table()
     write_stdout(text)
+
+
+def without_noise(data: Any) -> Any:
+    """Kubernetes objects without metadata.managedFields, as kubectl shows them."""
+    if isinstance(data, list):
+        return [without_noise(one) for one in data]
+    if not isinstance(data, dict) or not isinstance(data.get("metadata"), dict):
+        return data
+    metadata = {key: value for key, value in data["metadata"].items() if key != "managedFields"}
+    return data | {"metadata": metadata}
 
 
 def write_stdout(text: str) -> None:
@@ -86,14 +98,19 @@ def _write(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
-def write_logs(texts: Iterable[str]) -> None:
-    """Write the output of code to stdout; on a terminal, it ends with a line end."""
-    last = "\n"
+def write_logs(texts: Iterable[str]) -> bool:
+    """Write the output of code to stdout; on a terminal, it ends with a line end.
+
+    Returns:
+        Whether there was any text.
+    """
+    last, written = "\n", False
     for text in texts:
         write_stdout(text)
-        last = text or last
+        last, written = text or last, written or bool(text)
     if sys.stdout.isatty() and not last.endswith("\n"):
         write_stdout("\n")
+    return written
 
 
 def note(text: str) -> None:

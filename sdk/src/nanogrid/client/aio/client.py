@@ -196,10 +196,25 @@ class AsyncClient:
         return self._run(await self._threads.call(self.blocking.get, name, namespace))
 
     async def list(
-        self, phase: str | None = None, all_namespaces: bool = False, labels: str = ""
+        self,
+        phase: str | None = None,
+        all_namespaces: bool = False,
+        labels: str = "",
+        *,
+        function: str | None = None,
+        since: float | None = None,
+        limit: int | None = None,
     ) -> "list[AsyncRun]":
         """As :meth:`Client.list`."""
-        found = await self._threads.call(self.blocking.list, phase, all_namespaces, labels)
+        found = await self._threads.call(
+            self.blocking.list,
+            phase,
+            all_namespaces,
+            labels,
+            function=function,
+            since=since,
+            limit=limit,
+        )
         return [self._run(run) for run in found]
 
     async def upload(self, path: str | Path, key: str | None = None) -> Uploaded:

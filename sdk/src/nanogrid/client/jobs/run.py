@@ -15,7 +15,7 @@ from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
 from nanogrid.client.kube.pod_log import attempt_of, log_of, started_pods
 from nanogrid.client.storage import Storage
-from nanogrid.lifecycle import finished, repeated_spec
+from nanogrid.lifecycle import finished, phase_of, repeated_spec
 from nanogrid.types import Json
 
 
@@ -59,7 +59,7 @@ class Run:
     @property
     def phase(self) -> str:
         """Pending, Suspended, Syncing, Running, Succeeded or Failed."""
-        return str(self.status.get("phase") or "Pending")
+        return phase_of(self.job)
 
     @property
     def reason(self) -> str:
