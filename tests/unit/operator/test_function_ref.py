@@ -80,7 +80,7 @@ def test_versions_can_have_any_order_and_their_own_buckets_and_commands() -> Non
         (None, None, Reason.FUNCTION_NOT_FOUND, "there is no function report"),
         (a_function_body(deleting=True), None, Reason.FUNCTION_NOT_FOUND, "is being deleted"),
         (a_function_body(), 7, Reason.VERSION_NOT_FOUND, "no version 7; the newest are 1, 2"),
-        (a_function_body(colour="red"), None, Reason.INVALID_SPEC, "spec.colour"),
+        (a_function_body(colour="red"), None, Reason.INVALID_SPEC, "colour"),
         (
             a_function_body(env=[{"name": f"V{n}", "value": "x" * 32768} for n in range(2)]),
             None,

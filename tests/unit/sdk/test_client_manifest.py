@@ -80,7 +80,7 @@ def test_keywords_become_fields_of_the_spec() -> None:
         ({"code": "1", "inputs": {"data": "s3://bkt"}}, "is the root of a bucket"),
         ({"code": "1", "inputs": {"data": "http://x"}}, "not an S3 URI"),
         ({"code": "1", "timeout": 0}, "spec.timeouts.executionSeconds"),
-        ({"code": "1", "spec": {"tiemouts": {}}}, "spec.tiemouts"),
+        ({"code": "1", "spec": {"tiemouts": {}}}, "tiemouts"),
         ({"code": "x" * 70_000}, "65536 bytes"),
     ],
 )

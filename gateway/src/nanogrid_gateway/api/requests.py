@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from nanogrid import names
+from nanogrid.api.faults import faults
 from nanogrid.api.fields import Identifier, MemoryLimit, Model
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
@@ -91,7 +92,7 @@ def run_request(data: bytes) -> RunRequest:
     try:
         return RunRequest.model_validate(body, by_name=False, by_alias=True)
     except ValidationError as e:
-        raise invalid(_message(e)) from None
+        raise invalid(_message(e, RunRequest)) from None
 
 
 def json_body(data: bytes) -> Any:
@@ -123,7 +124,7 @@ def upload_form(fields: Mapping[str, str]) -> UploadForm:
     try:
         form = UploadForm.model_validate(given, by_name=False, by_alias=True)
     except ValidationError as e:
-        raise invalid(_message(e)) from None
+        raise invalid(_message(e, UploadForm)) from None
     if form.name is not None and form.function_id is not None:
         raise invalid("name and functionId: send only one of them.")
     return form
@@ -138,7 +139,7 @@ def query(given: Mapping[str, str], model: type[M]) -> M:
     try:
         return model.model_validate({k: given[k] for k in given}, by_name=False, by_alias=True)
     except ValidationError as e:
-        raise bad_request(_message(e)) from None
+        raise bad_request(_message(e, model)) from None
 
 
 def valid_id(adapter: TypeAdapter[str], value: str, missing: Reason) -> str:
@@ -153,8 +154,6 @@ def valid_id(adapter: TypeAdapter[str], value: str, missing: Reason) -> str:
         raise ApiError(404, missing) from None
 
 
-def _message(error: ValidationError) -> str:
+def _message(error: ValidationError, model: type[Model]) -> str:
     """The first five faults, each with its field."""
-    faults = error.errors(include_url=False, include_input=False)
-    parts = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in faults[:5]]
-    return "; ".join(parts) + "."
+    return f"{faults(error, model, whole='body')}."

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from nanogrid.api.faults import faults
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.pinned_function import PinnedFunction
@@ -103,9 +104,7 @@ def job_facts(body: Json) -> Job:
         # The cache keeps no spec of a settled job, and no decision needs it.
         model = None if settled(body) else _model(body)
     except ValidationError as e:
-        error = "; ".join(
-            f"{'.'.join(str(p) for p in err['loc'])}: {err['msg']}" for err in e.errors()[:5]
-        )
+        error = faults(e, ExecutionJob)
     return Job(
         uid=meta["uid"],
         namespace=meta["namespace"],

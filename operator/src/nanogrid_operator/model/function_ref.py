@@ -6,6 +6,7 @@ The function gives defaults; the job's own fields win. docs/functions.md describ
 from pydantic import ValidationError
 
 from nanogrid import names
+from nanogrid.api.faults import faults
 from nanogrid.api.function_spec import FunctionRef, FunctionSpec
 from nanogrid.api.inputs_outputs import Code, EnvVar, S3Object
 from nanogrid.api.job import Spec
@@ -51,9 +52,7 @@ def pin(ref: FunctionRef, function: Json | None, tenant: Tenant) -> PinnedFuncti
     try:
         spec = FunctionSpec.model_validate(function.get("spec"))
     except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        detail = f"function {ref.name} cannot be read: spec.{where}: {first['msg']}"
+        detail = f"function {ref.name} cannot be read: {faults(e, FunctionSpec, 'spec')}"
         raise FunctionRefused(Reason.INVALID_SPEC, detail) from e
     version = spec.newest if ref.version is None else spec.numbered(ref.version)
     if version is None:

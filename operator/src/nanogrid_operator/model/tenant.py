@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
+from nanogrid.api.faults import faults
 from nanogrid.api.tenant import Allowed, NetworkCeiling, TenantLimits, TenantSpec
 from nanogrid.quantity import quantity
 from nanogrid.tenancy import Area
@@ -75,9 +76,7 @@ class Tenants:
             try:
                 specs[name] = TenantSpec.model_validate(body.get("spec") or {})
             except ValidationError as e:
-                first = e.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                invalid[name] = f"spec.{where}: {first['msg']}"
+                invalid[name] = faults(e, TenantSpec, "spec")
         self._specs, self._invalid, self._known = specs, invalid, {}
         return invalid
 

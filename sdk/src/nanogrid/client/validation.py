@@ -1,13 +1,10 @@
 """Validation of a spec by its model, with errors that name the fields."""
 
-from typing import Final
-
 from pydantic import BaseModel, ValidationError
 
+from nanogrid.api.faults import faults
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.types import Json
-
-MOST_ERRORS: Final = 5
 
 
 def check_spec(model: type[BaseModel], spec: Json, kind: str, hint: str) -> None:
@@ -25,8 +22,5 @@ def check_spec(model: type[BaseModel], spec: Json, kind: str, hint: str) -> None
     try:
         model.model_validate(spec)
     except ValidationError as e:
-        wrong = "; ".join(
-            f"spec.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-            for one in e.errors()[:MOST_ERRORS]
-        )
+        wrong = faults(e, model, "spec")
         raise InvalidRequest(f"the {kind} is not valid: {wrong}.", hint) from e

@@ -43,6 +43,7 @@ def tenant(cluster: "Cluster", namespace: str, installation: Installation | None
     """Read the NanoGridTenant and the installation's settings for the namespace."""
     from pydantic import ValidationError
 
+    from nanogrid.api.faults import faults
     from nanogrid.api.tenant import TenantSpec
     from nanogrid.client import errors
 
@@ -63,9 +64,7 @@ def tenant(cluster: "Cluster", namespace: str, installation: Installation | None
     try:
         own, shared = TenantSpec.model_validate(found), TenantSpec.model_validate_json(defaults)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        detail = f"{namespace} {where} is not valid: spec.{field}: {first['msg']}"
+        detail = f"{namespace} {where} is not valid: {faults(error, TenantSpec, 'spec')}"
         return Known(Finding(CHECK, "fail", detail, "Correct it; until then no job can run."))
     return _known(namespace, installation, own, shared, detail)
 
