@@ -17,6 +17,7 @@ KIND: Final = "ExecutionJob"
 PLURAL: Final = "executionjobs"
 SINGULAR: Final = "executionjob"
 SHORT_NAME: Final = "ej"
+JOB_NAME_MAX: Final = 52  # characters; the names of its pods add a suffix
 CATEGORY: Final = "nanogrid"
 FUNCTION_KIND: Final = "Function"
 FUNCTION_PLURAL: Final = "functions"

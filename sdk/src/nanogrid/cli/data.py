@@ -8,7 +8,7 @@ import typer
 from nanogrid.cli import follow
 from nanogrid.cli.app import job_tables
 from nanogrid.cli.app.absent_output import why_absent
-from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.command import CommandContext, command, command_group
 from nanogrid.cli.app.errors import CliError
 from nanogrid.cli.app.options import JobName
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
@@ -97,8 +97,7 @@ def upload(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    outputs = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    outputs = command_group(app, "outputs", "Output files of a job.")
     command(outputs, "ls", "nanogrid outputs ls @latest")(ls)
     command(outputs, "get", "nanogrid outputs get @latest chart.png --to ./out")(get)
-    app.add_typer(outputs, name="outputs", help="Output files of a job.")
     command(app, "upload", "nanogrid upload ./sales demo/sales.zip")(upload)

@@ -14,7 +14,7 @@ import typer
 from nanogrid import names
 from nanogrid.cli import function_run, source
 from nanogrid.cli.app import function_tables
-from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.command import CommandContext, command, command_group
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.options import (
     AllNamespaces,
@@ -22,6 +22,7 @@ from nanogrid.cli.app.options import (
     Env,
     EnvSecret,
     FunctionName,
+    FunctionNames,
     GatewayUrl,
     Memory,
     Yes,
@@ -169,9 +170,7 @@ def _script(argv: list[str] | None) -> str | None:
 
 def delete(
     ctx: CommandContext,
-    functions: Annotated[
-        list[str], typer.Argument(metavar="FUNCTION...", help="Names of functions.")
-    ],
+    functions: FunctionNames,
     yes: Yes = False,
     gateway: GatewayUrl = None,
 ) -> None:
@@ -201,7 +200,7 @@ def confirm(question: str) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group = command_group(app, "function", HELP)
     command(group, "list", "nanogrid function list -o wide")(list_functions)
     command(group, "get", "nanogrid function get report")(get)
     command(group, "versions", "nanogrid function versions report")(versions)
@@ -210,4 +209,3 @@ def register(app: typer.Typer) -> None:
     )
     function_run.register(group)
     command(group, "delete", "nanogrid function delete report --yes")(delete)
-    app.add_typer(group, name="function", help=HELP)

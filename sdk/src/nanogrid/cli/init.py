@@ -1,5 +1,7 @@
 """``init``: writes a folder with a first job, ready to run."""
 
+import json
+import textwrap
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,6 +11,7 @@ from nanogrid import names
 from nanogrid.cli.app.command import local_command
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.output import note
+from nanogrid.cli.source import read_code
 
 MAIN: Final = '''\
 """Reads data/ and writes output/. Printed text becomes the stdout of the job."""
@@ -23,17 +26,16 @@ print(f"{len(files)} input files")
 Path("output").mkdir(exist_ok=True)
 Path("output/summary.json").write_text(json.dumps({"files": len(files)}))
 '''
-
+MANIFEST: Final = "job.yaml"
+# The code comes last, so that a long program does not hide the other fields.
 JOB: Final = f"""\
-# nanogrid submit -f job.yaml --wait      (all fields: kubectl explain ej.spec --recursive)
+# nanogrid submit -f {MANIFEST} --wait, or kubectl create -f {MANIFEST}
+# All fields: docs/executionjob.md, or kubectl explain ej.spec --recursive
 apiVersion: {names.API_VERSION}
 kind: {names.KIND}
 metadata:
   generateName: first-
 spec:
-  code:
-    inline: |
-      print("Hello from a sandbox")
   # inputs:
   # - name: data
   #   s3: {{prefix: demo/sales/input/}}
@@ -42,23 +44,47 @@ spec:
     limits: {{cpu: "1", memory: 256Mi}}
   timeouts: {{executionSeconds: 60}}
   ttlSecondsAfterFinished: 3600
+  code:
+    # A copy of {names.ENTRYPOINT}. `nanogrid init --force` copies it again after a change.
 """
-FILES: Final = {names.ENTRYPOINT: MAIN, "job.yaml": JOB}
+
+
+def job_yaml(code: str) -> str:
+    """The manifest of a job that runs this code."""
+    import yaml
+
+    block = JOB + "    inline: |\n" + textwrap.indent(code, " " * 6)
+    try:
+        same = yaml.safe_load(block)["spec"]["code"]["inline"] == code
+    except yaml.YAMLError:
+        same = False
+    # Text that a block cannot hold, for example with spaces before its first line.
+    return block if same else f"{JOB}    inline: {json.dumps(code)}\n"
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Target folder; created if missing.")] = Path(),
+    force: Annotated[
+        bool, typer.Option("--force", help=f"Write {MANIFEST} again; main.py is never changed.")
+    ] = False,
 ) -> None:
-    """Write a first main.py and job.yaml. Existing files are not overwritten."""
-    existing = [name for name in FILES if (folder / name).exists()]
-    if existing:
-        raise UsageError(f"{folder} already contains {', '.join(existing)}", "Use another folder.")
+    """Write a first main.py, and a job.yaml that runs it. An existing main.py is kept."""
+    main, manifest = folder / names.ENTRYPOINT, folder / MANIFEST
+    if manifest.exists() and not force:
+        hint = f"Use another folder, or --force to write {MANIFEST} for the {names.ENTRYPOINT}."
+        raise UsageError(f"{folder} already contains {MANIFEST}", hint)
+    code = read_code(str(main), None, "")[0] if main.exists() else MAIN
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in FILES.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        note(f"wrote {folder / name}")
+    if not main.exists():
+        _write(main, MAIN)
+    _write(manifest, job_yaml(str(code)))
     note(f"run it: nanogrid run {folder}")
     note(f"run it without a cluster: nanogrid run --local {folder}")
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+    note(f"wrote {file}")
 
 
 def register(app: typer.Typer) -> None:

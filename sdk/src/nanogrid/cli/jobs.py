@@ -11,7 +11,7 @@ from nanogrid.cli.app import job_tables
 from nanogrid.cli.app.absent_output import why_absent
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import CliError, UsageError
-from nanogrid.cli.app.options import AllNamespaces, Follow, JobName
+from nanogrid.cli.app.options import AllNamespaces, Follow, JobName, JobNames
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
 from nanogrid.cli.app.progress import summary
 from nanogrid.cli.source import duration_option
@@ -96,7 +96,7 @@ def gather(client: "Client", job: Json) -> tuple[Json, Json | None, list[Json]]:
 
 def cancel(
     ctx: CommandContext,
-    jobs: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of jobs.")],
+    jobs: JobNames,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait until the jobs end and outputs are stored.")
     ] = False,

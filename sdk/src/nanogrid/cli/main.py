@@ -19,7 +19,13 @@ from nanogrid.cli import (
     run,
     sessions,
 )
-from nanogrid.cli.app.command import EPILOG, CommandContext, command, local_command
+from nanogrid.cli.app.command import (
+    EPILOG,
+    CommandContext,
+    accept_cluster_options,
+    command,
+    local_command,
+)
 from nanogrid.cli.app.output import TABLE, Output, emit, write_stdout
 
 PROGRAM: Final = "nanogrid"
@@ -59,6 +65,14 @@ def version(
     emit(versions, output, lambda: table, lambda: [versions["client"]])
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as installed
+
+        write_stdout(f"{PROGRAM} {installed('nanogrid')}\n")
+        raise typer.Exit
+
+
 def build() -> typer.Typer:
     """Build the program with all its commands."""
     app = typer.Typer(
@@ -71,6 +85,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    accept_cluster_options(app, version=_print_version)
     for module in (run, listing, jobs, data, functions, rightsize, sessions, cleanup, doctor, init):
         module.register(app)
     local_command(app, "completion", 'eval "$(nanogrid completion bash)"')(completion)

@@ -10,7 +10,7 @@ import typer
 from nanogrid import names
 from nanogrid.cli import pictures, session_copy, source
 from nanogrid.cli.app import exits, job_tables
-from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.command import CommandContext, command, command_group
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.options import (
@@ -21,6 +21,7 @@ from nanogrid.cli.app.options import (
     Image,
     Memory,
     SessionName,
+    SessionNames,
 )
 from nanogrid.cli.app.output import TABLE, Output, emit, note, write_stderr, write_stdout
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nanogrid.client.sessions.execution import Execution
     from nanogrid.client.sessions.session import Session
 
+HELP: Final = "Sandboxes that keep their state and run code repeatedly."
 READY_SECONDS: Final = 300.0
 END_SECONDS: Final = 120.0
 SHELL_PREFIX: Final = "BASH: "  # a session runs code with this prefix in a shell
@@ -207,7 +209,7 @@ def ls(
 
 def rm(
     ctx: CommandContext,
-    sessions: Annotated[list[str], typer.Argument(metavar="SESSION...", help="Names of sessions.")],
+    sessions: SessionNames,
     force: Annotated[
         bool, typer.Option("--force", help="Delete immediately, without storing artifacts.")
     ] = False,
@@ -276,7 +278,7 @@ def read_block() -> str | None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    sessions = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    sessions = command_group(app, "session", HELP)
     command(sessions, "new", "nanogrid session new analysis --idle 15m --memory 512Mi")(new)
     command(
         sessions, "exec", "nanogrid session exec analysis 'x = 41; print(x + 1)'", exit_codes=True
@@ -285,5 +287,3 @@ def register(app: typer.Typer) -> None:
     command(sessions, "ls", "nanogrid session ls -A")(ls)
     command(sessions, "rm", "nanogrid session rm analysis")(rm)
     command(sessions, "shell", "nanogrid session shell analysis")(shell)
-    help_text = "Sandboxes that keep their state and run code repeatedly."
-    app.add_typer(sessions, name="session", help=help_text)

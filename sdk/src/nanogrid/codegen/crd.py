@@ -119,8 +119,9 @@ def crd() -> dict[str, Any]:
         columns=PRINTER_COLUMNS,
         selectable=[".status.phase", ".spec.mode"],
         name_rule={
-            "rule": "size(self.metadata.name) <= 52",
-            "message": "the name has more than 52 characters: use a shorter name, because the "
+            "rule": f"size(self.metadata.name) <= {names.JOB_NAME_MAX}",
+            "message": f"the name has more than {names.JOB_NAME_MAX} characters: use a shorter "
+            "name, because the "
             "pod's name adds a suffix",
         },
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 PANEL: Final = "Cluster"
+CALL: Final = "call"  # the parameter with Typer's context
+_CALL: Final = inspect.Parameter(CALL, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
 _Namespace = Annotated[
     str | None,
@@ -99,7 +101,8 @@ def command(
 
     def register(function: Command) -> Command:
         def run(**given: Any) -> None:
-            ctx = CommandContext(**{key: given.pop(key) for key in SHARED})
+            inherited: dict[str, str] = given.pop(CALL).obj or {}
+            ctx = CommandContext(**{key: given.pop(key) or inherited.get(key) for key in SHARED})
             with closing(ctx):
                 exit_on_error(lambda: function(ctx, **given))
 
@@ -110,9 +113,43 @@ def command(
             inspect.Parameter(key, keyword, default=None, annotation=kind)
             for key, kind in SHARED.items()
         ]
-        return _register(app, name, run, function, [*own, *shared], epilog)
+        return _register(app, name, run, function, [*own, *shared, _CALL], epilog)
 
     return register
+
+
+def accept_cluster_options(app: typer.Typer, version: Callable[[bool], None] | None = None) -> None:
+    """Let a group take --namespace, --context and --kubeconfig before the name of its command.
+
+    Args:
+        app: the group.
+        version: prints the version for --version; None if the group has no such option.
+    """
+
+    def remember(**given: Any) -> None:
+        call = given.pop(CALL)
+        call.obj = (call.obj or {}) | {key: given[key] for key in SHARED if given[key]}
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    kinds: dict[str, tuple[Any, Any]] = {key: (kind, None) for key, kind in SHARED.items()}
+    if version is not None:
+        text = "Print the version of this program."
+        option = typer.Option("--version", is_eager=True, callback=version, help=text)
+        kinds["version"] = (Annotated[bool, option], False)
+    shared = [
+        inspect.Parameter(key, keyword, default=default, annotation=kind)
+        for key, (kind, default) in kinds.items()
+    ]
+    _describe(remember, [*shared, _CALL])
+    app.callback()(remember)
+
+
+def command_group(app: typer.Typer, name: str, text: str) -> typer.Typer:
+    """A group of commands below the program."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    accept_cluster_options(group)
+    app.add_typer(group, name=name, help=text)
+    return group
 
 
 def local_command(app: typer.Typer, name: str, example: str) -> Callable[[Command], Command]:
@@ -136,14 +173,19 @@ def _register(
     parameters: list[inspect.Parameter],
     epilog: str,
 ) -> Command:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [parameter.replace(kind=keyword) for parameter in parameters]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    _describe(run, parameters)
     run.__doc__ = function.__doc__
     run.__name__ = function.__name__
     app.command(name, epilog=epilog)(run)
     return function
+
+
+def _describe(run: Command, parameters: list[inspect.Parameter]) -> None:
+    """Give a function the parameters that Typer reads from its signature."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [parameter.replace(kind=keyword) for parameter in parameters]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
 
 def _epilog(example: str) -> str:

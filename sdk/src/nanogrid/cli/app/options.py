@@ -5,11 +5,41 @@ from typing import Annotated
 
 import typer
 
+from nanogrid.cli.app import completion
 from nanogrid.lifecycle import Phase
 
-JobName = Annotated[str, typer.Argument(help="Name of the job; @latest is the newest.")]
-FunctionName = Annotated[str, typer.Argument(metavar="FUNCTION", help="Name of the function.")]
-SessionName = Annotated[str, typer.Argument(metavar="SESSION", help="Name of the session.")]
+JobName = Annotated[
+    str,
+    typer.Argument(help="Name of the job; @latest is the newest.", autocompletion=completion.jobs),
+]
+JobNames = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Names of jobs.", autocompletion=completion.jobs),
+]
+FunctionName = Annotated[
+    str,
+    typer.Argument(
+        metavar="FUNCTION", help="Name of the function.", autocompletion=completion.functions
+    ),
+]
+FunctionNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FUNCTION...", help="Names of functions.", autocompletion=completion.functions
+    ),
+]
+SessionName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION", help="Name of the session.", autocompletion=completion.sessions
+    ),
+]
+SessionNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SESSION...", help="Names of sessions.", autocompletion=completion.sessions
+    ),
+]
 
 GatewayUrl = Annotated[
     str | None,
@@ -59,7 +89,10 @@ LabelFilter = Annotated[
     str | None, typer.Option("--selector", "-l", help="Only jobs with these labels: app=report.")
 ]
 FunctionFilter = Annotated[
-    str | None, typer.Option("--function", help="Only runs of this function.")
+    str | None,
+    typer.Option(
+        "--function", help="Only runs of this function.", autocompletion=completion.functions
+    ),
 ]
 Since = Annotated[
     str | None, typer.Option("--since", help="Only jobs created in this time: 90s, 5m, 1h, 1d.")

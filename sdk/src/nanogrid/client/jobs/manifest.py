@@ -18,6 +18,7 @@ from nanogrid.types import Json
 ANNOTATION_SPEC_HASH: Final = f"{names.GROUP}/spec-hash"
 NAME_PREFIX: Final = "run"
 INLINE_BYTES: Final = 64 * 1024
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 Source = str | Uploaded
 Sources = Source | Sequence[Source]
@@ -89,15 +90,26 @@ def stamped(manifest: Json) -> Json:
     """The manifest with a fixed name and the hash of its spec.
 
     With them, a repeated create finds the job of the first one.
+
+    Raises:
+        InvalidRequest: the name is not a name of Kubernetes, or too long.
     """
     metadata = dict(manifest.get("metadata") or {})
     spec = manifest.get("spec") or {}
     if not metadata.get("name"):
         prefix = str(metadata.pop("generateName", "")).rstrip("-") or NAME_PREFIX
         metadata["name"] = job_name(spec.get("requestId"), prefix)
+    _check_name(str(metadata["name"]))
     annotations = dict(metadata.get("annotations") or {})
     metadata["annotations"] = annotations | {ANNOTATION_SPEC_HASH: spec_hash(spec)}
     return dict(manifest) | {"metadata": metadata}
+
+
+def _check_name(name: str) -> None:
+    if len(name) <= names.JOB_NAME_MAX and _NAME.fullmatch(name):
+        return
+    hint = f"Use up to {names.JOB_NAME_MAX} of a-z, 0-9, - and dots. Begin and end with a letter "
+    raise InvalidRequest(f"{name!r} is not a valid name of a job.", f"{hint}or a digit.")
 
 
 def spec_hash(spec: Json) -> str:
@@ -109,9 +121,14 @@ def spec_hash(spec: Json) -> str:
 def job_name(request_id: str | None = None, prefix: str = NAME_PREFIX) -> str:
     """The name of a job: fixed for a requestId, otherwise random."""
     if request_id is None:
-        return f"{prefix[:45]}-{secrets.token_hex(5)}"
-    slug = re.sub(r"[^a-z0-9]+", "-", request_id.lower()).strip("-")[:45].rstrip("-")
-    return f"{slug or prefix}-{names.short_digest(request_id)}"
+        return _with_suffix(prefix, secrets.token_hex(5))
+    slug = re.sub(r"[^a-z0-9]+", "-", request_id.lower()).strip("-")
+    return _with_suffix(slug or prefix, names.short_digest(request_id))
+
+
+def _with_suffix(stem: str, suffix: str) -> str:
+    """A name that ends with the suffix and is not too long for a job."""
+    return f"{stem[: names.JOB_NAME_MAX - len(suffix) - 1].rstrip('-.')}-{suffix}"
 
 
 def validate(spec: Json) -> None:

@@ -156,7 +156,7 @@ class Run:
     def retry(self) -> "Run":
         """Create a new job with the same spec; it has its own name and requestId."""
         metadata = {
-            "name": job_name(None, self.name[:45]),
+            "name": job_name(None, self.name),
             "namespace": self.namespace,
             "labels": dict(self.job["metadata"].get("labels") or {}),
         }

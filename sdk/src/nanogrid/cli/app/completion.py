@@ -1,0 +1,70 @@
+"""What a shell completes: names of jobs, sessions and functions of the cluster.
+
+A shell asks while the user types, so nothing is printed and an error completes nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from nanogrid import names
+from nanogrid.cli.app.command import SHARED, CommandContext
+
+if TYPE_CHECKING:
+    from nanogrid.client import Client
+
+MOST: Final = 200  # names; more are of no use on a terminal
+LATEST: Final = "@latest"
+Completer = Callable[[typer.Context, str], list[str]]
+
+
+def jobs(call: typer.Context, incomplete: str) -> list[str]:
+    """Names of jobs, newest first."""
+    return _complete(call, incomplete, lambda client: [LATEST, *_job_names(client, False)])
+
+
+def sessions(call: typer.Context, incomplete: str) -> list[str]:
+    """Names of sessions, newest first."""
+    return _complete(call, incomplete, lambda client: _job_names(client, True))
+
+
+def functions(call: typer.Context, incomplete: str) -> list[str]:
+    """Names of functions."""
+    return _complete(call, incomplete, _function_names)
+
+
+def _job_names(client: "Client", only_sessions: bool) -> list[str]:
+    return [
+        run.name
+        for run in client.list()
+        if not only_sessions or run.job["spec"].get("mode") == names.MODE_SESSION
+    ]
+
+
+def _function_names(client: "Client") -> list[str]:
+    return [str(one["metadata"]["name"]) for one in client.functions.list()]
+
+
+def _complete(
+    call: typer.Context, incomplete: str, found: Callable[["Client"], Iterable[str]]
+) -> list[str]:
+    try:
+        with closing(_context_of(call)) as ctx:
+            chosen = [name for name in found(ctx.client()) if name.startswith(incomplete)]
+    except Exception:  # of any kind: a traceback would destroy the line that the user types
+        return []
+    return chosen[:MOST]
+
+
+def _context_of(call: typer.Context) -> CommandContext:
+    """The cluster options typed so far; those of the command come before those of the program."""
+    given: dict[str, str] = {}
+    at: typer.Context | None = call
+    while at is not None:
+        for key in SHARED:
+            if value := at.params.get(key):
+                given.setdefault(key, value)
+        at = at.parent  # type: ignore[assignment]  # the parent of a typer.Context is one
+    return CommandContext(**given)
