@@ -10,6 +10,7 @@ from nanogrid.cli import top, why
 from nanogrid.cli.app import job_tables
 from nanogrid.cli.app.absent_output import why_absent
 from nanogrid.cli.app.command import CommandContext, command
+from nanogrid.cli.app.completion import LATEST
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.options import AllNamespaces, Follow, JobName, JobNames
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from nanogrid.client import Client
     from nanogrid.client.jobs.run import Run
 
-LATEST: Final = "@latest"
 CANCEL_SECONDS: Final = 300
 
 

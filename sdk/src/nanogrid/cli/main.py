@@ -1,80 +1,41 @@
-"""The program ``nanogrid``: all commands together."""
+"""The program ``nanogrid``: which module has which command, and the entry point.
+
+A command line that names its command loads that command's module only. Help, completion and
+mistakes need all commands.
+"""
 
 import sys
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import PurePath
-from typing import Annotated, Final
+from typing import Any, Final
 
 import typer
 
-from nanogrid.cli import (
-    cleanup,
-    data,
-    doctor,
-    functions,
-    init,
-    jobs,
-    listing,
-    rightsize,
-    run,
-    sessions,
-)
-from nanogrid.cli.app.command import (
-    EPILOG,
-    CommandContext,
-    accept_cluster_options,
-    command,
-    local_command,
-)
-from nanogrid.cli.app.output import TABLE, Output, emit, write_stdout
+from nanogrid.cli.about import PROGRAM, print_version
+from nanogrid.cli.app.command import EPILOG, VALUE_OPTIONS, accept_cluster_options
 
-PROGRAM: Final = "nanogrid"
 PLUGIN: Final = "kubectl-ej"
 HELP: Final = "Run code in sandboxes on Kubernetes, as jobs or in sessions."
+# Commands by module, in the order of --help.
+COMMANDS: Final[dict[str, tuple[str, ...]]] = {
+    "run": ("run", "submit", "retry"),
+    "listing": ("list",),
+    "jobs": ("get", "logs", "why", "cancel", "top"),
+    "data": ("outputs", "upload"),
+    "functions": ("function",),
+    "rightsize": ("rightsize",),
+    "sessions": ("session",),
+    "cleanup": ("cleanup",),
+    "doctor": ("doctor",),
+    "init": ("init",),
+    "about": ("completion", "version"),
+}
 
 
-class Shell(StrEnum):
-    """Shells with completion."""
-
-    BASH = "bash"
-    ZSH = "zsh"
-    FISH = "fish"
-
-
-def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
-    """Print shell completion. Load it with: eval "$(nanogrid completion bash)"."""
-    from typer._completion_shared import get_completion_script
-
-    variable = f"_{PROGRAM.upper()}_COMPLETE"
-    script = get_completion_script(prog_name=PROGRAM, complete_var=variable, shell=shell.value)
-    write_stdout(script + "\n")
-
-
-def version(
-    ctx: CommandContext,
-    client: Annotated[bool, typer.Option("--client", help="Do not contact the cluster.")] = False,
-    output: Output = TABLE,
-) -> None:
-    """Print the versions of this program and of the cluster."""
-    from importlib.metadata import version as installed
-
-    versions = {"client": installed("nanogrid")}
-    if not client:
-        versions["kubernetes"] = str(ctx.client().cluster.version().get("gitVersion", ""))
-    table = "".join(f"{key:<11} {value}\n" for key, value in versions.items())
-    emit(versions, output, lambda: table, lambda: [versions["client"]])
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version as installed
-
-        write_stdout(f"{PROGRAM} {installed('nanogrid')}\n")
-        raise typer.Exit
-
-
-def build() -> typer.Typer:
-    """Build the program with all its commands."""
+def build(modules: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """Build the program with the commands of these modules."""
     app = typer.Typer(
         name=PROGRAM,
         help=HELP,
@@ -85,18 +46,39 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    accept_cluster_options(app, version=_print_version)
-    for module in (run, listing, jobs, data, functions, rightsize, sessions, cleanup, doctor, init):
-        module.register(app)
-    local_command(app, "completion", 'eval "$(nanogrid completion bash)"')(completion)
-    command(app, "version", "nanogrid version --client")(version)
+    accept_cluster_options(app, version=print_version)
+    for name in modules:
+        import_module(f"nanogrid.cli.{name}").register(app)
     return app
 
 
-app = build()
+@cache
+def program() -> typer.Typer:
+    """The program with all commands."""
+    return build()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return program()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def needed(args: Sequence[str]) -> Iterable[str]:
+    """The modules that a command line needs; all of them if it does not begin with a command."""
+    words = iter(args)
+    for word in words:
+        if word in VALUE_OPTIONS:
+            next(words, "")
+        elif not word.startswith("-"):
+            return [name for name, commands in COMMANDS.items() if word in commands] or COMMANDS
+        elif word.partition("=")[0] not in VALUE_OPTIONS:
+            return ["about"] if word == "--version" else COMMANDS  # --help, or a mistake
+    return COMMANDS
 
 
 def main() -> None:
     """Entry point of ``nanogrid`` and of ``kubectl ej``."""
     called_as = PurePath(sys.argv[0]).name
+    app = build(needed(sys.argv[1:]))
     app(prog_name="kubectl ej" if called_as == PLUGIN else PROGRAM)

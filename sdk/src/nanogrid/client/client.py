@@ -3,34 +3,34 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from nanogrid import names
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.errors import InvalidRequest
-from nanogrid.client.functions import Functions
-from nanogrid.client.gateway import Gateway
-from nanogrid.client.jobs.manifest import build_job, job_name, stamped, validate
-from nanogrid.client.jobs.prepare import JobPreparer
-from nanogrid.client.jobs.result import Result
 from nanogrid.client.jobs.run import Run
 from nanogrid.client.jobs.selection import Selection, newest_first, phase_named
-from nanogrid.client.jobs.submit import submit
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
+from nanogrid.client.resources import Resources
 from nanogrid.client.s3_uri import Uploaded
-from nanogrid.client.sessions.session import Session
-from nanogrid.client.storage import Storage
 from nanogrid.types import Json
+
+# What only some calls need is imported by them: `list` and `get` start in half the time.
+if TYPE_CHECKING:
+    from nanogrid.client.functions import Functions
+    from nanogrid.client.jobs.prepare import JobPreparer
+    from nanogrid.client.jobs.result import Result
+    from nanogrid.client.sessions.session import Session
+    from nanogrid.client.storage import Storage
 
 Runs = list[Run]
 READY_SECONDS: Final = 300.0
 LONGEST_SECONDS: Final = 7 * 86_400.0  # the longest time limit of a run
 
 
-class Client:
+class Client(Resources):
     """Jobs of one namespace. Safe for threads; close it, or use it as a context manager.
 
     The client opens a connection when a call needs it.
@@ -50,48 +50,19 @@ class Client:
         context: str | None = None,
         kubeconfig: str | None = None,
         gateway_url: str | None = None,
-        s3: Storage | None = None,
+        s3: "Storage | None" = None,
         *,
         cluster: Cluster | None = None,
     ) -> None:
-        self._location = (context, kubeconfig, namespace)
+        super().__init__(context, kubeconfig, namespace, s3, cluster)
         self._gateway_url = gateway_url
-        self._cluster = cluster
-        self._own_storage: Storage | None = None
-        self._storage = s3
-        # Two locks, because finding the storage needs the cluster.
-        self._cluster_lock, self._storage_lock = Lock(), Lock()
         self._sessions: WeakSet[Session] = WeakSet()
-        self._preparer = JobPreparer(lambda: self.storage)
 
     @property
-    def cluster(self) -> Cluster:
-        """The API server.
+    def _preparer(self) -> "JobPreparer":
+        from nanogrid.client.jobs.prepare import JobPreparer
 
-        Raises:
-            NotConfigured: there are no credentials.
-        """
-        with self._cluster_lock:
-            if self._cluster is None:
-                self._cluster = Cluster.connect(*self._location)
-            return self._cluster
-
-    @property
-    def namespace(self) -> str:
-        """The default namespace."""
-        return self.cluster.namespace
-
-    @property
-    def storage(self) -> Storage:
-        """S3, for uploads and outputs.
-
-        Raises:
-            NotConfigured: no S3 is configured.
-        """
-        with self._storage_lock:
-            if self._storage is None:
-                self._storage = self._own_storage = Storage.find(self.cluster)
-            return self._storage
+        return JobPreparer(lambda: self.storage)
 
     def run(
         self,
@@ -105,7 +76,7 @@ class Client:
         on_output: TextCallback | None = None,
         on_note: TextCallback | None = None,
         **keywords: Any,
-    ) -> Result:
+    ) -> "Result":
         """Submit a job, wait until it ends, and return its result, also that of a failed job.
 
         Args:
@@ -158,6 +129,8 @@ class Client:
             Conflict: another job has the name or requestId.
             ApiError: the API server refuses the job.
         """
+        from nanogrid.client.jobs.manifest import build_job, stamped, validate
+
         if isinstance(code, dict):
             if keywords:
                 raise InvalidRequest("a manifest does not accept keywords.", "Put them into it.")
@@ -213,8 +186,10 @@ class Client:
         return self._preparer.upload(Path(path), key)
 
     @property
-    def functions(self) -> Functions:
+    def functions(self) -> "Functions":
         """The Functions of the namespace."""
+        from nanogrid.client.functions import Functions
+
         return Functions(self.cluster, self._preparer.archive)
 
     def invoke(
@@ -225,7 +200,7 @@ class Client:
         request_id: str | None = None,
         version: int | None = None,
         timeout: float = READY_SECONDS,
-    ) -> Result:
+    ) -> "Result":
         """Run a function of the gateway and wait for its result.
 
         Args:
@@ -240,11 +215,14 @@ class Client:
             WaitTimeout: the run has not ended.
             ApiError: the gateway refuses the request.
         """
+        from nanogrid.client.gateway import Gateway
+        from nanogrid.client.jobs.result import Result
+
         gateway = Gateway.connect(self._gateway_url)
         found = gateway.run(function_id, input_data, request_id, version, timeout)
         return Result(found, lambda: self.storage)
 
-    def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> Session:
+    def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> "Session":
         """Start a session; as a context manager it is ready inside and ends at the end.
 
         Without a context manager, its first request waits until it is ready. Call its ``end``;
@@ -255,13 +233,15 @@ class Client:
             **keywords: see submit; ``session`` is spec.session, for example
                 {"idleTimeoutSeconds": 600}.
         """
+        from nanogrid.client.jobs.manifest import build_job, job_name
+
         code = keywords.pop("code", None)
         rules = keywords.pop("session", None) or {}
         made = self._preparer.keywords(code, keywords | {"session": rules})
         made["name"] = made.get("name") or job_name(made.get("request_id"), "session")
         return self._session(self._submit(build_job(**made)), ready_timeout, owned=True)
 
-    def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> Session:
+    def attach(self, name: str, *, ready_timeout: float = READY_SECONDS) -> "Session":
         """An existing session; the end of the context manager does not end it.
 
         Raises:
@@ -277,7 +257,7 @@ class Client:
         """Whether run() uses the gateway for these keywords, and not the API server."""
         return keywords.get("function") is not None and self._gateway_url is not None
 
-    def _invoked(self, keywords: Mapping[str, Any], wait_timeout: float | None) -> Result:
+    def _invoked(self, keywords: Mapping[str, Any], wait_timeout: float | None) -> "Result":
         known = {"function", "input", "version", "request_id"}
         if unknown := sorted(set(keywords) - known):
             message = f"the gateway does not accept {', '.join(unknown)}."
@@ -295,10 +275,7 @@ class Client:
         """Close port-forwards and connections of this client; sessions continue."""
         for session in list(self._sessions):
             session.close()
-        with self._storage_lock:
-            if self._own_storage is not None:
-                self._own_storage.close()
-                self._own_storage = self._storage = None
+        self._close_storage()
 
     def __enter__(self) -> "Client":
         return self
@@ -309,11 +286,15 @@ class Client:
     def _run(self, job: Json) -> Run:
         return Run(self.cluster, job, lambda: self.storage)
 
-    def _session(self, run: Run, ready_timeout: float, owned: bool) -> Session:
+    def _session(self, run: Run, ready_timeout: float, owned: bool) -> "Session":
+        from nanogrid.client.sessions.session import Session
+
         made = Session(self.cluster, run, ready_timeout, owned)
         self._sessions.add(made)
         return made
 
     def _submit(self, manifest: Json) -> Run:
+        from nanogrid.client.jobs.submit import submit
+
         metadata = {"namespace": self.namespace} | manifest["metadata"]
         return self._run(submit(self.cluster, manifest | {"metadata": metadata}))

@@ -5,7 +5,7 @@ parameter is a :class:`CommandContext`. Errors are handled by :mod:`nanogrid.cli
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -48,6 +48,7 @@ SHARED: Final[dict[str, Any]] = {
     "context": _Context,
     "kubeconfig": _Kubeconfig,
 }
+VALUE_OPTIONS: Final = ("--namespace", "-n", "--context", "--kubeconfig")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class CommandContext:
     context: str | None = None
     kubeconfig: str | None = None
     clients: "list[Client]" = field(default_factory=list)
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> "CommandContext":
+        """The context of the options of :data:`SHARED` that are given."""
+        return cls(options.get("namespace"), options.get("context"), options.get("kubeconfig"))
 
     def client(self, namespace: str | None = None) -> "Client":
         """Make a client. This sends no request."""
@@ -74,6 +80,11 @@ class CommandContext:
         given = [("-n", self.namespace), ("--context", self.context)]
         given.append(("--kubeconfig", self.kubeconfig))
         return "".join(f" {flag} {value}" for flag, value in given if value)
+
+
+def chosen(given: Mapping[str, Any]) -> dict[str, str]:
+    """The cluster options that have a value."""
+    return {key: given[key] for key in SHARED if given.get(key)}
 
 
 def make_client(ctx: CommandContext, namespace: str | None) -> "Client":
@@ -102,7 +113,8 @@ def command(
     def register(function: Command) -> Command:
         def run(**given: Any) -> None:
             inherited: dict[str, str] = given.pop(CALL).obj or {}
-            ctx = CommandContext(**{key: given.pop(key) or inherited.get(key) for key in SHARED})
+            ctx = CommandContext.of(inherited | chosen(given))
+            given = {key: value for key, value in given.items() if key not in SHARED}
             with closing(ctx):
                 exit_on_error(lambda: function(ctx, **given))
 
@@ -128,7 +140,7 @@ def accept_cluster_options(app: typer.Typer, version: Callable[[bool], None] | N
 
     def remember(**given: Any) -> None:
         call = given.pop(CALL)
-        call.obj = (call.obj or {}) | {key: given[key] for key in SHARED if given[key]}
+        call.obj = (call.obj or {}) | chosen(given)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     kinds: dict[str, tuple[Any, Any]] = {key: (kind, None) for key, kind in SHARED.items()}

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from nanogrid import names
-from nanogrid.cli.app.command import SHARED, CommandContext
+from nanogrid.cli.app.command import CommandContext, chosen
 
 if TYPE_CHECKING:
     from nanogrid.client import Client
 
 MOST: Final = 200  # names; more are of no use on a terminal
 LATEST: Final = "@latest"
-Completer = Callable[[typer.Context, str], list[str]]
 
 
 def jobs(call: typer.Context, incomplete: str) -> list[str]:
@@ -52,10 +51,10 @@ def _complete(
 ) -> list[str]:
     try:
         with closing(_context_of(call)) as ctx:
-            chosen = [name for name in found(ctx.client()) if name.startswith(incomplete)]
+            fitting = [name for name in found(ctx.client()) if name.startswith(incomplete)]
     except Exception:  # of any kind: a traceback would destroy the line that the user types
         return []
-    return chosen[:MOST]
+    return fitting[:MOST]
 
 
 def _context_of(call: typer.Context) -> CommandContext:
@@ -63,8 +62,6 @@ def _context_of(call: typer.Context) -> CommandContext:
     given: dict[str, str] = {}
     at: typer.Context | None = call
     while at is not None:
-        for key in SHARED:
-            if value := at.params.get(key):
-                given.setdefault(key, value)
+        given = chosen(at.params) | given
         at = at.parent  # type: ignore[assignment]  # the parent of a typer.Context is one
-    return CommandContext(**given)
+    return CommandContext.of(given)

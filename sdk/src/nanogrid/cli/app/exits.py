@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final
 
-from nanogrid import wire
 from nanogrid.reasons import NOT_STARTABLE, Reason
 
 
@@ -47,6 +46,8 @@ def table() -> str:
 
 def for_result(result: Mapping[str, Any]) -> int:
     """The exit code of ``run`` for a result: ``status``, ``reason``, ``exitCode``."""
+    from nanogrid import wire  # late: --help shows the table above, and has no result
+
     reason = result.get("reason", "")
     if result.get("status") == wire.STATUS_SUCCESS:
         return Exit.OK

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from nanogrid import names, source_encoding
-from nanogrid.api.job import Spec
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.s3_uri import Uploaded, split_uri
-from nanogrid.client.validation import check_spec
 from nanogrid.sandbox_limits import CPU, LIMITS, MEMORY, problem
 from nanogrid.types import Json
 
@@ -137,6 +135,10 @@ def validate(spec: Json) -> None:
     Raises:
         InvalidRequest: the message names the wrong fields.
     """
+    # Late, because most programs read jobs more often than they create one.
+    from nanogrid.api.job import Spec
+    from nanogrid.client.validation import check_spec
+
     check_spec(Spec, spec, "job", "docs/executionjob.md describes every field.")
 
 

@@ -1,22 +1,22 @@
 """A submitted job: follow it, read its logs, stop it, run it again."""
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from nanogrid import names
 from nanogrid.client import exact_text
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.errors import JobDeleted, NotFound, WaitTimeout
-from nanogrid.client.jobs.live_output import LiveOutput
-from nanogrid.client.jobs.manifest import job_name, stamped
-from nanogrid.client.jobs.remaining_output import LogText, remaining_of_both
-from nanogrid.client.jobs.result import Result
-from nanogrid.client.jobs.submit import submit
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
-from nanogrid.client.kube.pod_log import attempt_of, log_of, started_pods
-from nanogrid.client.storage import Storage
 from nanogrid.lifecycle import finished, phase_of, repeated_spec
 from nanogrid.types import Json
+
+# What only some calls need is imported by them: most programs read more jobs than they follow.
+if TYPE_CHECKING:
+    from nanogrid.client.jobs.live_output import LiveOutput
+    from nanogrid.client.jobs.result import Result
+    from nanogrid.client.storage import Storage
 
 
 class Run:
@@ -25,7 +25,7 @@ class Run:
     All methods raise ApiError when the API server refuses a request.
     """
 
-    def __init__(self, cluster: Cluster, job: Json, storage: Callable[[], Storage]) -> None:
+    def __init__(self, cluster: Cluster, job: Json, storage: Callable[[], "Storage"]) -> None:
         self._cluster = cluster
         self._storage = storage
         self.job = job
@@ -72,9 +72,9 @@ class Run:
         return finished(self.job)
 
     @property
-    def result(self) -> Result | None:
+    def result(self) -> "Result | None":
         """The result; None until the job has ended."""
-        return Result.of_job(self.job, self._storage) if self.finished else None
+        return self._result() if self.finished else None
 
     def refresh(self) -> "Run":
         """Read the job again.
@@ -98,7 +98,7 @@ class Run:
         on_stderr: TextCallback | None = None,
         on_output: TextCallback | None = None,
         on_note: TextCallback | None = None,
-    ) -> Result:
+    ) -> "Result":
         """Wait until the job ends and return its result.
 
         Args:
@@ -120,14 +120,16 @@ class Run:
         try:
             if not self.finished:
                 self._follow(timeout, on_change)
-            result = Result.of_job(self.job, self._storage)
+            result = self._result()
             live.finish(result)
         finally:
             live.close()
         return result
 
-    def live(self, callbacks: OutputCallbacks) -> LiveOutput:
+    def live(self, callbacks: OutputCallbacks) -> "LiveOutput":
         """Start to pass on output; the caller must call finish or close."""
+        from nanogrid.client.jobs.live_output import LiveOutput
+
         return LiveOutput(self._cluster, self.job, callbacks).start()
 
     def logs(self, follow: bool = True, on_note: TextCallback | None = None) -> Iterator[str]:
@@ -155,6 +157,9 @@ class Run:
 
     def retry(self) -> "Run":
         """Create a new job with the same spec; it has its own name and requestId."""
+        from nanogrid.client.jobs.manifest import job_name, stamped
+        from nanogrid.client.jobs.submit import submit
+
         metadata = {
             "name": job_name(None, self.name),
             "namespace": self.namespace,
@@ -199,6 +204,11 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.namespace}/{self.name} {self.phase} {self.reason}>"
 
+    def _result(self) -> "Result":
+        from nanogrid.client.jobs.result import Result
+
+        return Result.of_job(self.job, self._storage)
+
     def _update(self, job: Json) -> None:
         if job["metadata"]["uid"] != self.uid:
             raise self._deleted()
@@ -219,6 +229,8 @@ class Run:
 
     def _output(self, follow: bool, callbacks: OutputCallbacks) -> Iterator[str]:
         """Text of the logs, then the rest from the result."""
+        from nanogrid.client.jobs.remaining_output import LogText, remaining_of_both
+        from nanogrid.client.kube.pod_log import attempt_of, log_of, started_pods
 
         def over() -> bool:
             return not follow or self.finished or self.refresh().finished

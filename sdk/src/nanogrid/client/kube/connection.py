@@ -8,6 +8,7 @@ from typing import Any, Final
 import urllib3
 
 from nanogrid.client.errors import NotConfigured
+from nanogrid.client.kube.kubeconfig import Access, read
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ENV_NAMESPACE: Final = "NANOGRID_NAMESPACE"
@@ -20,7 +21,9 @@ class Connection:
     """Address and credentials of one API server.
 
     Attributes:
-        configuration: of the kubernetes package; it renews tokens by itself.
+        configuration: of the kubernetes package; it renews tokens by itself. None if the token
+            is fixed.
+        token: that is fixed; may be empty.
         in_cluster: whether the credentials are a pod's service account.
     """
 
@@ -31,6 +34,7 @@ class Connection:
     in_cluster: bool
     kubeconfig: str | None = None
     context: str | None = None
+    token: str = ""
 
     def auth_headers(self) -> dict[str, str]:
         """Authorization for one request; an expired token is renewed first.
@@ -38,6 +42,8 @@ class Connection:
         Raises:
             NotConfigured: the credential plugin of the kubeconfig failed.
         """
+        if self.configuration is None:
+            return {"authorization": f"Bearer {self.token}"} if self.token else {}
         from kubernetes.config import ConfigException
 
         try:
@@ -59,6 +65,33 @@ def connect(
     Raises:
         NotConfigured: both are missing, or the kubeconfig cannot be used.
     """
+    explicit = bool(context or kubeconfig or os.environ.get("KUBECONFIG"))
+    in_cluster = not explicit and "KUBERNETES_SERVICE_HOST" in os.environ
+    path = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_PATH
+    namespace = namespace or os.environ.get(ENV_NAMESPACE)
+    try:
+        fixed = None if in_cluster else read(path, context, os.environ)
+    except (OSError, ValueError) as e:
+        raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
+    if fixed is not None:
+        pool = _pool(fixed)
+        chosen = namespace or fixed.namespace or "default"
+        return Connection(
+            fixed.host, pool, chosen, None, False, kubeconfig, context, token=fixed.token
+        )
+    return _by_package(context, kubeconfig, namespace, in_cluster)
+
+
+def _pool(access: Access) -> urllib3.PoolManager:
+    options: dict[str, Any] = {"ssl_context": access.tls} if access.tls else {}
+    options |= {"server_hostname": access.server_name} if access.server_name else {}
+    return urllib3.PoolManager(maxsize=CONNECTIONS, **options)
+
+
+def _by_package(
+    context: str | None, kubeconfig: str | None, namespace: str | None, in_cluster: bool
+) -> Connection:
+    """A connection whose credentials the kubernetes package reads and renews."""
     from kubernetes import client, config
     from kubernetes.client.rest import RESTClientObject
 
@@ -66,8 +99,6 @@ def connect(
     # Cluster retries. The value is not False, because the library treats it as the int 0.
     settings.retries = None
     settings.connection_pool_maxsize = CONNECTIONS
-    explicit = bool(context or kubeconfig or os.environ.get("KUBECONFIG"))
-    in_cluster = not explicit and "KUBERNETES_SERVICE_HOST" in os.environ
     try:
         if in_cluster:
             config.load_incluster_config(client_configuration=settings)
@@ -79,7 +110,7 @@ def connect(
             found = _namespace_of(config, path, context)
     except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as e:
         raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
-    chosen = namespace or os.environ.get(ENV_NAMESPACE) or found or "default"
+    chosen = namespace or found or "default"
     pool = RESTClientObject(settings).pool_manager
     return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
 
