@@ -85,6 +85,7 @@ def completed(terminal: Terminal, line: str) -> list[str]:
         ("nanogrid logs rep", ["report-1", "report-2"]),
         ("nanogrid why @", ["@latest"]),
         ("nanogrid cancel report-1 report-2 s", ["shell-1"]),
+        ("nanogrid delete rep", ["report-1", "report-2"]),
         ("nanogrid outputs get report-2", ["report-2"]),
         ("nanogrid session rm ", ["shell-1"]),
         ("nanogrid function get m", ["monthly"]),

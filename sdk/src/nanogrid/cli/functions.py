@@ -4,7 +4,6 @@ Through the API server, or through the gateway that --gateway or $NANOGRID_URL n
 """
 
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,7 +14,7 @@ from nanogrid import names
 from nanogrid.cli import function_run, source
 from nanogrid.cli.app import function_tables
 from nanogrid.cli.app.command import CommandContext, command, command_group
-from nanogrid.cli.app.errors import CliError, UsageError
+from nanogrid.cli.app.errors import CliError, UsageError, confirm
 from nanogrid.cli.app.options import (
     AllNamespaces,
     Cpu,
@@ -184,18 +183,6 @@ def delete(
         else:
             remote.delete(name)
         note(f"{name} deleted")
-
-
-def confirm(question: str) -> None:
-    """Ask for confirmation, on a terminal only.
-
-    Raises:
-        CliError: there is no terminal, or the answer is no.
-    """
-    if not sys.stdin.isatty():
-        raise CliError(f"no terminal to confirm: {question}", "Use --yes to skip the question.")
-    if not typer.confirm(question, err=True):
-        raise CliError("nothing was changed")
 
 
 def register(app: typer.Typer) -> None:

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "run": ("run", "submit", "retry"),
     "listing": ("list",),
     "jobs": ("get", "logs", "why", "cancel", "top"),
+    "deletion": ("delete",),
     "data": ("outputs", "upload"),
     "functions": ("function",),
     "rightsize": ("rightsize",),

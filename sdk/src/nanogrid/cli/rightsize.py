@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from nanogrid.cli.app.command import CommandContext, command
-from nanogrid.cli.app.errors import CliError, UsageError
+from nanogrid.cli.app.errors import CliError, UsageError, confirm
 from nanogrid.cli.app.formatting import amount
 from nanogrid.cli.app.options import AllNamespaces, Yes
 from nanogrid.cli.app.output import TABLE, Output, columns, emit, note, with_namespaces
-from nanogrid.cli.functions import confirm
 from nanogrid.client.jobs.selection import function_of
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason

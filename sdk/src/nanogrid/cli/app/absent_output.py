@@ -3,7 +3,7 @@
 from nanogrid.cli.app.errors import CliError
 from nanogrid.hints import Surface, hint_for, without_hint
 from nanogrid.lifecycle import Phase, finished, phase_of
-from nanogrid.reasons import help_of
+from nanogrid.reasons import Reason, help_of
 from nanogrid.types import Json
 
 _STARTED = (Phase.RUNNING.value, Phase.SUCCEEDED.value)
@@ -29,5 +29,7 @@ def why_absent(job: Json, flags: str = "") -> CliError | None:
         hint = f"Follow it: nanogrid logs -f {name}{flags}"
         return CliError(f"{name} has not started ({state}). {meaning}", hint)
     message = without_hint(reason, str(status.get("message") or "").strip()) or meaning
+    if reason == Reason.CANCELLED:
+        message = "It was stopped before its code printed anything."
     hint = hint or f"nanogrid why {name}{flags}"
     return CliError(f"{name} has no output: {reason}. {message}", hint)

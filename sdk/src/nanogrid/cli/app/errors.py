@@ -132,6 +132,23 @@ def print_error(message: str, hint: str = "") -> None:
     sys.stderr.flush()
 
 
+def on_terminal() -> bool:
+    """Whether a user can answer a question."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str) -> None:
+    """Ask for confirmation, on a terminal only.
+
+    Raises:
+        CliError: there is no terminal, or the answer is no.
+    """
+    if not on_terminal():
+        raise CliError(f"no terminal to confirm: {question}", "Use --yes to skip the question.")
+    if not typer.confirm(question, err=True):
+        raise CliError("nothing was changed")
+
+
 def _discard_stdout() -> None:
     """Redirect stdout to /dev/null, so that Python's final flush raises no error."""
     devnull = os.open(os.devnull, os.O_WRONLY)

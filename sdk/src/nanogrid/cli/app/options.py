@@ -16,6 +16,10 @@ JobNames = Annotated[
     list[str],
     typer.Argument(metavar="NAME...", help="Names of jobs.", autocompletion=completion.jobs),
 ]
+OptionalJobNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME...]", help="Names of jobs.", autocompletion=completion.jobs),
+]
 FunctionName = Annotated[
     str,
     typer.Argument(

@@ -1,12 +1,13 @@
 """Which jobs of a listing a caller wants, and in which order. Pure."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from nanogrid import names
 from nanogrid.client.errors import InvalidRequest
-from nanogrid.lifecycle import Phase, phase_of
+from nanogrid.lifecycle import Phase, finished, phase_of
 from nanogrid.types import Json
 
 
@@ -18,11 +19,15 @@ class Selection:
         phase: of the job.
         function: name of the function that the job runs.
         since: the job was created at most this number of seconds ago.
+        ended_before: the job ended at least this number of seconds ago.
+        ended: whether the job must have ended.
     """
 
     phase: Phase | None = None
     function: str | None = None
     since: float | None = None
+    ended_before: float | None = None
+    ended: bool = False
 
     def accepts(self, job: Json, now: float) -> bool:
         """Whether a job is selected; ``now`` is in seconds since the epoch."""
@@ -30,6 +35,8 @@ class Selection:
             (self.phase is None or phase_of(job) == self.phase.value)
             and (self.function is None or function_of(job) == self.function)
             and (self.since is None or created(job) >= now - self.since)
+            and (not self.ended or finished(job))
+            and (self.ended_before is None or _ended(job) <= now - self.ended_before)
         )
 
 
@@ -55,6 +62,14 @@ def newest_first(jobs: Iterable[Json]) -> list[Json]:
 def created(job: Json) -> float:
     """When a job was created, in seconds since the epoch."""
     return datetime.fromisoformat(job["metadata"]["creationTimestamp"]).timestamp()
+
+
+def _ended(job: Json) -> float:
+    """When a job ended, in seconds since the epoch; infinite for one that has not."""
+    at = (job.get("status") or {}).get("completionTime")
+    if not finished(job):
+        return math.inf
+    return datetime.fromisoformat(at).timestamp() if at else created(job)
 
 
 def function_of(job: Json) -> str | None:

@@ -1,0 +1,141 @@
+"""The command line finds, explains and deletes jobs of a real cluster."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from nanogrid import names
+from nanogrid.cli.app.exits import Exit
+from nanogrid.cli.main import program
+from nanogrid.types import Json
+from support.kubectl import FINISH_SECONDS, Namespace, eventually, inline, job
+
+PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
+CALL_SECONDS = 120
+RunCli = Callable[..., Any]
+
+
+@pytest.fixture
+def cli(namespace: Namespace) -> RunCli:
+    """Runs commands in the test's namespace, which each command line names before its verb."""
+
+    def run(*args: str) -> Any:
+        done = CliRunner().invoke(program(), ["-n", namespace.name, *args])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        return done
+
+    return run
+
+
+def names_of(done: Any) -> list[str]:
+    """The names of the jobs in JSON."""
+    found = json.loads(done.stdout)
+    items = found["items"] if isinstance(found, dict) else found
+    return [one["name"] if "name" in one else one["metadata"]["name"] for one in items]
+
+
+def labelled(manifest: Json, **labels: str) -> Json:
+    manifest["metadata"]["labels"] = labels
+    return manifest
+
+
+def test_jobs_are_filtered_and_deleted(cli: RunCli, namespace: Namespace) -> None:
+    namespace.apply(
+        labelled(inline("good", "print(1)"), app="report"),
+        labelled(inline("bad", "raise SystemExit(3)"), app="report"),
+        labelled(inline("busy", "import time; time.sleep(600)"), app="other"),
+    )
+    for name in ("good", "bad"):
+        namespace.finished(name)
+    eventually(
+        "busy runs", lambda: namespace.status("busy").get("phase") == "Running", FINISH_SECONDS
+    )
+
+    assert sorted(names_of(cli("list", "-o", "json"))) == ["bad", "busy", "good"]
+    assert names_of(cli("list", "--phase", "running", "-o", "json")) == ["busy"]
+    assert names_of(cli("list", "--phase", "FAILED", "-l", "app=report", "-o", "json")) == ["bad"]
+    assert len(names_of(cli("list", "--since", "1h", "--limit", "1", "-o", "json"))) == 1
+    wrong = cli("list", "--phase", "runing")
+    assert (wrong.exit_code, wrong.stdout) == (Exit.USAGE, "")
+    shown = cli("get", "bad", "-o", "yaml").stdout
+    assert "managedFields" not in shown
+    assert "exit code   3\n" in cli("get", "bad").stdout
+    assert "POD" in cli("list", "-o", "wide").stdout
+
+    assert names_of(cli("delete", "--older", "1d", "--dry-run", "-o", "json")) == []
+    found = cli("delete", "-l", "app=report", "--dry-run", "-o", "json")
+    assert sorted(names_of(found)) == ["bad", "good"]
+    assert cli("delete", "--phase", "failed", "--yes").exit_code == 0
+    assert cli("delete", "-l", "app in (report, other)", "--yes").exit_code == 0
+    assert namespace.kubectl("get", "ej", "-o", "name").split() == [
+        f"{names.SINGULAR}.{names.GROUP}/busy"
+    ]
+    assert cli("delete", "busy", "--yes").exit_code == 0
+    assert namespace.kubectl("get", "ej", "-o", "name") == ""
+
+
+def test_a_job_that_never_ran_says_why(cli: RunCli, namespace: Namespace) -> None:
+    namespace.apply(inline("image", "1", runtime={"image": "registry.invalid/none:1"}))
+    eventually(
+        "the image cannot be pulled",
+        lambda: namespace.status("image").get("reason") == "ImagePullFailed",
+        FINISH_SECONDS,
+    )
+    waiting = cli("logs", "image")
+    assert waiting.exit_code == Exit.FAILED
+    assert "error: image has not started (Pending, ImagePullFailed)" in waiting.stderr
+    explained = cli("why", "image").stdout
+    assert explained.count("registry.invalid: no such host") <= 1
+    assert "Readiness" not in explained
+    assert "hint   Check --image" in explained
+    assert cli("cancel", "image", "--wait", "--timeout", "90s").exit_code == 0
+    for command in (["logs"], ["outputs", "ls"], ["outputs", "get"]):
+        done = cli(*command, "image")
+        assert (done.exit_code, done.stdout) == (Exit.FAILED, "")
+        assert (
+            "error: image has no output: Cancelled. It was stopped before its code" in done.stderr
+        )
+
+
+def test_a_wrong_name_and_a_wrong_field_are_refused_in_the_words_of_the_program(
+    cli: RunCli, tmp_path: Path
+) -> None:
+    named = cli("run", "-c", "print(1)", "--name", "UPPER")
+    assert named.exit_code == Exit.USAGE
+    assert "not a valid name of a job" in named.stderr
+    file = tmp_path / "job.yaml"
+    file.write_text(json.dumps(job("typo", code={"inlin": "x"})))
+    typo = cli("submit", "-f", str(file))
+    assert typo.exit_code == Exit.USAGE
+    assert 'unknown field "inlin" (did you mean "inline"?)' in typo.stderr
+
+
+def test_the_first_job_runs_the_first_program(
+    cli: RunCli, namespace: Namespace, tmp_path: Path
+) -> None:
+    assert cli("init", str(tmp_path)).exit_code == 0
+    submitted = cli("submit", "-f", str(tmp_path / "job.yaml"), "--wait")
+    assert (submitted.exit_code, submitted.stdout) == (0, "0 input files\n"), submitted.stderr
+    # The same file for users of kubectl.
+    namespace.kubectl("create", "-f", str(tmp_path / "job.yaml"))
+
+
+def test_a_shell_completes_names_of_the_cluster(namespace: Namespace) -> None:
+    namespace.run(inline("report-1", "print(1)"))
+    line = f"nanogrid -n {namespace.name} get rep"
+    variables = {"_NANOGRID_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "4"}
+    done = subprocess.run(
+        PROGRAM,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=CALL_SECONDS,
+    )
+    assert (done.stdout.split(), done.stderr) == (["report-1"], "")
