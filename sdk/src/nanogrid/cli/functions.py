@@ -14,7 +14,7 @@ from nanogrid import names
 from nanogrid.cli import function_run, source
 from nanogrid.cli.app import function_tables
 from nanogrid.cli.app.command import CommandContext, command, command_group
-from nanogrid.cli.app.errors import CliError, UsageError, confirm
+from nanogrid.cli.app.errors import UsageError, confirm
 from nanogrid.cli.app.options import (
     AllNamespaces,
     Cpu,
