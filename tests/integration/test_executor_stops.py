@@ -5,8 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,34 +63,32 @@ def test_agent_killed_ends_the_code(paths: Paths, launcher_dir: str) -> None:
         assert pod.sandbox.stdout is not None
         pid = int(pod.sandbox.stdout.readline())
         pod.agent.kill()
-        assert pod.sandbox.wait(10) == 76
-        deadline = time.monotonic() + 5
-        while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert not os.path.exists(f"/proc/{pid}")
+        assert pod.sandbox.wait(60) == 76
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
-def until(what: str, check: Callable[[], bool]) -> None:
-    """Wait for a condition, also on a busy machine."""
-    deadline = time.monotonic() + 30
-    while not check():
-        assert time.monotonic() < deadline, f"not within 30 s: {what}"
-        time.sleep(0.01)
+def status_of(pid: int, name: str) -> str:
+    """A value of a process's status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
 
 
 def takes(pid: int, number: int) -> bool:
     """Whether a process has blocked a signal in order to read it from a descriptor."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
-    return bool(int(blocked.split()[1], 16) >> (number - 1) & 1)
+    return bool(int(status_of(pid, "SigBlk"), 16) >> (number - 1) & 1)
+
+
+# A program that stops itself until it gets SIGCONT.
+STOPPED = ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", sys.executable]
 
 
 def test_sigterm_before_the_launcher_connects(paths: Paths, launcher_dir: str) -> None:
-    with running(make_task(code_inline="open('ran', 'w')"), paths, launcher_dir) as pod:
-        pod.sandbox.send_signal(signal.SIGSTOP)
-        until("the agent listens", lambda: os.path.exists(paths.socket))
+    task = make_task(code_inline="open('ran', 'w')")
+    with running(task, paths, launcher_dir, python=STOPPED) as pod:
+        wait_until(lambda: status_of(pod.sandbox.pid, "State") == "T")
+        wait_until(lambda: os.path.exists(paths.socket))  # the agent listens
         pod.agent.send_signal(signal.SIGTERM)
-        until("it has stopped listening", lambda: not os.path.exists(paths.socket))
+        wait_until(lambda: not os.path.exists(paths.socket))
         pod.sandbox.send_signal(signal.SIGCONT)
         pod.sandbox.send_signal(signal.SIGTERM)
         ended = pod.wait()
@@ -104,9 +100,9 @@ def test_sigterm_before_the_launcher_connects(paths: Paths, launcher_dir: str) -
 def test_sigterm_while_the_launcher_waits_for_an_agent(launcher_dir: str, paths: Paths) -> None:
     command = [sys.executable, "-I", "-S", launcher_dir, f"{paths.root}/none.sock"]
     process = subprocess.Popen(command)
-    until("it waits for signals", lambda: takes(process.pid, signal.SIGTERM))
+    wait_until(lambda: takes(process.pid, signal.SIGTERM))
     process.terminate()
-    assert process.wait(10) == 143
+    assert process.wait(60) == 143
 
 
 GRACEFUL = """
@@ -127,7 +123,10 @@ def test_a_stopped_run_delivers_outputs_exit_code_and_report(
     s3: S3Server, paths: Paths, launcher_dir: str
 ) -> None:
     task = make_task(
-        code_inline=GRACEFUL, bucket=BUCKET, outputs=make_rules(prefix="outputs/stopped/")
+        code_inline=GRACEFUL,
+        bucket=BUCKET,
+        outputs=make_rules(prefix="outputs/stopped/"),
+        termination_grace_seconds=30.0,
     )
     with operator() as server, running(task, paths, launcher_dir, url=server.url) as pod:
         assert pod.sandbox.stdout is not None
@@ -153,10 +152,10 @@ def test_an_agent_that_dies_during_the_upload_leaves_a_result(
         code = "print('hello'); open('output/a', 'w').write('x')"
         task = make_task(code_inline=code, bucket=BUCKET, outputs=make_rules())
         with running(task, paths, launcher_dir) as pod:
-            assert pod.sandbox.wait(30) == 0
+            assert pod.sandbox.wait(60) == 0
             message = Path(paths.real(names.TERMINATION_FILE))
             # The agent opens the file before it writes: wait for the text.
-            wait_until(lambda: message.exists() and message.read_text().endswith("}"), 20)
+            wait_until(lambda: message.exists() and message.read_text().endswith("}"))
             pod.agent.kill()
             pod.agent.wait()
         result = wire.loads(wire.Report, message.read_text()).result
@@ -171,7 +170,6 @@ def test_an_upload_that_stalls_ends_at_its_timeout(
         silent.bind(("127.0.0.1", 0))
         silent.listen(16)
         monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{silent.getsockname()[1]}")
-        started = time.monotonic()
         ended = run(
             "print('hello'); open('output/a', 'w').write('x')",
             bucket=BUCKET,
@@ -180,4 +178,3 @@ def test_an_upload_that_stalls_ends_at_its_timeout(
         )
     assert (ended.result.reason, ended.result.exit_code) == ("OutputUploadFailed", 0)
     assert "a: no time was left to upload it" in ended.result.message
-    assert time.monotonic() - started < 20

@@ -147,8 +147,7 @@ def test_a_flood_ends_at_its_timeout_and_takes_little_memory(
         ended = pod.wait()
     result = ended.result
     assert (result.status, result.stderr) == ("TIMEOUT", "begun")
-    assert result.stdout_bytes > 100_000_000, "fast enough to be a flood"
-    assert result.duration_millis < 8000
+    assert result.stdout_bytes > 20 * CAP, "a flood"
     assert len(s3.get(names.stream_object("r-flood", "stdout"))) == CAP
     assert max(peaks.values()) < 96 * 1024 * 1024
     assert free - shutil.disk_usage(paths.root).free < 2_000_000_000

@@ -59,8 +59,9 @@ class Pod:
         agent = [sys.executable, "-m", "nanogrid_executor", "agent", "--root", paths.root]
         self.agent = subprocess.Popen(agent, env=env, stdout=PIPE, stderr=subprocess.STDOUT)
         launcher = [*python, "-I", "-S", launcher_dir, paths.socket, *options]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.sandbox = subprocess.Popen(
-            launcher, env={"PATH": os.environ["PATH"], "SECRET": "x"}, stdout=PIPE, stderr=PIPE
+            launcher, env={"PATH": path, "SECRET": "x"}, stdout=PIPE, stderr=PIPE
         )
 
     def wait(self) -> Ended:
