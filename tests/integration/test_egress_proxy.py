@@ -19,7 +19,7 @@ import pytest
 
 from nanogrid.egress_grant import password, proxy_url
 from nanogrid.public_addresses import is_public
-from support.egress_world import GRANT, KEY, LOOPBACK, NAME, World, egress_world
+from support.egress_world import GRANT, KEY, LOOPBACK, NAME, WAIT_SECONDS, World, egress_world
 
 pytestmark = pytest.mark.security
 
@@ -29,7 +29,7 @@ NEIGHBOUR = replace(GRANT, namespace="team-b", uid="neighbour")
 
 async def closed(reader: asyncio.StreamReader) -> bytes:
     """What still comes until the proxy closes the connection."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         try:
             return await reader.read()
         except ConnectionResetError:
@@ -82,7 +82,7 @@ async def test_a_real_client_uses_the_url_of_the_operator() -> None:
             proxy = urllib.request.ProxyHandler({"https": url})
             opener = urllib.request.build_opener(proxy)
             try:
-                opener.open(f"https://{host}:{world.upstream_port}/", timeout=10)
+                opener.open(f"https://{host}:{world.upstream_port}/", timeout=WAIT_SECONDS)
             except urllib.error.URLError as e:
                 return str(e.reason)
             return "opened"
@@ -379,16 +379,16 @@ async def test_connections_have_a_limit_and_waiting_ones_make_room() -> None:
 
 
 async def test_a_silent_tunnel_ends() -> None:
-    async with egress_world(idle_seconds=1.0) as world:
+    async with egress_world(idle_seconds=1.5) as world:
         reader, writer = await world.tunnel()
-        for _ in range(4):  # longer than the limit, but never silent for so long
+        for _ in range(10):  # longer than the limit, but never silent for so long
             writer.write(b"x")
             assert await reader.readexactly(1) == b"x"
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.2)
         assert await closed(reader) in (b"", b"reset")
         writer.close()
         line = await world.log.next()
-        assert (line["reason"], line["bytesUp"]) == ("idle for too long", 4)
+        assert (line["reason"], line["bytesUp"]) == ("idle for too long", 10)
 
 
 @pytest.mark.parametrize("by", ["setting", "credentials"])
@@ -396,7 +396,7 @@ async def test_a_tunnel_has_a_longest_life(by: str) -> None:
     now = 1000.0
     expires = int(now) + (1 if by == "credentials" else 1000)
     seconds = 1.0 if by == "setting" else 1000.0
-    async with egress_world(clock=lambda: now, tunnel_seconds=seconds, idle_seconds=0.6) as world:
+    async with egress_world(clock=lambda: now, tunnel_seconds=seconds) as world:
         reader, writer = await world.tunnel(replace(GRANT, expires=expires))
 
         async def talk() -> None:
@@ -432,7 +432,7 @@ async def test_a_side_that_reads_slowly_makes_the_other_wait() -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         line = await world.log.next()  # the tunnel is idle, although the server wants to send
         assert line["reason"] == "idle for too long"
-        await asyncio.wait_for(finished.wait(), 10)
+        await asyncio.wait_for(finished.wait(), WAIT_SECONDS)
         assert sent < 64 << 20  # buffers of the kernel and of the proxy
         writer.close()
 
@@ -463,11 +463,11 @@ async def probe(world: World, path: str) -> bytes:
 async def test_a_stopping_proxy_serves_its_tunnels_and_then_ends_them(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with egress_world(drain_start_seconds=0.5, drain_seconds=0.7) as world:
+    async with egress_world(drain_start_seconds=2.0, drain_seconds=2.0) as world:
         assert (await probe(world, "/readyz"), await probe(world, "/healthz")) == (b"200", b"200")
         reader, writer = await world.tunnel()
         world.stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             while await probe(world, "/readyz") != b"503":
                 pass
         assert await probe(world, "/healthz") == b"200"
@@ -479,7 +479,7 @@ async def test_a_stopping_proxy_serves_its_tunnels_and_then_ends_them(
         assert await closed(late) == b"end"
         assert await closed(reader) in (b"", b"reset")
         assert world.done is not None
-        await asyncio.wait_for(asyncio.shield(world.done), 10)
+        await asyncio.wait_for(asyncio.shield(world.done), WAIT_SECONDS)
         with pytest.raises(OSError, match="Connect call failed"):
             await world.open()
         reasons = {(await world.log.next(n))["reason"] for n in range(2)}
@@ -502,4 +502,4 @@ def test_the_process_stops_on_sigterm() -> None:
         assert process.stderr is not None
         assert "listening on port" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(WAIT_SECONDS) == 0

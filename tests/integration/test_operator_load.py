@@ -98,7 +98,8 @@ def a_token(pod_uid: str) -> str:
 
 
 @pytest.fixture
-async def operator() -> AsyncIterator[Operator]:
+async def operator(request: pytest.FixtureRequest) -> AsyncIterator[Operator]:
+    """A parameter is the time for a head; else it is long, as this process is client and server."""
     kube, cache = Reviews(), JobCache()
     cache.replace([a_job_body()], [a_pod_body()], listed_at=50)
     health = Health({}, lambda: "")
@@ -110,7 +111,9 @@ async def operator() -> AsyncIterator[Operator]:
         health=health,
         network=lambda: first_condition(some_settings()),
     )
-    limits = replace(LIMITS, read_seconds=READ_SECONDS, most=200, most_per_address=100)
+    limits = replace(
+        LIMITS, read_seconds=getattr(request, "param", 60.0), most=200, most_per_address=100
+    )
     async with serving(api, "127.0.0.1", 0, limits) as port:
         yield Operator(kube, cache, port)
 
@@ -153,8 +156,9 @@ async def test_wrong_tokens_cause_few_reviews_and_agents_get_through(operator: O
 
 @pytest.fixture
 def no_refill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts of all addresses do not come back during a test."""
+    """Attempts of all addresses, and of a pod, do not come back during a test."""
     monkeypatch.setattr("nanogrid.throttle.TOTAL_RATE", 0.001)
+    monkeypatch.setattr("nanogrid_operator.server.results.SENDER_RATE", 0.001)
 
 
 @pytest.mark.usefixtures("no_refill")
@@ -172,6 +176,7 @@ async def test_wrong_tokens_of_many_addresses_keep_no_agent_out(operator: Operat
     assert agent == 202
 
 
+@pytest.mark.usefixtures("no_refill")
 async def test_a_pod_has_few_attempts(operator: Operator) -> None:
     """User code can find out the uid of its own pod."""
     tokens = [f"wrong-{n}{a_token(POD_UID)}" for n in range(2 * SENDER_BURST)]
@@ -194,6 +199,7 @@ async def test_answers_of_reviews_are_cached(operator: Operator) -> None:
     assert len(operator.kube.reviews) == 2
 
 
+@pytest.mark.parametrize("operator", [READ_SECONDS], indirect=True)
 async def test_half_a_head_is_cut_off(operator: Operator) -> None:
     async with connected(operator.port, 3, HALF_HEAD) as readers:
         began = time.monotonic()
@@ -201,7 +207,7 @@ async def test_half_a_head_is_cut_off(operator: Operator) -> None:
         took = time.monotonic() - began
     assert (await operator.post("pod-1"))[0] == 202
 
-    assert READ_SECONDS - SWEEP_SECONDS <= took < READ_SECONDS + 5
+    assert took >= READ_SECONDS - SWEEP_SECONDS
     for answer in answers:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 ")
@@ -216,7 +222,7 @@ async def test_half_a_body_is_cut_off(operator: Operator, monkeypatch: pytest.Mo
     )
     for begin, status in ((valid, b"408"), (wrong, b"401")):
         async with connected(operator.port, 1, begin) as (reader,):
-            answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 60)
         assert answer.startswith(b"HTTP/1.1 " + status)
 
 

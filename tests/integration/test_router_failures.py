@@ -91,7 +91,7 @@ async def test_running_requests_end_when_their_pod_is_deleted(
     waiting = asyncio.create_task(routing.get(router, url, session.auth))
     await until(lambda: session.agent.seen["GET /wait"], "the request is at the agent")
     await routing.kube.delete(PODS, session.namespace, session.pod_name)
-    status, body = await asyncio.wait_for(waiting, 10)
+    status, body = await asyncio.wait_for(waiting, 60)
     assert (status, body["error"]["reason"]) == (502, "SessionUnreachable")
 
 

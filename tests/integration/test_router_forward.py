@@ -99,7 +99,7 @@ async def test_events_arrive_one_by_one(routing: World, router: Router) -> None:
     url = f"{router.url}{session.path}/stream?count=2"
     async with routing.client.get(url, headers=session.auth) as answer:
         assert answer.headers["Content-Type"] == "text/event-stream"
-        first = await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 5)
+        first = await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 60)
         assert first == f"data: {session.agent.session_id} 0\n\n".encode()
         session.agent.gate.set()  # only now the agent sends the second event
         assert await answer.content.read() == f"data: {session.agent.session_id} 1\n\n".encode()

@@ -18,6 +18,7 @@ from nanogrid_gateway.egress.settings import EgressSettings
 
 KEY = "a key of sixteen characters"
 LOOPBACK = "127.0.0.1"
+WAIT_SECONDS = 60
 NAME = "api.example.com"
 GRANT = Grant(
     namespace="team-a",
@@ -66,7 +67,7 @@ class Lines(logging.Handler):
 
     async def next(self, number: int = 0) -> dict[str, Any]:
         """The line with this number, once it is there."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             while len(self.texts) <= number:
                 self._more.clear()
                 await self._more.wait()
@@ -109,7 +110,7 @@ class World:
         """An open tunnel to the server."""
         reader, writer = await self.open()
         writer.write(self.request(host, grant=grant))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), head
         return reader, writer
@@ -118,7 +119,7 @@ class World:
         """Status and reason of an answer without a tunnel, after which the proxy closes."""
         reader, writer = await self.open()
         writer.write(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             text = (await reader.read()).decode()
         writer.close()
         _, status, reason = text.partition("\r\n")[0].split(" ", 2)

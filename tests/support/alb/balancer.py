@@ -35,7 +35,7 @@ class Options:
 
     health_path: str = "/health"
     health_interval: float = 0.1  # AWS: 30
-    health_timeout: float = 1.0  # AWS: 5
+    health_timeout: float = 5.0
     healthy_threshold: int = 2  # AWS: 5
     unhealthy_threshold: int = 2
     stickiness: float = 0.0  # duration; 0 is off
@@ -116,7 +116,7 @@ class LoadBalancer:
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
 
-    async def until(self, endpoint: Endpoint, state: State, seconds: float = 20.0) -> None:
+    async def until(self, endpoint: Endpoint, state: State, seconds: float = 60.0) -> None:
         """Wait until a target has a state."""
 
         def has_state() -> bool:

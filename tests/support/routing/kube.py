@@ -16,6 +16,7 @@ from aiohttp import web
 
 from nanogrid import names
 from nanogrid.types import Json
+from support.s3_server import free_port
 
 Key = tuple[str, str, str]  # plural, namespace, name
 
@@ -31,7 +32,7 @@ class FakeKube:
         self._compacted = 0
         self._changed = asyncio.Condition()
         self._runner: web.ServerRunner | None = None
-        self._port = 0
+        self._port = free_port()
         self.lists = 0
         self.watches = 0
 
@@ -47,12 +48,11 @@ class FakeKube:
         await runner.cleanup()
 
     async def start(self) -> None:
-        """Listen on a free port, and after a stop on the same one."""
+        """Listen, after a stop on the same port."""
         server = web.Server(self._handle, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
 
     async def compact(self) -> None:
         """Make all earlier versions too old for a watch, and abort running watches."""

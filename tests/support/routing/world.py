@@ -21,10 +21,12 @@ from support.alb.targets import Endpoint
 from support.routing.agent import FakeAgent
 from support.routing.kube import JOBS, PODS, FakeKube
 from support.routing.serving import running
+from support.s3_server import free_port
 
 KEY = "a session key for tests"
 NAMESPACE = "team-a"
-START_SECONDS = 30.0
+START_SECONDS = 90.0
+WAIT_SECONDS = 60.0
 HOST = "127.0.0.1"
 _numbers = itertools.count(1)
 
@@ -35,7 +37,7 @@ def loopback_ip() -> str:
     return f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 250}.{number % 250 + 2}"
 
 
-async def until(check: Callable[[], Any], what: str, seconds: float = 15.0) -> None:
+async def until(check: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> None:
     """Wait until the check is true; it may be a coroutine function."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -121,7 +123,7 @@ class Router:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
-    async def exit_code(self, seconds: float = 30.0) -> int:
+    async def exit_code(self, seconds: float = WAIT_SECONDS) -> int:
         """Wait for the exit code."""
         return await asyncio.wait_for(self.process.wait(), seconds)
 
@@ -179,11 +181,7 @@ class World:
     async def router(self, **env: str) -> Router:
         """Start a router process; returns when it is ready."""
         number = len(self.routers)
-        # Let the kernel choose a free port, release it, and pass it to the router.
-        server = await asyncio.start_server(lambda *_: None, HOST, 0)
-        port = server.sockets[0].getsockname()[1]
-        server.close()
-        await server.wait_closed()
+        port = free_port()
         log = self.directory / f"router-{number}.log"
         settings = {
             "PATH": os.environ["PATH"],
@@ -192,7 +190,7 @@ class World:
             "NANOGRID_HOST": HOST,
             "NANOGRID_PORT": str(port),
             "NANOGRID_DRAIN_START_SECONDS": "2",
-            "NANOGRID_DRAIN_SECONDS": "60",
+            "NANOGRID_DRAIN_SECONDS": "240",
         }
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
@@ -219,7 +217,7 @@ class World:
             try:
                 async with self.client.get(router.url + path, headers=headers) as response:
                     return response.status == status
-            except aiohttp.ClientError:
+            except (aiohttp.ClientError, TimeoutError):
                 return False
 
         await until(has_status, f"{path} returns {status}", START_SECONDS)
@@ -239,7 +237,8 @@ async def running_world(directory: Path, *, field_selectors: bool = True) -> Asy
         kube = await stack.enter_async_context(running(FakeKube(field_selectors=field_selectors)))
         client = await stack.enter_async_context(
             aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=30)
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=WAIT_SECONDS),
             )
         )
         made = World(kube, directory, client, stack)
