@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from nanogrid_operator.decision.outcome import Delivery
 from support.redis_server import (
     KEYS,
     RESULT,
+    WAIT_SECONDS,
     OneJobPublisher,
     Server,
     a_publisher,
@@ -57,7 +57,9 @@ async def test_key_stream_and_subscriber_get_the_same_bytes(
 ) -> None:
     async with subscribed(store, "result:order-1") as subscription:
         delivery = await publisher.publish(RESULT)
-        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
+        message = await subscription.get_message(
+            ignore_subscribe_messages=True, timeout=WAIT_SECONDS
+        )
 
     text = wire.dumps(RESULT)
     entries: Any = await store.xrange("results:team-a")
@@ -103,7 +105,7 @@ async def test_repeated_tries_deliver_a_result_once(
 ) -> None:
     async with subscribed(store, "result:order-1") as subscription:
         first, *others = [await publisher.publish(RESULT) for _ in range(3)]
-        await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
+        await subscription.get_message(ignore_subscribe_messages=True, timeout=WAIT_SECONDS)
         second = await subscription.get_message(ignore_subscribe_messages=True, timeout=0.1)
 
     assert first.receivers == 1
@@ -117,8 +119,7 @@ async def test_repeated_tries_deliver_a_result_once(
 async def test_parallel_tries_deliver_a_result_once(
     running_server: Server, store: redis.asyncio.Redis
 ) -> None:
-    patient = replace(running_server.settings(), redis_timeout_seconds=30.0)
-    async with a_publisher(patient) as publisher:
+    async with a_publisher(running_server.settings()) as publisher:
         deliveries = await asyncio.gather(*(publisher.publish(RESULT) for _ in range(20)))
 
     assert {d.state for d in deliveries} == {"Delivered"}
@@ -158,7 +159,9 @@ async def test_other_content_is_replaced_and_published(
 
     async with subscribed(store, "result:order-1") as subscription:
         delivery = await publisher.publish(RESULT)
-        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
+        message = await subscription.get_message(
+            ignore_subscribe_messages=True, timeout=WAIT_SECONDS
+        )
 
     assert (delivery.state, delivery.receivers) == ("Delivered", 1)
     assert "result:order-1 does not hold a result" in delivery.replaced
@@ -310,11 +313,9 @@ async def test_a_stopped_redis_leaves_the_delivery_pending_with_the_error(tmp_pa
 
 
 async def test_a_stopped_redis_does_not_delay_a_job(tmp_path: Path) -> None:
-    async with a_publisher(Server(tmp_path).settings(redis_timeout_seconds=2.0)) as publisher:
-        started = time.monotonic()
+    settings = Server(tmp_path).settings(redis_timeout_seconds=600.0)
+    async with a_publisher(settings) as publisher, asyncio.timeout(WAIT_SECONDS):
         await publisher.publish(RESULT)
-
-    assert time.monotonic() - started < 1.0
 
 
 async def test_a_silent_redis_leaves_the_delivery_pending_after_the_timeout(
@@ -330,13 +331,11 @@ async def test_a_silent_redis_leaves_the_delivery_pending_after_the_timeout(
     )
 
     async with a_publisher(settings) as publisher:
-        started = time.monotonic()
         delivery = await publisher.publish(RESULT)
     silent.close()
 
     assert delivery.state == "Pending"
     assert "Timeout" in delivery.message
-    assert time.monotonic() - started < 1.0
     assert len(connections) == 1, "a timeout is not repeated on a second connection"
 
 

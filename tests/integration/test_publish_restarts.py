@@ -13,6 +13,7 @@ from support.redis_delivery import delivered_once, refused
 from support.redis_server import (
     PASSWORD,
     RESULT,
+    WAIT_SECONDS,
     Network,
     Server,
     a_publisher,
@@ -74,7 +75,7 @@ async def test_a_lost_answer_is_detected_and_not_delivered_twice(server: Server)
     store = server.client()
     async with Network(server.port) as network:
         settings = server.settings(
-            redis_url=f"redis://127.0.0.1:{network.port}/0", redis_timeout_seconds=0.3
+            redis_url=f"redis://127.0.0.1:{network.port}/0", redis_timeout_seconds=1.0
         )
         async with (
             a_publisher(settings) as publisher,
@@ -87,7 +88,7 @@ async def test_a_lost_answer_is_detected_and_not_delivered_twice(server: Server)
             found = await publisher.publish(RESULT)
             messages = [
                 await channel.get_message(ignore_subscribe_messages=True, timeout=t)
-                for t in (5, 0.1)
+                for t in (WAIT_SECONDS, 0.1)
             ]
     entries: Any = await store.xrange("results")
     await store.aclose()

@@ -18,6 +18,7 @@ from support.doc_blocks import run_blocks
 from support.redis_server import (
     PASSWORD,
     RESULT,
+    WAIT_SECONDS,
     Server,
     a_publisher,
     a_server,
@@ -179,9 +180,9 @@ async def test_a_reader_receives_the_messages_of_its_namespace(
 ) -> None:
     async with as_user(server, "team-a") as client, client.pubsub() as channel:
         await channel.subscribe("result:team-a:order-2")
-        assert await channel.get_message(timeout=5)
+        assert await channel.get_message(timeout=WAIT_SECONDS)
         await store.publish("result:team-a:order-2", "the result")
-        message = await channel.get_message(timeout=5)
+        message = await channel.get_message(timeout=WAIT_SECONDS)
     assert message is not None
     assert message["data"] == "the result"
 

@@ -4,6 +4,7 @@ from nanogrid.reasons import Reason
 from nanogrid_operator.decision.outcome import Delivery
 from support.redis_server import (
     RESULT,
+    WAIT_SECONDS,
     OneJobPublisher,
     Server,
     subscribed,
@@ -26,7 +27,9 @@ async def delivered_once(publisher: OneJobPublisher, server: Server) -> None:
     assert await store.xlen("results") == await store.xlen("results:team-a") == 0
     async with subscribed(store, "result:order-1") as subscription:
         deliveries = [await publisher.publish(RESULT) for _ in range(2)]
-        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=5)
+        message = await subscription.get_message(
+            ignore_subscribe_messages=True, timeout=WAIT_SECONDS
+        )
         another = await subscription.get_message(ignore_subscribe_messages=True, timeout=0.1)
     assert [d.state for d in deliveries] == ["Delivered"] * 2
     assert (deliveries[0].receivers, deliveries[1].receivers) == (1, None)

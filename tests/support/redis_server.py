@@ -29,6 +29,7 @@ needs_redis = pytest.mark.skipif(
 )
 
 PASSWORD = "p@ss/wörd"
+WAIT_SECONDS = 60
 # team-a is the compatibility namespace of these tests.
 AREA = Area.of("team-a", bucket="", compatibility_namespace="team-a")
 KEYS = ResultKeys(RESULT_KEY_MASTER)
@@ -71,7 +72,7 @@ class Server:
         command += options
         with open(self._directory / "log", "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -83,14 +84,14 @@ class Server:
         """Stop the server; connections are refused."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(WAIT_SECONDS)
             self._process = None
 
     def settings(self, **changes: Any) -> Settings:
         base = Settings(
             redis_url=f"redis://127.0.0.1:{self.port}/0",
             redis_password=PASSWORD,
-            redis_timeout_seconds=0.5,
+            redis_timeout_seconds=30.0,
         )
         return replace(base, **changes)
 
@@ -129,7 +130,7 @@ async def subscribed(
 ) -> AsyncIterator[redis.asyncio.client.PubSub]:
     async with store.pubsub() as subscription:
         await subscription.subscribe(channel)
-        assert await subscription.get_message(timeout=5)  # the confirmation
+        assert await subscription.get_message(timeout=WAIT_SECONDS)  # the confirmation
         yield subscription
 
 

@@ -26,12 +26,19 @@ KEY = "secret-of-the-test"
 
 @dataclass
 class Receiver:
-    """Sends its answers in order and repeats the last one: a status with headers or a delay (s)."""
+    """Sends its answers in order and repeats the last one: a status with headers or a delay (s).
+
+    Each answer waits for the gate, which is open unless the test closes it.
+    """
 
     answers: list[tuple[int, dict[str, str] | float]] = field(default_factory=lambda: [(204, {})])
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     active: int = 0
     most_active: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append((dict(request.headers), await request.read()))
@@ -39,6 +46,7 @@ class Receiver:
         self.active += 1
         self.most_active = max(self.most_active, self.active)
         try:
+            await self.gate.wait()
             if isinstance(more, float):
                 await asyncio.sleep(more)
         finally:
@@ -58,7 +66,7 @@ class Outbox:
     """The operator's outbox with one or more ended jobs, and its webhook client."""
 
     def __init__(self, url: str, **settings: Any) -> None:
-        given = {"webhook_url": url, "webhook_key": KEY, "webhook_timeout_seconds": 0.3}
+        given = {"webhook_url": url, "webhook_key": KEY, "webhook_timeout_seconds": 30.0}
         given |= {"watch_namespaces": "team-a", "s3_secret": "", **settings}
         self.world = World(some_settings(**given), first_webhook_pause=0.02)
         self.world.now = CREATED + 10
@@ -97,7 +105,7 @@ class Outbox:
         return found["status"], found["reason"]
 
     async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not done():  # noqa: ASYNC110 the condition is another's data
                 await asyncio.sleep(0.01)
 
@@ -105,10 +113,13 @@ class Outbox:
         await self.until(lambda: self.record["state"] != "Pending")
 
 
-async def settled(receiver: Receiver) -> Outbox:
+async def settled(receiver: Receiver, **settings: Any) -> Outbox:
     """An outbox whose only job has ended and whose webhook is no longer pending."""
-    async with ended_job(receiver) as outbox, outbox.working():
-        await outbox.settled()
+    async with served(receiver) as url:
+        outbox = Outbox(url, **settings)
+        await outbox.end_job()
+        async with outbox.working():
+            await outbox.settled()
     return outbox
 
 
