@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def test_a_file_in_code_and_input_is_refused_as_in_a_cluster(local: Any, tmp_pat
 
 
 def test_a_timeout_is_124(local: Any) -> None:
-    done = local("-c", "print('began', flush=True); import time; time.sleep(60)", "--timeout", "1")
+    done = local("-c", "print('began', flush=True); import time; time.sleep(600)", "--timeout", "3")
     assert (done.returncode, done.stdout) == (Exit.TIMEOUT, "began\n")
     assert "hint:" in done.stderr
 
@@ -219,12 +220,17 @@ def test_without_the_executor_the_error_names_the_package() -> None:
     assert "Traceback" not in done.stderr
 
 
+def _cpu_seconds(*command: str) -> float:
+    """The least CPU time of some runs."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(spent)
+
+
 def test_help_is_fast() -> None:
-    """Measures CPU time, because the machine may be busy. A person notices twice this time."""
-    before = os.times()
-    subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
-    after = os.times()
-    spent = (after.children_user + after.children_system) - (
-        before.children_user + before.children_system
-    )
-    assert spent < 0.4
+    """In units of a bare Python, because machines differ and may be busy."""
+    assert _cpu_seconds(*PROGRAM, "--help") < 40 * _cpu_seconds(sys.executable, "-c", "")

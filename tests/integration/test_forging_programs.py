@@ -96,7 +96,7 @@ def test_control_a_stop_from_outside_of_the_namespace(
         pod.sandbox.stdout.readline()
         os.kill(launcher_pid(pod), signal.SIGTERM)
         if agent_too:
-            assert pod.sandbox.wait(20) == 143
+            assert pod.sandbox.wait(60) == 143
             pod.agent.send_signal(signal.SIGTERM)
         ended = pod.wait()
 

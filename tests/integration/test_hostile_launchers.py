@@ -42,7 +42,7 @@ from support.session_sandbox import RecordingSink, SandboxPod
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
-SECONDS = 30
+SECONDS = 60
 
 
 def connect(path: str) -> socket.socket:

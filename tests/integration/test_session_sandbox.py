@@ -9,6 +9,7 @@ import pytest
 from nanogrid.reasons import Reason
 from nanogrid_executor.agent.start_reasons import reason_of
 from support.session_sandbox import RecordingSink, SandboxPod
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -196,12 +197,12 @@ def test_a_busy_context_refuses_other_executions(pod: SandboxPod) -> None:
     spec = pod.spec("print(1); import time; time.sleep(60)", context="a")
     thread = threading.Thread(target=pod.sandbox.run, args=(spec, sink))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     assert [context.busy for context in pod.sandbox.contexts()] == [True]
     assert "runs execution 1" in (pod.run("2", context="a").ended.error or "")
     assert pod.run("print(3)").out == "3\n"
     assert pod.sandbox.drop_context("a")
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -263,21 +264,20 @@ def test_code_of_some_megabytes(pod: SandboxPod) -> None:
 
 
 def test_many_executions_leak_nothing(pod: SandboxPod) -> None:
-    def state() -> tuple[int, int]:
-        pid = pod.launcher_pid()
-        return len(os.listdir(f"/proc/{pid}/fd")), launcher_status(pod, "VmRSS")
+    def descriptors(pid: object) -> int:
+        return len(os.listdir(f"/proc/{pid}/fd"))
 
     for index in range(20):
         pod.run("print(1)", context="a" if index % 2 else None)
-    fds, memory = state()
-    mine = len(os.listdir("/proc/self/fd"))
+    launcher = pod.launcher_pid()
+    fds, mine, memory = descriptors(launcher), descriptors("self"), launcher_status(pod, "VmRSS")
     for index in range(200):
         seen = pod.run(f"print({index})", context="a" if index % 2 else None)
         assert seen.out == f"{index}\n"
-    fds_after, memory_after = state()
-    assert fds_after == fds
-    assert memory_after - memory < MEGABYTE
-    assert len(os.listdir("/proc/self/fd")) == mine
+    assert launcher_status(pod, "VmRSS") - memory < MEGABYTE
+    # Those of the last execution may be closed after its end is reported.
+    wait_until(lambda: descriptors(launcher) <= fds)
+    wait_until(lambda: descriptors("self") <= mine)
     processes = pod.run("ls -d /proc/[0-9]* | wc -l", shell=True).out
     if pod.wrap:  # launcher, context and its subreaper, shell and its subreaper, ls, wc
         assert int(processes) <= 8

@@ -103,7 +103,7 @@ def test_user_code_cannot_access_launcher_or_subreapers(paths: Paths, launcher_d
         pod.sandbox.start()
         assert wait_for(lambda: os.path.exists(paths.socket))
         pod.launch()
-        assert pod.sandbox.wait_available(20)
+        assert pod.sandbox.wait_available(60)
     finally:
         os.umask(old)
     try:
@@ -164,7 +164,7 @@ def test_an_oom_kill_is_reported_and_ends_one_process_only(
     pod.sandbox.start()
     pod.launch()
     try:
-        assert pod.sandbox.wait_available(20)
+        assert pod.sandbox.wait_available(60)
         pod.run("x = 1", context="b")
         for context in ("a", None):
             seen = pod.run(HOG, context=context)

@@ -46,7 +46,8 @@ def test_an_interrupt_reaches_only_processes_that_the_execution_started(
     pod.run("import subprocess, os; old = subprocess.Popen(['sleep', '60'])", context="a")
     sink = interrupt_at(pod, 2, b"go")
     pod.run("print('go'); os.system('sleep 60'); print('next')", context="a", sink=sink)
-    assert sink.ended.duration_millis < 10_000
+    assert sink.ended.interrupted
+    assert not sink.ended.timed_out
     assert pod.run("print(old.poll())", context="a").out == "None\n"
 
 
@@ -62,7 +63,6 @@ def test_a_timeout_keeps_the_context(pod: SandboxPod) -> None:
     seen = pod.run("import time; time.sleep(60)", context="a", timeout_seconds=0.3)
     assert seen.ended.timed_out
     assert not seen.ended.context_lost
-    assert seen.ended.duration_millis < 5000
     assert pod.run("print(x)", context="a").out == "7\n"
 
 
@@ -77,7 +77,8 @@ while True:
 
 
 def test_a_context_that_ignores_interrupts_is_killed(pod: SandboxPod) -> None:
-    seen = pod.run(STUBBORN, context="a", timeout_seconds=0.3, grace_seconds=0.6)
+    pod.run("import time", context="a")
+    seen = pod.run(STUBBORN, context="a", timeout_seconds=0.5, grace_seconds=1.5)
     end = seen.ended
     assert (end.exit_code, end.signal) == (137, "SIGKILL")
     assert end.timed_out
@@ -149,7 +150,7 @@ def test_a_process_that_kills_its_subreaper_is_killed(pod: SandboxPod) -> None:
     pod.run("x = 1", context="a")
     seen = pod.run("import os, time; os.kill(os.getppid(), 9); time.sleep(60)")
     assert (seen.ended.exit_code, seen.ended.signal) == (137, "SIGKILL")
-    assert seen.ended.duration_millis < 10_000
+    assert not seen.ended.timed_out
     assert pod.run("print(x)", context="a").out == "1\n"
 
 

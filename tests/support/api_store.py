@@ -12,7 +12,7 @@ from nanogrid import names, wire
 from nanogrid.types import Json
 
 NAMESPACE = "team"
-CODE_SECONDS = 30
+CODE_SECONDS = 120
 
 
 class ApiStore:

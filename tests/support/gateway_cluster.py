@@ -105,7 +105,8 @@ class _Handler(QuietHandler):
         parts = url.path.strip("/").split("/")
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else {}
-        self.cluster.requests.append(f"{self.command} {url.path}")
+        verb = "WATCH" if query.get("watch") == "true" else self.command
+        self.cluster.requests.append(f"{verb} {url.path}")
         try:
             if parts[-1] == "log":
                 return self._log(parts[-2])
@@ -113,7 +114,7 @@ class _Handler(QuietHandler):
                 return self._answer(201, self._review(parts, body))
             at = parts.index("namespaces") + 2
             plural, name = parts[at], parts[at + 1] if len(parts) > at + 1 else ""
-            if query.get("watch") == "true":
+            if verb == "WATCH":
                 return self._watch(plural, query)
             code, answer = self._object(plural, name, body, query)
         except _Refusal as e:

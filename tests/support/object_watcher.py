@@ -30,7 +30,7 @@ class ObjectWatcher:
     def start(self) -> None:
         """Start the watch; returns when the objects of the first LIST are handled."""
         self._thread.start()
-        if not self.listed.wait(30):
+        if not self.listed.wait(120):
             raise AssertionError(f"kubectl cannot list {self._path}")
 
     def stop(self) -> None:

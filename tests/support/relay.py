@@ -4,23 +4,29 @@ import contextlib
 import socket
 import threading
 
+from support.s3_server import free_port
+
 
 class Relay:
     """A port in front of S3; while it is closed, connections are refused."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
-        self.port = 0
+        self.port = free_port()
+        self._lock = threading.Lock()
         self.open()
 
     def open(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
+        self._is_open = True
         threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
 
     def close(self) -> None:
-        for sock in [self._listener, *self._sockets]:
+        with self._lock:
+            self._is_open = False
+            sockets = [self._listener, *self._sockets]
+        for sock in sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
@@ -31,8 +37,17 @@ class Relay:
                 near, _ = listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(self.target)
-            self._sockets += [near, far]
+            try:
+                far = socket.create_connection(self.target)
+            except OSError:  # the target is away
+                near.close()
+                continue
+            with self._lock:
+                if not self._is_open or listener is not self._listener:
+                    near.close()
+                    far.close()
+                    return
+                self._sockets += [near, far]
             for pair in ((near, far), (far, near)):
                 threading.Thread(target=self._copy, args=pair, daemon=True).start()
 

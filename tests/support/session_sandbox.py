@@ -14,7 +14,7 @@ from nanogrid_executor.session.sandbox import LauncherSandbox
 from nanogrid_executor.session.sandbox_protocol import ExecutionEnd, ExecutionSpec, Stream
 from support.executor_pod import UNSHARE, can_unshare
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 @dataclass
