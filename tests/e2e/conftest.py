@@ -27,7 +27,7 @@ from support.outputs import EVENTS, api_object, platform_logs, redis_values, s3_
 from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
 from support.sessions import router
 
-LEFTOVER_SECONDS = 60
+LEFTOVER_SECONDS = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,7 +104,7 @@ def router_url(cluster: None) -> Iterator[str]:  # noqa: F811
 @pytest.fixture(scope="module")
 def gateway_url(cluster: None) -> Iterator[str]:  # noqa: F811
     """The gateway's URL on this machine."""
-    kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=60s")
+    kubectl(*IN_RELEASE, "rollout", "status", DEPLOYMENT, "--timeout=180s")
     with forwarded(f"svc/{RELEASE}-gateway") as url:
         yield url
 

@@ -13,7 +13,7 @@ from scripts.devaccess import DevAccess
 from support.canaries import Canaries, Output, secrets_of_release
 from support.dev_objects import put_object
 from support.job_watcher import JOBS
-from support.kubectl import Namespace, eventually, inline, job, kubectl_json, zip_of
+from support.kubectl import KubectlError, Namespace, eventually, inline, job, kubectl_json, zip_of
 from support.object_watcher import ObjectWatcher
 from support.outputs import EVENTS, api_object, platform_logs, redis_values, s3_objects
 from support.sessions import session
@@ -108,6 +108,11 @@ def sandbox_outputs(namespace: Namespace, pods: list[Json]) -> Iterator[Output]:
     for pod in pods:
         name = pod["metadata"]["name"]
         yield f"status of {name}", json.dumps(pod["status"]).encode()
-        log = namespace.kubectl("logs", name, "--all-containers")
+        try:
+            log = namespace.kubectl("logs", name, "--all-containers")
+        except KubectlError as error:
+            if "NotFound" not in str(error):
+                raise
+            continue  # the pod is gone since the listing
         assert log
         yield f"log of {name}", log.encode()

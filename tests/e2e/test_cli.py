@@ -301,18 +301,18 @@ def test_why_explains_each_problem(cli: RunCli, namespace: Namespace) -> None:
 
         def known(name: str = name, reason: str = reason, seen: list[Json] = diagnoses) -> bool:
             seen[:] = [data(cli("why", name, "-o", "json"))]
-            return bool(seen[0]["reason"] == reason)
+            # Events of the pod may come after its state.
+            return bool(seen[0]["reason"] == reason and seen[0]["evidence"])
 
         eventually(f"{name} is {reason}", known, FINISH_SECONDS)
         (found,) = diagnoses
         assert found["cause"], found
         assert found["hint"], found
-        assert found["evidence"], found
         assert "job created" in {step["what"] for step in found["timeline"]}
         text = cli("why", name).stdout
         assert f": {reason}\n" in text
         assert "\nhint   " in text
-    stopped = cli("cancel", "huge", "image", "--wait", "--timeout", "90s")
+    stopped = cli("cancel", "huge", "image", "--wait", "--timeout", "180s")
     assert stopped.returncode == 0, stopped.stderr
     assert "huge: Failed, Cancelled" in stopped.stderr
     cancelled = data(cli("why", "huge", "-o", "json"))

@@ -14,7 +14,7 @@ from support.node_conditions import unharmed_nodes
 
 pytestmark = pytest.mark.security
 
-FINISH_SECONDS = 150
+FINISH_SECONDS = 250
 MEBI = 1 << 20
 LOG_BYTES = 3 * MEBI  # the launcher forwards 1 MiB of each stream, and a part of a read
 

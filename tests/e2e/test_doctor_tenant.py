@@ -11,7 +11,7 @@ from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.main import app
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
-from support.kubectl import Namespace, kubectl, kubectl_json
+from support.kubectl import Namespace, eventually, kubectl, kubectl_json
 from support.network_pods import policy
 
 pytestmark = pytest.mark.security
@@ -91,6 +91,9 @@ def test_a_user_of_the_namespace_runs_it(namespace: Namespace, tmp_path: Path) -
     account = f"--serviceaccount={namespace.name}:user"
     namespace.kubectl("create", "rolebinding", "user", "--clusterrole=edit", account)
     config = json.loads(kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+    user = f"--as=system:serviceaccount:{namespace.name}:user"
+    right = ("auth", "can-i", "create", f"{names.PLURAL}.{names.GROUP}", user)
+    eventually("the role applies", lambda: namespace.kubectl(*right))
     token = namespace.kubectl("create", "token", "user").strip()
     config["users"] = [{"name": "user", "user": {"token": token}}]
     config["contexts"][0]["context"]["user"] = "user"

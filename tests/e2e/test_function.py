@@ -69,7 +69,6 @@ def counted(namespace: Namespace, runs: int) -> Json:
     found: Json = eventually(
         f"{runs} runs are counted",
         lambda: (s := status_of(namespace)).get("runs", 0) >= runs and s,
-        60,
     )
     assert found["runs"] == runs
     return found
@@ -103,12 +102,12 @@ def test_a_later_attempt_runs_the_same_code_after_changes_to_the_function(
     waits = "import socket, time\nif socket.gethostname().endswith('-0'): time.sleep(600)\n"
     first = version(dev, namespace, 1, waits + "print('one')\n")
     namespace.apply(function(first), run("kept"))
-    eventually("the code runs", lambda: "running" in namespace.sandbox("kept"), 60)
+    eventually("the code runs", lambda: "running" in namespace.sandbox("kept"))
     namespace.patch("kept", suspend=True)
 
     second = version(dev, namespace, 2, "print('two')\n")
     namespace.apply(function(first, second, command=["python3", "none.py"]))
-    eventually("it is suspended", lambda: namespace.status("kept")["phase"] == "Suspended", 60)
+    eventually("it is suspended", lambda: namespace.status("kept")["phase"] == "Suspended")
     namespace.kubectl("delete", "fn", "report")
     namespace.patch("kept", suspend=False)
     status = namespace.finished("kept")
@@ -181,7 +180,7 @@ def test_a_restart_of_the_operator_neither_loses_nor_repeats_a_run(
     # At once, before the operator can count the job that has just ended.
     kubectl(*IN_RELEASE, "rollout", "restart", OPERATOR)
     namespace.run(run("meanwhile"))
-    wait_for_operator(90)
+    wait_for_operator()
     namespace.run(run("after"))
     status = counted(namespace, 3)
 

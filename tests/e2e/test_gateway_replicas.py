@@ -4,7 +4,7 @@ import http.client
 import statistics
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -15,7 +15,7 @@ from examples.gateway_client import Gateway
 from scripts.devaccess import RELEASE
 from support.gateways import DEPLOYMENT, GatewayAnswer, an_echo, forwarded, jobs_of, send
 from support.kubectl import eventually, kubectl, kubectl_json
-from support.nodes import Node, signal_container
+from support.nodes import Node, container_id
 from support.release import IN_RELEASE
 
 REPLICAS = 2
@@ -61,12 +61,14 @@ def function(urls: list[str], gateway_token: str) -> Iterator[str]:
         yield function_id
 
 
-def kill(name: str) -> None:
-    """Kill a replica's process from its node: the kernel protects PID 1 inside the pod."""
+def killer(name: str) -> Callable[[], object]:
+    """Kills a replica's process from its node: the kernel protects PID 1 inside the pod."""
     pod = kubectl_json(*IN_RELEASE, "get", "pod", name)
-    if not Node(pod["spec"]["nodeName"]).exists():
+    node = Node(pod["spec"]["nodeName"])
+    if not node.exists():
         pytest.skip("needs the nodes of a kind cluster")
-    signal_container(pod, "gateway")
+    pid = node.pid(container_id(pod, "gateway"))
+    return lambda: node.run("kill", "-KILL", str(pid))
 
 
 def test_after_a_killed_replica_the_caller_only_repeats_its_request(
@@ -77,12 +79,13 @@ def test_after_a_killed_replica_the_caller_only_repeats_its_request(
     def call(url: str) -> GatewayAnswer:
         return send(url, gateway_token, "POST", "/run", body)
 
+    kill = killer(pods[0])  # what takes time comes before the request
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(call, urls[0])
-        eventually("the job", lambda: jobs_of(function, request_id), 30)
-        kill(pods[0])
+        eventually("the job", lambda: jobs_of(function, request_id))
+        kill()
         with pytest.raises((OSError, http.client.HTTPException)):
-            first.result(60)
+            first.result(120)
 
     second = call(urls[1])
     third = call(urls[1])

@@ -46,8 +46,9 @@ def attempt(targets, seconds=0.3):
 while WAIT_FOR and WAIT_FOR not in attempt({WAIT_FOR: TARGETS[WAIT_FOR]}):
     time.sleep(0.05)
 opened = []
-for _ in range(ROUNDS):
-    opened.append(sorted(attempt(TARGETS)))
+for number in range(ROUNDS):
+    # A busy machine may be late with an answer, so the first attempt waits longer.
+    opened.append(sorted(attempt(TARGETS, 3 if number == 0 else 0.3)))
     time.sleep(0.05)
 print(json.dumps(opened))
 """
@@ -65,7 +66,7 @@ def enforced(cluster: None) -> None:
         found = condition_of(kubectl_json(*IN_RELEASE, "get", "configmap", name))
         return found is not None and found.enforced
 
-    eventually("the network is tested and enforced", tested, 90)
+    eventually("the network is tested and enforced", tested)
 
 
 def component(name: str) -> Json:
@@ -101,9 +102,13 @@ def scan(name: str, where: dict[str, list[Any]], wait_for: str = "", **spec: Any
     return inline(name, SCAN, args=args, resources=SMALL, **spec)
 
 
-def opened(status: Json) -> list[set[str]]:
+def assert_only_allowed(status: Json) -> None:
+    """All that is allowed was open at the first round, and nothing else at any round."""
     assert status["phase"] == "Succeeded", status
-    return [set(found) for found in json.loads(status["result"]["stdout"])]
+    first, *others = [set(found) for found in json.loads(status["result"]["stdout"])]
+    assert first == ALLOWED
+    assert len(others) == ROUNDS - 1
+    assert set().union(*others) <= ALLOWED, others
 
 
 @pytest.fixture
@@ -118,8 +123,7 @@ def neighbour(namespace: Namespace, router_url: str) -> Iterator[str]:
 
 def test_code_reaches_only_results_and_s3_from_its_first_instruction(namespace: Namespace) -> None:
     """The first job of a namespace: its policies are as new as its pod."""
-    rounds = opened(namespace.run(scan("first", targets())))
-    assert rounds == [ALLOWED] * ROUNDS
+    assert_only_allowed(namespace.run(scan("first", targets())))
 
     pod = namespace.only_pod("first")
     log = namespace.kubectl("logs", pod["metadata"]["name"], "-c", names.CONTAINER_AGENT)
@@ -129,7 +133,7 @@ def test_code_reaches_only_results_and_s3_from_its_first_instruction(namespace: 
 
 def test_a_session_is_reached_through_the_router_only(namespace: Namespace, neighbour: str) -> None:
     where = targets(session=[neighbour, names.SESSION_PORT])
-    assert opened(namespace.run(scan("scanner", where))) == [ALLOWED] * ROUNDS
+    assert_only_allowed(namespace.run(scan("scanner", where)))
 
 
 def test_a_pod_that_is_no_sandbox_reaches_what_a_sandbox_must_not(namespace: Namespace) -> None:
@@ -154,11 +158,13 @@ def test_a_pod_that_is_no_sandbox_reaches_what_a_sandbox_must_not(namespace: Nam
     spec = {"restartPolicy": "Never", "containers": [container], "securityContext": context}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "control"}, "spec": spec}
     assert not violations(pod)
+    namespace.wait_for_account()
     namespace.apply(pod)
     namespace.kubectl(
-        "wait", "pod/control", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"
+        "wait", "pod/control", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s"
     )
-    (found,) = json.loads(namespace.kubectl("logs", "control"))
+    log = eventually("its log", lambda: namespace.kubectl("logs", "control"))
+    (found,) = json.loads(log)
     assert set(found) >= OPEN_TO_OTHERS
 
 
@@ -186,5 +192,4 @@ def test_the_internet_contains_no_private_address(namespace: Namespace, internet
         status = namespace.run(scan(name, where, "results", network={"egress": "Internet"}))
         return None if status["reason"] == "InvalidSpec" else status
 
-    rounds = opened(eventually("the tenant is known", accepted, 60))
-    assert rounds == [ALLOWED] * ROUNDS
+    assert_only_allowed(eventually("the tenant is known", accepted))

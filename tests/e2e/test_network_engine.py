@@ -67,6 +67,7 @@ def world(nodes: list[Node], python_image: str) -> Iterator[World]:
             kubectl("create", "namespace", namespace.name)
             level = "pod-security.kubernetes.io/enforce=restricted"
             kubectl("label", "namespace", namespace.name, level)
+            namespace.wait_for_account()
         servers.apply(listener("server", python_image, nodes[0].name))
         for index, node in enumerate(nodes):
             clients.apply(listener(f"client-{index}", python_image, node.name))
@@ -117,5 +118,5 @@ def test_probes_exec_logs_and_port_forward_work_while_all_is_denied(world: World
     assert "listening" in servers.kubectl("logs", "probed")
     with PortForward(servers.name, "pod/probed", PORT) as forward:
         url = f"http://127.0.0.1:{forward.wait_ready()}/"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             assert answer.read() == b"ok"

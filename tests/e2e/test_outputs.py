@@ -94,7 +94,7 @@ def test_presigned_urls_work_without_keys(namespace: Namespace, request_id: str)
 
     # The server's name resolves only in the cluster, so another job, without keys, downloads it.
     fetch = (
-        "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode())"
+        "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=60).read().decode())"
     )
     fetched = namespace.run(inline("fetcher", fetch, args=[url]))
     assert fetched["result"]["stdout"] == "서명\n"
@@ -179,7 +179,7 @@ def test_binary_output_keeps_its_text_and_size(namespace: Namespace) -> None:
 
 def test_output_without_newline_is_not_lost_at_a_kill(namespace: Namespace) -> None:
     code = "import time; print('no newline', end=''); time.sleep(60)"
-    status = namespace.run(inline("held", code, timeouts={"executionSeconds": 1}))
+    status = namespace.run(inline("held", code, timeouts={"executionSeconds": 3}))
 
     assert status["result"]["status"] == "TIMEOUT"
     assert status["result"]["stdout"] == "no newline"

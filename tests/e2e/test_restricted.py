@@ -18,7 +18,7 @@ from nanogrid.types import Json
 from nanogrid_operator.manifests.pod import build_pod
 from support import strategies
 from support.builders import some_settings, tenant_of
-from support.kubectl import KubectlError, Namespace, eventually, job, kubectl
+from support.kubectl import KubectlError, Namespace, job, kubectl
 from support.pod_manifests import OTHER_BUCKETS
 
 pytestmark = pytest.mark.security
@@ -120,7 +120,7 @@ def test_a_restricted_namespace_admits_the_pods_of_random_jobs(
     namespace: Namespace, priority: str
 ) -> None:
     namespace.kubectl("create", "serviceaccount", ACCOUNT)
-    eventually("the default account", lambda: namespace.kubectl("get", "sa", "default"))
+    namespace.wait_for_account()
     jobs, pods = zip(*jobs_in(namespace, priority), strict=True)
 
     assert {body["spec"].get("mode", "Batch") for body in jobs} == {"Batch", names.MODE_SESSION}

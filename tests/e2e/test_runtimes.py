@@ -20,7 +20,7 @@ def test_cpu_time_counts_all_processes(namespace: Namespace) -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spin!r}])"
     status = namespace.run(inline("spun", code))
 
-    assert 900 <= status["result"]["cpuMillis"] <= 2500
+    assert 900 <= status["result"]["cpuMillis"] <= 5000
 
 
 def image_without_python() -> str:

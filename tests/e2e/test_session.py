@@ -107,7 +107,7 @@ def test_an_analysts_sixteen_executions_through_the_router(
     assert images[0].startswith(PNG)
 
     assert plain.call("POST", "/end", {}).status == 202
-    status = namespace.finished("analysis", 120)
+    status = namespace.finished("analysis")
 
     assert (status["phase"], status["reason"]) == ("Succeeded", "SessionEnded")
     assert status["session"]["executions"] == len(STEPS)

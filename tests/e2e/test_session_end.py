@@ -19,15 +19,15 @@ from support.sessions import Caller, router, session
 def test_an_idle_session_ends_and_a_busy_one_does_not(
     namespace: Namespace, router_url: str, dev: DevAccess, request_id: str
 ) -> None:
-    rules = {"idleTimeoutSeconds": 6}
+    rules = {"idleTimeoutSeconds": 10}
     caller, path, _ = start(
         namespace, router_url, session("idle", rules, requestId=request_id, resources=SMALL)
     )
 
-    busy = caller.execute(path, "import time; time.sleep(8); print('worked')")
+    busy = caller.execute(path, "import time; time.sleep(12); print('worked')")
     assert busy["stdout"] == "worked\n", "a running execution is activity"
     caller.execute(path, "open('artifacts/note.txt', 'w').write('kept')")
-    status = namespace.finished("idle", 60)
+    status = namespace.finished("idle")
 
     assert (status["phase"], status["reason"]) == ("Succeeded", "IdleTimeout")
     assert artifacts(namespace, dev, request_id) == {"note.txt"}
@@ -44,7 +44,7 @@ def test_cancel_keeps_artifacts_and_records(
     caller.execute(path, "open('artifacts/half.txt', 'w').write('half')")
 
     namespace.patch("stop", cancel=True)
-    status = namespace.finished("stop", 90)
+    status = namespace.finished("stop")
 
     assert (status["phase"], status["reason"]) == ("Failed", "Cancelled")
     kept = artifacts(namespace, dev, request_id)
@@ -72,10 +72,13 @@ def test_a_sessions_own_ingress_is_created_and_deleted_with_it(
 
     began = time.monotonic()
     namespace.patch("own", cancel=True)
-    namespace.finished("own", 60)
+    namespace.finished("own")
     # The preStop hook gives the load balancer time to deregister the target.
     assert time.monotonic() - began >= 3
-    assert not namespace.kubectl("get", "services,ingresses", "-o", "name").split()
+    eventually(
+        "nothing is exposed",
+        lambda: not namespace.kubectl("get", "services,ingresses", "-o", "name"),
+    )
 
 
 def test_the_router_is_replaced_during_an_execution(
@@ -96,11 +99,13 @@ def test_the_router_is_replaced_during_an_execution(
         )
         began = time.monotonic()
         kubectl("-n", "nanogrid-system", "rollout", "restart", "deploy/nanogrid-router")
-        thread.join(60)
+        thread.join(120)
     assert answers
     assert answers[0]["stdout"] == "whole\n"
     print(f"the answer came {time.monotonic() - began:.1f} s after the restart began")
-    kubectl("-n", "nanogrid-system", "rollout", "status", "deploy/nanogrid-router", "--timeout=90s")
+    kubectl(
+        "-n", "nanogrid-system", "rollout", "status", "deploy/nanogrid-router", "--timeout=180s"
+    )
     assert kubectl_json("-n", "nanogrid-system", "get", "deploy", "nanogrid-router")["status"][
         "readyReplicas"
     ]

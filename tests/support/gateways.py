@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from examples.gateway_client import Gateway
@@ -15,7 +16,7 @@ from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import NAMESPACE, RELEASE, PortForward
 from support.hostile_archives import make
-from support.kubectl import kubectl, kubectl_json
+from support.kubectl import eventually, kubectl, kubectl_json
 from support.release import IN_RELEASE
 
 PORT = 8080
@@ -52,6 +53,11 @@ def a_token() -> Iterator[str]:
         kubectl(*IN_RELEASE, "create", "serviceaccount", name)
         kubectl(*IN_RELEASE, "create", "role", name, verbs, kinds)
         kubectl(*IN_RELEASE, "create", "rolebinding", name, f"--role={name}", account)
+        user = f"--as=system:serviceaccount:{NAMESPACE}:{name}"
+        # The API server learns of a new binding a moment later; the gateway caches its answer.
+        for kind in (names.PLURAL, names.FUNCTION_PLURAL):
+            right = (*IN_RELEASE, "auth", "can-i", "create", f"{kind}.{names.GROUP}", user)
+            eventually("the role applies", partial(kubectl, *right))
         yield kubectl(*IN_RELEASE, "create", "token", name, "--duration=1h").strip()
     finally:
         for kind in ("rolebinding", "role", "serviceaccount"):

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from nanogrid import names
 from nanogrid.tenancy import PLATFORM_STREAM, Area
 from nanogrid.types import Json
 from scripts.devaccess import NAMESPACE as RELEASE_NAMESPACE
 from scripts.devaccess import DevAccess
 
-FINISH_SECONDS = 90
+# Bounds of waits, long enough for a busy machine: a test that passes does not wait so long.
+FINISH_SECONDS = 180
+EVENTUALLY_SECONDS = 120
 
 
 class KubectlError(Exception):
@@ -43,7 +43,7 @@ def kubectl_json(*args: str) -> Json:
     return found
 
 
-def eventually(what: str, check: Callable[[], Any], timeout: float = 30) -> Any:
+def eventually(what: str, check: Callable[[], Any], timeout: float = EVENTUALLY_SECONDS) -> Any:
     """Repeat ``check`` until its value is true, and return the value.
 
     An error of kubectl counts as "not yet": for example the kubelet shows a container as waiting
@@ -116,8 +116,12 @@ class Namespace:
         return kubectl("--namespace", self.name, *args, stdin=stdin)
 
     def apply(self, *manifests: Json) -> str:
-        """Run kubectl apply; returns its stdout."""
-        return self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+        """Run kubectl apply; returns its stdout.
+
+        As JSON: PyYAML does not quote texts such as 12e3, which Kubernetes reads as numbers.
+        """
+        everything = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        return self.kubectl("apply", "-f", "-", stdin=json.dumps(everything))
 
     def get(self, name: str) -> Json:
         """The job."""
@@ -142,6 +146,15 @@ class Namespace:
         """Apply a job and wait for its end; returns its status."""
         self.apply(manifest)
         return self.finished(manifest["metadata"]["name"])
+
+    def wait_for_account(self) -> None:
+        """Wait for the default service account: a new namespace gets it a moment later."""
+        eventually("the default account", lambda: self.kubectl("get", "sa", "default"))
+
+    def prints(self, job_name: str, text: str) -> bool:
+        """Whether the log of the job's only pod has a text: the code has come that far."""
+        pod = self.only_pod(job_name)["metadata"]["name"]
+        return text in self.kubectl("logs", pod, "-c", names.CONTAINER_SANDBOX)
 
     def pods(self, job_name: str) -> list[Json]:
         """The pods of a job."""

@@ -69,7 +69,7 @@ def listener(name: str, image: str, node: str) -> Json:
 
 def address(namespace: Namespace, name: str) -> str:
     """The pod's address, once the pod is ready."""
-    namespace.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
+    namespace.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=120s")
     return str(kubectl_json("-n", namespace.name, "get", "pod", name)["status"]["podIP"])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
 from support.canaries import Output
-from support.kubectl import kubectl, redis_of
+from support.kubectl import KubectlError, kubectl, redis_of
 from support.release import IN_RELEASE, RELEASE
 
 EVENTS = "/api/v1/events"  # the path of the cluster's Events
@@ -64,6 +64,8 @@ def redis_values(dev: DevAccess) -> Iterator[Output]:
 
 
 def _value(redis: Any, key: str, kind: str) -> Any:
+    if kind == "none":
+        return None  # it expired since the scan
     if kind == "string":
         return redis.get(key)
     if kind == "stream":
@@ -76,10 +78,13 @@ def platform_logs(since: datetime) -> Iterator[Output]:
     label = f"app.kubernetes.io/instance={RELEASE}"
     pods = kubectl(*IN_RELEASE, "get", "pods", "-l", label, "-o", "name").split()
     for pod in pods:
-        yield (
-            f"log of {pod}",
-            kubectl(
+        try:
+            text = kubectl(
                 *IN_RELEASE, "logs", pod, "--all-containers", "--ignore-errors",
                 f"--since-time={since:%Y-%m-%dT%H:%M:%SZ}", f"--limit-bytes={LOG_BYTES}",
-            ).encode(),
-        )  # fmt: skip
+            )  # fmt: skip
+        except KubectlError as error:
+            if "NotFound" not in str(error):
+                raise
+            text = ""  # the pod is gone since the listing
+        yield f"log of {pod}", text.encode()

@@ -13,7 +13,7 @@ from typing import Any
 from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import NAMESPACE, RELEASE, PortForward
-from support.kubectl import Namespace, condition, job, kubectl_json
+from support.kubectl import FINISH_SECONDS, Namespace, condition, job, kubectl_json
 
 ROUTER_PORT = 8080
 TIMEOUT_SECONDS = 120
@@ -84,7 +84,7 @@ def session(name: str, rules: Json | None = None, **spec: Any) -> Json:
     return job(name, mode="Session", session=rules or {}, **spec)
 
 
-def ready(namespace: Namespace, name: str, timeout: int = 90) -> Json:
+def ready(namespace: Namespace, name: str, timeout: int = FINISH_SECONDS) -> Json:
     """Wait for a session with kubectl wait; returns its status."""
     namespace.kubectl("wait", f"ej/{name}", "--for=condition=Ready", f"--timeout={timeout}s")
     status = namespace.status(name)
