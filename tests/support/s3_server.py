@@ -40,11 +40,12 @@ def free_port() -> int:
     server listens, and while its server is stopped.
     """
     begin = os.getpid() * 97 % len(PORTS)  # the processes of one run have neighbouring PIDs
-    for port in [*PORTS[begin:], *PORTS[:begin]]:
+    candidates: list[int] = [*PORTS[begin:], *PORTS[:begin]]
+    for port in candidates:
         try:
             for number in (port, port + 10_000):
                 with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", number))
+                    probe.bind(("", number))
         except OSError:
             continue
         if port not in _given:
