@@ -106,14 +106,16 @@ def _api_client(settings: client.Configuration) -> client.ApiClient:
 
 
 @asynccontextmanager
-async def connected(server: ApiServer, observed: Observed) -> AsyncIterator[KubeApi]:
-    """A client of the server with three tries, a timeout of 0.5 s, and pauses that take no time."""
+async def connected(
+    server: ApiServer, observed: Observed, timeout_seconds: float = 60.0
+) -> AsyncIterator[KubeApi]:
+    """A client of the server with three tries, and pauses that take no time."""
     async with serving(server) as url:
         settings = client.Configuration(host=url)
         settings.retries = None
         transport = Transport(
             api=_api_client(settings),
-            timeout_seconds=0.5,
+            timeout_seconds=timeout_seconds,
             user_agent="nanogrid-test",
             observe=observed.observe,
             retry=replace(BUSY, tries=3),

@@ -18,7 +18,7 @@ def server() -> ApiServer:
 @pytest.fixture
 async def kube(server: ApiServer) -> AsyncIterator[Kube]:
     async with connected(server, Observed()) as cluster:
-        kube = Kube(cluster, "team-a", 0.5)
+        kube = Kube(cluster, "team-a", 60.0)
         kube.jobs, kube.functions = "/jobs", "/functions"
         yield kube
 

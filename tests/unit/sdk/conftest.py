@@ -64,7 +64,9 @@ def observed() -> Observed:
 
 
 @pytest.fixture
-async def kube(server: ApiServer, observed: Observed) -> AsyncIterator[KubeApi]:
-    """The asynchronous client, connected to ``server``."""
-    async with connected(server, observed) as kube:
+async def kube(
+    server: ApiServer, observed: Observed, request: pytest.FixtureRequest
+) -> AsyncIterator[KubeApi]:
+    """The asynchronous client, connected to ``server``; a parameter is its timeout."""
+    async with connected(server, observed, getattr(request, "param", 60.0)) as kube:
         yield kube
