@@ -56,7 +56,7 @@ class Case:
         reason: ``status.reason`` at the end.
         message: a part of ``status.message``.
         tries: the number of calls with a fault; None if it is not checked.
-        seconds: upper limit of the phase, without the start of the pod.
+        seconds: most that the phase may take; the defaults of the timeouts are longer.
         stored: keys, below the outputs' prefix, of the result's outputs; they must be in S3.
     """
 
@@ -67,7 +67,7 @@ class Case:
     reason: str = "Completed"
     message: str = ""
     tries: int | None = None
-    seconds: float = 45.0  # with 26 pods at once on two cores
+    seconds: float = 120.0
     stored: tuple[str, ...] = ()
 
     @property

@@ -127,8 +127,8 @@ class ScheduledKill:
         assert self.fault is not None, "call arm() first"
         self.fault.remove()
         if self.fault.hits:  # the call came at the last moment, and the kill follows
-            reached = self.killed.wait(10)
+            reached = self.killed.wait(60)
         self._over.set()
-        self._thread.join(40)
+        self._thread.join(150)
         assert self.operator.running, f"the operator did not restart:\n{self.operator.tail()}"
         return reached

@@ -27,7 +27,7 @@ from nanogrid.types import Json
 from nanogrid_operator.status.job import for_status
 from support.job_record import JobRecord
 
-ORPHAN_SECONDS = 60.0
+ORPHAN_SECONDS = 180.0
 # Fields that are equal everywhere, even where a place keeps a shortened copy of the result.
 CORE = ("requestId", "status", "reason", "exitCode", "attempt", "job", "stdoutBytes", "stderrBytes")
 
@@ -55,7 +55,7 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         for thread in self._threads:
             thread.start()
-        self.wait("the first LIST of the ledger", lambda: len(self._watches) == 2, 20)
+        self.wait("the first LIST of the ledger", lambda: len(self._watches) == 2, 120)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,6 +77,8 @@ class Ledger:
                 # The watch ended, here or at the server; a new LIST shows what was missed.
                 self._over.wait(0.5)
             except BaseException as error:
+                if self._over.is_set():
+                    return  # the end of the ledger has closed the watch
                 self._error = error
                 raise
 
@@ -143,7 +145,7 @@ class Ledger:
         found: list[JobRecord] = self.wait(f"the end of {len(wanted)} jobs", ended, seconds)
         return found
 
-    def wait_running(self, job: str, attempt: int, seconds: float = 60) -> None:
+    def wait_running(self, job: str, attempt: int, seconds: float = 180) -> None:
         """Wait until the sandbox container of a job's attempt runs."""
 
         def running() -> bool:

@@ -14,7 +14,7 @@ SLEEPER = "import time; print('begun', flush=True); time.sleep(600)"
 
 def running_pod(namespace: Namespace, starts: Starts, name: str) -> Json:
     """The job's only pod, once the user's code runs and the kubelet shows it."""
-    eventually("the code has started", lambda: starts.count(name) == 1, 60)
+    eventually("the code has started", lambda: starts.count(name) == 1)
     eventually("the kubelet shows it", lambda: namespace.sandbox(name).get("running"))
     return namespace.only_pod(name)
 
@@ -37,10 +37,10 @@ class OneJob:
         self.apply(name, code, **spec)
         return running_pod(self.namespace, self.starts, name)
 
-    def ended(self, name: str, seconds: int) -> Json:
-        """The status at the job's end within ``seconds``; the result has the same end."""
+    def ended(self, name: str) -> Json:
+        """The status at the job's end; the result has the same end."""
         began = time.monotonic()
-        status = self.namespace.finished(name, seconds)
+        status = self.namespace.finished(name)
         took = time.monotonic() - began
         print(
             f"{name}: {status['phase']} {status['reason']} after {took:.1f} s: {status['message']}"
@@ -52,11 +52,9 @@ class OneJob:
         assert (result["reason"], result["message"]) == shown
         return status
 
-    def ends_with(
-        self, phase: str, reason: str, name: str, seconds: int, *, starts: int = 1
-    ) -> Json:
+    def ends_with(self, phase: str, reason: str, name: str, *, starts: int = 1) -> Json:
         """The status of :meth:`ended`; checks phase, reason and the number of starts."""
-        status = self.ended(name, seconds)
+        status = self.ended(name)
         assert (status["phase"], status["reason"]) == (phase, reason)
         assert self.starts.count(name) == starts
         return status

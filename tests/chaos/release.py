@@ -17,14 +17,14 @@ class RedisSwitch:
         """Scale Redis to zero; returns when its pod is gone."""
         kubectl(*IN_RELEASE, "scale", self.name, "--replicas=0")
         kubectl(
-            *IN_RELEASE, "wait", "pod", "--for=delete", "--timeout=60s",
+            *IN_RELEASE, "wait", "pod", "--for=delete", "--timeout=180s",
             "-l", "app.kubernetes.io/component=dev-redis",
         )  # fmt: skip
 
     def start(self) -> None:
         """Start a new, empty Redis; returns when it answers."""
         kubectl(*IN_RELEASE, "scale", self.name, "--replicas=1")
-        kubectl(*IN_RELEASE, "rollout", "status", self.name, "--timeout=60s")
+        kubectl(*IN_RELEASE, "rollout", "status", self.name, "--timeout=180s")
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def frozen_s3() -> Iterator[None]:
     finally:
         signal_container(pod, "s3", "CONT")
         kubectl(*IN_RELEASE, "wait", "pod", "-l", selector, "--for=condition=Ready",
-                "--timeout=60s")  # fmt: skip
+                "--timeout=180s")  # fmt: skip
 
 
 @contextmanager

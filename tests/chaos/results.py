@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import dev_access
-from support.kubectl import Namespace, in_redis, in_stream, redis_of, stream_entries
+from support.dev_objects import read_object
+from support.kubectl import Namespace, eventually, in_redis, in_stream, redis_of, stream_entries
 
 
 def one_result(request_id: str) -> Json:
@@ -32,9 +33,15 @@ def assert_delivered_once(request_ids: Iterable[str]) -> None:
 
 
 def stored_result(namespace: Namespace, request_id: str) -> Json:
-    """The result in S3."""
+    """The result in S3, once it is there: the operator may store it after the job's end."""
     with dev_access() as dev:
         key = namespace.key(names.result_object(request_id))
-        found = dev.s3.get_object(Bucket=dev.bucket, Key=key)
-        result: Json = json.loads(found["Body"].read())
+
+        def stored() -> bytes | None:
+            try:
+                return read_object(dev, key)
+            except dev.s3.exceptions.NoSuchKey:
+                return None
+
+        result: Json = json.loads(eventually("S3 has the result", stored))
     return result

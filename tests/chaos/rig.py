@@ -10,7 +10,7 @@ from chaos.starts import Starts
 from support.job_record import JobRecord
 from support.kubectl import Namespace
 
-FINISH_SECONDS = 120.0
+FINISH_SECONDS = 200.0
 
 
 def verify_jobs(ledger: Ledger, lab: Laboratory, starts: Starts | None = None) -> None:

@@ -35,7 +35,7 @@ def suspend_and_resume(namespace: Namespace, ledger: Ledger, name: str) -> None:
         job = ledger.named(name)
         return job is not None and job.phases[-1][1] == "Suspended"
 
-    ledger.wait(f"{name} is suspended", suspended, 60)
+    ledger.wait(f"{name} is suspended", suspended, 180)
     namespace.patch(name, suspend=False)
 
 
@@ -67,7 +67,7 @@ def add_version(namespace: Namespace, ledger: Ledger, name: str) -> None:
         job = ledger.named(name)
         return job is not None and "function" in job.status
 
-    ledger.wait(f"the function of {name} is pinned", pinned, 60)
+    ledger.wait(f"the function of {name} is pinned", pinned, 180)
     version = a_function(name, b"", b"")["spec"]["versions"][1]
     add = [{"op": "add", "path": "/spec/versions/-", "value": version}]
     namespace.kubectl("patch", "fn", name, "--type=json", "-p", json.dumps(add))
@@ -119,7 +119,7 @@ class Scenario:
             found = kubectl_json("--namespace", namespace.name, "get", "fn", job)
             return int((found.get("status") or {}).get("runs", 0))
 
-        return int(eventually(f"the run of {job} is counted", counted, 90))
+        return int(eventually(f"the run of {job} is counted", counted))
 
 
 RETRY = {"backoff": {"initialSeconds": 0}}

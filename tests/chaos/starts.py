@@ -1,11 +1,12 @@
 """Counts the starts of user code: no fault may start the code of one pod twice."""
 
+import contextlib
 import socket
 import threading
 
 MARK = """\
 import socket
-with socket.create_connection(({host!r}, {port}), 10) as mark:
+with socket.create_connection(({host!r}, {port}), 60) as mark:
     mark.sendall(socket.gethostname().encode())
     mark.recv(1)
 """
@@ -41,9 +42,14 @@ class Starts:
                 connection, _ = self._socket.accept()
             except TimeoutError:
                 continue
-            with connection:
-                connection.settimeout(5)
-                self.pods.append(connection.recv(256).decode())
+            # Each in a thread of its own: a slow sandbox delays no other one.
+            threading.Thread(target=self._count, args=(connection,), daemon=True).start()
+
+    def _count(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):  # its pod may be gone
+            connection.settimeout(60)
+            if pod := connection.recv(256).decode():
+                self.pods.append(pod)
                 connection.sendall(b"!")
 
     def marked(self, code: str) -> str:

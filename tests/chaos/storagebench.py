@@ -30,7 +30,7 @@ class StorageBench:
         jobs = [inline(case.name, code(case), requestId=case.name, **case.spec) for case in cases]
         self.namespace.apply(*jobs)
         wanted = [f"ej/{case.name}" for case in cases]
-        self.namespace.kubectl("wait", *wanted, "--for=condition=Finished", "--timeout=110s")
+        self.namespace.kubectl("wait", *wanted, "--for=condition=Finished", "--timeout=240s")
         found = kubectl_json("-n", self.namespace.name, "get", "ej")["items"]
         return {job["metadata"]["name"]: job["status"] for job in found}
 

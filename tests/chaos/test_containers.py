@@ -48,10 +48,12 @@ def test_agent_killed_while_code_runs(one_job: OneJob) -> None:
 
     signal_container(pod, names.CONTAINER_AGENT)
 
-    status = one_job.ends_with("Failed", "AgentFailed", "agentless", 30)
+    status = one_job.ends_with("Failed", "AgentFailed", "agentless")
     assert "137" in status["message"]
-    sandbox = one_job.namespace.sandbox("agentless")
-    assert "running" not in sandbox, "no code runs without an agent"
+    eventually(
+        "no code runs without an agent",
+        lambda: "running" not in one_job.namespace.sandbox("agentless"),
+    )
 
 
 @pytest.mark.slow
@@ -61,7 +63,7 @@ def test_launcher_killed_while_code_runs(one_job: OneJob) -> None:
 
     signal_container(pod, names.CONTAINER_SANDBOX)
 
-    status = one_job.ends_with("Failed", "SandboxLost", "headless", 30)
+    status = one_job.ends_with("Failed", "SandboxLost", "headless")
     assert status["result"]["exitCode"] == 137
     assert status["result"]["stdout"] == "begun\n"
 
@@ -80,7 +82,7 @@ def test_agent_killed_before_the_code_starts(one_job: OneJob, kind_nodes: list[N
     script = KILL_NEW_AGENT.format(namespace=one_job.namespace.name)
     node.run("sh", "-c", script, timeout=30)
 
-    status = one_job.ended("early", 60)
+    status = one_job.ended("early")
     assert (status["phase"], status["reason"]) == ("Failed", "AgentFailed")
     print(f"started {one_job.starts.count('early')} times before the agent ended")
     assert one_job.starts.count("early") <= 1
@@ -96,7 +98,7 @@ def test_agent_killed_during_the_upload(one_job: OneJob) -> None:
         )
         kill_agent(one_job, "cut")
 
-    status = one_job.ends_with("Failed", "OutputUploadFailed", "cut", 60)
+    status = one_job.ends_with("Failed", "OutputUploadFailed", "cut")
     assert (status["result"]["exitCode"], status["result"]["stdout"]) == (0, "done\n")
 
 
@@ -108,7 +110,7 @@ def test_agent_killed_after_storing_the_result_and_before_reporting_it(one_job: 
         eventually("the result is in S3", lambda: in_s3(one_job), 60)
         kill_agent(one_job, "unreported")
 
-    one_job.ends_with("Succeeded", "Completed", "unreported", 60)
+    one_job.ends_with("Succeeded", "Completed", "unreported")
     stdout = one_result(one_job.request_id)["stdout"]
     assert stdout == "x" * 20_000 + "\n", "the full text comes from S3"
 
@@ -137,5 +139,5 @@ def test_sync_killed_while_it_copies(one_job: OneJob) -> None:
         eventually("the sync runs", syncing, 30)
         signal_container(one_job.namespace.only_pod("torn-sync"), names.CONTAINER_SYNC)
 
-    status = one_job.ends_with("Failed", "SyncFailed", "torn-sync", 30, starts=0)
+    status = one_job.ends_with("Failed", "SyncFailed", "torn-sync", starts=0)
     assert "137" in status["message"]

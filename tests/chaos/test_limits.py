@@ -35,7 +35,7 @@ def test_code_exceeds_the_memory_limit(one_job: OneJob, name: str, code: str) ->
     """About 4 s each. Shared memory outlives the killed process, so the launcher may die too."""
     one_job.apply(f"hog-{name}", code, resources=SMALL)
 
-    status = one_job.ends_with("Failed", "OOMKilled", f"hog-{name}", 60)
+    status = one_job.ends_with("Failed", "OOMKilled", f"hog-{name}")
     assert status["result"]["exitCode"] == 137
     assert status["result"]["stdout"] == "begun\n"
 
@@ -55,7 +55,7 @@ def test_child_process_exceeds_the_memory_limit(
     one_job.apply(f"child-{name}", CHILD + end, resources=SMALL)
 
     phase, reason, exit_code = want
-    status = one_job.ends_with(phase, reason, f"child-{name}", 60)
+    status = one_job.ends_with(phase, reason, f"child-{name}")
     assert status["result"]["exitCode"] == exit_code
     assert status["result"]["stdout"] == "child -9\n"
 
@@ -77,7 +77,7 @@ def test_volume_beyond_its_size_limit(one_job: OneJob, where: str, mebi: int) ->
     )
     one_job.apply("filled", code, **QUICK)
 
-    status = one_job.ends_with("Failed", "Evicted", "filled", 120)
+    status = one_job.ends_with("Failed", "Evicted", "filled")
     assert "exceeds the limit" in status["message"], "the kubelet's message names the volume"
     assert status["result"]["stdout"] == "full\n"
 
@@ -88,7 +88,7 @@ def test_code_on_a_full_disk_gets_the_error_itself(one_job: OneJob) -> None:
     code = "open('/dev/shm/a', 'wb').write(bytes(65 << 20))"
     one_job.apply("enospc", code, resources={"limits": {"memory": "512Mi"}})
 
-    status = one_job.ends_with("Failed", "NonZeroExit", "enospc", 60)
+    status = one_job.ends_with("Failed", "NonZeroExit", "enospc")
     assert "No space left on device" in status["result"]["stderr"]
 
 
@@ -98,5 +98,5 @@ def test_many_small_files_do_not_prevent_the_end(one_job: OneJob) -> None:
     code = "for n in range(50_000): open(f'/tmp/{n}', 'w').close()\nprint('made')"
     one_job.apply("inodes", code)
 
-    status = one_job.ends_with("Succeeded", "Completed", "inodes", 120)
+    status = one_job.ends_with("Succeeded", "Completed", "inodes")
     assert status["result"]["stdout"] == "made\n"

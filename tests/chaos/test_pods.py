@@ -14,7 +14,7 @@ def test_pod_deleted_gracefully_keeps_the_printed_output(one_job: OneJob) -> Non
 
     one_job.namespace.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
 
-    status = one_job.ends_with("Failed", "Terminated", "asked", 30)
+    status = one_job.ends_with("Failed", "Terminated", "asked")
     assert status["result"]["stdout"] == "begun\n"
     assert stored_result(one_job.namespace, one_job.request_id)["reason"] == "Terminated"
 
@@ -23,7 +23,7 @@ def test_evicted_pod_has_its_reason_and_keeps_the_printed_output(one_job: OneJob
     """About 5 s."""
     one_job.namespace.evict(one_job.run("moved"))
 
-    status = one_job.ends_with("Failed", "Evicted", "moved", 30)
+    status = one_job.ends_with("Failed", "Evicted", "moved")
     assert status["result"]["stdout"] == "begun\n"
 
 
@@ -37,7 +37,7 @@ def test_evicted_pod_is_retried_without_counting(one_job: OneJob) -> None:
     )
     one_job.namespace.evict(one_job.run("again", code, backoffLimit=1))
 
-    status = one_job.ends_with("Succeeded", "Completed", "again", 60, starts=2)
+    status = one_job.ends_with("Succeeded", "Completed", "again", starts=2)
     first, _ = status["attempts"]
     assert (first["reason"], first["counted"]) == ("Evicted", False)
     assert one_job.starts.most_per_pod() == 1
@@ -55,7 +55,7 @@ def test_pod_deleted_by_force_while_the_operator_restarts(one_job: OneJob) -> No
     name = pod["metadata"]["name"]
     one_job.namespace.kubectl("delete", "pod", name, "--force", "--grace-period=0")
 
-    status = one_job.ended("vanished", 60)
+    status = one_job.ended("vanished")
     assert status["phase"] == "Failed"
     assert status["reason"] in ("PodLost", "Terminated")
     assert one_job.starts.count("vanished") == 1

@@ -18,7 +18,7 @@ class DockerError(Exception):
     """docker exited with an error; the message is its stderr."""
 
 
-def docker(*args: str, timeout: float = 60) -> str:
+def docker(*args: str, timeout: float = 120) -> str:
     """Run docker and return its stdout."""
     done = subprocess.run(["docker", *args], capture_output=True, text=True, timeout=timeout)
     if done.returncode != 0:
@@ -46,7 +46,7 @@ class Node:
             return False
         return state.strip() == "true"
 
-    def run(self, *args: str, timeout: float = 60) -> str:
+    def run(self, *args: str, timeout: float = 120) -> str:
         """Run a program in the node, as root."""
         return docker("exec", self.name, *args, timeout=timeout)
 
@@ -128,7 +128,7 @@ def rebuild_services() -> None:
         node.run("nft", "delete", *table.split())
     args = ("-n", "kube-system", "rollout")
     kubectl(*args, "restart", "ds/kube-proxy")
-    kubectl(*args, "status", "ds/kube-proxy", "--timeout=90s")
+    kubectl(*args, "status", "ds/kube-proxy", "--timeout=180s")
 
 
 def move_release_away(node: Node) -> None:
@@ -140,8 +140,8 @@ def move_release_away(node: Node) -> None:
     ):
         args = ("-n", namespace, "-l", selector)
         field = f"--field-selector=spec.nodeName={node.name}"
-        kubectl("delete", "pods", *args, field, "--wait=true", "--timeout=90s")
+        kubectl("delete", "pods", *args, field, "--wait=true", "--timeout=180s")
     kubectl("-n", "nanogrid-system", "wait", "deploy", "--all", "--for=condition=Available",
-            "--timeout=90s")  # fmt: skip
-    kubectl("-n", "kube-system", "rollout", "status", "deploy/coredns", "--timeout=90s")
+            "--timeout=180s")  # fmt: skip
+    kubectl("-n", "kube-system", "rollout", "status", "deploy/coredns", "--timeout=180s")
     kubectl("uncordon", node.name)

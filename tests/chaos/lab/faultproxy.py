@@ -106,8 +106,8 @@ class FaultProxy:
 
     def __enter__(self) -> "FaultProxy":
         self._thread.start()
-        if not self._ready.wait(10):
-            raise RuntimeError("the fault proxy did not start within 10 s")
+        if not self._ready.wait(60):
+            raise RuntimeError("the fault proxy did not start within 60 s")
         return self
 
     def __exit__(self, *_: object) -> None:

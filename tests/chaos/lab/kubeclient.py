@@ -116,5 +116,6 @@ class Watch:
 
     def close(self) -> None:
         """End the watch; the iteration ends in a thread that waits for an event."""
-        if self._connection.sock is not None:
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        # The thread that reads may close the connection meanwhile.
+        if (sock := self._connection.sock) is not None:
+            sock.shutdown(socket.SHUT_RDWR)

@@ -14,7 +14,6 @@ Nothing else listens there.
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +27,7 @@ from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.operatorprocess import OperatorProcess
 from chaos.lab.redisprocess import PASSWORD, RedisProcess
 from nanogrid.tenancy import Area
-from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
+from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port, running_server
 
 IMAGES = Path(__file__).parents[3] / "build" / "images.json"
 ABSENT_BUCKET = "no-such-bucket"  # jobs may name it
@@ -52,14 +51,6 @@ def bridge_address() -> str:
         pytest.skip(f"needs a kind cluster on this machine: {done.stderr.strip()}")
     gateways: list[str] = [entry.get("Gateway", "") for entry in json.loads(done.stdout)]
     return next(address for address in gateways if "." in address)
-
-
-def free_port() -> int:
-    """A port that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 class OperatorProcess:
@@ -70,7 +70,7 @@ class OperatorProcess:
         """Send SIGKILL: no message, no cleanup. Safe from any thread."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(60)
 
     def stop(self) -> int:
         """Send SIGTERM, as a Deployment does; returns the exit code."""
@@ -78,7 +78,7 @@ class OperatorProcess:
         if self.running:
             self._process.terminate()
         try:
-            return self._process.wait(20)
+            return self._process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the operator ignored SIGTERM:\n{self.tail()}") from None

@@ -1,7 +1,6 @@
 """A real redis-server on loopback, for one test, that can be stopped and restarted."""
 
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -9,17 +8,17 @@ from typing import Any
 
 import redis
 
+from support.s3_server import free_port
+
 PASSWORD = "lab-password"
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 class RedisProcess:
     """Keeps its port over restarts; with ``persistent`` (an append-only file) also its data."""
 
     def __init__(self, directory: Path, *, persistent: bool = False) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._directory = directory
         self._persistent = persistent
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +41,7 @@ class RedisProcess:
             try:
                 self.client().ping()
                 return self
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -51,7 +50,7 @@ class RedisProcess:
         """Send SIGKILL: connections are refused, and data in memory is lost."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def pause(self) -> None:
@@ -71,5 +70,5 @@ class RedisProcess:
             port=self.port,
             password=PASSWORD,
             decode_responses=True,
-            socket_timeout=5,
+            socket_timeout=30,
         )
