@@ -17,6 +17,7 @@ import pytest
 from nanogrid import names
 from nanogrid.cli.app.exits import Exit
 from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 TIMEOUT_SECONDS = 60
@@ -188,8 +189,7 @@ def test_ctrl_c_stops_the_code_and_removes_all_files(short: Path, tmp_path: Path
         process.communicate()
     assert process.returncode == Exit.CANCELLED
     assert "Traceback" not in errors
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(marker.read_text()), 0)
+    wait_until(lambda: not Path(f"/proc/{marker.read_text()}").exists())
     assert list(short.iterdir()) == []
 
 
