@@ -24,7 +24,7 @@ def test_hello(run: Any) -> None:
     assert ended.report.final
     assert ended.sandbox_exit == 0
     assert ended.sandbox_log == b"hello\n"
-    assert result.duration_millis > 0
+    assert result.duration_millis >= 0  # 0 if the launcher was slower than the code
     assert result.peak_memory_bytes
     assert result.memory_source in ("cgroup-v1", "cgroup-v2", "rusage")
     assert "limit 256Mi, used" in result.optimization_tip
