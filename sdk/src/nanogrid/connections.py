@@ -78,6 +78,14 @@ class Connections:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
         return server
 
+    @staticmethod
+    async def stop_listening(server: asyncio.Server) -> None:
+        """Accept no more; asyncio would lose what it accepted in the turn of ``server.close``."""
+        for sock in server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        await asyncio.sleep(0)  # an accepted connection gets its protocol
+        server.close()
+
     def protocol(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
         return Connection(self._make(), self)

@@ -85,7 +85,7 @@ async def serve(
         probes.draining = True
         log.info("draining: %d connections", len(tunnels.connections))
         await asyncio.sleep(settings.drain_start_seconds)
-        listener.close()
+        await tunnels.connections.stop_listening(listener)
         await drain(tunnels.connections, settings.drain_seconds, log)
         await tunnels.stop()
         log.info("stopped")

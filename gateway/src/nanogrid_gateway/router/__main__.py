@@ -151,7 +151,7 @@ async def serve(settings: RouterSettings, router: Router, stop: asyncio.Event) -
         await asyncio.sleep(settings.drain_start_seconds)
         log.info("accepting no new requests; waiting for %d", router.in_flight)
     finally:
-        listener.close()
+        await connections.stop_listening(listener)
         await runner.cleanup()
         sweeping.cancel()
 

@@ -86,7 +86,7 @@ async def serve(gateway: Gateway, stop: asyncio.Event) -> None:
             await stop.wait()
             log.info("stopping: %d connections", len(connections))
             gateway.feed.drain()
-            server.close()
+            await connections.stop_listening(server)
             await drain(connections, settings.grace_seconds, log)
             sweeping.cancel()
     finally:

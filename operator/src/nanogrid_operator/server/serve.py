@@ -47,7 +47,7 @@ async def serving(
         await server.start_serving()
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await connections.stop_listening(server)
         await runner.cleanup()
         sweeping.cancel()
 
