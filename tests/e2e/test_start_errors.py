@@ -17,7 +17,7 @@ from support.release import IN_RELEASE
 from support.sessions import session
 
 UNKNOWN_IMAGE = "registry.invalid/none:1"
-INVALID_IMAGE = "registry.invalid/UPPER:1"
+INVALID_IMAGE = "registry.invalid/none:-1"
 TIMEOUTS = {"startupSeconds": 300}  # longer than a test waits for an end
 TENANT_SECONDS = 40  # the operator reads tenants every 10 s
 

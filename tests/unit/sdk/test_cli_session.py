@@ -65,13 +65,27 @@ def test_output_is_forwarded_and_the_context_is_passed(session: FakeSession) -> 
     assert (done.exit_code, done.stdout, done.stderr) == (0, "out\n", "err\n")
     run("exec", "s", "-", "--process", "--timeout", "2m", stdin="x = 1")
     run("exec", "s", "ls", "--bash", "--interpreter", "mine", "--keep-processes")
+    run("exec", "s", "-c", "y = 1")
     assert session.calls == [
         ("print(1)", "default", None),
         ("x = 1", None, 120),
         ("BASH: ls", "mine", None),
+        ("y = 1", "default", None),
     ]
-    assert session.kept == [False, False, True]
+    assert session.kept == [False, False, True, False]
     assert session.closed
+
+
+def test_code_comes_from_one_place(session: FakeSession) -> None:
+    for words in (
+        ["exec", "s"],
+        ["exec", "s", "x", "-c", "y"],
+        ["exec", "s", "-c", "y", "-f", "z"],
+    ):
+        done = run(*words)
+        assert done.exit_code == Exit.USAGE
+        assert "exactly one of CODE, -c and --file" in done.stderr
+    assert session.calls == []
 
 
 def test_images_and_text_are_shown(session: FakeSession) -> None:

@@ -96,6 +96,7 @@ def run_code(
     ctx: CommandContext,
     name: SessionName,
     code: Annotated[str | None, typer.Argument(help="Python code, or - for stdin.")] = None,
+    inline: Annotated[str | None, typer.Option("-c", help="Python code, as the argument.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="File with code.")] = None,
     bash: Annotated[bool, typer.Option("--bash", help="Run the code in a shell.")] = False,
     interpreter: Interpreter = DEFAULT_CONTEXT,
@@ -116,13 +117,13 @@ def run_code(
     output: Output = TABLE,
 ) -> None:
     """Run code in a session; variables are kept. Output and exit code are those of the code."""
-    if (code is None) == (file is None):
-        message = "exactly one of CODE and --file is required"
+    if sum(one is not None for one in (code, inline, file)) != 1:
+        message = "exactly one of CODE, -c and --file is required"
         raise UsageError(message, "nanogrid session exec SESSION 'x = 1'")
     if keep and not (bash or process):
         message = "--keep-processes is for --bash and --process"
         raise UsageError(message, "A context keeps its processes as long as it lives.")
-    text = str(code)
+    text = inline if inline is not None else str(code)
     if file or code == "-":
         content = file.read_bytes() if file else sys.stdin.buffer.read()
         text = source.decoded(content, str(file or "stdin"))
