@@ -174,13 +174,19 @@ HTTP: Final[dict[Reason, str]] = {
 _TABLES: Final = {Surface.CLI: CLI, Surface.CLIENT: CLIENT, Surface.HTTP: HTTP}
 
 
-def hint_for(reason: str, surface: Surface) -> str:
-    """The hint of a reason for users of ``surface``; "" for a reason of a newer release."""
+def hint_for(reason: str, surface: Surface, job: str = "JOB") -> str:
+    """The hint of a reason for users of ``surface``; "" for a reason of a newer release.
+
+    Args:
+        reason: of a status or an error.
+        surface: where the user reads it.
+        job: name of the job in the commands of the hint.
+    """
     try:
         known = Reason(reason)
     except ValueError:
         return ""
-    return _TABLES.get(surface, {}).get(known, HELP[known].hint)
+    return _TABLES.get(surface, {}).get(known, HELP[known].hint).replace("JOB", job)
 
 
 def sentence_for(reason: Reason, detail: str, surface: Surface) -> str:

@@ -125,3 +125,11 @@ def test_a_hint_with_python_words_has_another_for_the_command_line() -> None:
     shown = as_cli_error(error)
     assert shown is not None
     assert (error.hint, shown.hint) == ("Set BUCKET, or give s3=.", "Set BUCKET.")
+
+
+def test_a_hint_names_the_job_of_its_command() -> None:
+    assert (
+        hint_for(Reason.CANCELLED, Surface.CLI, "report")
+        == "`nanogrid retry report` runs it again."
+    )
+    assert "JOB" in hint_for(Reason.CANCELLED, Surface.CLI)

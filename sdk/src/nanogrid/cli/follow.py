@@ -163,7 +163,7 @@ def _show_outcome(job: Json, raw: Json, code: int) -> None:
         return
     reason = raw.get("reason", "")
     message = without_hint(reason, str(raw.get("message") or reason)).strip()
-    print_error(message, hint_for(reason, Surface.CLI))
+    print_error(message, hint_for(reason, Surface.CLI, job["metadata"]["name"]))
 
 
 def safe_target(folder: Path, path: str) -> Path:

@@ -94,7 +94,7 @@ def diagnose(job: Json, pod: Json | None, events: Sequence[Json]) -> Diagnosis:
         cause, hint = NOT_PROCESSED
     else:
         cause = known.meaning if known else status.get("message") or "The cause is not known yet."
-        hint = hint_for(reason, Surface.CLI) or UNKNOWN_HINT
+        hint = hint_for(reason, Surface.CLI, job["metadata"]["name"]) or UNKNOWN_HINT
     return Diagnosis(
         name=job["metadata"]["name"],
         namespace=job["metadata"].get("namespace", ""),

@@ -22,7 +22,7 @@ def why_absent(job: Json, flags: str = "") -> CliError | None:
     ran = result.get("exitCode") is not None
     if phase in _STARTED or ran or any(result.get(key) for key in ("stdout", "stderr", "outputs")):
         return None
-    known, hint = help_of(reason), hint_for(reason, Surface.CLI)
+    known, hint = help_of(reason), hint_for(reason, Surface.CLI, name)
     meaning = known.meaning if known else "The operator has not processed the job yet."
     if not finished(job):
         state = f"{phase}, {reason}" if reason else phase
