@@ -26,7 +26,8 @@ def test_a_stale_output_of_the_zip_is_not_a_result(
     item = make_input(prefix="earlier/", mount_path="/app/output")
     code = make_code("code/stale.zip")
     succeed(paths, item, **code)
-    task = make_task(inputs=[item], bucket=BUCKET, outputs=make_rules(prefix="stale-run/"), **code)
+    rules = make_rules(prefix="stale-run/")
+    task = make_task(inputs=[item], request_id="stale-run", bucket=BUCKET, outputs=rules, **code)
     with running(task, paths, launcher_dir) as pod:
         result = pod.wait().result
     assert (result.status, result.exit_code) == ("SUCCESS", 0)

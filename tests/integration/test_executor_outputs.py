@@ -261,7 +261,7 @@ def test_a_file_that_is_replaced_after_the_walk(s3: S3Server, top: Path) -> None
 
 def test_without_a_bucket(top: Path) -> None:
     fill(top, a=b"1")
-    assert store(top, bucket="").failed == ["1 files: there is no bucket for outputs"]
+    assert store(top, bucket="").failed == ["1 file: there is no bucket for outputs"]
 
 
 @pytest.fixture

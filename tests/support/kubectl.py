@@ -30,7 +30,12 @@ class KubectlError(Exception):
 def kubectl(*args: str, stdin: str | None = None, timeout: float = 120) -> str:
     """Run kubectl and return its stdout."""
     done = subprocess.run(
-        ["kubectl", *args], input=stdin, capture_output=True, text=True, timeout=timeout
+        ["kubectl", *args],
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",  # logs of programs may have any bytes
+        timeout=timeout,
     )
     if done.returncode != 0:
         raise KubectlError(done.stderr.strip())

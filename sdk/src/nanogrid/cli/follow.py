@@ -44,6 +44,7 @@ def wait(run: "Run", ctx: CommandContext, progress: Progress, output_format: For
             on_stderr=listeners.stderr,
             on_output=listeners.both,
             on_note=listeners.note,
+            exact=listeners.exact,
         )
     except KeyboardInterrupt:
         progress.hide()

@@ -98,6 +98,7 @@ class Run:
         on_stderr: TextCallback | None = None,
         on_output: TextCallback | None = None,
         on_note: TextCallback | None = None,
+        exact: bool = False,
     ) -> "Result":
         """Wait until the job ends and return its result.
 
@@ -110,13 +111,15 @@ class Run:
             on_output: called with text of both streams, live and in the order of the log; replaces
                 the other two.
             on_note: called with a sentence about missing text, or about a new attempt.
+            exact: bytes that are not UTF-8 reach the callbacks as lone surrogates (PEP 383), not as
+                U+FFFD.
 
         Raises:
             WaitTimeout: the job has not ended and continues. The next wait passes its text on from
                 the beginning.
             JobDeleted: the job was deleted.
         """
-        live = self.live(OutputCallbacks(on_stdout, on_stderr, on_output, on_note))
+        live = self.live(OutputCallbacks(on_stdout, on_stderr, on_output, on_note, exact))
         try:
             if not self.finished:
                 self._follow(timeout, on_change)
