@@ -168,3 +168,13 @@ def test_a_job_that_is_gone_counts_as_deleted(terminal: Terminal, cluster: FakeC
     cluster.delete_error = NotFound(404, "NotFound", "gone")
     done = terminal.run("delete", "old", "--yes")
     assert (done.exit_code, done.stderr) == (0, "deleted 1 job\n")
+
+
+@pytest.mark.parametrize("line", [("-l", ""), ("--selector", " "), ("-l", ","), ("--function", "")])
+def test_an_empty_filter_is_refused_and_deletes_nothing(
+    terminal: Terminal, cluster: FakeCluster, line: tuple[str, str]
+) -> None:
+    done = terminal.run("delete", *line, "--older", "1m", "--yes")
+    assert done.exit_code == Exit.USAGE
+    assert "is empty" in done.stderr
+    assert cluster.deleted == []

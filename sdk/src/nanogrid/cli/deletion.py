@@ -21,6 +21,7 @@ from nanogrid.cli.app.options import (
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
 from nanogrid.cli.jobs import find
 from nanogrid.cli.source import duration_option
+from nanogrid.plurals import counted
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def delete(
     """
     from nanogrid.client.jobs.selection import Selection
 
+    for flag, text in (("-l", labels), ("--function", function)):
+        if text is not None and not text.strip(" ,"):
+            # An empty selector matches all jobs; a script whose variable is empty means none.
+            raise UsageError(f"{flag} is empty", "Name what to select, or leave the option out.")
     filtered = any(one is not None for one in (older, phase, labels, function))
     if bool(jobs) == filtered:
         hint = "nanogrid delete JOB...   or   nanogrid delete --older 7d --phase succeeded"
@@ -74,7 +79,7 @@ def delete(
     asked = bool(runs) and not dry_run and not yes
     if asked:
         note(table.rstrip("\n"))
-        confirm(f"Delete {_count(runs)}?")
+        confirm(f"Delete {counted(len(runs), 'job')}?")
     failed = [] if dry_run else _delete_all(runs)
     deleted = [] if dry_run else [run for run in runs if run not in failed]
     items = [_line(run, run in deleted) for run in runs]
@@ -86,7 +91,8 @@ def delete(
         lambda: [job_tables.job_name(run.job) for run in runs],
     )
     if output is not Format.NAME and output.for_people and runs:
-        note(f"found {_count(runs)}" if dry_run else f"deleted {_count(deleted)}")
+        done, some = ("found", runs) if dry_run else ("deleted", deleted)
+        note(f"{done} {counted(len(some), 'job')}")
     if failed:
         raise typer.Exit(Exit.FAILED)
 
@@ -128,10 +134,6 @@ def _delete_all(runs: "Sequence[Run]") -> "list[Run]":
 def _line(run: "Run", deleted: bool) -> Json:
     head = {"namespace": run.namespace, "name": run.name, "uid": run.uid}
     return head | {"phase": run.phase, "reason": run.reason, "deleted": deleted}
-
-
-def _count(runs: "Sequence[Run]") -> str:
-    return "1 job" if len(runs) == 1 else f"{len(runs)} jobs"
 
 
 def register(app: typer.Typer) -> None:
