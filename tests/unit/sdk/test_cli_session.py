@@ -127,8 +127,21 @@ def test_pictures_of_a_shell_are_saved_in_the_current_folder(
     done = run("shell", "s", stdin="plot()\n")
     assert (tmp_path / "s-1-1.png").read_bytes() == b"hello"
     assert "[image/png: s-1-1.png]" in done.stderr
-    assert "not valid base64" in done.stderr
+    assert "image/png that is not valid" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["s-1-1.png"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("image/png", "é"), ("image/png", "a"), ("image/svg+xml", "\ud800")]
+)
+def test_a_picture_that_is_not_valid_is_named_and_not_saved(
+    session: FakeSession, tmp_path: Path, kind: str, data: str
+) -> None:
+    session.answer["results"] = [{kind: data}]
+    done = run("exec", "s", "x", "--pictures", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert f"[{kind} that is not valid" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_interrupts_the_execution(session: FakeSession) -> None:

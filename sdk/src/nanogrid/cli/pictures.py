@@ -1,7 +1,6 @@
 """Pictures that the code of a session displays, saved as files."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -29,8 +28,8 @@ def show(data: Mapping[str, str], folder: Path | None, stem: str) -> None:
     kind = next(kind for kind in KINDS if kind in data)
     try:
         content = data[kind].encode() if kind in TEXT else _decoded(data[kind])
-    except binascii.Error as error:
-        note(f"[{kind} that is not valid base64: {error}]")
+    except ValueError as error:  # code may display any text as a picture
+        note(f"[{kind} that is not valid: {error}]")
         return
     if folder is None:
         note(f"[{kind} of {len(content)} bytes; --pictures DIR saves it]")
