@@ -57,6 +57,23 @@ def test_the_result_is_that_of_the_package(tmp_path: Path, context: str | None) 
     assert ours.auth_headers() == theirs.auth_headers()
 
 
+def test_a_token_has_no_line_end(tmp_path: Path) -> None:
+    found = read(written(tmp_path, changed("user", token="secret\n")), None, {})
+    assert found is not None
+    assert found.token == "secret"
+
+
+@pytest.mark.parametrize(("skip", "mode"), [(True, ssl.CERT_NONE), ("false", ssl.CERT_REQUIRED)])
+def test_only_true_turns_the_verification_off(
+    tmp_path: Path, skip: object, mode: ssl.VerifyMode
+) -> None:
+    config = changed("cluster", server="https://h", **{"insecure-skip-tls-verify": skip})
+    found = read(written(tmp_path, config), None, {})
+    assert found is not None
+    assert found.tls is not None
+    assert found.tls.verify_mode == mode
+
+
 @pytest.mark.parametrize(
     "config",
     [

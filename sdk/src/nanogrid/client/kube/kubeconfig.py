@@ -80,7 +80,7 @@ def read(path: str, context: str | None, environ: Mapping[str, str]) -> Access |
     return Access(
         host=server,
         namespace=namespace,
-        token=str(user.get("token") or ""),
+        token=str(user.get("token") or "").strip(),  # a block of YAML ends with a line end
         tls=_tls(cluster, user, file.parent) if secure else None,
         server_name=str(cluster.get("tls-server-name") or ""),
     )
@@ -118,7 +118,7 @@ def _tls(cluster: Json, user: Json, folder: Path) -> ssl.SSLContext:
         made.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
     else:
         made.load_default_certs()
-    if cluster.get("insecure-skip-tls-verify"):
+    if cluster.get("insecure-skip-tls-verify") is True:  # the text "false" must not turn it off
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     certificate = _pem(user, "client-certificate", folder)
