@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +210,23 @@ def late_operator(store: ApiStore, path: str, job: Json) -> None:
     ready_session(store, job["metadata"]["name"])
 
 
+@pytest.mark.parametrize(
+    ("rules", "seconds"),
+    [
+        ({}, 900),
+        ({"idleTimeoutSeconds": 60}, 60),
+        ({"maxLifetimeSeconds": 300}, 300),
+        ({"maxLifetimeSeconds": 7200}, 900),
+    ],
+)
+def test_the_idle_timeout_in_force_is_known(
+    client: Client, remote: FakeSession, rules: Json, seconds: int
+) -> None:
+    session = client.session(name="s", session=rules)
+    assert session.idle_timeout == seconds
+    assert f"ends after {seconds} s without a request" in repr(session)
+
+
 @pytest.mark.parametrize("first", ["execute", "start", "files", "bash", "health", "contexts"])
 def test_without_a_context_manager_the_first_request_waits(
     client: Client, api: FakeApi, remote: FakeSession, first: str
@@ -337,3 +355,21 @@ async def test_the_asynchronous_session_is_entered_or_awaited(
         with pytest.raises(WaitTimeout):
             async with client.session(name="never", ready_timeout=0.1):
                 pytest.fail("the session is not ready")
+
+
+@pytest.mark.parametrize("path", ["..", "../end", "data/../../end", "/app/../end"])
+def test_a_path_does_not_lead_out_of_the_files(
+    session: Session, remote: FakeSession, tmp_path: Path, path: str
+) -> None:
+    before = len(remote.requests)
+    calls: list[Callable[[], object]] = [
+        lambda: session.files.read(path),
+        lambda: session.files.write(path, b""),
+        lambda: session.files.delete(path),
+        lambda: session.files.download(path, tmp_path / "a"),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequest, match=r"contains '\.\.'"):
+            call()
+    assert len(remote.requests) == before
+    assert session.files.write("a..b/..c", b"1").path == "a..b/..c"

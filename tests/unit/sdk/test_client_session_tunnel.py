@@ -9,6 +9,8 @@ import pytest
 
 from nanogrid.cli.http_serving import serving
 from nanogrid.client import Client, Expired
+from nanogrid.client.errors import hint_of
+from nanogrid.reasons import HELP, Reason
 from nanogrid.types import Json
 from support.client_server import FakeApi, failure
 from support.client_session_server import FakeSession, ready_session
@@ -117,6 +119,19 @@ def test_an_ended_session_that_is_attached_raises_its_reason(
     with pytest.raises(Expired, match="has ended") as caught:
         client.attach("s").execute("1")
     assert caught.value.reason == "IdleTimeout"
+
+
+def test_the_message_of_an_ended_session_has_one_hint(client: Client, tunnel: FakeApi) -> None:
+    client.session(name="s").ready().close()
+    path = tunnel.job_path("s")
+    message = f"It was stopped. {HELP[Reason.CANCELLED].hint}"
+    tunnel.finish(path, reason="Cancelled", message=message)
+    job = tunnel.objects[path]
+    tunnel.put(path, job | {"status": job["status"] | {"session": {"url": "u"}}})
+    with pytest.raises(Expired) as caught:
+        client.attach("s").execute("1")
+    assert caught.value.message == "session s has ended: It was stopped."
+    assert caught.value.hint == hint_of("Cancelled")
 
 
 def free_port() -> int:

@@ -33,7 +33,8 @@ Entries = list[FileInfo]
 class Files:
     """Files of a session's workspace /app; paths are relative to it.
 
-    All methods raise ApiError when the session refuses the request.
+    All methods raise ApiError when the session refuses the request, and InvalidRequest for a path
+    with ``..``.
     """
 
     def __init__(self, connection: SessionConnection) -> None:
@@ -119,4 +120,11 @@ def _entries(listing: Json) -> Entries:
 
 
 def _route(path: str) -> str:
+    """The path of a file in the session's API.
+
+    Raises:
+        InvalidRequest: ``..`` would lead out of the workspace, to another part of the API.
+    """
+    if ".." in path.split("/"):
+        raise InvalidRequest(f"{path!r} contains '..'.", "Use a path below /app.")
     return f"/files/{quote(path.removeprefix('/app/').lstrip('/'))}"

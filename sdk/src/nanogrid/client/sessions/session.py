@@ -26,6 +26,7 @@ from nanogrid.client.sessions import stream
 from nanogrid.client.sessions.connection import SessionConnection
 from nanogrid.client.sessions.execution import Execution
 from nanogrid.client.sessions.files import Files
+from nanogrid.hints import without_hint
 from nanogrid.types import Json
 
 SYNC_SECONDS: Final = 3600.0
@@ -65,11 +66,17 @@ class Session:
         return self.run.request_id
 
     @property
-    def idle_timeout(self) -> int | None:
+    def idle_timeout(self) -> int:
         """Seconds without a request and an execution after which the session ends by itself."""
+        from nanogrid.api.session import SessionSpec
+
         rules = self.run.job["spec"].get("session") or {}
-        found = rules.get("idleTimeoutSeconds")
-        return None if found is None else int(found)
+        # Not validated: the API server may know wider bounds.
+        return SessionSpec.model_construct(
+            idle_timeout_seconds=rules.get("idleTimeoutSeconds"),
+            max_lifetime_seconds=rules.get("maxLifetimeSeconds"),
+            execution_timeout_seconds=rules.get("executionTimeoutSeconds"),
+        ).idle_seconds
 
     def start(self) -> "Session":
         """Wait until the session is ready; one that does not become ready is stopped.
@@ -250,9 +257,8 @@ class Session:
             return
         if not (self.run.status.get("session") or self._connection.reached):
             raise job_failed(result)
-        hint = hint_of(result.reason)
-        message = f"session {self.name} has ended: {result.message.removesuffix(hint).strip()}"
-        raise Expired(GONE, result.reason, message, hint)
+        message = f"session {self.name} has ended: {without_hint(result.reason, result.message)}"
+        raise Expired(GONE, result.reason, message, hint_of(result.reason))
 
     def _request_end(self, reason: str) -> None:
         if not (self.run.status.get("session") or self.run.refresh().status.get("session")):
@@ -268,7 +274,7 @@ class Session:
 
     def __repr__(self) -> str:
         head = f"<Session {self.run.namespace}/{self.name} {self.run.phase}"
-        if self.run.finished or self.idle_timeout is None:
+        if self.run.finished:
             return f"{head}>"
         return f"{head}, ends after {self.idle_timeout} s without a request>"
 
