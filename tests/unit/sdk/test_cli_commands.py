@@ -157,9 +157,11 @@ def test_upload_prints_the_uri(terminal: Terminal, tmp_path: Path) -> None:
 def test_top_ranks_by_peak(terminal: Terminal) -> None:
     small, large = ended("small", peakMemoryBytes=1 << 20), ended("large", peakMemoryBytes=64 << 20)
     large["status"]["peakMemory"] = "64Mi/256Mi"
+    large["spec"]["functionRef"] = {"name": "report"}
     terminal.cluster.add(small, large)
     first, second = json.loads(terminal.run("top", "-o", "json").stdout)
     assert (first["name"], first["usedPercent"]) == ("large", 25)
+    assert (first["functionId"], second["functionId"]) == ("report", None)
     assert (second["name"], second["usedPercent"]) == ("small", None)
     assert "25%" in terminal.run("top").stdout
 

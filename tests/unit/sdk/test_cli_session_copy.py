@@ -110,6 +110,17 @@ def test_a_file_is_downloaded(remote: FakeSession, source: str, target: str, sto
     assert [path.name for path in Path().rglob("*.part")] == []
 
 
+@pytest.mark.parametrize("name", ["a", "a" * 255])
+def test_a_download_replaces_no_other_file(remote: FakeSession, name: str) -> None:
+    remote.files["a"] = b"new"
+    Path("a.part").write_bytes(b"mine")
+    assert cp("s:a", f"./{name}").exit_code == 0
+    assert {one.name: one.read_bytes() for one in Path().iterdir()} == {
+        name: b"new",
+        "a.part": b"mine",
+    }
+
+
 @pytest.mark.parametrize(
     ("source", "target", "top"),
     [("s:data", ".", "data"), ("s:data", "new", "new"), ("s:", "all", "all/data")],
@@ -147,6 +158,8 @@ def test_names_that_lead_out_of_the_folder_are_refused(remote: FakeSession) -> N
         ("a", "b", "exactly one"),
         ("s:a", "s:b", "exactly one"),
         ("s:/etc/passwd", ".", "not below /app"),
+        ("s:..", ".", "contains '..'"),
+        ("s:/app/../etc/passwd", ".", "contains '..'"),
         ("missing", "s:", "No such file"),
         ("s:missing", ".", "missing does not exist"),
         ("nosuch:a", ".", "nosuch"),

@@ -9,7 +9,7 @@ import typer
 from nanogrid import wire
 from nanogrid.cli.app import exits, job_tables
 from nanogrid.cli.app.command import CommandContext
-from nanogrid.cli.app.errors import CliError, print_error
+from nanogrid.cli.app.errors import print_error
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.output import (
     Format,
@@ -167,26 +167,14 @@ def _show_outcome(job: Json, raw: Json, code: int) -> None:
     print_error(message, hint_for(reason, Surface.CLI, job["metadata"]["name"]))
 
 
-def safe_target(folder: Path, path: str) -> Path:
-    """The local path of an output file.
-
-    Raises:
-        CliError: the path is outside the folder.
-    """
-    target = (folder / path).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        message = f"the output {path!r} would be written outside {folder}"
-        raise CliError(message, "Rename it in the code.")
-    return target
-
-
 def download(
     result: "Result", folder: Path, paths: Sequence[str] | None = None, quiet: bool = False
 ) -> None:
     """Download output files into a folder; all of them by default."""
+    from nanogrid.client.downloads import inside
+
     for path in paths or list(result.outputs):
-        target = safe_target(folder, path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = inside(folder, path)
         result.outputs[path].download(target)
         if not quiet:
             note(f"saved {target}")

@@ -10,6 +10,8 @@ import typer
 from nanogrid.cli.app.command import CommandContext
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.output import note
+from nanogrid.file_names import printable
+from nanogrid.plurals import counted
 
 if TYPE_CHECKING:
     from nanogrid.client.sessions.files import Files
@@ -38,7 +40,7 @@ def parse_remote(text: str) -> Remote | None:
     """SESSION:PATH; None for a local path.
 
     Raises:
-        UsageError: the path is absolute and not below /app.
+        UsageError: the path is not below /app.
     """
     found = _REMOTE.fullmatch(text)
     if found is None:
@@ -48,6 +50,8 @@ def parse_remote(text: str) -> Remote | None:
         raise UsageError(f"{path} is not below {WORKSPACE}", f"Use a path relative to {WORKSPACE}.")
     inner = path.removeprefix(WORKSPACE) if path.startswith("/") else path
     parts = [part for part in inner.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise UsageError(f"{path} contains '..'", f"Use a path relative to {WORKSPACE}.")
     into = not parts or path.endswith(("/", "/."))
     return Remote(session, "/".join(parts), into)
 
@@ -96,7 +100,7 @@ def cp(
             count = download(session.files, remote_source, target)
     finally:
         session.close()
-    note(f"copied {count} file{'' if count == 1 else 's'}")
+    note(f"copied {counted(count, 'file')}")
 
 
 def upload(files: "Files", found: list[tuple[Path, str]], target: str) -> int:
@@ -130,7 +134,7 @@ def download(files: "Files", source: Remote, target: str) -> int:
         if one.type == "directory":
             path.mkdir(parents=True, exist_ok=True)
         elif one.type != "file":
-            note(f"{one.path} is a {one.type} and is not copied")
+            note(f"{printable(one.path)} is a {one.type} and is not copied")
         elif path.is_dir():
             raise CliError(f"{path} is a folder here and a file in the session", "Remove it.")
         else:

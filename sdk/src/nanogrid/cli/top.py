@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from nanogrid.cli.app.formatting import amount, duration
 from nanogrid.cli.app.output import columns
+from nanogrid.client.jobs.selection import function_of
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
 
@@ -19,7 +20,7 @@ def usage(job: Json) -> Json:
     return {
         "namespace": job["metadata"].get("namespace", ""),
         "name": job["metadata"]["name"],
-        "functionId": (job.get("spec") or {}).get("functionId"),
+        "functionId": function_of(job),
         "phase": status.get("phase") or "",
         "peakMemoryBytes": peak,
         "memoryLimitBytes": limit,

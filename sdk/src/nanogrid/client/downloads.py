@@ -1,5 +1,6 @@
 """Downloaded content as a local file, which appears when it is complete."""
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def inside(folder: Path, name: str) -> Path:
     top = folder.resolve()
     path = (top / name).resolve()
     if not path.is_relative_to(top):
-        raise Corrupt(f"{name!r} would be written outside {top}.")
+        hint = "Rename it in the code that writes it."
+        raise Corrupt(f"{name!r} would be written outside {top}.", hint)
     return path
 
 
@@ -26,9 +28,10 @@ def store(target: Path, chunks: Iterable[bytes]) -> Path:
         OSError: the file cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".part")
+    # A name of its own: no other file of the user is replaced, and a long name fits too.
+    partial = target.with_name(f".nanogrid-{secrets.token_hex(8)}.part")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
         partial.replace(target)

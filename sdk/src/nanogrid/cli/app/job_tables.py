@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
+from nanogrid.client.jobs.selection import function_of
 from nanogrid.plurals import counted
 from nanogrid.types import Json
 
@@ -88,7 +89,7 @@ def _asked_for(job: Json) -> list[tuple[str, str]]:
     timeout = (spec.get("timeouts") or {}).get("executionSeconds")
     labels = job["metadata"].get("labels") or {}
     return [
-        ("function", f"{function.get('name') or spec.get('functionId') or ''}{version}"),
+        ("function", f"{function_of(job) or ''}{version}"),
         ("image", (spec.get("runtime") or {}).get("image") or ""),
         ("command", " ".join([*(spec.get("command") or []), *(spec.get("args") or [])])),
         ("limits", ", ".join(f"{key} {value}" for key, value in (limits or {}).items())),
