@@ -101,16 +101,22 @@ def test_a_file_is_uploaded(s3: S3, server: FakeS3, tmp_path: Path) -> None:
     assert b"content" in server.behaviour.puts["/b/k"]
 
 
-def test_a_prefix_is_deleted_with_one_request_per_page(s3: S3, server: FakeS3) -> None:
+def test_the_keys_below_a_prefix_are_deleted(s3: S3, server: FakeS3) -> None:
     server.behaviour.listed = {"p/1": Content(b""), "p/2": Content(b""), "q/3": Content(b"")}
 
-    assert s3.delete_prefix("b", "p/") == 2
+    keys = s3.keys("b", "p/")
+    s3.delete("b", keys)
+    assert keys == ["p/1", "p/2"]
     assert [one.split(" ")[0] for one in server.behaviour.requests] == ["GET", "POST"]
 
 
-def test_nothing_below_a_prefix_costs_no_delete(s3: S3, server: FakeS3) -> None:
-    assert s3.delete_prefix("b", "p/") == 0
-    assert len(server.behaviour.requests) == 1
+def test_no_key_costs_no_request_and_many_keys_one_for_each_thousand(
+    s3: S3, server: FakeS3
+) -> None:
+    s3.delete("b", [])
+    assert server.behaviour.requests == []
+    s3.delete("b", [str(number) for number in range(1001)])
+    assert [one.split(" ")[0] for one in server.behaviour.requests] == ["POST", "POST"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The bucket for the event loop: each call of the S3 client runs in a thread of a bounded pool."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -53,6 +53,10 @@ class AsyncObjects:
 
         return AsyncDownload(found.size, chunks())
 
-    async def delete(self, prefix: str) -> int:
-        """Delete everything below a prefix; returns the number of objects."""
-        return await self._threads.call(self._objects.delete, prefix)
+    async def keys(self, prefix: str) -> list[str]:
+        """The keys of all objects below a prefix."""
+        return await self._threads.call(self._objects.keys, prefix)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects."""
+        await self._threads.call(self._objects.delete, keys)

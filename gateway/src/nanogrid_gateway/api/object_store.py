@@ -1,7 +1,7 @@
 """S3, blocking: code, large inputs, results and output files of one namespace."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -77,10 +77,15 @@ class Objects:
                 return None
             raise storage_failed(e) from e
 
-    def delete(self, prefix: str) -> int:
-        """Delete all objects below a prefix; returns their number."""
+    def keys(self, prefix: str) -> list[str]:
+        """The keys of all objects below a prefix."""
         with _answers():
-            return self._s3.delete_prefix(self.bucket, prefix)
+            return self._s3.keys(self.bucket, prefix)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects."""
+        with _answers():
+            self._s3.delete(self.bucket, keys)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ boto3 blocks: a coroutine calls it in a thread. Every call has a connect and a r
 bounded number of tries. Every error is an :class:`~nanogrid.s3.errors.S3Error`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 10
 REDIRECTS: Final = ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "400")
+DELETED_AT_ONCE: Final = 1000  # most keys of a DeleteObjects request
 LOOPBACK: Final = "http://127.0.0.1:"
 
 
@@ -152,19 +153,24 @@ class S3:
         with _errors(_uri(bucket, key)):
             self.boto3.upload_file(path, bucket, key)
 
-    def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Delete all objects below a prefix; returns their number."""
-        count = 0
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        """The keys of all objects below a prefix."""
         with _errors(_uri(bucket, prefix)):
             pages = self.boto3.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-                if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", [])]:
-                    self.boto3.delete_objects(
-                        Bucket=bucket,
-                        Delete={"Objects": keys, "Quiet": True},  # type: ignore[typeddict-item]
-                    )
-                    count += len(keys)
-        return count
+            return [
+                entry["Key"]
+                for page in pages.paginate(Bucket=bucket, Prefix=prefix)
+                for entry in page.get("Contents", [])
+            ]
+
+    def delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete objects, with one request for each 1000; a missing one is no error."""
+        for begin in range(0, len(keys), DELETED_AT_ONCE):
+            some = keys[begin : begin + DELETED_AT_ONCE]
+            with _errors(_uri(bucket, some[0])):
+                self.boto3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
+                )
 
     def uploads(self, bucket: str) -> Iterator[dict[str, Any]]:
         """Multipart uploads that have not ended, as S3 lists them: Key, UploadId, Initiated."""

@@ -88,6 +88,8 @@ class Functions:
         """
         body = await self.body(function_id)
         await self._refuse_active(function_id)
+        # Listed first: once the function is gone, an upload of its name may store new code.
+        keys = await self.objects.keys(self.objects.key(names.function_prefix(function_id)))
         try:
             await self.kube.delete(self.kube.functions, function_id, body["metadata"]["uid"])
         except KubeError as e:
@@ -98,8 +100,8 @@ class Functions:
         except ApiError as e:
             log.warning("functions/%s is deleted, its code is kept: %s", function_id, e)
             return {"functionId": function_id, "deletedObjects": 0}
-        count = await self.objects.delete(self.objects.key(names.function_prefix(function_id)))
-        return {"functionId": function_id, "deletedObjects": count}
+        await self.objects.delete(keys)
+        return {"functionId": function_id, "deletedObjects": len(keys)}
 
     async def _refuse_active(self, function_id: str) -> None:
         token = ""
