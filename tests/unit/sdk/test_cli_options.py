@@ -163,6 +163,7 @@ def test_init_keeps_a_program_and_writes_a_job_for_it(terminal: Terminal, tmp_pa
         "print(1)\r\nprint(2)\r\n",
         "x = '''\n---\n...\n'''\n",
         "print('\x07 \x85 \u2028')\n",
+        "  # \U0001f600\nprint(1)\n",
     ],
 )
 def test_the_job_has_the_exact_text_of_the_program(code: str) -> None:

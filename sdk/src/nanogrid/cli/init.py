@@ -1,6 +1,6 @@
 """``init``: writes a folder with a first job, ready to run."""
 
-import json
+import shlex
 import textwrap
 from pathlib import Path
 from typing import Annotated, Final
@@ -58,8 +58,11 @@ def job_yaml(code: str) -> str:
         same = yaml.safe_load(block)["spec"]["code"]["inline"] == code
     except yaml.YAMLError:
         same = False
-    # Text that a block cannot hold, for example with spaces before its first line.
-    return block if same else f"{JOB}    inline: {json.dumps(code)}\n"
+    if same:
+        return block
+    # Text that a block cannot hold, for example with spaces before its first line. JSON would not
+    # do: its escapes for characters such as emoji are not valid in YAML.
+    return JOB + "    inline: " + yaml.safe_dump(code, default_style='"', width=len(code) * 10)
 
 
 def init(
@@ -78,8 +81,9 @@ def init(
     if not main.exists():
         _write(main, MAIN)
     _write(manifest, job_yaml(str(code)))
-    note(f"run it: nanogrid run {folder}")
-    note(f"run it without a cluster: nanogrid run --local {folder}")
+    path = shlex.quote(str(folder))
+    note(f"run it: nanogrid run {path}")
+    note(f"run it without a cluster: nanogrid run --local {path}")
 
 
 def _write(file: Path, text: str) -> None:
