@@ -169,6 +169,8 @@ def test_top_ranks_by_peak(terminal: Terminal) -> None:
 def test_session_commands_accept_sessions_only(terminal: Terminal) -> None:
     terminal.cluster.add(job("s", "Running", "SessionReady", mode="Session"), ended("a"))
     assert terminal.run("session", "ls", "-o", "name").stdout.endswith("/s\n")
+    assert terminal.run("session", "ls").stdout.split()[:2] == ["NAME", "PHASE"]
+    assert terminal.run("session", "ls", "-A").stdout.split()[:2] == ["NAMESPACE", "NAME"]
     assert terminal.run("session", "exec", "a", "1").exit_code == Exit.USAGE
     assert terminal.run("session", "exec", "s").exit_code == Exit.USAGE
     done = terminal.run("session", "rm", "s", "--force")

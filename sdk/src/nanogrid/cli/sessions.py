@@ -203,7 +203,7 @@ def ls(
     emit(
         sessions,
         output,
-        lambda: job_tables.sessions_table(sessions, time.time()),
+        lambda: job_tables.sessions_table(sessions, time.time(), all_namespaces),
         lambda: [job_tables.job_name(job) for job in sessions],
     )
 

@@ -113,10 +113,13 @@ def session_row(job: Json, now: float) -> list[str]:
     ]
 
 
-def sessions_table(jobs: Sequence[Json], now: float) -> str:
+def sessions_table(jobs: Sequence[Json], now: float, all_namespaces: bool = False) -> str:
     """A table of sessions."""
     head = ["NAME", "PHASE", "REASON", "EXECUTIONS", "RUNNING", "IDLE", "AGE"]
-    return columns([head, *(session_row(job, now) for job in jobs)])
+    rows = [head, *(session_row(job, now) for job in jobs)]
+    if all_namespaces:
+        rows = with_namespaces(rows, [job["metadata"]["namespace"] for job in jobs])
+    return columns(rows)
 
 
 def outputs_table(outputs: Sequence[Json], wide: bool = False) -> str:
