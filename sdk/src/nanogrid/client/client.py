@@ -12,7 +12,7 @@ from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.jobs.run import Run
 from nanogrid.client.jobs.selection import Selection, newest_first, phase_named
 from nanogrid.client.kube.cluster import Cluster
-from nanogrid.client.kube.paths import jobs
+from nanogrid.client.kube.paths import jobs, named
 from nanogrid.client.resources import Resources
 from nanogrid.client.s3_uri import Uploaded
 from nanogrid.types import Json
@@ -143,8 +143,9 @@ class Client(Resources):
 
         Raises:
             NotFound: the job does not exist.
+            InvalidRequest: no job can have this name.
         """
-        job = self.cluster.get(f"{jobs(namespace or self.namespace)}/{name}")
+        job = self.cluster.get(named(jobs(namespace or self.namespace), name))
         return self._run(job)
 
     def list(

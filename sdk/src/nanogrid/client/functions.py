@@ -22,7 +22,7 @@ from nanogrid.client.errors import Conflict, InvalidRequest, NotFound, hint_of, 
 from nanogrid.client.jobs.manifest import env_fields, runtime_fields
 from nanogrid.client.jobs.packing import zip_directory, zip_files
 from nanogrid.client.kube.cluster import Cluster
-from nanogrid.client.kube.paths import functions
+from nanogrid.client.kube.paths import functions, named
 from nanogrid.client.local_files import read_file
 from nanogrid.client.s3_uri import Uploaded, split_uri
 from nanogrid.client.validation import check_spec
@@ -53,9 +53,10 @@ class Functions:
 
         Raises:
             NotFound: the function does not exist.
+            InvalidRequest: no function can have this name.
         """
         try:
-            return self._cluster.get(f"{self._path}/{name}")
+            return self._cluster.get(named(self._path, name))
         except NotFound as e:
             message = f"there is no function {name} in namespace {self._cluster.namespace}."
             reason = Reason.FUNCTION_NOT_FOUND.value

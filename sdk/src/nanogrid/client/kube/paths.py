@@ -1,7 +1,25 @@
 """Paths of the collections that the client uses. Pure."""
 
+import re
+from typing import Final
+
 from nanogrid import names
+from nanogrid.client.errors import InvalidRequest
 from nanogrid.kube.conventions import CORE, JOBS, collection
+
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def named(path: str, name: str) -> str:
+    """The path of one object of a collection.
+
+    Raises:
+        InvalidRequest: no object can have this name; in a path it could lead to another object.
+    """
+    if _NAME.fullmatch(name) is None:
+        hint = "Names have only a-z, 0-9, - and dots."
+        raise InvalidRequest(f"{name!r} is not the name of an object.", hint)
+    return f"{path}/{name}"
 
 
 def jobs(namespace: str | None = None) -> str:
