@@ -5,7 +5,7 @@ from typing import Final
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.errors import ApiError
 
-_WAIT: Final = "Wait some seconds, then reload the page."
+_WAIT: Final = "Wait a few seconds, then reload the page."
 HINTS: Final[dict[Reason, str]] = {
     Reason.BAD_REQUEST: "Go back, and correct the input.",
     Reason.UNAUTHORIZED: "Copy the token again, or create a new one.",

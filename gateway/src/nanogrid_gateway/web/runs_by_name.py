@@ -42,7 +42,7 @@ class RunsByName(Runs):
         """
         job = await self.job(name)
         if not finished(job) or job["spec"].get("mode") == names.MODE_SESSION:
-            message = "Only a run that has ended can run again, and no session."
+            message = "Only a run that has ended can run again. A session cannot."
             raise ApiError(409, Reason.BAD_REQUEST, message)
         body = again(job, str(uuid.uuid4()))
         try:
