@@ -122,7 +122,7 @@ def test_without_a_terminal_nothing_is_removed(terminal: Terminal, cluster: Fake
     done = terminal.run("cleanup")
     assert done.exit_code == Exit.FAILED
     assert "found 2 leftovers; no terminal to confirm" in done.stderr
-    assert "--force" in done.stderr
+    assert "--yes" in done.stderr
     assert cluster.deleted == []
 
 
@@ -130,7 +130,7 @@ def test_a_kind_that_cannot_be_listed_is_skipped_with_a_note(
     terminal: Terminal, cluster: FakeCluster
 ) -> None:
     cluster.forbidden.add(PODS)
-    done = terminal.run("cleanup", "--force")
+    done = terminal.run("cleanup", "--yes")
     assert done.exit_code == 0
     assert "skipped pods" in done.stderr
     assert cluster.deleted == [f"{SERVICES}/s#uid-s"]

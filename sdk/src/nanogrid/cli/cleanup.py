@@ -15,6 +15,7 @@ from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.formatting import parse_time
 from nanogrid.cli.app.options import AllNamespaces
 from nanogrid.cli.app.output import TABLE, Format, Output, columns, emit, note
+from nanogrid.plurals import counted
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
 
@@ -190,13 +191,15 @@ def cleanup(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List leftovers; remove nothing.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Remove without confirmation.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", "--force", help="Do not ask for confirmation.")
+    ] = False,
     all_namespaces: AllNamespaces = False,
     output: Output = TABLE,
 ) -> None:
     """Remove leftovers of deleted jobs. These are pods, entry points and incomplete uploads."""
-    if dry_run and force:
-        raise UsageError("--dry-run and --force exclude each other", "Use only one of them.")
+    if dry_run and yes:
+        raise UsageError("--dry-run and --yes exclude each other", "Use only one of them.")
     client = ctx.client()
     now = time.time()
     notes: list[str] = []
@@ -206,8 +209,8 @@ def cleanup(
     try:
         if storage is not None:
             leftovers += find_uploads(storage, now, notes, all_namespaces)
-        confirm = bool(leftovers) and not (dry_run or force)
-        removing = bool(leftovers) and (force or (confirm and _confirmed(leftovers, output)))
+        confirm = bool(leftovers) and not (dry_run or yes)
+        removing = bool(leftovers) and (yes or (confirm and _confirmed(leftovers, output)))
         failed = _remove_all(client.cluster, storage, leftovers, notes) if removing else []
     finally:
         if storage is not None:
@@ -221,13 +224,10 @@ def cleanup(
         for text in notes:
             note(text)
         verb = "removed" if removing else "found"
-        note(f"{verb} {_count(len(leftovers) - len(failed))}" if leftovers else "no leftovers")
+        done = counted(len(leftovers) - len(failed), "leftover")
+        note(f"{verb} {done}" if leftovers else "no leftovers")
     if failed:
         raise typer.Exit(Exit.FAILED)
-
-
-def _count(number: int) -> str:
-    return "1 leftover" if number == 1 else f"{number} leftovers"
 
 
 def open_storage(cluster: "Cluster", notes: list[str]) -> "Storage | None":
@@ -245,10 +245,10 @@ def open_storage(cluster: "Cluster", notes: list[str]) -> "Storage | None":
 def _confirmed(leftovers: list[Leftover], output_format: Format) -> bool:
     """Ask for confirmation, on a terminal only."""
     if not sys.stdin.isatty() or output_format is not Format.TABLE:
-        message = f"found {_count(len(leftovers))}; no terminal to confirm"
-        raise CliError(message, "Use --dry-run to list them, or --force to remove them.")
+        message = f"found {counted(len(leftovers), 'leftover')}; no terminal to confirm"
+        raise CliError(message, "Use --dry-run to list them, or --yes to remove them.")
     note(to_text(leftovers).rstrip("\n"))
-    return typer.confirm(f"Remove {_count(len(leftovers))}?", err=True)
+    return typer.confirm(f"Remove {counted(len(leftovers), 'leftover')}?", err=True)
 
 
 def _remove_all(
