@@ -4,12 +4,13 @@ import io
 import os
 import socket
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 
 import pytest
 from urllib3.exceptions import ClosedPoolError, ReadTimeoutError
 
-from nanogrid.cli.http_serving import serving
-from nanogrid.client import Forbidden, NotFound, Unreachable
+from nanogrid.cli.http_serving import QuietHandler, serving
+from nanogrid.client import Forbidden, NotFound, Unauthorized, Unreachable
 from nanogrid.client.errors import ApiError
 from nanogrid.client.http import Http
 from nanogrid.client.kube.pod_tunnel import PodTunnel
@@ -109,6 +110,33 @@ def test_a_pod_that_is_gone_ends_later_connections(api: FakeApi, http: Http) -> 
         http.json("GET", "/sessions/team/s/health")
     with pytest.raises(Unreachable, match="not found"):
         http.json("GET", "/sessions/team/s/health")
+
+
+class _LastAnswer(QuietHandler):
+    """Answers with a large body, and closes the connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(401 if self.path == "/refused" else 200)
+        self.send_header("Content-Length", str(len(LARGE)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(LARGE)
+
+
+def test_the_last_answer_of_a_connection_is_read(api: FakeApi) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _LastAnswer)
+    api.pods.ports[POD] = server.server_port
+    with serving(server):
+        http = Http("", TOKEN, PodTunnel(api.cluster(), "team", POD, 9080))
+        assert http.send("GET", "/").data == LARGE
+        answer = http.send("GET", "/", preload=False)
+        assert b"".join(answer.stream(1000)) == LARGE
+        with pytest.raises(Unauthorized, match="HTTP 401"):
+            http.send("GET", "/refused")
+        http.close()
+    assert len(api.pods.opened) == 3
 
 
 def test_an_unused_tunnel_is_closed(api: FakeApi, remote: FakeSession) -> None:

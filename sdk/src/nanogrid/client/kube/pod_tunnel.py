@@ -52,6 +52,8 @@ class PodSocket:
         self._received = b""
         self._channel = DATA
         self._begun: set[bytes] = set()
+        self._readers = 0
+        self._closing = False
 
     def settimeout(self, seconds: float | None) -> None:
         """Limit each operation."""
@@ -70,6 +72,7 @@ class PodSocket:
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
         """What arrives, as a file."""
+        self._readers += 1
         return io.BufferedReader(_Received(self), PIECE_BYTES)
 
     def receive(self, size: int) -> bytes:
@@ -87,8 +90,22 @@ class PodSocket:
         return data
 
     def close(self) -> None:
-        """Close the connection."""
-        self._answer.close()
+        """Close the connection, when its last file is closed.
+
+        http.client closes the socket of an answer with ``Connection: close`` before its body is
+        read.
+        """
+        self._closing = True
+        self._close_unused()
+
+    def release(self) -> None:
+        """A file of this socket is closed."""
+        self._readers -= 1
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closing and self._readers == 0:
+            self._answer.close()
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
@@ -122,6 +139,12 @@ class _Received(io.RawIOBase):
         data = self._source.receive(len(view))
         view[: len(data)] = data
         return len(data)
+
+    def close(self) -> None:
+        """Let the socket close, if it waits for this file."""
+        if not self.closed:
+            self._source.release()
+        super().close()
 
 
 class PodTunnel:
