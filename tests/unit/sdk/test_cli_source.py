@@ -65,6 +65,7 @@ def test_a_local_input(tmp_path: Path) -> None:
         ("s3:///", "a whole bucket cannot be an input"),
         ("x=s3://b//:/app/d", "a whole bucket cannot be an input"),
         ("s3://b/x:/etc", "cannot mount at /etc"),
+        ("s3://b/x:/app/../etc", "cannot mount at /app/../etc"),
         ("nothing-here.csv", "no file or folder"),
     ],
 )

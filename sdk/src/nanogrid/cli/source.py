@@ -205,7 +205,7 @@ def _input(text: str, number: int) -> InputSource:
     source = parts["source"] if parts else ""
     mount = (parts["mount"] if parts else None) or names.DEFAULT_DATA_PATH
     usage = "--input NAME=s3://BUCKET/PREFIX/:/app/data, or --input NAME=./FOLDER:/app/data"
-    if not mount.startswith(f"{names.WORKSPACE}/"):
+    if not mount.startswith(f"{names.WORKSPACE}/") or ".." in mount.split("/"):
         hint = f"Mount it below {names.WORKSPACE}, the code's directory: {usage}"
         raise UsageError(f"input {text!r}: cannot mount at {mount}", hint)
     if source.startswith("s3:"):
