@@ -1,6 +1,7 @@
 """``why``: cause, evidence, hint and timeline of a job."""
 
 from nanogrid.cli import why
+from nanogrid.cli.app.job_tables import job_card
 from nanogrid.cli.app.progress import describe
 from nanogrid.reasons import HELP, Reason, sentence
 from nanogrid.types import Json
@@ -48,6 +49,15 @@ def test_a_job_out_of_memory() -> None:
     text = why.to_text(found)
     assert text.startswith("jobs/j  Failed: OOMKilled\n")
     assert "8.2s  code ran" in text
+
+
+def test_text_of_a_job_does_not_control_the_terminal() -> None:
+    found_job = ended("j", status="FAILED", reason="NonZeroExit", exitCode=1, stderr="\x1b[2Jred")
+    found_job["status"]["message"] = "It ended.\x07"
+    text = why.to_text(why.diagnose(found_job, None, [])) + job_card(found_job, 0, wide=True)
+    assert "stderr: \\x1b[2Jred" in text
+    assert "It ended.\\x07" in text
+    assert text.replace("\n", "").isprintable()
 
 
 def test_an_unprocessed_job_points_to_doctor() -> None:

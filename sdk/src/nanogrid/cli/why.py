@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
+from nanogrid.client.remote_error import printable
 from nanogrid.hints import Surface, hint_for, without_hint
 from nanogrid.lifecycle import NOT_STARTED
 from nanogrid.quantity import quantity
@@ -282,4 +283,4 @@ def to_text(diagnosis: Diagnosis) -> str:
         new = len(one.detail) <= SHORT_DETAIL or bool(distinct([one.detail], said))
         said += [one.detail] if new else []
         lines.append(f"  {clock(one.at)}  {one.what}  {one.detail if new else ''}".rstrip())
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines)) + "\n"

@@ -28,7 +28,7 @@ def last_line(stderr: str) -> str:
     for line in reversed(stderr.splitlines()):
         # Exception groups have a frame: its last lines are drawn with + and -.
         if text := _FRAME_OF_GROUP.sub("", line).strip():
-            return _printable(text[:LINE_CHARACTERS])
+            return printable(text[:LINE_CHARACTERS])
     return ""
 
 
@@ -37,11 +37,11 @@ def remote_traceback(stderr: str) -> str:
     heads = [found.start() for found in _HEAD.finditer(stderr)]
     if not heads:
         place = _PLACE.search(stderr)
-        return _printable(stderr[place.start() :].rstrip()) if place else ""
+        return printable(stderr[place.start() :].rstrip()) if place else ""
     first = len(heads) - 1
     while first > 0 and stderr[: heads[first]].rstrip().endswith(_CHAINED):
         first -= 1
-    return _printable(stderr[heads[first] :].rstrip())
+    return printable(stderr[heads[first] :].rstrip())
 
 
 def describe(error: NanoGridError, stderr: str) -> None:
@@ -52,7 +52,8 @@ def describe(error: NanoGridError, stderr: str) -> None:
         error.add_note(f"\n{HEADING}\n{trace}")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Text of user code for a terminal: control characters are escaped, line ends and tabs stay."""
     return "".join(
         ascii(one)[1:-1] if unicodedata.category(one) == "Cc" and one not in "\n\t" else one
         for one in text

@@ -6,6 +6,7 @@ from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
 from nanogrid.client.jobs.selection import function_of
+from nanogrid.client.remote_error import printable
 from nanogrid.plurals import counted
 from nanogrid.types import Json
 
@@ -78,7 +79,8 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
         ("session", (status.get("session") or {}).get("url") or ""),
         *(_asked_for(job) if wide else []),
     ]
-    return "".join(f"{key:<11} {value}\n" for key, value in fields if value)
+    # The message and what the job asks for are text of its owner.
+    return printable("".join(f"{key:<11} {value}\n" for key, value in fields if value))
 
 
 def _asked_for(job: Json) -> list[tuple[str, str]]:
