@@ -96,7 +96,7 @@ def run_code(
     ctx: CommandContext,
     name: SessionName,
     code: Annotated[str | None, typer.Argument(help="Python code, or - for stdin.")] = None,
-    inline: Annotated[str | None, typer.Option("-c", help="Python code, as the argument.")] = None,
+    inline: Annotated[str | None, typer.Option("-c", help="Python code, in place of CODE.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="File with code.")] = None,
     bash: Annotated[bool, typer.Option("--bash", help="Run the code in a shell.")] = False,
     interpreter: Interpreter = DEFAULT_CONTEXT,

@@ -14,11 +14,11 @@ JobName = Annotated[
 ]
 JobNames = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Names of jobs.", autocompletion=completion.jobs),
+    typer.Argument(metavar="NAME", help="Names of jobs.", autocompletion=completion.jobs),
 ]
 OptionalJobNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME...]", help="Names of jobs.", autocompletion=completion.jobs),
+    typer.Argument(metavar="NAME", help="Names of jobs.", autocompletion=completion.jobs),
 ]
 FunctionName = Annotated[
     str,
@@ -29,7 +29,7 @@ FunctionName = Annotated[
 FunctionNames = Annotated[
     list[str],
     typer.Argument(
-        metavar="FUNCTION...", help="Names of functions.", autocompletion=completion.functions
+        metavar="FUNCTION", help="Names of functions.", autocompletion=completion.functions
     ),
 ]
 SessionName = Annotated[
@@ -41,7 +41,7 @@ SessionName = Annotated[
 SessionNames = Annotated[
     list[str],
     typer.Argument(
-        metavar="SESSION...", help="Names of sessions.", autocompletion=completion.sessions
+        metavar="SESSION", help="Names of sessions.", autocompletion=completion.sessions
     ),
 ]
 
