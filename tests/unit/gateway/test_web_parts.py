@@ -198,7 +198,9 @@ def test_a_run_without_a_job_is_shown_from_its_result() -> None:
     stored = {"requestId": "r", "functionId": "f", "status": "FAILED", "reason": "OOMKilled",
               "job": {"name": "run-r", "namespace": "n", "uid": "u"}, "exitCode": 137}  # fmt: skip
 
+    stored |= {"outputsNote": "2 files match no include pattern"}
     view = run_view.view_of("r", None, stored)
+    assert view.outputs_note == "2 files match no include pattern"
 
     assert (view.id, view.phase, view.reason, view.ended) == ("run-r", "Failed", "OOMKilled", True)
     assert view.help == HELP[Reason.OOM_KILLED]

@@ -73,6 +73,7 @@ class RunView:
     attempts: list[Json] = field(default_factory=list)
     conditions: list[Json] = field(default_factory=list)
     files: list[File] = field(default_factory=list)
+    outputs_note: str = ""
     stdout: str = ""
     stderr: str = ""
     truncated: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         attempts=list(status.get("attempts") or []),
         conditions=list(status.get("conditions") or []),
         files=files(found.get("outputs") or []),
+        outputs_note=str(found.get("outputsNote") or ""),
         stdout=str(found.get("stdout") or ""),
         stderr=str(found.get("stderr") or ""),
         truncated=tuple(s for s in STREAMS if found.get(f"{s}Truncated")),
