@@ -127,6 +127,15 @@ def test_a_wrong_certificate_is_an_error_with_a_hint(tmp_path: Path, user: Json)
         connect(kubeconfig=written(tmp_path, config))
 
 
+def test_an_encrypted_key_is_refused_and_no_password_is_asked_for(tmp_path: Path) -> None:
+    config = changed("cluster", server="https://127.0.0.1:1")
+    key = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+    encoded = base64.b64encode(key).decode()
+    config["users"][0]["user"] = {"client-certificate-data": encoded, "client-key-data": encoded}
+    with pytest.raises(NotConfigured, match="the client key is encrypted"):
+        connect(kubeconfig=written(tmp_path, config))
+
+
 class _Version(http.server.BaseHTTPRequestHandler):
     """Answers with the name in the client's certificate."""
 

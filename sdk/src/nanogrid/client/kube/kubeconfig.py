@@ -123,6 +123,9 @@ def _tls(cluster: Json, user: Json, folder: Path) -> ssl.SSLContext:
         made.verify_mode = ssl.CERT_NONE
     certificate = _pem(user, "client-certificate", folder)
     key = _pem(user, "client-key", folder)
+    if b"ENCRYPTED" in key:
+        # OpenSSL would ask for the password on the terminal. kubectl refuses such a key, too.
+        raise ValueError("the client key is encrypted with a password; decrypt it first")
     if certificate:
         # OpenSSL reads a key from a file only. The folder is readable by its owner alone.
         with TemporaryDirectory() as private:
