@@ -1,7 +1,7 @@
 """Bars and plots as SVG: numbers in attributes, colours by class, all text escaped. Pure.
 
 Style attributes would need a weaker Content-Security-Policy; therefore widths are SVG attributes.
-A plot is stretched to the width of its place. Its labels are HTML beside it, so that they are
+A plot is stretched to the width of its place. Its labels are HTML next to it, so that they are
 neither stretched nor cut, and its dots are lines without length, whose round ends stay round.
 """
 

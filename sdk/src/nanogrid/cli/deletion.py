@@ -53,7 +53,7 @@ def delete(
     """
     from nanogrid.client.jobs.selection import Selection
 
-    for flag, text in (("-l", labels), ("--function", function)):
+    for flag, text in (("--selector", labels), ("--function", function)):
         if text is not None and not text.strip(" ,"):
             # An empty selector matches all jobs; a script whose variable is empty means none.
             raise UsageError(f"{flag} is empty", "Name what to select, or leave the option out.")

@@ -72,7 +72,7 @@ def connect(
     try:
         fixed = None if in_cluster else read(path, context, os.environ)
     except (OSError, ValueError) as e:
-        raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
+        raise _unusable(e) from e
     if fixed is not None:
         pool = _pool(fixed)
         chosen = namespace or fixed.namespace or "default"
@@ -109,10 +109,15 @@ def _by_package(
             config.load_kube_config(path, context, client_configuration=settings)
             found = _namespace_of(config, path, context)
     except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as e:
-        raise NotConfigured(f"no usable Kubernetes configuration: {e}.") from e
+        raise _unusable(e) from e
     chosen = namespace or found or "default"
     pool = RESTClientObject(settings).pool_manager
     return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
+
+
+def _unusable(error: Exception) -> NotConfigured:
+    detail = str(error).rstrip(".")
+    return NotConfigured(f"no usable Kubernetes configuration: {detail}.")
 
 
 def _namespace_of(config: Any, path: str, context: str | None) -> str:

@@ -39,8 +39,8 @@ class Session:
     """A session; as a context manager it waits until it is ready.
 
     The end of the context manager ends a session that the client started, and no other one. Without
-    a context manager, call start (or the first request, which waits too), and end. A session that
-    nobody ends ends by itself after its idle timeout.
+    a context manager, call start (or the first request, which waits too), and end. Otherwise the
+    session ends by itself after its idle timeout.
 
     Attributes:
         run: job of the session.
