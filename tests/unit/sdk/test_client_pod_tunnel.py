@@ -48,6 +48,9 @@ def test_requests_and_answers_of_any_size_pass(
     data = LARGE[: 2000 * piece]
     assert http.json("PUT", "/sessions/team/s/files/a", content=data)["bytes"] == len(data)
     assert http.send("GET", "/sessions/team/s/files/a").data == data
+    length = {"Content-Length": str(len(data))}
+    stored = http.json("PUT", "/sessions/team/s/files/b", content=io.BytesIO(data), headers=length)
+    assert stored["bytes"] == len(data)
     assert http.json("GET", "/sessions/team/s/health")["status"] == "healthy"
     assert len(api.pods.opened) == 1  # one connection serves them all
     assert "/namespaces/team/pods/s-pod/portforward?ports=9080" in api.pods.opened[0]

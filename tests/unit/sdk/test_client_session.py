@@ -1,6 +1,7 @@
 """Sessions of the client: code, broken streams, files, ends."""
 
 import base64
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from nanogrid.client import (
     Unreachable,
     WaitTimeout,
 )
+from nanogrid.client.sessions.files import _Content
 from nanogrid.client.sessions.sse import events
 from nanogrid.types import Json
 from support.api_store import ApiStore
@@ -373,3 +375,31 @@ def test_a_path_does_not_lead_out_of_the_files(
             call()
     assert len(remote.requests) == before
     assert session.files.write("a..b/..c", b"1").path == "a..b/..c"
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_000_000])
+def test_a_local_file_is_sent_in_pieces_and_from_its_beginning_again(
+    session: Session, remote: FakeSession, tmp_path: Path, size: int
+) -> None:
+    local = tmp_path / "a"
+    local.write_bytes(os.urandom(size))
+    remote.refusals.put((503, "QueueFull", "later"))
+    assert session.files.write("a", local).bytes == size
+    assert remote.files["a"] == local.read_bytes()
+    assert [one for one in remote.requests if one[0] == "PUT"] == [("PUT", "/files/a")] * 2
+
+
+def test_a_local_file_that_changes_is_sent_as_it_was(tmp_path: Path) -> None:
+    local = tmp_path / "a"
+    local.write_bytes(b"12345")
+    with local.open("rb") as file:
+        content = _Content(file)
+        with local.open("ab") as more:
+            more.write(b"6")
+        assert (content.size, content.read(3), content.read(9), content.read(9)) == (
+            5, b"123", b"45", b"",
+        )  # fmt: skip
+        content = _Content(file)
+        os.truncate(local, 0)
+        with pytest.raises(OSError, match="became shorter"):
+            content.read(9)

@@ -1,8 +1,9 @@
 """Files of a session's workspace."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import IO, Final
 from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
@@ -10,7 +11,7 @@ from urllib3.exceptions import HTTPError
 from nanogrid.client import downloads
 from nanogrid.client.errors import InvalidRequest, Unreachable
 from nanogrid.client.http import Http
-from nanogrid.client.local_files import read_file
+from nanogrid.client.local_files import open_file
 from nanogrid.client.sessions.connection import SessionConnection
 from nanogrid.types import Json
 
@@ -98,9 +99,13 @@ class Files:
 
     def write(self, path: str, content: bytes | str | Path) -> FileInfo:
         """Store a file in the workspace and in S3; a Path is a local file."""
-        data = read_file(content) if isinstance(content, Path) else content
-        data = data.encode() if isinstance(data, str) else data
-        stored = self._connection.json("PUT", _route(path), content=data, read_seconds=FILE_SECONDS)
+        route = _route(path)
+        if isinstance(content, Path):
+            with open_file(content) as file:
+                stored = self._connection.call(lambda http: _put(http, route, file))
+        else:
+            data = content.encode() if isinstance(content, str) else content
+            stored = self._connection.json("PUT", route, content=data, read_seconds=FILE_SECONDS)
         return FileInfo(str(stored["path"]), int(stored["bytes"]))
 
     def delete(self, path: str) -> None:
@@ -113,6 +118,34 @@ class Files:
 
     def _listing(self, path: str) -> Json:
         return self._connection.json("GET", f"/files?{urlencode({'path': path})}")
+
+
+class _Content:
+    """A local file from its beginning, with the size that it has now, for http.client."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = self._left = file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; not those that another program appends meanwhile.
+
+        Raises:
+            OSError: the file became shorter.
+        """
+        data = self._file.read(min(size, self._left))
+        if self._left and not data:
+            raise OSError("the local file became shorter while it was read")
+        self._left -= len(data)
+        return data
+
+
+def _put(http: Http, route: str, file: IO[bytes]) -> Json:
+    """Send a local file in pieces."""
+    content = _Content(file)
+    headers = {"Content-Length": str(content.size)}
+    return http.json("PUT", route, content=content, headers=headers, read_seconds=FILE_SECONDS)
 
 
 def _entries(listing: Json) -> Entries:
