@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nanogrid.rightsizing import recommended_limit
+from nanogrid.rightsizing import optimization_tip, recommended_limit
 from nanogrid.sizes import MIB
-from nanogrid_executor.agent.memory_hint import optimization_tip
 from nanogrid_executor.launcher.cgroup import (
     Memory,
     locate,

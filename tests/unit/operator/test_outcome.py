@@ -105,6 +105,7 @@ def test_the_peak_of_a_killed_sandbox_without_a_measurement_is_its_limit() -> No
 
     assert (result.peak_memory_bytes, result.memory_source) == (128 * MIB, "limit")
     assert (result.exit_code, result.signal, result.reason) == (137, "SIGKILL", "OOMKilled")
+    assert "raise the limit to 256Mi" in result.optimization_tip
 
 
 def test_the_peak_in_megabytes_matches_the_bytes() -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from nanogrid import result_auth, wire
 from nanogrid.reasons import CHILD_OOM_KILLED, Reason, sentence
 from nanogrid.result_bounds import MESSAGE_BYTES
+from nanogrid.rightsizing import optimization_tip
 from nanogrid_executor.agent.execution import Execution, Exited
-from nanogrid_executor.agent.memory_hint import optimization_tip
 from nanogrid_executor.agent.output_hint import output_hint
 from nanogrid_executor.agent.start_reasons import reason_of
 from nanogrid_executor.capture import shorten_text

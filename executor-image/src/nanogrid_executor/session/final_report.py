@@ -5,7 +5,7 @@ from typing import Any
 
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
-from nanogrid_executor.agent.memory_hint import optimization_tip
+from nanogrid.rightsizing import optimization_tip
 from nanogrid_executor.agent.result import (
     MESSAGE_CAP_BYTES,
     Verdict,

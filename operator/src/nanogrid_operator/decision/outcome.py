@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from nanogrid import names, result_bounds, wire
 from nanogrid.reasons import CHILD_OOM_KILLED, Reason, sentence
+from nanogrid.rightsizing import optimization_tip
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import Ended, Pod
 
@@ -280,4 +281,5 @@ def _out_of_memory(result: wire.Result, ended: Ended, limit: int | None) -> wire
         peak_memory_bytes=peak,
         peak_memory_mb=-(-peak // (1 << 20)) if peak else None,
         memory_source=result.memory_source or ("limit" if limit else None),
+        optimization_tip=optimization_tip(limit, peak, oom_killed=True),
     )
