@@ -7,18 +7,37 @@ it. Case matters.
 """
 
 import re
-from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 MAX_ALTERNATIVES: Final = 64  # patterns that the braces of one pattern may stand for
+_PIECES: Final = re.compile(r"[{},]|[^{},]+")
 
 
-class _Group(NamedTuple):
-    """Braces with alternatives: where they begin and end in their pattern."""
+class _TooManyError(Exception):
+    """The braces stand for too many patterns."""
 
-    start: int
-    end: int
-    alternatives: list[str]
+
+class _Braces:
+    """Braces that are open: for each alternative so far, the patterns that it stands for."""
+
+    def __init__(self) -> None:
+        self.alternatives: list[list[str]] = [[""]]
+
+    def add(self, texts: list[str]) -> None:
+        """Append what follows in the last alternative; several texts are alternatives of it."""
+        known = self.alternatives[-1]
+        if len(known) * len(texts) > MAX_ALTERNATIVES:
+            raise _TooManyError
+        self.alternatives[-1] = [head + tail for head in known for tail in texts]
+
+    def closed(self) -> list[str]:
+        """What they stand for when they close; without a comma they are literal."""
+        if len(self.alternatives) == 1:
+            return [f"{{{one}}}" for one in self.alternatives[0]]
+        found = [one for alternative in self.alternatives for one in alternative]
+        if len(found) > MAX_ALTERNATIVES:
+            raise _TooManyError
+        return found
 
 
 def translate(pattern: str) -> str:
@@ -36,41 +55,37 @@ def expand(pattern: str) -> list[str]:
     Raises:
         ValueError: there are more than ``MAX_ALTERNATIVES``.
     """
-    todo, found = [pattern], []
-    while todo:
-        current = todo.pop()
-        group = _first_group(current)
-        if group is None:
-            found.append(current)
+    try:
+        return _expanded(pattern)
+    except _TooManyError:
+        raise ValueError(
+            f"the braces of the glob {pattern!r} stand for more than {MAX_ALTERNATIVES} "
+            "patterns: use * or several globs"
+        ) from None
+
+
+def _expanded(pattern: str) -> list[str]:
+    """One pass: patterns come from users, and the operator reads them in its event loop."""
+    whole = _Braces()
+    stack = [whole]
+    for piece in _PIECES.findall(pattern):
+        if piece == "{":
+            stack.append(_Braces())
+        elif piece == "}" and len(stack) > 1:
+            closed = stack.pop().closed()
+            stack[-1].add(closed)
+        elif piece == "," and len(stack) > 1:
+            stack[-1].alternatives.append([""])
         else:
-            head, tail = current[: group.start], current[group.end :]
-            todo += [head + one + tail for one in reversed(group.alternatives)]
-        if len(todo) + len(found) > MAX_ALTERNATIVES:
-            raise ValueError(
-                f"the braces of the glob {pattern!r} stand for more than {MAX_ALTERNATIVES} "
-                "patterns: use * or several globs"
-            )
-    return found
-
-
-def _first_group(pattern: str) -> _Group | None:
-    """The first braces that close and have a comma of their own; others are literal."""
-    start = pattern.find("{")
-    while start >= 0:
-        depth, cuts = 0, [start]
-        for at in range(start, len(pattern)):
-            char = pattern[at]
-            depth += (char == "{") - (char == "}")
-            if char == "," and depth == 1:
-                cuts.append(at)
-            elif not depth:
-                cuts.append(at)
-                break
-        if not depth and len(cuts) > 2:
-            alternatives = [pattern[a + 1 : b] for a, b in pairwise(cuts)]
-            return _Group(start, cuts[-1] + 1, alternatives)
-        start = pattern.find("{", start + 1)
-    return None
+            stack[-1].add([piece])
+    while len(stack) > 1:  # braces that do not close are literal, and so are their commas
+        first, *others = stack.pop().alternatives
+        stack[-1].add(["{"])
+        stack[-1].add(first)
+        for alternative in others:
+            stack[-1].add([","])
+            stack[-1].add(alternative)
+    return whole.alternatives[0]
 
 
 def _translate(pattern: str) -> str:

@@ -69,6 +69,25 @@ def test_too_many_alternatives_are_an_error(pattern: str) -> None:
     assert len(expand("{a,b}" * 6)) == MAX_ALTERNATIVES
 
 
+# With one scan for each brace, the operator would need minutes for a job with such patterns.
+@pytest.mark.parametrize(
+    ("tail", "literal"),
+    [("{" * 226, "{" * 226), ("{," * 113, "{," * 113), ("{}" * 113, "{}" * 113), (",}" * 113,) * 2],
+)
+def test_many_braces_that_are_no_alternatives_are_read_once(tail: str, literal: str) -> None:
+    found = expand("{a,b}" * 6 + tail)
+    assert len(found) == MAX_ALTERNATIVES
+    assert (found[0], found[-1]) == ("a" * 6 + literal, "b" * 6 + literal)
+
+
+def test_alternatives_inside_braces_that_do_not_close() -> None:
+    assert expand("{x{a,b},y{c,d}") == ["{xa,yc", "{xa,yd", "{xb,yc", "{xb,yd"]
+    assert expand("{a,{b,c}") == ["{a,b", "{a,c"]
+    assert expand("}{{a,b}},{c,{d,}}") == [
+        f"}}{{{one}}},{two}" for one in "ab" for two in ("c", "d", "")
+    ]
+
+
 names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1)
 paths = st.lists(names.filter(lambda n: n not in (".", "..")), min_size=1, max_size=5)
 
