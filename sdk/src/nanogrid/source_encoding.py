@@ -11,6 +11,8 @@ from typing import Final
 UTF8: Final = "utf-8"
 BYTE_ORDER_MARK: Final = "\ufeff"
 HINT: Final = "Declare utf-8, or remove the declaration."
+# A longer name is not looked up: Python keeps each unknown name in memory, and users choose names.
+MAX_NAME: Final = 64
 _DECLARATION: Final = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 _BLANK_OR_COMMENT: Final = re.compile(r"[ \t\f]*(#.*)?")
 
@@ -28,7 +30,7 @@ def encoding_of(text: str) -> str:
         EncodingError: no source can be in the declared encoding.
     """
     declared = _declared(text)
-    if declared is None:
+    if declared is None or len(declared) > MAX_NAME:
         return UTF8
     try:
         codec = codecs.lookup(declared)
@@ -44,7 +46,7 @@ def encode(text: str) -> bytes:
     """The bytes of a source's file.
 
     Raises:
-        EncodingError: the declared encoding lacks a character of the source.
+        EncodingError: the source cannot be written in the declared encoding.
     """
     name = encoding_of(text)
     try:
@@ -56,6 +58,8 @@ def encode(text: str) -> bytes:
             f"the code declares the encoding {_declared(text) or UTF8}, which has no character "
             f"{character} (line {line})"
         ) from None
+    except UnicodeError as error:  # of idna, which is for names of hosts
+        raise EncodingError(f"the code cannot be in the encoding {name}: {error}") from None
 
 
 def decode(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """The declared encoding of Python source; Python itself is the judge."""
 
+import codecs
 import io
 import tokenize
 
@@ -55,6 +56,7 @@ def test_python_reads_the_text_that_was_written(head: str, encoding: str, body: 
         ("# coding: no-such-encoding\né", "utf-8"),
         ("# coding: rot13\né", "utf-8"),
         ("\ufeff# coding: latin-1\n", "utf-8"),
+        (f"# coding: latin{'-' * 60000}1\n", "utf-8"),
         ("", "utf-8"),
     ],
 )
@@ -72,12 +74,26 @@ def test_the_encoding_of_a_source(text: str, encoding: str) -> None:
         ("# coding: ascii\n# é", r"ascii, which has no character '\\xe9' \(line 2\)"),
         ("# coding: utf-16\n", "utf-16, which is no encoding for source code"),
         ("# coding: punycode\n", "no encoding for source code"),
+        ("# coding: idna\n" + "é" * 64, "idna: .*label"),
         ("'\ud800'", r"utf-8, which has no character '\\ud800' \(line 1\)"),
     ],
 )
 def test_a_source_that_cannot_be_written(text: str, message: str) -> None:
     with pytest.raises(EncodingError, match=message):
         encode(text)
+
+
+def test_a_long_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lookup(name: str) -> codecs.CodecInfo:
+        asked.append(name)
+        raise LookupError(name)
+
+    monkeypatch.setattr(codecs, "lookup", lookup)
+    assert encoding_of(f"# coding: {'x' * 65}\n") == "utf-8"
+    assert encoding_of(f"# coding: {'x' * 64}\n") == "utf-8"
+    assert asked == ["x" * 64]
 
 
 @pytest.mark.parametrize(
