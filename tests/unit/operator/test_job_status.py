@@ -163,7 +163,7 @@ def test_output_files_are_counted() -> None:
     assert (found["reason"], found["message"]) == ("Uploaded", "2 files")
 
 
-@pytest.mark.parametrize(("count", "truth", "files"), [(0, "False", ""), (1, "True", "1 files. ")])
+@pytest.mark.parametrize(("count", "truth", "files"), [(0, "False", ""), (1, "True", "1 file. ")])
 def test_patterns_that_match_nothing_are_a_condition(count: int, truth: str, files: str) -> None:
     file = wire.OutputFile(path="a", url="s3://b/a", bytes=1, sha256="", content_type="text/plain")
     note = "2 files match no include pattern: b, c."

@@ -111,7 +111,7 @@ def _outputs_uploaded(outcome: Outcome) -> Fact:
         return Fact("OutputsUploaded", False, outcome.reason, outcome.message)
     count, note = len(outcome.result.outputs), outcome.result.outputs_note
     if note:
-        text = f"{count} files. {note}" if count else note
+        text = f"{counted(count, 'file')}. {note}" if count else note
         return Fact("OutputsUploaded", count > 0, Reason.OUTPUTS_NOT_MATCHED, text)
     if count == 0:
         return Fact("OutputsUploaded", True, Reason.NO_OUTPUTS)
