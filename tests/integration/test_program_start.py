@@ -86,6 +86,7 @@ def test_a_file_that_exec_refuses(
         (["./gone"], "EntrypointNotFound", "a link to a file that does not exist"),
         (["./here.sh/x"], "EntrypointNotFound", "not found"),
         (["./folder"], "EntrypointNotExecutable", "is a folder"),
+        (["./pipe"], "EntrypointNotExecutable", "cannot be executed"),
         (["sh", "-c", "a\0b"], "ArgumentsInvalid", "argument 2 of the command has a NUL"),
         (["sh", "-c", "x" * 200_000], "ArgumentsTooLong", "argument 2 has 200001 bytes"),
     ],
@@ -95,6 +96,8 @@ def test_a_command_that_exec_refuses(
 ) -> None:
     (tmp_path / "here.sh").write_text("#!/bin/sh\n")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe").chmod(0o755)  # to read it would wait for a writer
     (tmp_path / "gone").symlink_to("nowhere")
     failure = start(tmp_path, argv)
     assert (reason_of(failure.cause).value, message in failure.message) == (reason, True), failure

@@ -130,11 +130,13 @@ def shown(name: str) -> str:
 
 
 def _head(file: str) -> bytes:
+    if not os.path.isfile(file):
+        return b""  # a folder or a device; to open a pipe would wait for a writer
     try:
         with open(file, "rb") as stream:
             return stream.read(HEAD_BYTES)
     except OSError:
-        return b""  # a folder, or a file that may be executed but not read
+        return b""  # it may be executed but not read
 
 
 def _not_found(program: str, path: str) -> StartFailure:
