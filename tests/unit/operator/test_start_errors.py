@@ -15,6 +15,7 @@ from nanogrid_operator.decision.start_errors import is_lasting
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import pod_facts, warning_of
 from nanogrid_operator.status.session import readiness
+from nanogrid_operator.watch.transform import transform_pod
 from support.builders import a_job, a_pod_body, ended, running, waiting
 from support.snapshots import a_snapshot
 
@@ -273,6 +274,17 @@ def test_a_pod_without_a_sandbox_shows_the_event_of_the_kubelet(words: str, last
     end, message = end_of(found) if lasts else shown_by(found)[1:]
     assert end is Reason.START_FAILED
     assert words in message
+
+
+@pytest.mark.parametrize("event", ["FailedCreatePodSandBox", "FailedMount"])
+def test_an_event_counts_no_more_when_the_pod_has_its_sandbox(event: str) -> None:
+    body = a_pod_body(phase="Pending", sync=running())
+    body["status"]["conditions"].append({"type": "PodReadyToStartContainers", "status": "True"})
+    warning = warning_of([{"reason": event, "message": LASTING[0]}])
+    pod = pod_facts(transform_pod(body))
+    found = a_snapshot(a_job(), pod, age=20, inspected_age=5, warning=warning)
+
+    assert shown_by(found)[:2] == ("Syncing", Reason.SYNCING)
 
 
 @pytest.mark.parametrize("reason", ["FailedMount", "FailedMapVolume", "FailedAttachVolume"])

@@ -138,11 +138,16 @@ def blocked_pod(pod: Pod) -> Obstacle | None:
 
 
 def blocked(snapshot: Snapshot, pod: Pod) -> Obstacle | None:
-    """What keeps the pod from starting, according to its status or its Events."""
+    """What keeps the pod from starting, according to its status or its Events.
+
+    Events stay after what they warn of is over: a pod with a sandbox has its volumes and network.
+    """
     known = blocked_pod(pod)
     if known is not None or snapshot.inspection is None or snapshot.inspection.warning is None:
         return known
     reason, text = snapshot.inspection.warning
+    if pod.sandboxed and reason is not Reason.IMAGE_PULL_FAILED:
+        return None
     return Obstacle(reason, text, reason is Reason.START_FAILED and is_lasting(text))
 
 

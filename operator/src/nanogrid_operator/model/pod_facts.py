@@ -71,6 +71,7 @@ class Pod:
     silent: bool = False  # its node has stopped answering
     scheduled: bool = False  # it has a node
     scheduled_at: float | None = None  # since when, in seconds since the epoch
+    sandboxed: bool = False  # its volumes are mounted, and it has a network
     unschedulable: str = ""
     gated: str = ""  # its scheduling gates, which another system removes
     queued_by_kueue: bool = False
@@ -114,6 +115,7 @@ def pod_facts(body: Json) -> Pod:
         silent=_silent(conditions),
         scheduled=has_node,
         scheduled_at=seconds(scheduled.get("lastTransitionTime")) if has_node else None,
+        sandboxed=conditions.get("PodReadyToStartContainers", {}).get("status") == "True",
         unschedulable=""
         if gated or scheduled.get("status") != "False"
         else scheduled.get("message", ""),

@@ -13,9 +13,10 @@ _METADATA = (
     "deletionTimestamp",
 )  # fmt: skip
 _CONTAINERS = ("initContainerStatuses", "containerStatuses")
-_CONDITIONS = frozenset(
-    {"PodScheduled", "DisruptionTarget", "TerminationTarget", "Ready", "ContainersReady"}
-)
+_CONDITIONS = frozenset({
+    "PodScheduled", "PodReadyToStartContainers", "DisruptionTarget", "TerminationTarget", "Ready",
+    "ContainersReady",
+})  # fmt: skip
 
 
 def transform_job(job: Json) -> Json:
