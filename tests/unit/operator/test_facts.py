@@ -247,3 +247,33 @@ def test_a_job_under_deletion_is_deleting() -> None:
 )
 def test_timestamps_become_seconds(text: str | None, want: float | None) -> None:
     assert seconds(text) == want
+
+
+SMALL = {"limits": {"cpu": "5m", "memory": "12Mi"}, "requests": {"cpu": 0}}
+
+
+@pytest.mark.parametrize(
+    ("phase", "reads"), [("", False), ("Pending", False), ("Syncing", True), ("Running", True)]
+)
+def test_an_upgrade_with_narrower_bounds_ends_nothing_that_has_its_pod(
+    phase: str, reads: bool
+) -> None:
+    job = job_facts(a_job_body(resources=SMALL, status={"phase": phase} if phase else None))
+
+    assert (job.spec is not None) == reads
+    assert ("cpu is 10m at least" in job.error) != reads
+
+
+def test_the_same_holds_for_what_a_function_gives() -> None:
+    pinned = {"name": "f", "uid": "u", "version": 1, "resources": SMALL}
+    pinned["s3"] = {"bucket": "code-bucket", "key": "f.zip", "sha256": "0" * 64}
+    body = a_job_body(functionRef={"name": "f"}, resources={"limits": {"memory": "64Mi"}})
+    del body["spec"]["code"]
+    body["status"] = {"phase": "Running", "function": pinned}
+
+    spec = job_facts(body).spec
+
+    assert spec is not None
+    assert spec.resources is not None
+    assert spec.resources.limits is not None
+    assert spec.resources.limits.amounts() == {"cpu": "5m", "memory": "64Mi"}

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from nanogrid.api.faults import faults
+from nanogrid.api.fields import STARTED
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.pinned_function import PinnedFunction
-from nanogrid.lifecycle import TERMINAL_PHASES
+from nanogrid.lifecycle import TERMINAL_PHASES, Phase
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.function_ref import effective
@@ -95,6 +96,9 @@ class Job:
         return (self.spec.request_id if self.spec else None) or self.uid
 
 
+_WITH_POD = frozenset({Phase.SYNCING.value, Phase.RUNNING.value})
+
+
 def job_facts(body: Json) -> Job:
     """Read an ExecutionJob. An invalid spec is a fact too, not an error."""
     meta = body["metadata"]
@@ -122,12 +126,15 @@ def job_facts(body: Json) -> Job:
 
 
 def _model(body: Json) -> ExecutionJob:
+    """The job. An upgrade that raises the least amounts does not end what already has its pod."""
+    status = body.get("status") or {}
+    context = STARTED if status.get("phase") in _WITH_POD else None
     kept = {k: v for k, v in body.items() if k in ("apiVersion", "kind", "metadata", "spec")}
-    model = ExecutionJob.model_validate(kept)
+    model = ExecutionJob.model_validate(kept, context=context)
     if model.spec.function_ref is None:
         return model
-    kept_pin = (body.get("status") or {}).get("function")
-    pinned = None if kept_pin is None else PinnedFunction.model_validate(kept_pin)
+    kept_pin = status.get("function")
+    pinned = None if kept_pin is None else PinnedFunction.model_validate(kept_pin, context=context)
     return model.model_copy(update={"spec": effective(model.spec, pinned)})
 
 

@@ -155,9 +155,10 @@ def _resources(function: Resources | None, job: Resources | None) -> Resources |
         return job or function
     limits, requests = _amounts(job.limits), _amounts(job.requests)
     kept = {name: v for name, v in _amounts(function.requests).items() if name not in limits}
+    # All amounts have been checked where they were read.
     return Resources(
-        limits=ResourceLimits.model_validate(_amounts(function.limits) | limits),
-        requests=ResourceRequests.model_validate(kept | requests),
+        limits=ResourceLimits.model_construct(None, **(_amounts(function.limits) | limits)),
+        requests=ResourceRequests.model_construct(None, **(kept | requests)),
     )
 
 

@@ -5,9 +5,9 @@ field has a description. Every string, list and map has a bound, because the API
 rules over unbounded data.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -132,11 +132,15 @@ def _bounded(bounds: Bounds) -> Any:
     return _quantity("munkMGTPE", **cel(*cel_rules(bounds)))
 
 
-def _within(bounds: Bounds) -> AfterValidator:
-    """The check of the same bounds where the model reads the quantity."""
+# Context of a validation: the job has its pod, so an earlier version has accepted its amounts.
+STARTED: Final = {"started": True}
 
-    def check(amount: str | int) -> str | int:
-        if wrong := problem(amount, bounds):
+
+def _within(bounds: Bounds) -> AfterValidator:
+    """The check of the same bounds where the model reads the quantity, unless it is ``STARTED``."""
+
+    def check(amount: str | int, info: ValidationInfo) -> str | int:
+        if info.context != STARTED and (wrong := problem(amount, bounds)):
             raise PydanticCustomError("quantity", "{problem}", {"problem": wrong})
         return amount
 
