@@ -89,41 +89,50 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _translate(pattern: str) -> str:
-    """The expression of a pattern without alternatives."""
+    """The expression of a pattern without alternatives.
+
+    What is between two wildcards has a fixed length. So its first place is as good as any other
+    one, and the group is atomic: a search never comes back to it, and its time is bounded.
+    """
     if pattern.endswith("/"):
         pattern += "**"
-    parts = [part for part in pattern.split("/") if part not in ("", ".")]
-    # Consecutive ** mean the same as one, but would make matching slow.
-    parts = [p for i, p in enumerate(parts) if not (p == "**" and parts[i - 1 : i] == ["**"])]
-    pieces = []
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
+    runs: list[list[str]] = [[]]  # of parts between those that are **
+    for part in pattern.split("/"):
         if part == "**":
-            pieces.append("(?s:.+)" if last else "(?:[^/]+/)*")
-        else:
-            pieces.append(_part(part) + ("" if last else "/"))
-    return "".join(pieces)
+            if len(runs) == 1 or runs[-1]:  # consecutive ** mean the same as one
+                runs.append([])
+        elif part not in ("", "."):
+            runs[-1].append(_part(part))
+    first, *others = runs
+    if not others:
+        return "/".join(first)
+    *middle, last = others
+    pieces = [f"{part}/" for part in first]
+    pieces += [f"(?>(?:[^/]+/)*?{'/'.join(run)}/)" for run in middle]
+    return "".join(pieces) + (f"(?:[^/]+/)*{'/'.join(last)}" if last else "(?s:.+)")
 
 
 def _part(part: str) -> str:
     """The expression of one part; it matches no slash."""
-    pieces = []
+    runs = [""]  # between stars
     at = 0
     while at < len(part):
         char = part[at]
         at += 1
         if char == "*":
-            while part[at : at + 1] == "*":
-                at += 1
-            pieces.append("[^/]*")
+            runs.append("")
         elif char == "?":
-            pieces.append("[^/]")
+            runs[-1] += "[^/]"
         elif char == "[" and (end := _set_end(part, at)) > 0:
-            pieces.append(_set(part[at:end]))
+            runs[-1] += _set(part[at:end])
             at = end + 1
         else:
-            pieces.append(re.escape(char))
-    return "".join(pieces)
+            runs[-1] += re.escape(char)
+    first, *others = runs
+    if not others:
+        return first
+    *middle, last = others
+    return first + "".join(f"(?>[^/]*?{run})" for run in middle if run) + f"[^/]*{last}"
 
 
 def _set_end(part: str, at: int) -> int:

@@ -1,6 +1,7 @@
 """Patterns of output paths."""
 
 import re
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
@@ -114,5 +115,40 @@ def test_any_pattern_compiles(pattern: str, path: str) -> None:
     matches(pattern, path)
 
 
-def test_a_pattern_with_many_stars_is_fast() -> None:
-    assert not matches("**/" * 20 + "*a*a*a*a*b", "/".join(["a" * 40] * 20))
+# A search that comes back to each star would need years for these.
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("**/" * 20 + "*a*a*a*a*b", "/".join(["a" * 40] * 20)),
+        ("*a" * 120 + "b", "a" * 255),
+        ("*?" * 120 + "b", "a" * 255),
+        ("**/a/" * 50 + "b", "/".join("a" * 32)),
+        ("{*a,*b}" * 6 + "*a" * 60 + "c", "a" * 255),
+    ],
+)
+def test_a_pattern_with_many_wildcards_is_fast(pattern: str, path: str) -> None:
+    assert not matches(pattern, path)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]", "/", "**/"]), max_size=9),
+    st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5),
+)
+def test_a_pattern_matches_what_a_plain_search_finds(tokens: list[str], parts: list[str]) -> None:
+    pattern = "".join(tokens)
+    whole = f"{pattern}**" if pattern.endswith("/") else pattern
+    wanted = [part for part in whole.split("/") if part]
+    assert matches(pattern, "/".join(parts)) == found_by_search(wanted, parts)
+
+
+def found_by_search(wanted: list[str], parts: list[str]) -> bool:
+    """The meaning of a pattern, by trying everything."""
+    if not wanted:
+        return not parts
+    if wanted == ["**"]:
+        return bool(parts)
+    if wanted[0] == "**":
+        return any(found_by_search(wanted[1:], parts[at:]) for at in range(len(parts) + 1))
+    return (
+        bool(parts) and fnmatchcase(parts[0], wanted[0]) and found_by_search(wanted[1:], parts[1:])
+    )
