@@ -92,3 +92,13 @@ def test_the_small_validator_agrees_with_a_complete_one(
 def test_the_path_returns_the_document(app: Flask) -> None:
     served = app.test_client().get("/openapi.json", headers=HEADERS).json
     assert served == json.loads(json.dumps(document(RULES)))
+
+
+def test_all_operations_may_answer_that_there_were_too_many_without_the_token() -> None:
+    found = {
+        f"{method} {path}"
+        for path, methods in document(RULES)["paths"].items()
+        for method, operation in methods.items()
+        if "401" in operation["responses"] and "429" not in operation["responses"]
+    }
+    assert not found

@@ -37,14 +37,14 @@ ERRORS: Final = {
     409: "It conflicts with the current state.",
     413: "The body is too long.",
     422: "The Idempotency-Key came with a different request before.",
-    429: "Too many requests are waiting; see Retry-After.",
+    429: "Too many requests wait, or came without the token; see Retry-After.",
     500: "The API failed.",
     502: "S3 refused the request.",
     503: "The session is not ready, or is ending; see the body's status.",
     504: "The time limit is exceeded.",
     507: "No space is left in the workspace.",
 }
-ALWAYS: Final = (401, 500)
+ALWAYS: Final = (401, 429, 500)
 _API: Final = Operations(ERRORS, ALWAYS)
 
 
@@ -100,7 +100,7 @@ def _session_paths() -> Json:
 
 def _execution_paths(execute: Json) -> Json:
     number = parameter("number", "path", {"type": "integer", "minimum": 1})
-    errors = (*ALWAYS, 400, 404, 409, 413, 422, 429, 503)
+    errors = (*ALWAYS, 400, 404, 409, 413, 422, 503)
     run = _API.operation(
         "Run code and wait for its end. The status is also 200 for code that fails.",
         {200: "Answer"},
@@ -113,7 +113,7 @@ def _execution_paths(execute: Json) -> Json:
         parameter("limit", "query", {"type": "integer", "minimum": 0, "maximum": MAX_PAGE}),
     ]
     stream = _API.operation(
-        "All events of an execution so far, then live.", {}, (*ALWAYS, 404, 429, 503), [number]
+        "All events of an execution so far, then live.", {}, (*ALWAYS, 404, 503), [number]
     )
     stream["responses"]["200"] = {
         "description": "All events from the start; `gap` gives the number of dropped events.",
@@ -156,7 +156,7 @@ def _file_paths() -> Json:
         [path],
     )
     send["requestBody"] = {"content": {BYTES: {"schema": {}}}}
-    errors = (*ALWAYS, 400, 403, 404, 409, 413, 429, 502, 503, 504, 507)
+    errors = (*ALWAYS, 400, 403, 404, 409, 413, 502, 503, 504, 507)
     sync = _API.operation("Copy files from S3 into the data directory.", {200: "Synced"}, errors)
     return {
         "/debug/files": {"get": listing},
