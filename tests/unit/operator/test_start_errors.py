@@ -37,6 +37,8 @@ LASTING = [
 TRANSIENT = [
     "",
     "context deadline exceeded",
+    "failed to create shim task: rpc error: code = DeadlineExceeded: oci runtime",
+    "OCI runtime create failed: runc create failed: can't get final child's PID from pipe: EOF",
     OCI + "context canceled",
     'failed to reserve container name "sandbox_0": name "sandbox_0" is reserved for "b2"',
     OCI + "fork/exec /proc/self/exe: resource temporarily unavailable",

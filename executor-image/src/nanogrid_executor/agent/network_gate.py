@@ -65,13 +65,15 @@ class Ports(NamedTuple):
 def reaches(address: tuple[str, int]) -> bool | None:
     """Whether a connection succeeds; None if this machine could not try.
 
-    A pod without an address of a family reaches nothing of that family.
+    A pod without an address of a family reaches nothing of that family. A pod whose IPv6 is turned
+    off gets the same error for it as a machine without free ports.
     """
     try:
         with socket.create_connection(address, CONNECT_SECONDS):
             return True
     except OSError as error:
-        return None if error.errno in LOCAL_ERRORS else False
+        without_ipv6 = error.errno == errno.EADDRNOTAVAIL and ":" in address[0]
+        return None if error.errno in LOCAL_ERRORS and not without_ipv6 else False
 
 
 def resolve(host: str, port: int, until: float) -> list[str]:

@@ -52,6 +52,8 @@ _REFUSALS: Final = (
 # What can be over at the next try, whoever says it.
 _TRANSIENT: Final = (
     "deadline exceeded",
+    "deadlineexceeded",
+    "eof",
     "timeout",
     "timed out",
     "cancel",
