@@ -17,7 +17,7 @@ from cluster.baseimage import base_image
 from cluster.cache import exclusive
 from cluster.engine import Engine
 from cluster.kindcluster import KindCluster
-from cluster.lanes import Lanes, beside
+from cluster.lanes import Lanes, parallel_lanes
 from cluster.nodeimage import node_image, node_root
 from cluster.paths import SOURCE, Paths, paths
 from cluster.progress import duration, say
@@ -55,7 +55,7 @@ def _own_cluster(here: Paths, images: bool) -> str:
     ways.start_engine(here, chosen)
     if known and _repaired(here, chosen):
         return "repaired"
-    with beside() as lanes:
+    with parallel_lanes() as lanes:
         if images:
             lanes.start("images", lambda: _images(chosen.engine), required=False)
         if chosen.way == "pull":

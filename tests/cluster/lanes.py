@@ -1,4 +1,4 @@
-"""Steps that run beside the main sequence.
+"""Steps that run in parallel with the main sequence.
 
 The main sequence does not wait for a lane as such. It calls the same functions for what it needs,
 and `cache.artifact` waits for an output that another thread is building.
@@ -72,7 +72,7 @@ def _lower_priority() -> None:
 
 
 @contextmanager
-def beside() -> Iterator[Lanes]:
+def parallel_lanes() -> Iterator[Lanes]:
     """Lanes that end with the block: it waits for them, or stops them if it fails.
 
     Raises:

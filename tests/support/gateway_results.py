@@ -3,8 +3,8 @@
 from typing import Any
 
 from nanogrid import names, wire
+from nanogrid.job_function import function_of
 from nanogrid.types import Json
-from nanogrid_gateway.api.job_fields import function_of
 from nanogrid_operator.status.job import for_status
 from support.builders import merge_patch
 from support.gateway_cluster import Cluster
@@ -15,7 +15,7 @@ def result_of(job: Json, **changes: Any) -> wire.Result:
     meta, spec = job["metadata"], job["spec"]
     values: Json = {
         "request_id": spec["requestId"],
-        "function_id": function_of(job),
+        "function_id": function_of(job) or "",
         "status": wire.STATUS_SUCCESS,
         "exit_code": 0,
         "stdout": "합계\n",

@@ -16,6 +16,7 @@ _CERTIFICATE: Final = re.compile(
 )
 
 
+@cache  # the operator asks for each container of each pod
 def certificates(text: str) -> str:
     """The certificates of a PEM text, without what stands between them.
 

@@ -12,7 +12,7 @@ import pytest
 from cluster import commands, gobuild
 from cluster.cache import artifact
 from cluster.gobuild import Program
-from cluster.lanes import NICE, beside
+from cluster.lanes import NICE, parallel_lanes
 from cluster.paths import Paths, paths
 from cluster.steps import COMMANDS, ClusterError, CommandFailed, Log, UsageError, step
 from cluster.ways import Chosen
@@ -47,7 +47,7 @@ def test_an_output_is_built_once_for_two_threads() -> None:
         log.run([sys.executable, "-c", "print('built')"], timeout=WAIT_SECONDS)
         (draft / "out").write_text("done")
 
-    with beside() as lanes:
+    with parallel_lanes() as lanes:
         lanes.start("builder", lambda: artifact("thing", "k", "make thing", build))
         assert building.wait(WAIT_SECONDS)
         lanes.start("waiter", lambda: artifact("thing", "k", "make thing", build))
@@ -63,14 +63,14 @@ def test_different_outputs_are_built_at_the_same_time() -> None:
     def build(draft: Path, log: Log) -> None:
         both.wait()
 
-    with beside() as lanes:
+    with parallel_lanes() as lanes:
         lanes.start("a", lambda: artifact("a", "k", "make a", build))
         artifact("b", "k", "make b", build)
 
 
 def test_the_block_waits_for_its_lanes() -> None:
     done: list[int] = []
-    with beside() as lanes:
+    with parallel_lanes() as lanes:
         lanes.start("two steps", lambda: done.append(1), lambda: done.append(2))
     assert done == [1, 2]
 
@@ -84,7 +84,7 @@ def test_a_failed_lane_stops_the_command_of_the_main_sequence() -> None:
             log.run([sys.executable, "-c", "raise SystemExit(3)"], timeout=WAIT_SECONDS)
 
     def run() -> None:
-        with beside() as lanes:
+        with parallel_lanes() as lanes:
             lanes.start("broken", fail)
             run_forever(started)
 
@@ -97,7 +97,7 @@ def test_a_failed_main_sequence_stops_its_lanes_and_keeps_its_error() -> None:
     started, later = threading.Event(), threading.Event()
 
     def run() -> None:
-        with beside() as lanes:
+        with parallel_lanes() as lanes:
             lanes.start("forever", lambda: run_forever(started), later.set)
             assert started.wait(WAIT_SECONDS)
             raise UsageError("set something")
@@ -111,7 +111,7 @@ def test_an_interrupt_stops_the_lanes() -> None:
     started = threading.Event()
 
     def run() -> None:
-        with beside() as lanes:
+        with parallel_lanes() as lanes:
             lanes.start("forever", lambda: run_forever(started))
             assert started.wait(WAIT_SECONDS)
             raise KeyboardInterrupt
@@ -124,7 +124,7 @@ def test_the_failure_of_an_optional_lane_is_printed(capsys: pytest.CaptureFixtur
     def fail() -> None:
         raise CommandFailed("no wheels")
 
-    with beside() as lanes:
+    with parallel_lanes() as lanes:
         lanes.start("images", fail, required=False)
     assert "images: no wheels" in capsys.readouterr().err
 
@@ -133,7 +133,7 @@ def test_an_error_in_our_code_is_not_hidden_by_an_optional_lane() -> None:
     def fail() -> None:
         raise KeyError("x")
 
-    with pytest.raises(KeyError), beside() as lanes:
+    with pytest.raises(KeyError), parallel_lanes() as lanes:
         lanes.start("images", fail, required=False)
 
 
@@ -146,7 +146,7 @@ def test_only_lanes_have_a_lower_priority() -> None:
         with step("nice", "show the priority") as log:
             log.run([sys.executable, "-c", code], timeout=WAIT_SECONDS)
 
-    with beside() as lanes:
+    with parallel_lanes() as lanes:
         lanes.start("nice", show)
     assert (paths().logs / "nice.log").read_text().split()[-1] == str(max(before, NICE))
     assert os.nice(0) == before

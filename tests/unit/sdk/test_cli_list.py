@@ -10,7 +10,8 @@ import yaml
 
 from nanogrid.cli.app.exits import Exit
 from nanogrid.client.errors import InvalidRequest
-from nanogrid.client.jobs.selection import function_of, phase_named
+from nanogrid.client.jobs.selection import phase_named
+from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import HELP, Reason, sentence
 from nanogrid.types import Json

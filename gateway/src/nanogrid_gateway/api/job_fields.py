@@ -23,13 +23,6 @@ def request_id_of(job: Json) -> str:
     return str(job["spec"].get("requestId") or job["metadata"]["uid"])
 
 
-def function_of(job: Json) -> str:
-    """The name of the function that a job runs; empty for code of its own."""
-    reference = job["spec"].get("functionRef") or {}
-    label = (job["metadata"].get("labels") or {}).get(names.LABEL_FUNCTION)
-    return str(reference.get("name") or label or job["spec"].get("functionId") or "")
-
-
 def version_of(job: Json) -> int | None:
     """The function's version that a job runs."""
     text = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_FUNCTION_VERSION, "")

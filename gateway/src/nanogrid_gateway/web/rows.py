@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import names, wire
+from nanogrid.job_function import function_of
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
@@ -58,7 +59,7 @@ def row_of(job: Json) -> Row:
         uid=meta["uid"],
         name=meta["name"],
         request_id=str(job["spec"].get("requestId") or status.get("requestId") or meta["uid"]),
-        function=sys.intern(job_fields.function_of(job)),
+        function=sys.intern(function_of(job) or ""),
         version=sys.intern(version_of(job)),
         session=job["spec"].get("mode") == names.MODE_SESSION,
         phase=sys.intern(phase),

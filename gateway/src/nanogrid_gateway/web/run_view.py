@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nanogrid import names
+from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import HELP, Help, Reason
 from nanogrid.types import Json
@@ -111,7 +112,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
     return RunView(
         id=job["metadata"]["name"],
         request_id=job_fields.request_id_of(job),
-        function=job_fields.function_of(job) or str(found.get("functionId") or ""),
+        function=function_of(job) or str(found.get("functionId") or ""),
         version=version_of(job),
         session=spec.get("mode") == names.MODE_SESSION,
         phase=phase,

@@ -6,9 +6,10 @@ The function gives defaults; the job's own fields win. docs/functions.md describ
 from pydantic import ValidationError
 
 from nanogrid import names
+from nanogrid.api.environment import EnvVar
 from nanogrid.api.faults import faults
 from nanogrid.api.function_spec import FunctionRef, FunctionSpec
-from nanogrid.api.inputs_outputs import Code, EnvVar, S3Object
+from nanogrid.api.inputs_outputs import Code, S3Object
 from nanogrid.api.job import Spec
 from nanogrid.api.pinned_function import PinnedFunction
 from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Resources, Runtime, Timeouts

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nanogrid.api.environment import EnvVars
 from nanogrid.api.fields import Argument, Bucket, Model, ObjectKey, Sha256, Time, cel, list_map
-from nanogrid.api.inputs_outputs import EnvVars, Outputs
+from nanogrid.api.inputs_outputs import Outputs
 from nanogrid.api.network import Network
 from nanogrid.api.runtime import Resources, Runtime, Timeouts
 

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from nanogrid import names
+from nanogrid.api.environment import EnvVars
 from nanogrid.api.fields import Argument, Identifier, Model, Resource, cel, list_map
 from nanogrid.api.function_spec import FunctionRef
-from nanogrid.api.inputs_outputs import Code, DeliveryRules, EnvVars, Input, Logs, Outputs
+from nanogrid.api.inputs_outputs import Code, DeliveryRules, Input, Logs, Outputs
 from nanogrid.api.network import Network
 from nanogrid.api.runtime import (
     EXECUTION_SECONDS,

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nanogrid.api.environment import EnvVars
 from nanogrid.api.fields import Model
 from nanogrid.api.function_spec import FunctionCode, FunctionCommand, FunctionName, VersionNumber
-from nanogrid.api.inputs_outputs import EnvVars, Outputs
+from nanogrid.api.inputs_outputs import Outputs
 from nanogrid.api.network import Network
 from nanogrid.api.runtime import Resources, Runtime, Timeouts
 

@@ -20,6 +20,7 @@ from typing import IO, Final
 import typer
 
 from nanogrid import archive, names, wire
+from nanogrid.api.runtime import EXECUTION_SECONDS
 from nanogrid.cli import follow
 from nanogrid.cli.app.errors import CliError
 from nanogrid.cli.app.exits import Exit
@@ -39,7 +40,6 @@ from nanogrid.reasons import Reason
 from nanogrid.types import Json
 
 EXECUTOR: Final = "nanogrid_executor"
-TIMEOUT_SECONDS: Final = 300  # the default of spec.timeouts.executionSeconds
 GRACE_SECONDS: Final = 10
 STOP_SECONDS: Final = 15.0
 STDOUT: Final = "stdout.log"  # what the launcher copies of the code's output
@@ -118,7 +118,7 @@ def prepare(request: RunRequest, root: Path) -> tuple[wire.PodTask, list[Path]]:
         uid=request.name,
         attempt=0,
         request_id=request.request_id or request.name,
-        execution_timeout_seconds=float(request.timeout_seconds or TIMEOUT_SECONDS),
+        execution_timeout_seconds=float(request.timeout_seconds or EXECUTION_SECONDS),
         termination_grace_seconds=float(GRACE_SECONDS),
         command=["python3", names.ENTRYPOINT, *request.args],
         bucket="",

@@ -16,7 +16,7 @@ from nanogrid.cli.app.errors import CliError, UsageError, confirm
 from nanogrid.cli.app.formatting import amount
 from nanogrid.cli.app.options import AllNamespaces, Yes
 from nanogrid.cli.app.output import TABLE, Output, columns, emit, note, with_namespaces
-from nanogrid.client.jobs.selection import function_of
+from nanogrid.job_function import function_of
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
 from nanogrid.rightsizing import LEAST_RUNS, MeasuredRun, measured, recommend

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nanogrid.cli.app.formatting import amount, duration
 from nanogrid.cli.app.output import columns
-from nanogrid.client.jobs.selection import function_of
+from nanogrid.job_function import function_of
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from nanogrid import names
 from nanogrid.api.function import Function
+from nanogrid.job_function import function_of
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
 from nanogrid.plurals import counted
@@ -14,7 +15,7 @@ from nanogrid.types import Json
 from nanogrid_gateway.api.async_objects import AsyncObjects
 from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
 from nanogrid_gateway.api.functions.view import function_line, model_of, version_line
-from nanogrid_gateway.api.job_fields import function_of, request_id_of
+from nanogrid_gateway.api.job_fields import request_id_of
 from nanogrid_gateway.api.listing import list_page
 from nanogrid_gateway.kube.client import Kube
 

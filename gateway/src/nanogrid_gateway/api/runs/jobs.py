@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import names, wire
+from nanogrid.api.environment import EnvVar
 from nanogrid.api.function_spec import FunctionRef
-from nanogrid.api.inputs_outputs import EnvVar, Input, S3Location
+from nanogrid.api.inputs_outputs import Input, S3Location
 from nanogrid.api.job import Spec
 from nanogrid.function_input import fits_stdin, input_text
+from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase, finished, repeated_spec
 from nanogrid.types import Json
 from nanogrid_gateway.api.job_fields import (
-    function_of,
     plain,
     request_id_of,
     status_of,
@@ -159,7 +160,7 @@ def run_state(job: Json) -> Json:
     phase = status.get("phase") or Phase.PENDING.value
     state = {
         "requestId": request_id_of(job),
-        "functionId": function_of(job) or None,
+        "functionId": function_of(job),
         "version": version_of(job),
         "status": "RUNNING" if phase == Phase.RUNNING else "PENDING",
         "phase": phase,

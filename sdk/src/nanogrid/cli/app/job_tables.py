@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
-from nanogrid.client.jobs.selection import function_of
 from nanogrid.client.remote_error import printable
+from nanogrid.job_function import function_of
 from nanogrid.plurals import counted
 from nanogrid.types import Json
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from nanogrid import names
 from nanogrid.client.errors import InvalidRequest
+from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase, finished, phase_of
 from nanogrid.types import Json
 
@@ -70,12 +70,3 @@ def _ended(job: Json) -> float:
     if not finished(job):
         return math.inf
     return datetime.fromisoformat(at).timestamp() if at else created(job)
-
-
-def function_of(job: Json) -> str | None:
-    """The name of the function that a job runs; None for other jobs."""
-    spec = job.get("spec") or {}
-    labels = job["metadata"].get("labels") or {}
-    referenced = (spec.get("functionRef") or {}).get("name")
-    name = referenced or labels.get(names.LABEL_FUNCTION) or spec.get("functionId")
-    return str(name) if name else None
