@@ -103,12 +103,13 @@ undeploy: ## uninstall the chart; the CRDs and their objects are kept
 	@$(USE_CLUSTER)
 	helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
-bench: deploy ## measure the latency of an inline job and of a plain pod, of session executions, of POST /run, of the CLI
+bench: deploy ## measure the latency of an inline job and of a plain pod, of session executions, of POST /run, of the CLI, of a user's steps
 	@$(USE_CLUSTER)
 	$(UV) run --frozen python -m tests.bench.latency $(ARGS)
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.session
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.cli
+	PYTHONPATH=tests $(UV) run --frozen python -m bench.steps
 
 clean: ## remove build files from the checkout; the cluster's cache remains
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
