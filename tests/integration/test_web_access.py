@@ -54,7 +54,7 @@ def test_the_root_redirects_to_the_page_and_pages_to_the_sign_in(
         assert answer.headers["Location"].startswith("/web/sign-in?next=/web/"), path
     form = stranger.get("/web/sign-in?next=/web/queue")
     assert form.status == 200
-    assert "kubectl -n functions create token" in form.body.decode()
+    assert "kubectl -n NAMESPACE create token" in form.body.decode()
 
 
 def test_a_sign_in_returns_to_the_requested_page(web_gateway: Gateway) -> None:

@@ -81,7 +81,7 @@ def _connect(host: str) -> KubeApi:
 def has_rows(watcher: RunWatcher, count: int) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         index = await watcher.index()
-        return index is not None and len(index.rows()) == count
+        return index is not None and len(index.runs().rows) == count
 
     return check
 
@@ -102,7 +102,7 @@ async def test_the_watch_ends_without_requests_and_restarts_with_the_next(tmp_pa
             await eventually(has_rows(watcher, 450))
             clock.now = 61.0
             await eventually(ended(watcher))
-            assert index.rows() == []
+            assert not index.runs().rows
             listings = len(cluster.requests)
 
             await eventually(has_rows(watcher, 450))
@@ -138,7 +138,7 @@ async def test_a_large_job_needs_no_more_memory_than_a_small_one(tmp_path: Path)
     with serving(cluster, tmp_path) as kubeconfig:
         async with a_watcher(kubeconfig, index) as watcher:
             await eventually(has_rows(watcher, 1))
-            (row,) = index.rows()
+            (row,) = index.runs().rows
 
     assert (row.request_id, row.duration) == ("large", 5)
     assert len(str(row)) < 600

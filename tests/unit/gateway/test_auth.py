@@ -7,8 +7,9 @@ import pytest
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.settings import SettingsError
-from nanogrid_gateway.api.auth import KubernetesAuth, Permission, TokenAuth, require
+from nanogrid_gateway.api.auth import KubernetesAuth, TokenAuth
 from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.reviews import Permission, require
 from support.fake_clock import FakeClock
 
 RUN = require("create")
@@ -47,7 +48,7 @@ def reviews() -> Reviews:
 
 async def status_of(auth: Any, header: str | None, permission: Permission = RUN) -> tuple[int, str]:
     try:
-        return 200, await auth.authorize(header, "1.2.3.4", permission)
+        return 200, (await auth.authorize(header, "1.2.3.4", permission)).name
     except ApiError as e:
         return e.status, e.reason.value
 

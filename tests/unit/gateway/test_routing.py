@@ -6,10 +6,10 @@ from typing import Any, cast
 from aiohttp import web
 
 from nanogrid_gateway.api import service_routes
-from nanogrid_gateway.api.auth import Permission
 from nanogrid_gateway.api.functions.routes import FunctionRoutes
 from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.openapi import document
+from nanogrid_gateway.api.reviews import Permission
 from nanogrid_gateway.api.routing import Handler, Routes
 from nanogrid_gateway.api.runs.routes import RunRoutes
 from nanogrid_gateway.api.settings import Settings

@@ -10,10 +10,12 @@ from nanogrid.types import Json
 from nanogrid_gateway.api.runs.outputs import SAFE_TYPES
 from nanogrid_gateway.web import formatting, function_view, paths, run_view
 from nanogrid_gateway.web.rows import row_of, transform
-from nanogrid_gateway.web.run_index import PAGE_ROWS, Filter, RunIndex
+from nanogrid_gateway.web.run_index import RunIndex
+from nanogrid_gateway.web.run_list import PAGE_ROWS, Filter
 from support.web_world import a_job, result
 
 pytestmark = pytest.mark.security
+OWN = paths.Scopes("functions", everywhere=False).own
 
 
 def job(request_id: str, uid: str = "", ago: float = 60, **status: Any) -> Json:
@@ -99,13 +101,13 @@ def test_the_newest_runs_come_first_and_pages_are_complete() -> None:
     random.Random(5).shuffle(numbers)
     index.replace(job(f"r-{n:03}", ago=1000 - n) for n in numbers)
 
-    shown = [index.page(Filter(), n) for n in (1, 2, 3)]
+    shown = [index.runs().page(Filter(), n) for n in (1, 2, 3)]
 
     found = [row.request_id for page in shown for row in page.rows]
     assert found == [f"r-{n:03}" for n in reversed(range(PAGE_ROWS * 2 + 7))]
     assert {(p.pages, p.found) for p in shown} == {(3, PAGE_ROWS * 2 + 7)}
-    assert index.page(Filter(), 99).number == 3
-    assert index.page(Filter(), -4).number == 1
+    assert index.runs().page(Filter(), 99).number == 3
+    assert index.runs().page(Filter(), -4).number == 1
 
 
 def test_filters_can_be_combined() -> None:
@@ -115,13 +117,13 @@ def test_filters_can_be_combined() -> None:
     index.put(job("other-1", function="other", phase="Failed"))
 
     def ids(**fields: str) -> set[str]:
-        return {row.request_id for row in index.page(Filter(**fields), 1).rows}
+        return {row.request_id for row in index.runs().page(Filter(**fields), 1).rows}
 
     assert ids(text="SALES") == {"Sales-1", "sales-2"}
     assert ids(phase="Failed") == {"Sales-1", "other-1"}
     assert ids(phase="Failed", function="sales") == {"Sales-1"}
     assert ids(function="sale") == set()
-    assert index.functions() == ["other", "sales"]
+    assert index.runs().functions() == ["other", "sales"]
 
 
 def test_changes_and_deletions_reach_the_index() -> None:
@@ -132,7 +134,7 @@ def test_changes_and_deletions_reach_the_index() -> None:
     index.drop(job("b"))
     index.drop(job("never-seen"))
 
-    assert [(row.request_id, row.phase) for row in index.rows()] == [("a", "Succeeded")]
+    assert [(row.request_id, row.phase) for row in index.runs().rows] == [("a", "Succeeded")]
 
 
 def test_the_oldest_finished_runs_are_left_out_and_counted() -> None:
@@ -141,10 +143,10 @@ def test_the_oldest_finished_runs_are_left_out_and_counted() -> None:
         phase = "Running" if n < 5 else "Succeeded"
         index.put(job(f"r-{n:02}", ago=1000 - n, phase=phase))
 
-    kept = [row.request_id for row in index.rows()]
+    kept = [row.request_id for row in index.runs().rows]
 
     assert len(kept) <= 20
-    assert len(kept) + index.left_out == 40
+    assert len(kept) + index.runs().left_out == 40
     assert kept[0] == "r-39"
     assert {f"r-{n:02}" for n in range(5)} <= set(kept)
 
@@ -160,7 +162,7 @@ def test_the_queue_has_counts_reasons_and_the_longest_waiting_runs() -> None:
     session["spec"]["mode"] = "Session"
     index.put(session)
 
-    queue = index.queue(limit=2)
+    queue = index.runs().queue(limit=2)
 
     assert dict(queue.phases) == {"Pending": 5, "Running": 1, "Succeeded": 1}
     assert [row.request_id for row in queue.waiting] == ["w-3", "w-2"]
@@ -240,7 +242,7 @@ def test_a_function_lists_the_newest_run_first_and_plots_it_last() -> None:
 
     assert [run.request_id for run in view.recent] == ["r2", "r1", "r0"]
     assert [v["version"] for v in view.versions] == [2, 1]
-    assert [p.value for p in function_view.durations(view.recent)] == [0, 1, 2]
+    assert [p.value for p in function_view.durations(view.recent, OWN)] == [0, 1, 2]
 
 
 def test_runs_come_from_the_jobs_if_the_function_has_no_list() -> None:
@@ -253,6 +255,6 @@ def test_runs_come_from_the_jobs_if_the_function_has_no_list() -> None:
         ("a", "SUCCESS", "good"),
         ("slow", "TIMEOUT", "warn"),
     ]
-    (first, _) = function_view.peaks(view.recent)[::-1]
-    assert first.href == paths.run_path(view.recent[0].name)
+    (first, _) = function_view.peaks(view.recent, OWN)[::-1]
+    assert first.href == OWN.run(view.recent[0].name)
     assert view.runs is None

@@ -83,5 +83,7 @@ def test_a_sign_in_redirects_only_to_own_pages(target: str) -> None:
 
 
 def test_names_in_paths_are_quoted() -> None:
-    assert paths.run_path("../x?y#z") == "/web/runs/..%2Fx%3Fy%23z"
-    assert paths.file_path("r", 'a b/"<.png') == "/web/runs/r/files/a%20b/%22%3C.png"
+    scope = paths.Scopes("functions", everywhere=False).own
+    assert scope.run("../x?y#z") == "/web/runs/..%2Fx%3Fy%23z"
+    assert scope.function("../x?y#z") == "/web/functions/..%2Fx%3Fy%23z"
+    assert scope.file("r", 'a b/"<.png') == "/web/runs/r/files/a%20b/%22%3C.png"

@@ -6,15 +6,15 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from nanogrid import names
-from nanogrid.kube.conventions import AUTHORIZATION, TOKEN_REVIEWS, KubeError, collection
+from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import Reason
 from nanogrid.settings import SettingsError
 from nanogrid.throttle import Attempts, TTLCache
 from nanogrid_gateway.api.errors import ApiError, cluster_unavailable, too_many_attempts
+from nanogrid_gateway.api.reviews import KNOWN_CALLER, Permission, Reviews, User
 from nanogrid_gateway.api.settings import Settings
 from nanogrid_gateway.kube.client import Kube
 
@@ -25,39 +25,16 @@ MIN_TOKEN: Final = 16
 MAX_TOKEN: Final = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """What a request needs: a verb on one of our kinds, by its plural."""
-
-    verb: str
-    resource: str
-
-
-def require(verb: str, resource: str = names.PLURAL) -> Permission:
-    """The permission that a route requires; default are the runs."""
-    return Permission(verb, resource)
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A caller as the API server knows it."""
-
-    name: str
-    uid: str = ""
-    groups: tuple[str, ...] = ()
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
 class Auth(Protocol):
     """One way to check callers."""
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> str:
-        """The caller's name.
+    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
+        """The caller.
 
         Args:
             header: the Authorization header.
             address: the caller's IP address.
-            permission: what the request needs.
+            permission: what the request needs; with :data:`KNOWN_CALLER` nothing but a valid token.
 
         Raises:
             ApiError: 401 unknown caller, 403 no permission, 429 too many attempts from this
@@ -86,9 +63,9 @@ def make_auth(settings: Settings, kube: Kube) -> Auth:
 class NoAuth:
     """Allows all callers; their address is their name."""
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> str:
+    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
         """The address."""
-        return address
+        return User(address)
 
 
 class TokenAuth:
@@ -101,7 +78,7 @@ class TokenAuth:
         self._names: dict[bytes, str] = {}
         self._load()
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> str:
+    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
         """The name of the token's line."""
         digest = hashlib.sha256(bearer_token(header).encode()).digest()
         found = ""
@@ -112,7 +89,7 @@ class TokenAuth:
             if pause := self._attempts.begin(address):
                 raise too_many_attempts(pause)
             raise unauthorized("This gateway does not know the token")
-        return found
+        return User(found)
 
     def _load(self) -> dict[bytes, str]:
         """The tokens' digests and names; reads the file again when it has changed."""
@@ -152,7 +129,7 @@ def _tokens(text: str, path: str) -> dict[bytes, str]:
 
 
 class KubernetesAuth:
-    """Bearer tokens that the cluster knows, with permissions in the gateway's namespace.
+    """Bearer tokens that the cluster knows, with permissions in the namespace of each request.
 
     Answers of the API server are cached for some seconds, denials for fewer. Tokens are kept only
     as digests. A token that was not valid at its last review needs an attempt of its address, so
@@ -166,84 +143,44 @@ class KubernetesAuth:
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kube = kube
-        self._audience = audience
+        self._namespace = kube.namespace
+        self._reviews = Reviews(kube, audience)
         self._users: TTLCache[User | None] = TTLCache(seconds, clock)
         self._permissions: TTLCache[bool] = TTLCache(seconds, clock)
         self._attempts = Attempts(clock)
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> str:
-        """The user's name."""
+    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
+        """The user."""
         token = bearer_token(header)
         key = hashlib.sha256(token.encode()).digest()
         try:
             user = await self._users.get(key, lambda: self._limited_review(key, token, address))
             if user is None:
                 raise unauthorized("The cluster does not know the token")
-            allowed = await self._permissions.get(
-                (user, permission), lambda: self._allowed(user, permission)
+            allowed = permission == KNOWN_CALLER or await self._permissions.get(
+                (user, permission), lambda: self._reviews.allows(user, permission)
             )
         except KubeError as e:
             raise cluster_unavailable(f"checking the token: {e}") from e
         if not allowed:
             what = f"{permission.verb} {permission.resource}.{names.GROUP}"
-            message = f"{user.name} may not {what} in namespace {self._kube.namespace}."
+            # The same for a namespace that does not exist, so it says nothing about the namespace.
+            where = permission.namespace or self._namespace
+            message = f"{user.name} may not {what} in namespace {where}."
             hint = "Ask for a role with that permission."
             raise ApiError(403, Reason.FORBIDDEN, message, hint=hint)
-        return user.name
+        return user
 
     async def _limited_review(self, key: bytes, token: str, address: str) -> User | None:
         """A review that counts as an attempt, unless the token was valid the last time."""
         if self._users.was_granted(key):
-            return await self._review(token)
+            return await self._reviews.user_of(token)
         if pause := self._attempts.begin(address):
             raise too_many_attempts(pause)
-        user = await self._review(token)
+        user = await self._reviews.user_of(token)
         if user is not None:
             self._attempts.succeeded(address)
         return user
-
-    async def _review(self, token: str) -> User | None:
-        spec: dict[str, Any] = {"token": token}
-        if self._audience:
-            spec["audiences"] = [self._audience]
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-        status = (await self._kube.create(TOKEN_REVIEWS, body)).get("status") or {}
-        # An API server that does not know audiences would accept any token.
-        confirmed = not self._audience or self._audience in (status.get("audiences") or [])
-        if not status.get("authenticated") or not confirmed:
-            return None
-        user = status.get("user") or {}
-        return User(
-            name=user.get("username", ""),
-            uid=user.get("uid", ""),
-            groups=tuple(user.get("groups") or ()),
-            extra=tuple((k, tuple(v)) for k, v in sorted((user.get("extra") or {}).items())),
-        )
-
-    async def _allowed(self, user: User, permission: Permission) -> bool:
-        """Ask with a local review: a Role in the one namespace permits it."""
-        namespace = self._kube.namespace
-        body = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "LocalSubjectAccessReview",
-            "metadata": {"namespace": namespace},
-            "spec": {
-                "user": user.name,
-                "uid": user.uid,
-                "groups": list(user.groups),
-                "extra": {k: list(v) for k, v in user.extra},
-                "resourceAttributes": {
-                    "namespace": namespace,
-                    "verb": permission.verb,
-                    "group": names.GROUP,
-                    "resource": permission.resource,
-                },
-            },
-        }
-        path = collection(AUTHORIZATION, "localsubjectaccessreviews", namespace)
-        review = await self._kube.create(path, body)
-        return bool((review.get("status") or {}).get("allowed"))
 
 
 def bearer_token(header: str | None) -> str:

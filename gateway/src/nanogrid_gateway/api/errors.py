@@ -54,6 +54,10 @@ class ApiError(Exception):
         return {"error": error}
 
 
+class StorageDenied(ApiError):
+    """503: the gateway's own credentials do not reach an object; it may not exist."""
+
+
 def refused(refusal: Refusal) -> ApiError:
     """408 or 429: the request came too slowly, or there are too many."""
     reason = Reason.RATE_LIMITED if refusal.status == 429 else Reason.BAD_REQUEST
@@ -91,7 +95,8 @@ def storage_failed(error: S3Error) -> ApiError:
     reason = error.cause.reason
     reason = reason if reason in STORAGE_REASONS else Reason.STORAGE_UNAVAILABLE
     message = f"S3 refused the request of the gateway ({error}). Tell the platform team."
-    return ApiError(503, reason, message)
+    kind = StorageDenied if error.unseen else ApiError
+    return kind(503, reason, message)
 
 
 def too_large(max_bytes: int) -> ApiError:

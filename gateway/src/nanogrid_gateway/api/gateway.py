@@ -122,5 +122,5 @@ async def open_gateway(settings: Settings) -> Gateway:
         functions=functions,
         uploads=Uploads(kube, objects, functions, settings.runtimes, threads),
         runs=Runs(kube, objects, feed, functions, settings),
-        streams=LogStreams(kube, settings.max_streams, lambda: feed.draining),
+        streams=LogStreams(settings.max_streams, lambda: feed.draining),
     )

@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
+from typing import Final
 
 from aiohttp import web
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import Reason
-from nanogrid_gateway.api.auth import Auth, Permission
+from nanogrid_gateway.api.auth import Auth
 from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
 from nanogrid_gateway.api.limits import Limits
 from nanogrid_gateway.api.responses import error_response
+from nanogrid_gateway.api.reviews import Permission, User
 
 log = logging.getLogger("nanogrid.gateway")
 
@@ -20,7 +23,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refusal = Callable[[web.Request, ApiError], web.StreamResponse]
 Credentials = Callable[[web.Request], str | None]
 
-CALLER: web.RequestKey[str] = web.RequestKey("caller", str)
+NAMESPACE: Final = "namespace"  # the part of a path that names one
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+CALLER: web.RequestKey[User] = web.RequestKey("caller", User)
 # The client's address, which a trusted proxy may report.
 ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
 
@@ -54,7 +60,11 @@ class Routes:
     refuse: Refusal = _json_refusal
 
     def add(self, method: str, path: str, handler: Handler, permission: Permission) -> None:
-        """Add a route for callers with this permission. GET includes HEAD."""
+        """Add a route for callers with this permission. GET includes HEAD.
+
+        If the path has a part ``{namespace}``, the permission is checked in that namespace, before
+        the handler runs.
+        """
         self._register(method, path, handler, permission)
 
     def add_open(self, method: str, path: str, handler: Handler) -> None:
@@ -84,10 +94,24 @@ class Routes:
     async def _serve(
         self, request: web.Request, handler: Handler, permission: Permission
     ) -> web.StreamResponse:
+        if (namespace := request.match_info.get(NAMESPACE)) is not None:
+            permission = permission.within(_valid(namespace))
         caller = await self.auth.authorize(self.credentials(request), request[ADDRESS], permission)
-        with self.limits.request(caller):
+        with self.limits.request(caller.name):
             request[CALLER] = caller
             return await handler(request)
+
+
+def _valid(namespace: str) -> str:
+    """A name that a namespace can have.
+
+    Raises:
+        ApiError: 404.
+    """
+    if not _NAMESPACE.fullmatch(namespace):
+        message = f"A namespace cannot have the name {namespace!a}."
+        raise ApiError(404, Reason.BAD_REQUEST, message)
+    return namespace
 
 
 def _api_error(request: web.Request, error: Exception) -> ApiError:

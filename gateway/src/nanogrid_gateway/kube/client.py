@@ -40,6 +40,10 @@ class Kube:
         cluster = await KubeApi.connect(seconds, user_agent=USER_AGENT, connections=CONNECTIONS)
         return cls(cluster, namespace, seconds)
 
+    def within(self, namespace: str) -> "Kube":
+        """The same client in another namespace; it shares the connections."""
+        return Kube(self.cluster, namespace, self._seconds)
+
     async def get(self, path: str, name: str) -> Json | None:
         """An object, or None if there is none."""
         try:

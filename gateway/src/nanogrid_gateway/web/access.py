@@ -12,10 +12,11 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from nanogrid.reasons import Reason
-from nanogrid_gateway.api.auth import BEARER, Auth, Permission
+from nanogrid_gateway.api.auth import BEARER, Auth
 from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.api.reviews import KNOWN_CALLER
 from nanogrid_gateway.api.routing import ADDRESS
-from nanogrid_gateway.web.paths import HOME, PREFIX, SIGN_IN
+from nanogrid_gateway.web.paths import PREFIX, SIGN_IN
 from nanogrid_gateway.web.sign_in_cookie import SignInCookie
 
 COOKIE: Final = "nanogrid_web"
@@ -66,7 +67,6 @@ async def sign_in(
     fields: Mapping[str, str],
     auth: Auth,
     cookie: SignInCookie,
-    permission: Permission,
     target: str,
 ) -> web.Response:
     """Check a token as the API does, and store it in the cookie.
@@ -80,11 +80,7 @@ async def sign_in(
     if not token.isascii() or not token.isprintable():
         message = "A token has only printable ASCII characters. Copy it again."
         raise ApiError(401, Reason.UNAUTHORIZED, message)
-    try:
-        await auth.authorize(f"Bearer {token}", request[ADDRESS], permission)
-    except ApiError as e:
-        if e.status != 403:  # valid, but without that permission: each page names it
-            raise
+    await auth.authorize(f"Bearer {token}", request[ADDRESS], KNOWN_CALLER)
     value = cookie.encrypt(token, time.time())
     if value is None:
         message = "The token is too long for a cookie. Use one with fewer claims or groups."
@@ -101,11 +97,16 @@ def sign_out(request: web.Request) -> web.Response:
     return response
 
 
-def to_sign_in(request: web.Request) -> web.Response:
-    """Redirect to the sign-in form, which returns here; htmx redirects the whole page."""
-    here = request.path_qs if request.method in ("GET", "HEAD") else HOME
+def to_sign_in(request: web.Request, home: str) -> web.Response:
+    """Redirect to the sign-in form, which returns here; htmx redirects the whole page.
+
+    Args:
+        request: of a caller who is not known.
+        home: the first page, where a form returns to.
+    """
+    here = request.path_qs if request.method in ("GET", "HEAD") else home
     if request.headers.get("HX-Request"):
-        here = HOME
+        here = home
         if current := request.headers.get("HX-Current-URL"):
             parts = urlsplit(current)
             here = parts.path + (f"?{parts.query}" if parts.query else "")

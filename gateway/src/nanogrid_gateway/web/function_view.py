@@ -9,7 +9,7 @@ from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_gateway.web import formatting
-from nanogrid_gateway.web.paths import run_path
+from nanogrid_gateway.web.paths import Scope
 from nanogrid_gateway.web.plots import Point
 from nanogrid_gateway.web.rows import Row, phase_of
 
@@ -79,18 +79,23 @@ def view_of(body: Json, rows: Sequence[Row] = ()) -> FunctionView:
     )
 
 
-def durations(runs: Iterable[FinishedRun]) -> list[Point]:
+def durations(runs: Iterable[FinishedRun], scope: Scope) -> list[Point]:
     """The runs' durations in milliseconds, oldest first."""
     return [
-        _point(run, run.duration, formatting.millis(run.duration)) for run in _oldest_first(runs)
+        _point(run, scope, run.duration, formatting.millis(run.duration))
+        for run in _oldest_first(runs)
     ]
 
 
-def peaks(runs: Iterable[FinishedRun]) -> list[Point]:
+def peaks(runs: Iterable[FinishedRun], scope: Scope) -> list[Point]:
     """The runs' peak memory and limits in bytes, oldest first."""
     return [
         _point(
-            run, run.peak, f"{formatting.size(run.peak)} of {formatting.size(run.limit)}", run.limit
+            run,
+            scope,
+            run.peak,
+            f"{formatting.size(run.peak)} of {formatting.size(run.limit)}",
+            run.limit,
         )
         for run in _oldest_first(runs)
     ]
@@ -100,9 +105,11 @@ def _oldest_first(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
     return list(runs)[::-1]
 
 
-def _point(run: FinishedRun, value: Any, text: str, limit: int | None = None) -> Point:
+def _point(
+    run: FinishedRun, scope: Scope, value: Any, text: str, limit: int | None = None
+) -> Point:
     label = f"{run.request_id}: {run.reason}, {text}"
-    return Point(value, run.css_class, label, run_path(run.name), limit)
+    return Point(value, run.css_class, label, scope.run(run.name), limit)
 
 
 def _from_status(run: Json) -> FinishedRun:

@@ -1,35 +1,32 @@
 """The web page's routes; each protected view names its permission, as the API does."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
 from nanogrid import names
-from nanogrid.lifecycle import Phase
+from nanogrid.kube.conventions import JOBS, collection
 from nanogrid.reasons import Reason
-from nanogrid_gateway.api.auth import require
 from nanogrid_gateway.api.bodies import FORM_BYTES
 from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.gateway import Gateway
-from nanogrid_gateway.api.listing import list_page
-from nanogrid_gateway.api.requests import FUNCTION, REQUEST_ID, valid_id
+from nanogrid_gateway.api.requests import REQUEST_ID, valid_id
 from nanogrid_gateway.api.responses import send_stream
-from nanogrid_gateway.api.routing import ADDRESS, Credentials, Refusal, Routes
-from nanogrid_gateway.api.runs.outputs import open_output
-from nanogrid_gateway.web import access, assets, function_view, hints, paths, run_view
+from nanogrid_gateway.api.reviews import Reviews, require
+from nanogrid_gateway.api.routing import Refusal, Routes
+from nanogrid_gateway.api.runs.outputs import OutputDownload, open_output
+from nanogrid_gateway.web import access, assets, hints, paths, run_view
+from nanogrid_gateway.web.lists import POLL, Lists
+from nanogrid_gateway.web.namespaces import Namespaces
+from nanogrid_gateway.web.other_namespaces import OtherNamespaces
 from nanogrid_gateway.web.rendering import Renderer
-from nanogrid_gateway.web.run_index import Filter, RunIndex
+from nanogrid_gateway.web.run_index import RunIndex
 from nanogrid_gateway.web.runs_by_name import RunsByName
 from nanogrid_gateway.web.settings import WebSettings
 from nanogrid_gateway.web.sign_in_cookie import SignInCookie
+from nanogrid_gateway.web.visible import VisibleNamespaces
 from nanogrid_gateway.web.watch import RunWatcher
 
-WAITING_ROWS: Final = 20
-FUNCTIONS_PER_PAGE: Final = "100"
-POLL: Final = 2  # seconds
-SLOW_POLL: Final = 10
-PHASES: Final = [phase.value for phase in Phase]
 POLICY: Final = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -41,27 +38,29 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-LIST_RUNS: Final = require("list")
 
 
 def add_routes(app: web.Application, gateway: Gateway) -> Refusal:
     """The routes of ``/`` and below ``/web/``; returns what makes the page of an error."""
-    settings = WebSettings.from_env()
+    settings = WebSettings.from_env(auth_mode=gateway.settings.auth_mode)
     cookie = SignInCookie(settings.key, settings.seconds)
 
     def credentials(request: web.Request) -> str:
         return access.credentials(request, cookie)
 
+    everywhere = settings.all_namespaces
+    scopes = paths.Scopes(gateway.kube.namespace, everywhere)
     renderer = Renderer(
-        gateway.settings.namespace,
+        scopes,
         open_to_all=gateway.settings.auth_mode == "none",
         credentials=credentials,
         csrf_token=cookie.csrf_token,
     )
-    index = RunIndex()
-    watcher = RunWatcher(gateway.kube.cluster, gateway.kube.jobs, index, lambda: gateway.draining)
-    pages = Pages(gateway, renderer, cookie)
-    lists = Lists(gateway, renderer, watcher, index, credentials)
+    jobs = collection(JOBS, names.PLURAL) if everywhere else gateway.kube.jobs
+    watcher = RunWatcher(gateway.kube.cluster, jobs, RunIndex(), lambda: gateway.draining)
+    namespaces = Namespaces(scopes, watcher, _visible(gateway) if everywhere else None)
+    pages = Pages(gateway, renderer, cookie, namespaces)
+    lists = Lists(gateway, renderer, namespaces, credentials)
     routes = Routes(
         app, gateway.auth, gateway.limits, credentials=credentials, refuse=pages.refused
     )
@@ -72,31 +71,45 @@ def add_routes(app: web.Application, gateway: Gateway) -> Refusal:
     return pages.refused
 
 
+def _visible(gateway: Gateway) -> VisibleNamespaces:
+    settings = gateway.settings
+    reviews = Reviews(gateway.kube, settings.auth_audience)
+    return VisibleNamespaces(reviews.allows, settings.auth_cache_seconds)
+
+
 class Pages:
     """Sign-in, sign-out, and the pages of one run."""
 
-    def __init__(self, gateway: Gateway, renderer: Renderer, cookie: SignInCookie) -> None:
+    def __init__(
+        self, gateway: Gateway, renderer: Renderer, cookie: SignInCookie, namespaces: Namespaces
+    ) -> None:
         self._gateway = gateway
         self._renderer = renderer
         self._cookie = cookie
-        self._runs = RunsByName(gateway)
+        self._namespaces = namespaces
+        self._scopes = namespaces.scopes
+        self._own = RunsByName(gateway)
+        self._others = OtherNamespaces(gateway)
 
     def add_to(self, routes: Routes) -> None:
         """Register the handlers."""
-        here = f"{paths.PREFIX}/runs/{{run_id}}"
         routes.add_open("GET", "/", self.root)
         routes.add_open("GET", paths.SIGN_IN, self.sign_in_form)
         routes.add_open("POST", paths.SIGN_IN, self.sign_in)
         routes.add_open("POST", f"{paths.PREFIX}/sign-out", self.sign_out)
-        routes.add("GET", here, self.run, require("get"))
-        routes.add("POST", f"{here}/cancel", self.cancel, require("patch"))
-        routes.add("POST", f"{here}/again", self.again, require("create"))
-        routes.add("GET", f"{here}/logs", self.follow, require("get"))
-        routes.add("GET", f"{here}/files/{{name:(?s:.+)}}", self.file, require("get"))
+        for prefix in (paths.PREFIX, *([paths.ONE] if self._scopes.everywhere else [])):
+            run = f"{prefix}/runs/{{run_id}}"
+            routes.add("GET", run, self.run, require("get"))
+            routes.add("GET", f"{run}/logs", self.follow, require("get"))
+            routes.add("GET", f"{run}/files/{{name:(?s:.+)}}", self.file, require("get"))
+        # The gateway has no right to change runs of other namespaces.
+        own = f"{paths.PREFIX}/runs/{{run_id}}"
+        routes.add("POST", f"{own}/cancel", self.cancel, require("patch"))
+        routes.add("POST", f"{own}/again", self.again, require("create"))
 
     async def root(self, request: web.Request) -> web.StreamResponse:
         """To the first page."""
-        return access.go(paths.HOME)
+        return access.go(self._scopes.home)
 
     async def sign_in_form(self, request: web.Request) -> web.StreamResponse:
         """The sign-in form."""
@@ -108,9 +121,8 @@ class Pages:
         fields = (await self._gateway.bodies.form(request, FORM_BYTES)).fields
         wanted = fields.get("next", "")
         try:
-            return await access.sign_in(
-                request, fields, self._gateway.auth, self._cookie, LIST_RUNS, paths.local(wanted)
-            )
+            target = paths.local(wanted, self._scopes.home)
+            return await access.sign_in(request, fields, self._gateway.auth, self._cookie, target)
         except ApiError as e:
             return self._sign_in_page(request, wanted or request.query.get("next", ""), e)
 
@@ -122,31 +134,30 @@ class Pages:
     async def run(self, request: web.Request) -> web.StreamResponse:
         """One run."""
         name = _run_id(request)
-        view = run_view.view_of(name, *await self._runs.job_and_result(name))
-        return self._renderer.live(request, "run", 0 if view.ended else POLL, run=view)
+        view = run_view.view_of(name, *await self._runs(request).job_and_result(name))
+        choices = await self._namespaces.choices(request)
+        seconds = 0 if view.ended else POLL
+        return self._renderer.live(request, "run", seconds, run=view, choices=choices)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Stop a run."""
         await self._check_form(request)
         name = _run_id(request)
-        await self._runs.cancel(name)
-        return access.go(paths.run_path(name))
+        await self._own.cancel(name)
+        return access.go(self._scopes.own.run(name))
 
     async def again(self, request: web.Request) -> web.StreamResponse:
         """Run the same again, as a new run."""
         await self._check_form(request)
-        return access.go(paths.run_path(await self._runs.again(_run_id(request))))
+        return access.go(self._scopes.own.run(await self._own.again(_run_id(request))))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """The output of a run, live."""
-        return await self._gateway.streams.send(request, self._runs, _run_id(request))
+        return await self._gateway.streams.send(request, self._runs(request), _run_id(request))
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """One output file of a run; images may be shown in place."""
-        answer = await self._runs.look(_run_id(request))
-        if not answer.done:
-            raise ApiError(404, Reason.OUTPUT_NOT_FOUND)
-        found = await open_output(self._gateway.objects, answer.body, request.match_info["name"])
+        found = await self._output(request, _run_id(request), request.match_info["name"])
         response = web.StreamResponse(headers=found.headers)
         if "inline" in request.query and found.media_type in run_view.RASTER:
             response.headers["Content-Disposition"] = "inline"
@@ -155,10 +166,23 @@ class Pages:
     def refused(self, request: web.Request, error: ApiError) -> web.StreamResponse:
         """The page of an error; unknown callers are sent to the sign-in form."""
         if error.status == 401:
-            return access.to_sign_in(request)
+            return access.to_sign_in(request, self._scopes.home)
         hint = hints.hint_of(error)
         response = self._renderer.page(request, "error", error.status, error=error, hint=hint)
         return _with_retry(response, error)
+
+    def _runs(self, request: web.Request) -> RunsByName:
+        here = self._scopes.at(request)
+        return self._own if here.own else self._others.runs(here.namespace)
+
+    async def _output(self, request: web.Request, run: str, name: str) -> OutputDownload:
+        here = self._scopes.at(request)
+        if not here.own:
+            return await self._others.open_output(here.namespace, run, name)
+        answer = await self._own.look(run)
+        if not answer.done:
+            raise ApiError(404, Reason.OUTPUT_NOT_FOUND)
+        return await open_output(self._gateway.objects, answer.body, name)
 
     async def _check_form(self, request: web.Request) -> None:
         form = await self._gateway.bodies.form(request, FORM_BYTES)
@@ -175,102 +199,10 @@ class Pages:
             hint=hints.hint_of(error) if error else "",
             audience=self._gateway.settings.auth_audience,
             mode=self._gateway.settings.auth_mode,
-            next=paths.local(wanted),
+            next=paths.local(wanted, self._scopes.home),
             expired=error is None and access.COOKIE in request.cookies,
         )
         return _with_retry(response, error)
-
-
-@dataclass(frozen=True, slots=True)
-class Lists:
-    """Runs, the queue and functions."""
-
-    gateway: Gateway
-    renderer: Renderer
-    watcher: RunWatcher
-    index: RunIndex
-    credentials: Credentials
-
-    def add_to(self, routes: Routes) -> None:
-        """Register the handlers."""
-        functions = f"{paths.PREFIX}/functions"
-        routes.add("GET", paths.HOME, self.runs, LIST_RUNS)
-        routes.add("GET", f"{paths.PREFIX}/queue", self.queue, LIST_RUNS)
-        routes.add("GET", functions, self.functions, require("list", names.FUNCTION_PLURAL))
-        routes.add(
-            "GET",
-            f"{functions}/{{function_id}}",
-            self.function,
-            require("get", names.FUNCTION_PLURAL),
-        )
-
-    async def runs(self, request: web.Request) -> web.StreamResponse:
-        """The runs that a filter selects."""
-        selected = Filter(
-            function=request.query.get("function", "").strip(),
-            phase=request.query.get("phase", ""),
-            text=request.query.get("q", "").strip(),
-        )
-        current = await self.watcher.index()
-        number = _number(request.query.get("page", ""))
-        return self.renderer.live(
-            request,
-            "runs",
-            POLL,
-            page=current.page(selected, number) if current else None,
-            selected=selected,
-            phases=PHASES,
-            functions=self.index.functions(),
-            left_out=self.index.left_out,
-            last_error=self.watcher.last_error,
-        )
-
-    async def queue(self, request: web.Request) -> web.StreamResponse:
-        """How many runs are in which phase, and the runs that have waited longest."""
-        current = await self.watcher.index()
-        return self.renderer.live(
-            request,
-            "queue",
-            POLL,
-            queue=current.queue(WAITING_ROWS) if current else None,
-            phases=PHASES,
-            left_out=self.index.left_out,
-            last_error=self.watcher.last_error,
-        )
-
-    async def functions(self, request: web.Request) -> web.StreamResponse:
-        """A page of functions."""
-        token = request.query.get("continue", "")
-        query = {"limit": FUNCTIONS_PER_PAGE} | ({"continue": token} if token else {})
-        page = await list_page(self.gateway.kube, self.gateway.kube.functions, query)
-        shown = [function_view.view_of(body) for body in page["items"]]
-        more = page["metadata"].get("continue")
-        return self.renderer.live(request, "functions", SLOW_POLL, functions=shown, more=more)
-
-    async def function(self, request: web.Request) -> web.StreamResponse:
-        """One function."""
-        name = request.match_info["function_id"]
-        known = valid_id(FUNCTION, name, Reason.FUNCTION_NOT_FOUND)
-        body = await self.gateway.kube.get(self.gateway.kube.functions, known)
-        if body is None:
-            raise ApiError(404, Reason.FUNCTION_NOT_FOUND)
-        rows = []
-        if not (body.get("status") or {}).get("recent") and await self._may_list(request):
-            current = await self.watcher.index()
-            rows = current.of_function(known, function_view.RECENT_RUNS) if current else []
-        view = function_view.view_of(body, rows)
-        return self.renderer.live(request, "function", SLOW_POLL, function=view)
-
-    async def _may_list(self, request: web.Request) -> bool:
-        """Whether the caller may also list runs; the functions' page works without that."""
-        header = self.credentials(request)
-        try:
-            await self.gateway.auth.authorize(header, request[ADDRESS], LIST_RUNS)
-        except ApiError as e:
-            if e.status != 403:
-                raise
-            return False
-        return True
 
 
 def _with_retry(response: web.Response, error: ApiError | None) -> web.Response:
@@ -288,11 +220,3 @@ async def _harden(request: web.Request, response: web.StreamResponse) -> None:
 
 def _run_id(request: web.Request) -> str:
     return valid_id(REQUEST_ID, request.match_info["run_id"], Reason.RUN_NOT_FOUND)
-
-
-def _number(text: str) -> int:
-    """The number of a page; the first one if the text is no number."""
-    try:
-        return int(text)
-    except ValueError:
-        return 1

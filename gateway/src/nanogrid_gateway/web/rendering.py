@@ -21,6 +21,7 @@ from nanogrid_gateway.web import (
     run_view,
     snippets,
 )
+from nanogrid_gateway.web.paths import Scopes
 
 HTML: Final = "text/html"
 SEEN: Final = "seen"
@@ -33,7 +34,7 @@ class Renderer:
     """Renders pages.
 
     Args:
-        namespace: of the gateway.
+        scopes: where the pages of each namespace are.
         open_to_all: whether callers need no token and no sign-in.
         credentials: what a request shows; empty if it shows nothing.
         csrf_token: gives the token for the forms of someone with these credentials.
@@ -41,13 +42,13 @@ class Renderer:
 
     def __init__(
         self,
-        namespace: str,
+        scopes: Scopes,
         *,
         open_to_all: bool,
         credentials: Callable[[web.Request], str],
         csrf_token: Callable[[str], str],
     ) -> None:
-        self._namespace = namespace
+        self._scopes = scopes
         self._open_to_all = open_to_all
         self._credentials = credentials
         self._csrf_token = csrf_token
@@ -84,8 +85,9 @@ class Renderer:
         return self.page(request, name, live=Markup(live), **values)  # noqa: S704 the same
 
     def _render(self, request: web.Request, file: str, values: dict[str, Any]) -> str:
-        caller, credentials = request.get(CALLER, ""), self._credentials(request)
-        common = {
+        caller, credentials = request.get(CALLER), self._credentials(request)
+        here = self._scopes.at(request)
+        common: dict[str, Any] = {
             "request": request,
             "counted": counted,
             "formatting": formatting,
@@ -96,8 +98,12 @@ class Renderer:
             "snippets": snippets,
             "origin": access.origin(request),
             "paths": paths,
-            "namespace": self._namespace,
-            "caller": caller,
+            "scopes": self._scopes,
+            "here": here,
+            "choices": [],
+            # Nothing about a namespace is shown to callers without a permission there.
+            "namespace": here.namespace if caller else "",
+            "caller": caller.name if caller else "",
             # Also a caller without the permission for this page can sign out.
             "signed_in": bool(credentials) and not self._open_to_all,
             "csrf_token": self._csrf_token(credentials),

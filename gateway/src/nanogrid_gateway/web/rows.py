@@ -23,6 +23,7 @@ class Row:
     """The shown fields of one job; Kubernetes timestamps, memory in bytes."""
 
     uid: str
+    namespace: str
     name: str
     request_id: str
     function: str
@@ -57,6 +58,7 @@ def row_of(job: Json) -> Row:
     unfinished = phase not in TERMINAL_PHASES
     return Row(
         uid=meta["uid"],
+        namespace=sys.intern(str(meta.get("namespace") or "")),
         name=meta["name"],
         request_id=str(job["spec"].get("requestId") or status.get("requestId") or meta["uid"]),
         function=sys.intern(function_of(job) or ""),
@@ -103,7 +105,7 @@ def transform(job: Json) -> Json:
     meta, spec, status = job["metadata"], job["spec"], job_fields.status_of(job)
     label = (meta.get("labels") or {}).get(names.LABEL_FUNCTION)
     version = (meta.get("annotations") or {}).get(names.ANNOTATION_FUNCTION_VERSION)
-    kept = ("uid", "name", "creationTimestamp", "resourceVersion")
+    kept = ("uid", "namespace", "name", "creationTimestamp", "resourceVersion")
     result, pinned = status.get("result") or {}, status.get("function") or {}
     unfinished = status.get("phase") not in TERMINAL_PHASES
     return {

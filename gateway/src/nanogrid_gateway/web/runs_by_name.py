@@ -11,14 +11,25 @@ from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
 from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.runs.jobs import again
 from nanogrid_gateway.api.runs.runs import Runs, refused
+from nanogrid_gateway.api.runs.stored_results import Results
+from nanogrid_gateway.kube.client import Kube
 
 
 class RunsByName(Runs):
     """In every method ``request_id`` may also be a job's name."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        parts = (gateway.kube, gateway.objects, gateway.feed, gateway.functions, gateway.settings)
-        super().__init__(*parts)
+    def __init__(
+        self, gateway: Gateway, kube: Kube | None = None, results: Results | None = None
+    ) -> None:
+        """The runs of the gateway's namespace, or of another one.
+
+        Args:
+            gateway: the parts.
+            kube: the client in another namespace.
+            results: where results of that namespace are read.
+        """
+        parts = (gateway.objects, gateway.feed, gateway.functions, gateway.settings)
+        super().__init__(kube or gateway.kube, *parts, results)
 
     async def job_and_result(self, name: str) -> tuple[Json | None, Json | None]:
         """The job, unless it was deleted, and the result, if the run has ended.
@@ -46,14 +57,14 @@ class RunsByName(Runs):
             raise ApiError(409, Reason.BAD_REQUEST, message)
         body = again(job, str(uuid.uuid4()))
         try:
-            created = await self._kube.create(self._kube.jobs, body)
+            created = await self.kube.create(self.kube.jobs, body)
         except KubeError as e:
             raise refused(e) from e
         return str(created["metadata"]["name"])
 
     async def _job(self, request_id: str) -> Json | None:
         try:
-            job = await self._kube.get(self._kube.jobs, request_id)
+            job = await self.kube.get(self.kube.jobs, request_id)
         except KubeError as e:
             raise cluster_unavailable(str(e)) from e
         return job or await super()._job(request_id)

@@ -58,6 +58,11 @@ class RunWatcher:
         """Why the index may be out of date; empty while the API server answers."""
         return self._reflector.last_error if self._reflector is not None else ""
 
+    @property
+    def loaded(self) -> RunIndex | None:
+        """The current index if a page of lists is in use; it starts no watch."""
+        return self.rows if self._primed.is_set() else None
+
     async def index(self) -> RunIndex | None:
         """The current index; None while its first listing is still loading."""
         self._last_request = self.clock()

@@ -7,13 +7,13 @@ from aiohttp import web
 
 from nanogrid import names
 from nanogrid.reasons import Reason
-from nanogrid_gateway.api.auth import require
 from nanogrid_gateway.api.bodies import Bodies
 from nanogrid_gateway.api.errors import ApiError, invalid
 from nanogrid_gateway.api.functions.functions import Functions
 from nanogrid_gateway.api.functions.upload import Uploads
 from nanogrid_gateway.api.requests import FUNCTION, PageQuery, query, upload_form, valid_id
 from nanogrid_gateway.api.responses import json_response
+from nanogrid_gateway.api.reviews import require
 from nanogrid_gateway.api.routing import Routes
 from nanogrid_gateway.api.uncancelled import uncancelled
 

@@ -41,8 +41,7 @@ HEADERS: Final = {"Content-Type": EVENTS, "Cache-Control": "no-store", "X-Accel-
 class LogStreams:
     """Streams the logs of runs to clients, a bounded number at a time."""
 
-    def __init__(self, kube: Kube, count: int, stopping: Callable[[], bool]) -> None:
-        self._kube = kube
+    def __init__(self, count: int, stopping: Callable[[], bool]) -> None:
         self._slots = Slots(count)
         self._stopping = stopping
 
@@ -63,7 +62,7 @@ class LogStreams:
             self._slots.give_back()
 
     async def _events(self, runs: Runs, request_id: str) -> AsyncGenerator[bytes, None]:
-        async with aclosing(follow(runs, self._kube, request_id, self._stopping)) as events:
+        async with aclosing(follow(runs, request_id, self._stopping)) as events:
             async for event in events:
                 yield event.encode("utf-8", "replace")
 
@@ -75,7 +74,7 @@ def encode(name: str, data: object) -> str:
 
 
 async def follow(
-    runs: Runs, kube: Kube, request_id: str, stopping: Callable[[], bool]
+    runs: Runs, request_id: str, stopping: Callable[[], bool]
 ) -> AsyncGenerator[str, None]:
     """The events of one run, until it has ended or the gateway stops."""
     shown = False
@@ -88,7 +87,7 @@ async def follow(
                     yield event
                 return
             if not shown:
-                async with aclosing(_live(kube, await runs.job(request_id), stopping)) as live:
+                async with aclosing(_live(runs.kube, await runs.job(request_id), stopping)) as live:
                     async for text in live:
                         if text:
                             shown, beat = True, time.monotonic()

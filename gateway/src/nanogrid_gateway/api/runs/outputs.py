@@ -37,7 +37,7 @@ class OutputDownload:
 
 
 async def open_output(objects: AsyncObjects, result: dict[str, Any], name: str) -> OutputDownload:
-    """Open one output file of a run.
+    """Open one output file of a run of the gateway's namespace.
 
     Args:
         objects: where it is.
@@ -47,13 +47,34 @@ async def open_output(objects: AsyncObjects, result: dict[str, Any], name: str) 
     Raises:
         ApiError: 404, 503.
     """
-    found = next((o for o in result.get("outputs") or [] if o.get("path") == name), None)
-    if found is None:
-        raise ApiError(404, Reason.OUTPUT_NOT_FOUND)
-    bucket, key = _location(str(found.get("url", "")), objects.bucket)
+    found = output_of(result, name)
+    bucket, key = location_of(found, objects.bucket)
     if bucket == objects.bucket and not within(key, objects.root):
         message = f"{name} is not below {objects.root}, the root of the namespace."
         raise ApiError(404, Reason.OUTPUT_NOT_FOUND, message)
+    return await download_of(objects, found)
+
+
+def output_of(result: dict[str, Any], name: str) -> dict[str, Any]:
+    """An output file as a result names it.
+
+    Raises:
+        ApiError: 404.
+    """
+    found = next((o for o in result.get("outputs") or [] if o.get("path") == name), None)
+    if found is None:
+        raise ApiError(404, Reason.OUTPUT_NOT_FOUND)
+    return dict(found)
+
+
+async def download_of(objects: AsyncObjects, found: dict[str, Any]) -> OutputDownload:
+    """Open an output file whose place the caller may read.
+
+    Raises:
+        ApiError: 404, 503.
+    """
+    name = str(found.get("path", ""))
+    bucket, key = location_of(found, objects.bucket)
     download = await objects.download(bucket, key)
     if download is None:
         message = f"{name} was stored as s3://{bucket}/{key} and is not there any more."
@@ -79,8 +100,9 @@ def disposition(path: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _location(url: str, bucket: str) -> tuple[str, str]:
-    """Bucket and key of an s3:// URL, or of a presigned one in path or host style."""
+def location_of(output: dict[str, Any], bucket: str) -> tuple[str, str]:
+    """Bucket and key of an output's s3:// URL, or of a presigned one in path or host style."""
+    url = str(output.get("url", ""))
     if url.startswith("s3://"):
         there, _, key = url.removeprefix("s3://").partition("/")
         return there, key

@@ -8,7 +8,6 @@ from aiohttp import web
 from nanogrid.reasons import Reason
 from nanogrid.threads import Threads
 from nanogrid_gateway.api.async_objects import AsyncObjects
-from nanogrid_gateway.api.auth import require
 from nanogrid_gateway.api.bodies import Bodies
 from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.requests import (
@@ -20,6 +19,7 @@ from nanogrid_gateway.api.requests import (
     valid_id,
 )
 from nanogrid_gateway.api.responses import json_response, send_stream
+from nanogrid_gateway.api.reviews import require
 from nanogrid_gateway.api.routing import Routes
 from nanogrid_gateway.api.runs.jobs import RunAnswer, RunInput, run_input
 from nanogrid_gateway.api.runs.logs import LogStreams

@@ -26,7 +26,7 @@ from nanogrid_gateway.api.requests import RunRequest, RunsQuery
 from nanogrid_gateway.api.runs import jobs
 from nanogrid_gateway.api.runs.jobs import RunAnswer, RunInput
 from nanogrid_gateway.api.runs.result_feed import RedisUnavailable, ResultFeed
-from nanogrid_gateway.api.runs.stored_results import StoredResults, parsed
+from nanogrid_gateway.api.runs.stored_results import Results, StoredResults, parsed
 from nanogrid_gateway.api.runs.waiter import Notification, Waiter
 from nanogrid_gateway.api.settings import Settings
 from nanogrid_gateway.kube.client import Kube
@@ -37,7 +37,7 @@ JSON_TYPE: Final = "application/json"
 
 
 class Runs:
-    """All runs of the gateway's namespace."""
+    """All runs of one namespace, the gateway's unless ``results`` are given."""
 
     def __init__(
         self,
@@ -46,11 +46,12 @@ class Runs:
         feed: ResultFeed,
         functions: Functions,
         settings: Settings,
+        results: Results | None = None,
     ) -> None:
-        self._kube = kube
+        self.kube = kube
         self._objects = objects
         self._feed = feed
-        self._results = StoredResults(feed, objects, kube.namespace)
+        self._results = results or StoredResults(feed, objects, kube.namespace)
         self._functions = functions
         self._settings = settings
         self._slots = Slots(settings.max_waiting)
@@ -115,7 +116,7 @@ class Runs:
             raise ApiError(409, Reason.RUN_ENDED)
         patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"cancel": True}}
         try:
-            job = await self._kube.patch(self._kube.jobs, job["metadata"]["name"], patch)
+            job = await self.kube.patch(self.kube.jobs, job["metadata"]["name"], patch)
         except KubeError as e:
             if e.code == 404:
                 raise ApiError(404, Reason.RUN_NOT_FOUND) from None
@@ -132,7 +133,7 @@ class Runs:
             parameters["fieldSelector"] = f"status.phase={query.phase.value}"
         if query.continue_:
             parameters["continue"] = query.continue_
-        page = await list_page(self._kube, self._kube.jobs, parameters)
+        page = await list_page(self.kube, self.kube.jobs, parameters)
         more = page["metadata"].get("continue")
         return {"runs": [jobs.run_line(job) for job in page["items"]]} | (
             {"continue": more} if more else {}
@@ -154,7 +155,7 @@ class Runs:
     async def _last_look(self, job: Json) -> RunAnswer:
         """The wait is over; the job may have ended although its delivery hangs."""
         try:
-            fresh = await self._kube.get(self._kube.jobs, job["metadata"]["name"])
+            fresh = await self.kube.get(self.kube.jobs, job["metadata"]["name"])
         except KubeError as e:
             log.warning("cannot read %s after the wait: %s", job["metadata"]["name"], e)
             fresh = None
@@ -209,7 +210,7 @@ class Runs:
 
     async def _job(self, request_id: str) -> Json | None:
         try:
-            job = await self._kube.get(self._kube.jobs, jobs.job_name(request_id))
+            job = await self.kube.get(self.kube.jobs, jobs.job_name(request_id))
         except KubeError as e:
             raise cluster_unavailable(str(e)) from e
         if job is None or request_id_of(job) != request_id:
@@ -240,7 +241,7 @@ class Runs:
             key = self._objects.key(jobs.input_key(request.function_id, request_id, given))
             await self._objects.put_new(key, given.text.encode(), JSON_TYPE)
         try:
-            return await self._kube.create(self._kube.jobs, body)
+            return await self.kube.create(self.kube.jobs, body)
         except KubeError as e:
             # 0: perhaps it was created, and only the answer was lost.
             if e.code in (409, 0) and (job := await self._find(request_id, given)) is not None:

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from nanogrid import json_text
 from nanogrid.result_copy import shortened
@@ -16,9 +16,22 @@ from nanogrid_gateway.api.runs.result_feed import RedisUnavailable, ResultFeed
 log = logging.getLogger("nanogrid.gateway.runs")
 
 
+class Results(Protocol):
+    """Where the results of one namespace are read."""
+
+    async def of_job(self, job: Json) -> Json:
+        """The result of a finished job, as complete as it can be read."""
+
+    async def from_redis(self, request_id: str) -> Json | None:
+        """The result in Redis; None if there is none, or Redis does not answer."""
+
+    async def without_job(self, request_id: str) -> Json | None:
+        """The stored result of a run whose job is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredResults:
-    """Reads results of one namespace."""
+    """Reads results of the gateway's namespace."""
 
     feed: ResultFeed
     objects: AsyncObjects
