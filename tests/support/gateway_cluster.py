@@ -27,14 +27,22 @@ from support.builders import merge_patch
 NAMESPACE = "functions"
 
 
+def key_of(namespace: str, name: str) -> str:
+    """The key of an object: its name, with its namespace if that is not the gateway's."""
+    return name if namespace == NAMESPACE else f"{namespace}/{name}"
+
+
 class Cluster:
     """The state; every change has a number and wakes the watches."""
 
     def __init__(self) -> None:
-        self.objects: dict[tuple[str, str], Json] = {}  # plural, name
-        self.logs: dict[str, Iterable[bytes]] = {}  # pod: chunks
+        self.objects: dict[tuple[str, str], Json] = {}  # plural, key_of
+        self.logs: dict[str, Iterable[bytes]] = {}  # key_of the pod: chunks
         self.tokens: dict[str, str] = {}  # token: user
-        self.rights: set[tuple[str, str, str]] = set()  # user, verb, plural
+        self.rights: set[tuple[str, str, str]] = set()  # user, verb, plural: in NAMESPACE
+        # The same in other namespaces, which come first; empty: in all.
+        self.rights_in: set[tuple[str, str, str, str]] = set()
+        self.reviewed: list[tuple[str, str]] = []  # user and namespace of each review of a right
         self.reviews = 0
         self.requests: list[str] = []
         self.lose_answers = 0  # creations that happen although their answers are lost
@@ -48,10 +56,11 @@ class Cluster:
             self._version += 1
             meta = body["metadata"]
             meta["resourceVersion"] = str(self._version)
+            meta.setdefault("namespace", NAMESPACE)
             if create:
-                meta |= {"uid": str(uuid.uuid4()), "namespace": NAMESPACE}
+                meta["uid"] = str(uuid.uuid4())
                 meta["creationTimestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self.objects[plural, meta["name"]] = body
+            self.objects[plural, key_of(meta["namespace"], meta["name"])] = body
             kind = "ADDED" if create else "MODIFIED"
             self._events.append((self._version, plural, kind, copy.deepcopy(body)))
             self.changed.notify_all()
@@ -109,10 +118,14 @@ class _Handler(QuietHandler):
         self.cluster.requests.append(f"{verb} {url.path}")
         try:
             if parts[-1] == "log":
-                return self._log(parts[-2])
+                return self._log(key_of(parts[-4], parts[-2]))
             if parts[-1].endswith("reviews"):
                 return self._answer(201, self._review(parts, body))
-            at = parts.index("namespaces") + 2
+            if "namespaces" in parts:
+                at = parts.index("namespaces") + 2
+                query["namespace"] = parts[at - 1]
+            else:
+                at = len(parts) - 1
             plural, name = parts[at], parts[at + 1] if len(parts) > at + 1 else ""
             if verb == "WATCH":
                 return self._watch(plural, query)
@@ -138,11 +151,12 @@ class _Handler(QuietHandler):
     def _object(self, plural: str, name: str, body: Json, query: Json) -> tuple[int, Json]:
         cluster = self.cluster
         if self.command == "POST":
+            body["metadata"]["namespace"] = query["namespace"]
             return 201, self._create(plural, body)
         if not name:
             return 200, self._list(plural, query)
         with cluster.changed:
-            found = cluster.objects.get((plural, name))
+            found = cluster.objects.get((plural, key_of(query["namespace"], name)))
             if found is None:
                 raise _Refusal(404, f"{plural} {name} not found")
             if self.command == "PATCH":
@@ -153,13 +167,14 @@ class _Handler(QuietHandler):
             if self.command == "DELETE":
                 if body["preconditions"]["uid"] != found["metadata"]["uid"]:
                     raise _Refusal(409, "the uid differs")
-                cluster.remove(plural, name)
+                cluster.remove(plural, key_of(query["namespace"], name))
             return 200, found
 
     def _create(self, plural: str, body: Json) -> Json:
         cluster = self.cluster
         with cluster.changed:
-            if (plural, body["metadata"]["name"]) in cluster.objects:
+            meta = body["metadata"]
+            if (plural, key_of(meta["namespace"], meta["name"])) in cluster.objects:
                 raise _Refusal(409, "it exists")
             created = cluster.write(plural, body, create=True)
         if plural == names.PLURAL:
@@ -227,14 +242,20 @@ class _Handler(QuietHandler):
             known: Json = {"authenticated": user is not None, "audiences": spec.get("audiences")}
             return {"status": known | ({"user": {"username": user}} if user else {})}
         asked = spec["resourceAttributes"]
-        if parts[-3:] != ["namespaces", asked["namespace"], "localsubjectaccessreviews"]:
+        namespace = asked["namespace"]
+        local = parts[-3:] == ["namespaces", namespace, "localsubjectaccessreviews"]
+        if not local and parts[-2:] != ["v1", "subjectaccessreviews"]:
             raise _Refusal(400, "spec.resourceAttributes.namespace must match namespace")
+        self.cluster.reviewed.append((spec["user"], namespace))
         right = (spec["user"], asked["verb"], asked["resource"])
-        allowed = right in self.cluster.rights and asked["namespace"] == NAMESPACE
-        return {"status": {"allowed": allowed}}
+        own = right in self.cluster.rights and namespace == NAMESPACE
+        other = not {(namespace, *right), ("", *right)}.isdisjoint(self.cluster.rights_in)
+        return {"status": {"allowed": own or other}}
 
 
 def _selected(body: Json, query: Json) -> bool:
+    if query.get("namespace", "") not in ("", body["metadata"]["namespace"]):
+        return False
     labels = body["metadata"].get("labels", {})
     key, equals, value = query.get("labelSelector", "").partition("=")
     if key and (labels.get(key) != value if equals else key not in labels):

@@ -7,7 +7,7 @@ from nanogrid.job_function import function_of
 from nanogrid.types import Json
 from nanogrid_operator.status.job import for_status
 from support.builders import merge_patch
-from support.gateway_cluster import Cluster
+from support.gateway_cluster import Cluster, key_of
 
 
 def result_of(job: Json, **changes: Any) -> wire.Result:
@@ -41,5 +41,6 @@ def finish(cluster: Cluster, job: Json, result: wire.Result) -> None:
         "result": for_status(result),
     }
     with cluster.changed:
-        current = cluster.objects[names.PLURAL, job["metadata"]["name"]]
+        meta = job["metadata"]
+        current = cluster.objects[names.PLURAL, key_of(meta["namespace"], meta["name"])]
         cluster.write(names.PLURAL, merge_patch(current, {"status": status}))

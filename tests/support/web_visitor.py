@@ -110,9 +110,9 @@ def shown_runs(answer: Answer) -> list[str]:
     return re.findall(r'<a id="r-[^"]+" href="[^"]+">([^<]+)</a>', answer.body.decode())
 
 
-def signed_in(gateway: Gateway) -> Visitor:
-    """A visitor after the sign-in."""
+def signed_in(gateway: Gateway, token: str = TOKEN, home: str = "/web/") -> Visitor:
+    """A visitor after the sign-in, which leads to the first page."""
     visitor = Visitor(gateway)
-    answer = visitor.sign_in()
-    assert (answer.status, answer.headers["Location"]) == (303, "/web/")
+    answer = visitor.sign_in(token)
+    assert (answer.status, answer.headers["Location"]) == (303, home)
     return visitor

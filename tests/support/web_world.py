@@ -7,7 +7,7 @@ from typing import Any
 from nanogrid import names
 from nanogrid.types import Json
 from nanogrid_gateway.api.runs.jobs import job_name
-from support.gateway_cluster import Cluster
+from support.gateway_cluster import NAMESPACE, Cluster, key_of
 from support.gateway_results import finish, result_of
 from support.png import png
 from support.s3_server import BUCKET, S3Server
@@ -32,13 +32,15 @@ def stamp(ago: float) -> str:
 
 
 def a_job(request_id: str, ago: float = 60, **status: Any) -> Json:
-    """A job as the gateway creates it; ``status`` may have ``function``, ``version``, ``limit``."""
+    """A job as the gateway creates it; ``status`` may have also the other fields."""
     function = status.pop("function", FUNCTIONS[0])
     version = status.pop("version", "1")
     limit = status.pop("limit", "256Mi")
+    namespace = status.pop("namespace", NAMESPACE)
     return {
         "metadata": {
             "name": job_name(request_id),
+            "namespace": namespace,
             "labels": {names.LABEL_FUNCTION: function},
             "annotations": {names.ANNOTATION_FUNCTION_VERSION: version},
             "creationTimestamp": stamp(ago),
@@ -60,10 +62,13 @@ def add(cluster: Cluster, job: Json) -> Json:
     created = job["metadata"]["creationTimestamp"]
     written = cluster.write(names.PLURAL, job, create=True)
     with cluster.changed:
-        cluster.objects[names.PLURAL, job["metadata"]["name"]]["metadata"]["creationTimestamp"] = (
-            created
-        )
+        _stored(cluster, job)["metadata"]["creationTimestamp"] = created
     return written
+
+
+def _stored(cluster: Cluster, job: Json) -> Json:
+    meta = job["metadata"]
+    return cluster.objects[names.PLURAL, key_of(meta["namespace"], meta["name"])]
 
 
 def result(job: Json, **values: Any) -> Json:
@@ -81,14 +86,18 @@ def result(job: Json, **values: Any) -> Json:
         "peakMemoryBytes": 41 * MI,
         "optimizationTip": "",
         "outputs": [],
-        "job": {"namespace": "functions", "name": meta["name"], "uid": meta.get("uid", "")},
+        "job": {
+            "namespace": meta.get("namespace", NAMESPACE),
+            "name": meta["name"],
+            "uid": meta.get("uid", ""),
+        },
     } | values
 
 
 def add_finished(cluster: Cluster, job: Json, **values: Any) -> Json:
     """Create a job in the cluster, then write its result to its status."""
     written = add(cluster, job)
-    stored = cluster.objects[names.PLURAL, job["metadata"]["name"]]
+    stored = _stored(cluster, job)
     found = result(job, **values)
     found["job"]["uid"] = written["metadata"]["uid"]
     cluster.write(names.PLURAL, stored | {"status": stored["status"] | {"result": found}})
@@ -139,7 +148,9 @@ def fill(cluster: Cluster, count: int, seed: int = 7) -> None:
         add(cluster, job)
 
 
-def a_function(cluster: Cluster, name: str = FUNCTIONS[0], versions: int = 3) -> None:
+def a_function(
+    cluster: Cluster, name: str = FUNCTIONS[0], versions: int = 3, namespace: str = NAMESPACE
+) -> None:
     """A function with the status of an operator: fifty recent runs, a recommendation."""
     rng = random.Random(3)
     recent = []
@@ -177,7 +188,7 @@ def a_function(cluster: Cluster, name: str = FUNCTIONS[0], versions: int = 3) ->
         "recommendation": {"memory": "160Mi", "basedOn": 48, "p95PeakBytes": 119 * MI},
         "recent": recent,
     }
-    body = {"metadata": {"name": name}, "spec": spec, "status": status}
+    body = {"metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status}
     cluster.write(names.FUNCTION_PLURAL, body, create=True)
 
 

@@ -1,0 +1,416 @@
+"""The web page over all namespaces: each caller sees those in which they may list runs."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from nanogrid import names
+from nanogrid.types import Json
+from nanogrid_gateway.api.reviews import Permission
+from nanogrid_gateway.api.routing import Handler, Routes
+from nanogrid_gateway.api.runs.jobs import job_name
+from nanogrid_gateway.web import paths
+from nanogrid_gateway.web.lists import Lists
+from nanogrid_gateway.web.namespaces import Namespaces
+from nanogrid_gateway.web.pages import Pages
+from support.gateway_world import Answer, Gateway, World, a_world, wait_for
+from support.png import png
+from support.s3_server import BUCKET, S3Server
+from support.web_fixtures import MARKS
+from support.web_visitor import FUNCTIONS, JOBS, Tags, Visitor, shown_runs, signed_in
+from support.web_world import a_function, a_job, add, add_finished, finish_run
+
+pytestmark = [*MARKS, pytest.mark.security]
+
+OWN, ANA, BEN = "functions", "team-a", "team-b"
+MISSING = "team-x"  # no such namespace
+READ = [(verb, kind) for kind in (JOBS, FUNCTIONS) for verb in ("get", "list")]
+CALLERS = {
+    "ana": "the-token-of-ana-in-team-a",
+    "own": "the-token-of-one-in-the-own-namespace",
+    "guest": "the-token-of-a-guest",
+    "admin": "the-token-of-an-administrator",
+}
+# Words of team-b that only its callers and administrators may see.
+HIDDEN = re.compile(r"team-b|ben-\w+")
+ONE = [
+    ("GET", "/"),
+    ("GET", "/queue"),
+    ("GET", "/functions"),
+    ("GET", "/functions/{team}-function"),
+    ("GET", "/functions/nothing"),
+    ("GET", "/runs/{team}-done"),
+    ("GET", "/runs/{team}-live"),
+    ("GET", "/runs/nothing"),
+    ("GET", "/runs/{team}-live/logs"),
+    ("GET", "/runs/{team}-done/files/chart.png"),
+    ("GET", "/runs/{team}-done/files/nothing"),
+]
+ALL = ["/web/all/", "/web/all/queue", "/web/all/functions"]
+FILTERS = ["q=ben", "q=ben-done", "function=ben-function", "phase=Running", "page=2"]
+
+
+def fill_team(cluster: Any, s3: S3Server, team: str, namespace: str) -> None:
+    """A run that has ended, with files; one that runs; one that waits; and a function."""
+    function = f"{team}-function"
+    a_function(cluster, function, namespace=namespace)
+    done = a_job(f"{team}-done", phase="Succeeded", reason="Completed", namespace=namespace,
+                 function=function)  # fmt: skip
+    root = "" if namespace == OWN else f"{namespace}/"
+    key = f"{root}outputs/{team}-done/chart.png"
+    s3.client.put_object(Bucket=BUCKET, Key=key, Body=png(), ContentType="image/png")
+    outputs = [{"path": "chart.png", "url": f"s3://{BUCKET}/{key}", "bytes": len(png()),
+                "contentType": "image/png"}]  # fmt: skip
+    add_finished(cluster, done, stdout=f"{team}-output", outputs=outputs)
+    live = {"phase": "Running", "reason": "Executing", "podName": f"p-{team}"}
+    add(cluster, a_job(f"{team}-live", ago=50, namespace=namespace, function=function, **live))
+    waits = {"phase": "Pending", "reason": "Unschedulable", "message": f"{team}-message"}
+    add(cluster, a_job(f"{team}-waits", ago=90, namespace=namespace, function=function, **waits))
+
+
+@pytest.fixture(scope="module")
+def teams(s3_server: S3Server) -> Iterator[World]:
+    """Three namespaces, and callers with rights in one, in all, and in none of them."""
+    with a_world(s3_server) as world:
+        for team, namespace in (("own", OWN), ("ana", ANA), ("ben", BEN)):
+            fill_team(world.cluster, s3_server, team, namespace)
+        world.cluster.tokens |= {token: name for name, token in CALLERS.items()}
+        world.cluster.rights |= {("own", *right) for right in [*READ, ("patch", JOBS)]}
+        world.cluster.rights_in |= {(ANA, "ana", *right) for right in READ}
+        world.cluster.rights_in |= {("", "admin", *right) for right in [*READ, ("patch", JOBS)]}
+        yield world
+
+
+@pytest.fixture(scope="module")
+def everywhere(teams: World) -> Iterator[Gateway]:
+    """A gateway whose page shows all namespaces."""
+    with teams.gateway(
+        auth_mode="kubernetes",
+        auth_cache_seconds=0,
+        web_key="k" * 32,
+        web_all_namespaces="true",
+        compatibility_namespace=OWN,
+    ) as gateway:
+        wait_for(lambda: shown_runs(visit(gateway, "admin").get("/web/all/")), "the first listing")
+        yield gateway
+
+
+def visit(gateway: Gateway, caller: str) -> Visitor:
+    return signed_in(gateway, CALLERS[caller], "/web/all/")
+
+
+def text_of(answer: Answer) -> str:
+    assert answer.status == 200, answer.body[-2000:]
+    return " ".join(Tags(answer).text.split())
+
+
+def choices(answer: Answer) -> list[str]:
+    """The namespaces of the page's selection, without the one for all."""
+    found = re.findall(r'<li><a href="/web/[^>]+>([^<]+)</a></li>', answer.body.decode())
+    assert found[:1] in ([], ["All namespaces"])
+    return found[1:]
+
+
+# --- lists of all namespaces -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("caller", "teams_seen"),
+    [("admin", ["own", "ana", "ben"]), ("ana", ["ana"]), ("own", ["own"]), ("guest", [])],
+)
+def test_lists_have_exactly_the_namespaces_of_the_caller(
+    everywhere: Gateway, caller: str, teams_seen: list[str]
+) -> None:
+    visitor = visit(everywhere, caller)
+    runs, queue, functions = (visitor.get(path) for path in ALL)
+
+    expected = {f"{team}-{kind}" for team in teams_seen for kind in ("done", "live", "waits")}
+    assert set(shown_runs(runs)) == expected
+    if expected:
+        assert f"{len(expected)} runs" in text_of(runs)
+    else:
+        assert "No runs in the namespaces in which you may list runs" in text_of(runs)
+    waiting = re.findall(r"Unschedulable ?(\d+)", text_of(queue))
+    assert waiting == [str(len(teams_seen))] * bool(teams_seen)
+    for team in ("own", "ana", "ben"):
+        seen = team in teams_seen
+        assert (f"{team}-message" in text_of(queue)) is seen
+        assert (f"{team}-function" in text_of(functions)) is seen
+        # Also the filter's list of functions, links and attributes.
+        assert (f"{team}-" in runs.body.decode()) is seen
+    assert ("Namespace" in Tags(runs).text.split("Reason")[0]) is (len(teams_seen) > 1)
+
+
+@pytest.mark.parametrize("query", FILTERS)
+@pytest.mark.parametrize("caller", ["ana", "own", "guest"])
+def test_no_filter_shows_or_counts_runs_of_other_namespaces(
+    everywhere: Gateway, caller: str, query: str
+) -> None:
+    typed = query.partition("=")[2]
+    for path in ALL:
+        body = visit(everywhere, caller).get(f"{path}?{query}").body.decode()
+        for shown in set(HIDDEN.findall(body)):
+            assert shown == typed, (path, shown)  # what the caller typed
+    if query != "page=2":
+        assert "ben-live" in text_of(visit(everywhere, "admin").get("/web/all/?q=ben-live"))
+
+
+def test_the_selection_has_the_namespaces_of_the_caller(everywhere: Gateway) -> None:
+    for path in (*ALL, f"/web/ns/{ANA}/", f"/web/ns/{ANA}/runs/ana-done"):
+        assert choices(visit(everywhere, "admin").get(path)) == [OWN, ANA, BEN]
+        assert choices(visit(everywhere, "ana").get(path)) == []
+        assert ANA in text_of(visit(everywhere, "ana").get(path))
+
+
+def test_runs_of_all_namespaces_link_to_their_pages(everywhere: Gateway) -> None:
+    visitor = visit(everywhere, "admin")
+    links = {a.get("href") for t, a in Tags(visitor.get("/web/all/")).found if t == "a"}
+
+    for prefix, team in (("/web", "own"), (f"/web/ns/{ANA}", "ana"), (f"/web/ns/{BEN}", "ben")):
+        run = f"{prefix}/runs/{job_name(f'{team}-done')}"
+        assert {run, f"{prefix}/functions/{team}-function", f"{prefix}/"} <= links
+        assert f"{team}-output" in text_of(visitor.get(run))
+        assert visitor.get(f"{prefix}/functions/{team}-function").status == 200
+
+
+def test_an_administrator_costs_one_review_and_others_one_per_namespace(teams: World) -> None:
+    with teams.gateway(
+        auth_mode="kubernetes", auth_cache_seconds=30, web_key="k" * 32, web_all_namespaces="true"
+    ) as gateway:
+        admin, ana = visit(gateway, "admin"), visit(gateway, "ana")
+        wait_for(lambda: shown_runs(admin.get("/web/all/")), "the first listing")
+        teams.cluster.reviewed.clear()
+        for _ in range(5):
+            assert len(shown_runs(admin.get("/web/all/"))) == 9
+            assert len(shown_runs(ana.get("/web/all/"))) == 3
+
+    asked = teams.cluster.reviewed
+    assert [one for one in asked if one[0] == "admin"] == []  # known since the first request
+    assert sorted(one[1] for one in asked if one[0] == "ana") == ["", OWN, ANA, BEN]
+
+
+# --- pages of one namespace ------------------------------------------------------------------
+
+
+class Recorder(Routes):
+    """Records what is registered."""
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        super().__init__(web.Application(), cast(Any, None), cast(Any, None))
+        object.__setattr__(self, "found", set())
+
+    def _register(
+        self, method: str, path: str, handler: Handler, permission: Permission | None
+    ) -> None:
+        self.found.add((method, path.replace(":(?s:.+)", ""), permission is None))
+
+
+def test_the_tables_of_this_module_have_all_routes() -> None:
+    recorder, part = Recorder(), cast(Any, None)
+    scopes = paths.Scopes(OWN, everywhere=True)
+    namespaces = Namespaces(scopes, part, part)
+    gateway: Any = type("Parts", (), {k: part for k in ("objects", "feed", "functions")})()
+    gateway.kube = type("Kube", (), {"namespace": OWN})()
+    gateway.settings = type("Settings", (), {"max_waiting": 1})()
+    Pages(gateway, part, part, namespaces).add_to(recorder)
+    Lists(part, part, namespaces, part).add_to(recorder)
+    shapes = {
+        (method, path.replace("{team}-function", "{function_id}").replace("{team}-done", "{run_id}")
+         .replace("chart.png", "{name}"))
+        for method, path in ONE if "nothing" not in path and "{team}-live" not in path
+    } | {("GET", "/runs/{run_id}/logs")}  # fmt: skip
+    changes = {("POST", "/web/runs/{run_id}/cancel"), ("POST", "/web/runs/{run_id}/again")}
+    expected = {(method, f"{prefix}{path}") for prefix in ("/web", paths.ONE)
+                for method, path in shapes}  # fmt: skip
+    expected |= changes | {("GET", path) for path in ALL}
+
+    assert {(method, path) for method, path, is_open in recorder.found if not is_open} == expected
+    assert {path for _, path, is_open in recorder.found if is_open} == {
+        "/", "/web/sign-in", "/web/sign-out",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("caller", ["ana", "own", "guest"])
+@pytest.mark.parametrize(("method", "path"), ONE)
+def test_a_page_without_its_permission_does_not_say_what_exists(
+    everywhere: Gateway, caller: str, method: str, path: str
+) -> None:
+    visitor = visit(everywhere, caller)
+    there = visitor.get(f"/web/ns/{BEN}{path.format(team='ben')}")
+    nowhere = visitor.get(f"/web/ns/{MISSING}{path.format(team='ben')}")
+
+    assert there.status == nowhere.status == 403
+    assert f"{caller} may not" in Tags(there).text
+    assert there.body.replace(BEN.encode(), b"NS") == nowhere.body.replace(MISSING.encode(), b"NS")
+    assert dict(there.headers) | {"Date": ""} == dict(nowhere.headers) | {
+        "Date": "", "Content-Length": there.headers["Content-Length"],
+    }  # fmt: skip
+    assert not re.search(r"ben-|own-|ana-", there.body.decode().replace(CALLERS[caller], ""))
+
+
+@pytest.mark.parametrize(("method", "path"), ONE)
+def test_the_same_page_is_there_with_its_permission(
+    teams: World, everywhere: Gateway, method: str, path: str
+) -> None:
+    if path.endswith("/logs"):
+        teams.cluster.logs[f"{ANA}/p-ana"] = [b"ana-log\n"]
+        return  # the stream has its own test
+    expected = 404 if "nothing" in path else 200
+    for caller in ("ana", "admin"):
+        answer = visit(everywhere, caller).get(f"/web/ns/{ANA}{path.format(team='ana')}")
+        assert answer.status == expected, (caller, answer.body[-2000:])
+
+
+def test_the_old_paths_are_of_the_own_namespace(everywhere: Gateway) -> None:
+    own, ana = visit(everywhere, "own"), visit(everywhere, "ana")
+
+    assert set(shown_runs(own.get("/web/"))) == {"own-done", "own-live", "own-waits"}
+    assert "own-output" in text_of(own.get("/web/runs/own-done"))
+    assert set(shown_runs(own.get(f"/web/ns/{OWN}/"))) == {"own-done", "own-live", "own-waits"}
+    for _, path in ONE:
+        refused = ana.get(f"/web{path.format(team='own')}")
+        assert refused.status == 403
+        assert not re.search(r"own-", refused.body.decode())
+
+
+def test_the_right_to_list_does_not_open_a_run(teams: World, everywhere: Gateway) -> None:
+    teams.cluster.rights_in.remove((ANA, "ana", "get", JOBS))
+    try:
+        visitor = visit(everywhere, "ana")
+        assert len(shown_runs(visitor.get(f"/web/ns/{ANA}/"))) == 3
+        assert visitor.get(f"/web/ns/{ANA}/runs/ana-done").status == 403
+    finally:
+        teams.cluster.rights_in.add((ANA, "ana", "get", JOBS))
+    assert visitor.get(f"/web/ns/{ANA}/runs/ana-done").status == 200
+
+
+@pytest.mark.parametrize("namespace", ["Team_A", "a..b", "%2e%2e", "-a", "a" * 64])
+def test_a_name_that_no_namespace_has_is_not_found(everywhere: Gateway, namespace: str) -> None:
+    assert visit(everywhere, "admin").get(f"/web/ns/{namespace}/").status == 404
+
+
+def test_other_namespaces_are_read_only(teams: World, everywhere: Gateway) -> None:
+    admin = visit(everywhere, "admin")
+    fields = {"csrf_token": admin.csrf_token()}
+    live, done = (text_of(admin.get(f"/web/ns/{ANA}/runs/ana-{run}")) for run in ("live", "done"))
+
+    assert f"nanogrid cancel {job_name('ana-live')} -n {ANA}" in live
+    assert f"nanogrid retry {job_name('ana-done')} -n {ANA}" in done
+    assert "Cancel…" not in live
+    for action in ("cancel", "again"):
+        assert admin.post(f"/web/ns/{ANA}/runs/ana-live/{action}", fields).status == 404
+    assert "cancel" not in teams.cluster.job("ana-live")["spec"]
+    assert "Cancel…" in text_of(admin.get("/web/runs/own-live"))
+
+
+def test_pages_without_runs_have_commands_for_their_namespace(
+    teams: World, everywhere: Gateway
+) -> None:
+    teams.cluster.rights_in |= {("empty", "guest", *right) for right in READ}
+    try:
+        visitor = visit(everywhere, "guest")
+        runs = text_of(visitor.get("/web/ns/empty/"))
+        functions = text_of(visitor.get("/web/ns/empty/functions"))
+    finally:
+        teams.cluster.rights_in -= {("empty", "guest", *right) for right in READ}
+
+    assert "nanogrid run -c 'print(6 * 7)' -n empty" in runs
+    assert "function upload main.py --name hello -n empty" in functions
+    assert "/upload" not in functions  # that uploads to the gateway's namespace
+    assert "-n NAMESPACE" in text_of(visit(everywhere, "guest").get("/web/all/"))
+
+
+def test_the_log_of_a_run_of_another_namespace_is_streamed(
+    teams: World, everywhere: Gateway
+) -> None:
+    job = a_job("ana-short", ago=9, namespace=ANA, phase="Running", reason="Executing",
+                podName="p-short")  # fmt: skip
+    add(teams.cluster, job)
+
+    def log() -> Iterator[bytes]:
+        yield b"ana-log\n"
+        finish_run(teams.cluster, "ana-short")
+
+    teams.cluster.logs[f"{ANA}/p-short"] = log()
+    teams.cluster.logs["p-short"] = [b"own-log\n"]
+    events = visit(everywhere, "ana").get(f"/web/ns/{ANA}/runs/ana-short/logs").body.decode()
+    teams.cluster.remove(JOBS, f"{ANA}/{job_name('ana-short')}")
+
+    assert "ana-log" in events
+    assert "own-log" not in events
+    assert "event: end" in events
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_a_file_of_another_namespace_comes_only_from_its_own_folder(
+    teams: World, everywhere: Gateway
+) -> None:
+    visitor = visit(everywhere, "ana")
+    image = visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png?inline")
+    assert (image.status, image.body) == (200, png())
+
+    key = f"{ANA}/{job_name('ana-done')}"
+    job = teams.cluster.objects[names.PLURAL, key]
+    others = [
+        f"s3://{BUCKET}/{BEN}/outputs/ben-done/chart.png",
+        f"s3://{BUCKET}/outputs/own-done/chart.png",
+        f"s3://{BUCKET}/{ANA}/outputs/ana-done/../../../{BEN}/outputs/ben-done/chart.png",
+        f"http://s3/{BUCKET}/{BEN}/outputs/ben-done/chart.png?X-Amz-Signature=x",
+        f"s3://other-bucket/{ANA}/outputs/ana-done/chart.png",
+        "",
+    ]
+    for url in others:
+        teams.cluster.write(names.PLURAL, _with_url(job, url))
+        refused = visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png")
+        assert refused.status == 404, url
+        command = f"nanogrid outputs get {job_name('ana-done')} -n {ANA} --to ."
+        assert command in Tags(refused).text
+        assert png() not in refused.body
+    teams.cluster.write(names.PLURAL, job)
+    assert visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png").status == 200
+
+
+def _with_url(job: Json, url: str) -> Json:
+    result = job["status"]["result"]
+    outputs = [result["outputs"][0] | {"url": url}]
+    return job | {"status": job["status"] | {"result": result | {"outputs": outputs}}}
+
+
+# --- before the authorization, and off -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/web/sign-in", "/web/nosuch", "/web/ns/", "/web/all/nosuch", "/web/static/nosuch"]
+)
+@pytest.mark.parametrize("header", [None, "Bearer nothing-that-is-valid", "Basic eDp5"])
+def test_a_stranger_sees_no_namespace(everywhere: Gateway, path: str, header: str | None) -> None:
+    headers = {"Authorization": header} if header else {}
+    body = everywhere.call("GET", path, None, headers).body.decode()
+
+    assert not re.search(r"team-|>functions<|namespace functions|-n functions", body)
+    assert "NanoGrid" in body
+
+
+@pytest.mark.parametrize("path", [f"/web/ns/{ANA}/", "/web/all/", "/web/all/queue"])
+def test_strangers_are_sent_to_the_sign_in(everywhere: Gateway, path: str) -> None:
+    answer = everywhere.call("GET", path)
+    assert (answer.status, answer.headers["Location"]) == (303, f"/web/sign-in?next={path}")
+
+
+def test_without_the_setting_there_are_no_other_namespaces(teams: World) -> None:
+    with teams.gateway(auth_mode="kubernetes", web_key="k" * 32) as gateway:
+        visitor = signed_in(gateway, CALLERS["admin"])
+        wait_for(lambda: shown_runs(visitor.get("/web/")), "the first listing")
+        teams.cluster.requests.clear()
+
+        assert set(shown_runs(visitor.get("/web/"))) == {"own-done", "own-live", "own-waits"}
+        for path in (*ALL, f"/web/ns/{ANA}/", f"/web/ns/{ANA}/runs/ana-done"):
+            assert visitor.get(path).status == 404
+    assert not [r for r in teams.cluster.requests if "/subjectaccessreviews" in r or ANA in r]

@@ -1,0 +1,326 @@
+"""Which namespaces a caller sees, what the index keeps of each, and which files the page reads."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from nanogrid.kube.conventions import KubeError
+from nanogrid.reasons import Reason
+from nanogrid.s3.errors import S3Error
+from nanogrid.settings import SettingsError
+from nanogrid.tenancy import Area
+from nanogrid.types import Json
+from nanogrid_gateway.api.errors import ApiError, StorageDenied, storage_failed
+from nanogrid_gateway.api.reviews import Permission, User
+from nanogrid_gateway.web import other_namespaces
+from nanogrid_gateway.web.other_namespaces import OtherNamespaces, readable
+from nanogrid_gateway.web.paths import EVERYWHERE, Scopes
+from nanogrid_gateway.web.run_index import RunIndex, shares
+from nanogrid_gateway.web.settings import WebSettings
+from nanogrid_gateway.web.visible import CONCURRENT, MAX_REVIEWS, VisibleNamespaces
+from support.fake_clock import FakeClock
+from support.web_world import a_job
+
+pytestmark = pytest.mark.security
+
+ANA, ROOT = User("ana"), User("root")
+
+
+class Reviews:
+    """The API server's answers; empty: all namespaces."""
+
+    def __init__(self, *rights: tuple[User, str]) -> None:
+        self.rights = set(rights)
+        self.asked: list[str] = []
+        self.now = self.most = 0
+        self.away = False
+
+    async def __call__(self, user: User, permission: Permission) -> bool:
+        assert (permission.verb, permission.resource) == ("list", "executionjobs")
+        assert permission.namespace is not None
+        self.asked.append(permission.namespace)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+        if self.away:
+            raise KubeError(0, "TimeoutError", "away")
+        return (user, permission.namespace) in self.rights
+
+
+def names(count: int) -> list[str]:
+    return [f"ns-{number:04}" for number in range(count)]
+
+
+# --- the visible namespaces ------------------------------------------------------------------
+
+
+async def test_a_caller_sees_the_namespaces_in_which_they_may_list_runs() -> None:
+    reviews = Reviews((ANA, "a"), (ANA, "not-a-candidate"), (ROOT, "b"))
+    visible = VisibleNamespaces(reviews, 30, FakeClock())
+
+    assert await visible.of(ANA, ["a", "b", "c"]) == {"a"}
+    assert sorted(reviews.asked) == ["", "a", "b", "c"]
+    assert await visible.of(ROOT, ["a", "b", "c"]) == {"b"}
+    assert await visible.of(ANA, []) == frozenset()
+
+
+async def test_one_review_is_enough_for_who_may_list_all_namespaces() -> None:
+    reviews = Reviews((ROOT, ""))
+    visible = VisibleNamespaces(reviews, 30, FakeClock())
+
+    for _ in range(3):
+        assert await visible.of(ROOT, names(500)) is None
+    assert reviews.asked == [""]
+
+
+async def test_answers_are_kept_for_some_seconds_and_then_asked_again() -> None:
+    clock, reviews = FakeClock(), Reviews((ANA, "a"))
+    visible = VisibleNamespaces(reviews, 30, clock)
+    for _ in range(3):
+        assert await visible.of(ANA, ["a", "b"]) == {"a"}
+    assert len(reviews.asked) == 3
+
+    reviews.rights = {(ANA, "b")}
+    clock.now += 14
+    assert await visible.of(ANA, ["a", "b"]) == {"a"}
+    clock.now += 17
+    assert await visible.of(ANA, ["a", "b"]) == {"b"}
+
+    reviews.rights = {(ANA, "")}
+    clock.now += 31
+    assert await visible.of(ANA, ["a", "b"]) is None
+    reviews.rights = set()
+    clock.now += 31
+    assert await visible.of(ANA, ["a", "b"]) == frozenset()
+
+
+async def test_the_reviews_of_a_request_are_bounded_and_the_rest_follows() -> None:
+    reviews = Reviews(*((ANA, name) for name in names(250)))
+    visible = VisibleNamespaces(reviews, 30, FakeClock())
+    counts = []
+    for _ in range(4):
+        found = await visible.of(ANA, names(250))
+        assert found is not None
+        counts.append(len(found))
+
+    assert counts == [MAX_REVIEWS, 2 * MAX_REVIEWS, 250, 250]
+    assert len(reviews.asked) == 251
+    assert 1 < reviews.most <= CONCURRENT
+
+
+async def test_what_was_seen_is_asked_first_again() -> None:
+    clock, reviews = FakeClock(), Reviews((ANA, "ns-0249"))
+    visible = VisibleNamespaces(reviews, 30, clock)
+    for _ in range(3):
+        found = await visible.of(ANA, names(250))
+    assert found == {"ns-0249"}
+
+    clock.now += 31
+
+    assert await visible.of(ANA, names(250)) == {"ns-0249"}
+
+
+async def test_requests_at_the_same_time_do_not_ask_twice() -> None:
+    reviews = Reviews((ANA, "a"))
+    visible = VisibleNamespaces(reviews, 30, FakeClock())
+
+    found = await asyncio.gather(*(visible.of(ANA, ["a", "b"]) for _ in range(5)))
+
+    assert found == [{"a"}] * 5
+    assert len(reviews.asked) == 3
+
+
+async def test_without_an_answer_nothing_is_visible() -> None:
+    clock, reviews = FakeClock(), Reviews((ANA, "a"))
+    visible = VisibleNamespaces(reviews, 30, clock)
+    assert await visible.of(ANA, ["a"]) == {"a"}
+    reviews.away = True
+    with pytest.raises(KubeError, match="away"):
+        await visible.of(ANA, ["a", *names(20)])
+    reviews.away = False
+    assert await visible.of(ANA, ["a"]) == {"a"}
+
+
+# --- the index -------------------------------------------------------------------------------
+
+
+def job(namespace: str, number: int, phase: str = "Succeeded") -> Json:
+    body = a_job(f"{namespace}-{number:05}", ago=100_000 - number, namespace=namespace, phase=phase)
+    body["metadata"]["uid"] = f"{namespace}-{number}"
+    return body
+
+
+def test_a_list_has_the_rows_and_counts_of_its_namespaces_only() -> None:
+    index = RunIndex(max_rows=20)
+    index.replace([*(job("a", n) for n in range(3)), *(job("b", n) for n in range(40))])
+
+    assert {row.namespace for row in index.runs(frozenset({"a"})).rows} == {"a"}
+    assert index.runs(frozenset({"a"})).left_out == 0
+    assert index.runs(frozenset({"b"})).left_out == 40 - len(index.runs(frozenset({"b"})).rows)
+    assert index.runs(frozenset()).rows == []
+    assert index.runs(frozenset({"x"})).queue(5).phases == {}
+    assert len(index.runs().rows) <= 20
+    assert index.namespaces() == ["b", "a"]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Pending"])
+def test_a_large_namespace_does_not_push_out_the_runs_of_others(phase: str) -> None:
+    index = RunIndex(max_rows=1000)
+    for name in ("a", "b"):
+        for n in range(100):
+            index.put(job(name, n))
+    for n in range(5000):
+        index.put(job("large", n, phase))
+
+    for name in ("a", "b"):
+        kept = index.runs(frozenset({name}))
+        assert (len(kept.rows), kept.left_out) == (100, 0)
+    large = index.runs(frozenset({"large"}))
+    assert len(index.runs().rows) <= 1000
+    assert len(large.rows) >= 700
+    assert len(large.rows) + large.left_out == 5000
+    # The newest finished runs stay, and those that have waited longest.
+    stays = 4999 if phase == "Succeeded" else 0
+    assert f"large-{stays:05}" in {row.request_id for row in large.rows}
+
+
+def test_unfinished_runs_stay_longer_than_finished_ones() -> None:
+    index = RunIndex(max_rows=100)
+    index.replace([job("a", n, "Running" if n < 50 else "Failed") for n in range(130)])
+
+    kept = {row.request_id for row in index.runs().rows}
+    assert {f"a-{n:05}" for n in range(50)} <= kept
+
+
+@pytest.mark.parametrize(
+    ("counts", "room", "expected"),
+    [
+        ({}, 10, {}),
+        ({"a": 3}, 10, {"a": 3}),
+        ({"a": 30}, 10, {"a": 10}),
+        ({"a": 2, "b": 30}, 10, {"a": 2, "b": 8}),
+        ({"a": 20, "b": 30, "c": 1}, 11, {"a": 5, "b": 5, "c": 1}),
+        ({"a": 1, "b": 1, "c": 1}, 2, {"a": 0, "b": 1, "c": 1}),
+    ],
+)
+def test_small_namespaces_keep_all_and_large_ones_the_same(
+    counts: dict[str, int], room: int, expected: dict[str, int]
+) -> None:
+    assert shares(counts, room) == expected
+
+
+def test_functions_with_runs_are_counted_by_namespace() -> None:
+    index = RunIndex()
+    for namespace in ("b", "a"):
+        for n in range(2):
+            index.put(job(namespace, n))
+
+    found = index.runs().used_functions()
+
+    assert [(one.namespace, one.name, one.runs) for one in found] == [
+        ("a", "resize-images", 2),
+        ("b", "resize-images", 2),
+    ]
+    assert found[0].last.request_id == "a-00001"
+
+
+# --- paths and settings ----------------------------------------------------------------------
+
+
+def test_old_paths_are_those_of_the_own_namespace() -> None:
+    scopes = Scopes("functions", everywhere=True)
+
+    assert scopes.of("functions").run("r") == "/web/runs/r"
+    assert scopes.of("functions").own
+    assert scopes.of("team-a").run("r") == "/web/ns/team-a/runs/r"
+    assert not scopes.of("team-a").own
+    assert scopes.of("") is EVERYWHERE
+    assert (scopes.home, Scopes("functions", everywhere=False).home) == ("/web/all/", "/web/")
+
+
+def test_all_namespaces_need_the_clusters_own_authorization() -> None:
+    on = {"NANOGRID_WEB_ALL_NAMESPACES": "true"}
+
+    assert WebSettings.from_env(on).all_namespaces
+    assert not WebSettings.from_env({}, auth_mode="none").all_namespaces
+    for mode in ("tokens", "none"):
+        with pytest.raises(SettingsError, match="NANOGRID_AUTH_MODE=kubernetes"):
+            WebSettings.from_env(on, auth_mode=mode)
+    with pytest.raises(SettingsError, match="not true or false"):
+        WebSettings.from_env({"NANOGRID_WEB_ALL_NAMESPACES": "yes"})
+
+
+# --- files -----------------------------------------------------------------------------------
+
+AREA = Area.of("team-a", bucket="jobs")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("s3://jobs/team-a/outputs/r-1/a.png", True),
+        ("s3://jobs/team-a/outputs/r-1/folder/a b.png", True),
+        ("https://s3/jobs/team-a/outputs/r-1/a.png?X-Amz-Signature=x", True),
+        ("s3://jobs/team-a/outputs/r-2/a.png", False),
+        ("s3://jobs/team-a/outputs/r-10/a.png", False),
+        ("s3://jobs/team-a/results/r-1/result.json", False),
+        ("s3://jobs/team-b/outputs/r-1/a.png", False),
+        ("s3://jobs/outputs/r-1/a.png", False),
+        ("s3://jobs/team-a/outputs/r-1/../r-2/a.png", False),
+        ("s3://jobs/team-a/outputs/r-1/%2e%2e/r-2/a.png", False),
+        ("s3://jobs/team-a/outputs/r-1//a.png", False),
+        ("s3://other/team-a/outputs/r-1/a.png", False),
+        ("", False),
+    ],
+)
+def test_only_the_runs_own_folder_is_read(url: str, expected: bool) -> None:
+    assert readable({"path": "a.png", "url": url}, AREA, "r-1") is expected
+
+
+def test_a_request_id_with_dots_opens_no_other_folder() -> None:
+    key = {"url": "s3://jobs/team-b/outputs/x/a.png"}
+    assert not readable(key, AREA, "../../team-b/outputs/x")
+
+
+async def test_a_file_that_the_gateway_may_not_read_names_the_command_that_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    denied = storage_failed(S3Error("Access Denied", "s3://jobs/k", 403, "AccessDenied"))
+    assert isinstance(denied, StorageDenied)
+    gone = storage_failed(S3Error("slow down", "s3://jobs/k", 503, "SlowDown"))
+    body = {
+        "metadata": {"name": "sales", "uid": "u"},
+        "spec": {"requestId": "r-1"},
+        "status": {"result": {"outputs": [
+            {"path": "a.png", "url": "s3://jobs/team-a/outputs/r-1/a.png"}]}},
+    }  # fmt: skip
+    settings = SimpleNamespace(s3_bucket="jobs", compatibility_namespace="")
+    failures: list[ApiError] = [denied, gone]
+
+    class Objects:
+        bucket = "jobs"
+
+        async def download(self, bucket: str, key: str) -> None:
+            assert (bucket, key) == ("jobs", "team-a/outputs/r-1/a.png")
+            raise failures.pop(0)
+
+    async def job(name: str) -> Json:
+        return body
+
+    def runs(self: Any, namespace: str) -> Any:
+        return SimpleNamespace(job=job)
+
+    monkeypatch.setattr(other_namespaces.OtherNamespaces, "runs", runs)
+    gateway = cast(Any, SimpleNamespace(settings=settings, objects=Objects()))
+    found = OtherNamespaces(gateway)
+
+    with pytest.raises(ApiError, match="credentials for S3 do not reach") as refused:
+        await found.open_output("team-a", "sales", "a.png")
+    assert refused.value.status == 404
+    assert "nanogrid outputs get sales -n team-a --to ." in refused.value.text
+    with pytest.raises(ApiError) as failed:
+        await found.open_output("team-a", "sales", "a.png")
+    assert failed.value.reason == Reason.STORAGE_UNAVAILABLE
