@@ -18,6 +18,11 @@ REAL: dict[str, Any] = {
     "network": {"s3": {"peers": [{"ipBlock": {"cidr": "10.0.128.0/20"}}]}},
     "redis": {"url": "rediss://redis:6379/0", "existingSecret": "redis-auth"},
 }
+NAMESPACED = REAL | {
+    "rbac": {"clusterWide": False},
+    "watchNamespaces": ["a", "b"],
+    "gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}},
+}
 DEV = {"devServices": {"enabled": True}}
 REPLICATING = REAL | {"s3": REAL["s3"] | {"replicateSecret": True}}
 
@@ -82,6 +87,25 @@ def test_lint_is_clean(values: dict[str, Any]) -> None:
             REAL | {"rbac": {"clusterWide": False}, "watchNamespaces": ["a"]},
             "requires gateway.auth.mode=tokens",
         ),
+        (
+            NAMESPACED | {"gateway": NAMESPACED["gateway"] | {"web": {"allNamespaces": True}}},
+            "allNamespaces=true requires rbac.clusterWide=true",
+        ),
+        (
+            REAL
+            | {
+                "gateway": {
+                    "auth": {"mode": "tokens", "tokensSecret": "t"},
+                    "web": {"allNamespaces": True},
+                }
+            },
+            "allNamespaces=true requires gateway.auth.mode=kubernetes: with mode tokens",
+        ),
+        (
+            REAL | {"gateway": {"auth": {"mode": "none"}, "web": {"allNamespaces": True}}},
+            "allNamespaces=true requires gateway.auth.mode=kubernetes: with mode none",
+        ),
+        (REAL | {"gateway": {"web": {"allNamespaces": "yes"}}}, "allNamespaces"),
         (
             REAL | {"router": {"auth": {"mode": "header"}}, "network": {"policies": False}},
             "router.auth.mode header needs network.policies",
@@ -164,6 +188,12 @@ GATEWAY = [
     (["nanogrid.io"], ["functions"], ["get", "list", "create", "patch", "delete"], None),
     ([""], ["pods/log"], ["get"], None),
 ]
+WEB = [
+    (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch"], None),
+    (["nanogrid.io"], ["functions"], ["get", "list"], None),
+    ([""], ["pods/log"], ["get"], None),
+    (["authorization.k8s.io"], ["subjectaccessreviews"], ["create"], None),
+]
 ACCESS = [(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"], None)]
 READ = ["get", "list", "watch"]
 WRITE = [*READ, "create", "delete", "deletecollection", "patch", "update"]
@@ -176,11 +206,6 @@ USERS = {  # added to the roles of Kubernetes with the same names
         ([""], ["pods", "events"], READ, None),
         ([""], ["pods/log"], ["get"], None),
     ]
-}
-NAMESPACED = REAL | {
-    "rbac": {"clusterWide": False},
-    "watchNamespaces": ["a", "b"],
-    "gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}},
 }
 
 
@@ -219,6 +244,23 @@ def test_the_gateway_has_permissions_in_its_namespace_and_for_reviews() -> None:
     assert rules(named("Role", "nanogrid-gateway", tokens)) == GATEWAY
     names = {r["metadata"]["name"] for r in of_kind("ClusterRole", tokens)}
     assert "nanogrid-gateway-reviews" not in names
+
+
+def test_the_page_over_all_namespaces_adds_exactly_the_rights_that_it_uses() -> None:
+    values = REAL | {"gateway": {"web": {"allNamespaces": True}}}
+    before, documents = render(REAL), render(values)
+
+    def roles(kind: str, rendered: list[Json]) -> dict[str, Any]:
+        return {r["metadata"]["name"]: rules(r) for r in of_kind(kind, rendered)}
+
+    added = {"nanogrid-gateway-web": WEB}
+    assert roles("ClusterRole", documents) == roles("ClusterRole", before) | added
+    assert roles("Role", documents) == roles("Role", before)
+    binding = named("ClusterRoleBinding", "nanogrid-gateway-web", documents)
+    account = {"kind": "ServiceAccount", "name": "nanogrid-gateway", "namespace": "platform"}
+    assert (binding["roleRef"]["name"], binding["subjects"]) == ("nanogrid-gateway-web", [account])
+    for rendered, value in ((before, "false"), (documents, "true")):
+        assert env_of(rendered, "nanogrid-gateway")["NANOGRID_WEB_ALL_NAMESPACES"]["value"] == value
 
 
 def test_kubernetes_adds_the_roles_of_users_to_its_own() -> None:

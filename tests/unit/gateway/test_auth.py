@@ -9,7 +9,7 @@ from nanogrid.kube.conventions import KubeError
 from nanogrid.settings import SettingsError
 from nanogrid_gateway.api.auth import KubernetesAuth, TokenAuth
 from nanogrid_gateway.api.errors import ApiError
-from nanogrid_gateway.api.reviews import Permission, require
+from nanogrid_gateway.api.reviews import KNOWN_CALLER, Permission, require
 from support.fake_clock import FakeClock
 
 RUN = require("create")
@@ -26,6 +26,7 @@ class Reviews:
         self.users = {"good-token": "alice"}
         self.may = {("alice", "create")}
         self.asked: list[str] = []
+        self.places: list[str] = []  # the namespaces of the reviews of permissions
         self.away = False
 
     async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -36,6 +37,7 @@ class Reviews:
         if "token" in spec:
             user = self.users.get(spec["token"])
             return {"status": {"authenticated": user is not None, "user": {"username": user}}}
+        self.places.append(spec["resourceAttributes"]["namespace"])
         return {
             "status": {"allowed": (spec["user"], spec["resourceAttributes"]["verb"]) in self.may}
         }
@@ -61,6 +63,27 @@ async def test_the_cluster_knows_callers_and_their_permissions(reviews: Reviews)
     wrong = ("", "Basic x", "Bearer ", "Bearer " + "x" * 20_000, "Bearer other", "Bearer 토큰")
     for header in (None, *wrong):
         assert await status_of(auth, header) == (401, "Unauthorized"), header
+
+
+async def test_a_permission_in_another_namespace_is_asked_for_there(reviews: Reviews) -> None:
+    auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
+
+    assert await status_of(auth, "Bearer good-token", RUN.within("team-a")) == (200, "alice")
+    assert await status_of(auth, "Bearer good-token", RUN.within("functions")) == (200, "alice")
+    assert reviews.asked[1:] == [
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        LOCAL_REVIEWS,
+    ]
+    assert reviews.places == ["team-a", "functions"]
+
+
+async def test_a_known_caller_needs_a_valid_token_and_no_permission(reviews: Reviews) -> None:
+    auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
+    reviews.may.clear()
+
+    assert await status_of(auth, "Bearer good-token", KNOWN_CALLER) == (200, "alice")
+    assert await status_of(auth, "Bearer other", KNOWN_CALLER) == (401, "Unauthorized")
+    assert await status_of(auth, "Bearer good-token") == (403, "Forbidden")
 
 
 async def test_the_answers_of_the_cluster_are_cached_for_a_short_time(reviews: Reviews) -> None:
