@@ -22,6 +22,7 @@ from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, make_task, runni
 from support.session_sandbox import SandboxPod, can_unshare
 from support.session_sandbox import running as running_sandbox
 from support.web_fixtures import running, visitor, web_gateway, web_world  # noqa: F401 fixtures
+from support.web_teams import everywhere, teams  # noqa: F401 fixtures
 
 
 @pytest.fixture(scope="session")

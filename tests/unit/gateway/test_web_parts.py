@@ -9,7 +9,7 @@ from nanogrid.reasons import HELP, Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.runs.outputs import SAFE_TYPES
 from nanogrid_gateway.web import formatting, function_view, paths, run_view
-from nanogrid_gateway.web.rows import row_of, transform
+from nanogrid_gateway.web.rows import compact, row_of
 from nanogrid_gateway.web.run_index import RunIndex
 from nanogrid_gateway.web.run_list import PAGE_ROWS, Filter
 from support.web_world import a_job, result
@@ -68,16 +68,16 @@ def test_times_are_utc_and_invalid_ones_are_empty() -> None:
 # --- rows and run index ----------------------------------------------------------------------
 
 
-def test_a_transformed_job_gives_the_same_row() -> None:
+def test_a_compact_job_gives_the_same_row() -> None:
     reference = job("by-reference", phase="Pending", reason="Unschedulable", message="no room")
     reference["spec"]["functionRef"] = {"name": "other"}
     del reference["metadata"]["labels"]
     plain: Json = {"metadata": {"uid": "u", "name": "plain"}, "spec": {"code": {"inline": "x"}}}
     for body in (ended("a", stdout="x" * 1000), job("b"), reference, plain):
-        assert row_of(transform(body)) == row_of(body)
+        assert row_of(compact(body)) == row_of(body)
     large = ended("a", stdout="x" * 100_000)
     large["status"]["function"]["env"] = [{"name": "LARGE", "value": "x" * 60_000}]
-    assert len(str(transform(large))) < 1500
+    assert len(str(compact(large))) < 800
 
 
 def test_a_run_that_waits_shows_the_memory_limit_of_its_function() -> None:

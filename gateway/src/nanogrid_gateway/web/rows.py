@@ -12,10 +12,7 @@ from nanogrid_gateway.api import job_fields
 from nanogrid_gateway.web import formatting
 
 MESSAGE: Final = 300  # characters
-SPEC: Final = ("requestId", "functionId", "functionRef", "mode")
-PINNED: Final = ("version", "resources")  # the rest has up to 64 KiB
-RESULT: Final = ("durationMillis", "peakMemoryBytes", "exitCode")
-STATUS: Final = ("phase", "reason", "requestId", "completionTime", "peakMemory")
+ROW: Final = "row"  # where a compact job has its row
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,9 @@ class Row:
 
 
 def row_of(job: Json) -> Row:
-    """The row of a job, complete or transformed."""
+    """The row of a job, complete or compact."""
+    if isinstance(row := job.get(ROW), Row):
+        return row
     meta, status = job["metadata"], job_fields.status_of(job)
     result = status.get("result") or {}
     phase = status.get("phase") or Phase.PENDING.value
@@ -100,22 +99,8 @@ def _memory(of: Json) -> int | None:
     return formatting.quantity(limits.get("memory"))
 
 
-def transform(job: Json) -> Json:
-    """A job with only the fields that :func:`row_of` reads, so that the rest is freed at once."""
-    meta, spec, status = job["metadata"], job["spec"], job_fields.status_of(job)
-    label = (meta.get("labels") or {}).get(names.LABEL_FUNCTION)
-    version = (meta.get("annotations") or {}).get(names.ANNOTATION_FUNCTION_VERSION)
-    kept = ("uid", "namespace", "name", "creationTimestamp", "resourceVersion")
-    result, pinned = status.get("result") or {}, status.get("function") or {}
-    unfinished = status.get("phase") not in TERMINAL_PHASES
-    return {
-        "metadata": {k: meta[k] for k in kept if k in meta}
-        | ({"labels": {names.LABEL_FUNCTION: label}} if label else {})
-        | ({"annotations": {names.ANNOTATION_FUNCTION_VERSION: version}} if version else {}),
-        "spec": {k: spec[k] for k in SPEC if k in spec}
-        | {"resources": {"limits": (spec.get("resources") or {}).get("limits") or {}}},
-        "status": {k: status[k] for k in STATUS if k in status}
-        | ({"message": status.get("message")} if unfinished else {})
-        | ({"function": {k: pinned[k] for k in PINNED if k in pinned}} if pinned else {})
-        | {"result": {k: result[k] for k in RESULT if k in result}},
-    }
+def compact(job: Json) -> Json:
+    """A job as the index needs it: its row, and what a watch needs; the rest is freed at once."""
+    meta = job["metadata"]
+    kept = {k: meta[k] for k in ("uid", "resourceVersion") if k in meta}
+    return {"metadata": kept, ROW: row_of(job)}

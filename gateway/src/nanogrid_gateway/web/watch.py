@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from nanogrid.kube.client import KubeApi
 from nanogrid_gateway.kube.reflector import Reflector, Sink
-from nanogrid_gateway.web.rows import transform
+from nanogrid_gateway.web.rows import compact
 from nanogrid_gateway.web.run_index import RunIndex
 
 log = logging.getLogger("nanogrid.gateway.web")
@@ -83,7 +83,7 @@ class RunWatcher:
             self.cluster,
             self.path,
             sink,
-            trim=transform,
+            trim=compact,
             limit=PAGE,
             resync=RESYNC_SECONDS,
             watch=self.watch,
