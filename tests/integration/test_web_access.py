@@ -213,6 +213,18 @@ def test_an_unknown_page_names_nothing_to_a_stranger(web_gateway: Gateway) -> No
     assert "GET /openapi.json" in api.body.decode()
 
 
+@pytest.mark.parametrize("path", ["/web/nosuch", "/web/sign-in", "/web/static/nosuch.js"])
+@pytest.mark.parametrize("header", ["", "Bearer no-token-of-this-cluster", "Basic eDp5"])
+def test_a_stranger_does_not_see_the_gateways_namespace(
+    web_gateway: Gateway, visitor: Visitor, path: str, header: str
+) -> None:
+    stranger = Visitor(web_gateway).get(path, Authorization=header).body.decode()
+
+    assert "functions</" not in stranger
+    assert "-n functions" not in stranger
+    assert "functions</span>" in visitor.get("/web/").body.decode()
+
+
 def test_a_wrong_token_is_explained_to_a_reader(web_gateway: Gateway) -> None:
     shown = Tags(Visitor(web_gateway).sign_in("a-wrong-token")).text
     assert "The cluster does not know the token." in shown

@@ -1,14 +1,11 @@
 """The web page over all namespaces: each caller sees those in which they may list runs."""
 
 import re
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
-from nanogrid import names
-from nanogrid.types import Json
 from nanogrid_gateway.api.reviews import Permission
 from nanogrid_gateway.api.routing import Handler, Routes
 from nanogrid_gateway.api.runs.jobs import job_name
@@ -18,11 +15,8 @@ from nanogrid_gateway.web.namespaces import Namespaces
 from nanogrid_gateway.web.pages import Pages
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Answer, Gateway, World, wait_for
-from support.png import png
-from support.s3_server import BUCKET
-from support.web_teams import ANA, BEN, CALLERS, OWN, READ, visit
+from support.web_teams import ANA, BEN, CALLERS, OWN, text_of, visit
 from support.web_visitor import JOBS, Tags, shown_runs, signed_in
-from support.web_world import a_job, add, finish_run
 
 pytestmark = [*MARKS, pytest.mark.security]
 
@@ -44,11 +38,6 @@ ONE = [
 ]
 ALL = ["/web/all/", "/web/all/queue", "/web/all/functions"]
 FILTERS = ["q=ben", "q=ben-done", "function=ben-function", "phase=Running", "page=2"]
-
-
-def text_of(answer: Answer) -> str:
-    assert answer.status == 200, answer.body[-2000:]
-    return " ".join(Tags(answer).text.split())
 
 
 def choices(answer: Answer) -> list[str]:
@@ -236,95 +225,6 @@ def test_the_right_to_list_does_not_open_a_run(teams: World, everywhere: Gateway
 @pytest.mark.parametrize("namespace", ["Team_A", "a..b", "%2e%2e", "-a", "a" * 64])
 def test_a_name_that_no_namespace_has_is_not_found(everywhere: Gateway, namespace: str) -> None:
     assert visit(everywhere, "admin").get(f"/web/ns/{namespace}/").status == 404
-
-
-def test_other_namespaces_are_read_only(teams: World, everywhere: Gateway) -> None:
-    admin = visit(everywhere, "admin")
-    fields = {"csrf_token": admin.csrf_token()}
-    live, done = (text_of(admin.get(f"/web/ns/{ANA}/runs/ana-{run}")) for run in ("live", "done"))
-
-    assert f"nanogrid cancel {job_name('ana-live')} -n {ANA}" in live
-    assert f"nanogrid retry {job_name('ana-done')} -n {ANA}" in done
-    assert "Cancel…" not in live
-    for action in ("cancel", "again"):
-        assert admin.post(f"/web/ns/{ANA}/runs/ana-live/{action}", fields).status == 404
-    assert "cancel" not in teams.cluster.job("ana-live")["spec"]
-    assert "Cancel…" in text_of(admin.get("/web/runs/own-live"))
-
-
-def test_pages_without_runs_have_commands_for_their_namespace(
-    teams: World, everywhere: Gateway
-) -> None:
-    teams.cluster.rights_in |= {("empty", "guest", *right) for right in READ}
-    try:
-        visitor = visit(everywhere, "guest")
-        runs = text_of(visitor.get("/web/ns/empty/"))
-        functions = text_of(visitor.get("/web/ns/empty/functions"))
-    finally:
-        teams.cluster.rights_in -= {("empty", "guest", *right) for right in READ}
-
-    assert "nanogrid run -c 'print(6 * 7)' -n empty" in runs
-    assert "function upload main.py --name hello -n empty" in functions
-    assert "/upload" not in functions  # that uploads to the gateway's namespace
-    assert "-n NAMESPACE" in text_of(visit(everywhere, "guest").get("/web/all/"))
-
-
-def test_the_log_of_a_run_of_another_namespace_is_streamed(
-    teams: World, everywhere: Gateway
-) -> None:
-    job = a_job("ana-short", ago=9, namespace=ANA, phase="Running", reason="Executing",
-                podName="p-short")  # fmt: skip
-    add(teams.cluster, job)
-
-    def log() -> Iterator[bytes]:
-        yield b"ana-log\n"
-        finish_run(teams.cluster, "ana-short")
-
-    teams.cluster.logs[f"{ANA}/p-short"] = log()
-    teams.cluster.logs["p-short"] = [b"own-log\n"]
-    events = visit(everywhere, "ana").get(f"/web/ns/{ANA}/runs/ana-short/logs").body.decode()
-    teams.cluster.remove(JOBS, f"{ANA}/{job_name('ana-short')}")
-
-    assert "ana-log" in events
-    assert "own-log" not in events
-    assert "event: end" in events
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def test_a_file_of_another_namespace_comes_only_from_its_own_folder(
-    teams: World, everywhere: Gateway
-) -> None:
-    visitor = visit(everywhere, "ana")
-    image = visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png?inline")
-    assert (image.status, image.body) == (200, png())
-
-    key = f"{ANA}/{job_name('ana-done')}"
-    job = teams.cluster.objects[names.PLURAL, key]
-    others = [
-        f"s3://{BUCKET}/{BEN}/outputs/ben-done/chart.png",
-        f"s3://{BUCKET}/outputs/own-done/chart.png",
-        f"s3://{BUCKET}/{ANA}/outputs/ana-done/../../../{BEN}/outputs/ben-done/chart.png",
-        f"http://s3/{BUCKET}/{BEN}/outputs/ben-done/chart.png?X-Amz-Signature=x",
-        f"s3://other-bucket/{ANA}/outputs/ana-done/chart.png",
-        "",
-    ]
-    for url in others:
-        teams.cluster.write(names.PLURAL, _with_url(job, url))
-        refused = visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png")
-        assert refused.status == 404, url
-        command = f"nanogrid outputs get {job_name('ana-done')} -n {ANA} --to ."
-        assert command in Tags(refused).text
-        assert png() not in refused.body
-    teams.cluster.write(names.PLURAL, job)
-    assert visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png").status == 200
-
-
-def _with_url(job: Json, url: str) -> Json:
-    result = job["status"]["result"]
-    outputs = [result["outputs"][0] | {"url": url}]
-    return job | {"status": job["status"] | {"result": result | {"outputs": outputs}}}
 
 
 # --- before the authorization, and off -------------------------------------------------------

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from support.gateway_cluster import NAMESPACE
-from support.gateway_world import Gateway, World, a_world, wait_for
+from support.gateway_world import Answer, Gateway, World, a_world, wait_for
 from support.png import png
 from support.s3_server import BUCKET, S3Server
-from support.web_visitor import FUNCTIONS, JOBS, Visitor, shown_runs, signed_in
+from support.web_visitor import FUNCTIONS, JOBS, Tags, Visitor, shown_runs, signed_in
 from support.web_world import a_function, a_job, add, add_finished
 
 OWN, ANA, BEN = NAMESPACE, "team-a", "team-b"
@@ -71,3 +71,9 @@ def everywhere(teams: World) -> Iterator[Gateway]:
 def visit(gateway: Gateway, caller: str) -> Visitor:
     """A visitor after the sign-in."""
     return signed_in(gateway, CALLERS[caller], HOME)
+
+
+def text_of(answer: Answer) -> str:
+    """The text of a page."""
+    assert answer.status == 200, answer.body[-2000:]
+    return " ".join(Tags(answer).text.split())
