@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.types import Json
 from support.helm import CHART, helm, manifests, named, of_kind, pod_spec
 
@@ -23,6 +24,7 @@ NAMESPACED = REAL | {
     "watchNamespaces": ["a", "b"],
     "gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}},
 }
+TTL = "NANOGRID_TTL_SECONDS_AFTER_FINISHED"
 DEV = {"devServices": {"enabled": True}}
 REPLICATING = REAL | {"s3": REAL["s3"] | {"replicateSecret": True}}
 
@@ -466,6 +468,33 @@ def test_amounts_that_start_nothing_are_refused(sandbox: dict[str, Any], message
 
     assert done.returncode != 0
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "env"),
+    [
+        ({}, {}),
+        ({"ttlSecondsAfterFinished": None}, {}),
+        ({"ttlSecondsAfterFinished": 0}, {TTL: "0"}),
+        ({"ttlSecondsAfterFinished": MAX_TTL_SECONDS}, {TTL: str(MAX_TTL_SECONDS)}),
+    ],
+)
+def test_the_default_time_to_live_reaches_the_operator(
+    sandbox: dict[str, Any], env: dict[str, str]
+) -> None:
+    found = operator_env(REAL | {"sandbox": sandbox})
+
+    assert {name: value for name, value in found.items() if name == TTL} == env
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "3600", MAX_TTL_SECONDS + 1])
+def test_a_default_time_to_live_that_no_job_can_have_is_refused(value: Any) -> None:
+    sandbox = {"ttlSecondsAfterFinished": value}
+
+    done = helm("template", "nanogrid", CHART, values=REAL | {"sandbox": sandbox})
+
+    assert done.returncode != 0
+    assert "ttlSecondsAfterFinished" in done.stderr
 
 
 @pytest.mark.parametrize("limits", [{"memory": "8Mi"}, {"memory": 5}, {"cpu": "0"}])

@@ -1,10 +1,22 @@
 """Cancel, suspend, retry and TTL, as a user of batch/v1 Job expects."""
 
 import json
+from collections.abc import Iterator
+
+import pytest
 
 from nanogrid import names
 from scripts.devaccess import DevAccess
-from support.kubectl import KubectlError, Namespace, condition, eventually, in_redis, inline
+from support.kubectl import (
+    KubectlError,
+    Namespace,
+    condition,
+    eventually,
+    in_redis,
+    inline,
+    kubectl,
+)
+from support.release import IN_RELEASE, OPERATOR, wait_for_operator
 
 SLEEPER = """
 import signal, sys, time
@@ -116,15 +128,55 @@ def test_suspending_a_running_job_stops_it_and_resuming_starts_a_new_attempt(
 def test_ttl_deletes_the_finished_job(namespace: Namespace) -> None:
     namespace.run(inline("brief", "print(1)", ttlSecondsAfterFinished=2))
 
-    def deleted() -> bool:
-        try:
-            namespace.get("brief")
-        except KubectlError as e:
-            return "NotFound" in str(e)
-        return False
-
-    eventually("the job is deleted", deleted)
+    eventually("the job is deleted", lambda: not exists(namespace, "brief"))
     eventually("its pod too", lambda: not namespace.pods("brief"))
+
+
+@pytest.fixture
+def default_ttl_of_a_day(cluster: None) -> Iterator[None]:
+    """The operator with a default time to live. No job of another test ended a day ago."""
+    setting = "NANOGRID_TTL_SECONDS_AFTER_FINISHED"
+    kubectl(*IN_RELEASE, "set", "env", OPERATOR, f"{setting}=86400")
+    try:
+        wait_for_operator()
+        yield
+    finally:
+        kubectl(*IN_RELEASE, "set", "env", OPERATOR, f"{setting}-")
+        wait_for_operator()
+
+
+def test_a_default_time_to_live_deletes_finished_jobs_except_those_to_keep(
+    namespace: Namespace, default_ttl_of_a_day: None
+) -> None:
+    kept = inline("kept", "print(1)")
+    kept["metadata"]["annotations"] = {names.ANNOTATION_KEEP: "true"}
+    longer = inline("longer", "print(1)", ttlSecondsAfterFinished=31_536_000)
+    jobs = [inline("recent", "print(1)"), kept, longer, inline("old", "print(1)")]
+    for job in jobs:
+        namespace.run(job)
+    # The operator counts from the time of the end: the kept and the old job ended years ago now.
+    ended = json.dumps({"status": {"completionTime": "2024-01-01T00:00:00Z"}})
+    patch = ("--subresource=status", "--type=merge", "-p", ended)
+    namespace.kubectl("patch", "ej", "kept", *patch)
+    namespace.kubectl("annotate", "ej", "recent", "note=changed")  # an event, as for the others
+    namespace.kubectl("patch", "ej", "old", *patch)
+
+    eventually("the old job is deleted", lambda: not exists(namespace, "old"))
+    eventually("its pod too", lambda: not namespace.pods("old"))
+    assert all(exists(namespace, name) for name in ("recent", "kept", "longer"))
+    # The annotation alone kept it: without it, the default holds.
+    namespace.kubectl("annotate", "ej", "kept", f"{names.ANNOTATION_KEEP}-")
+    eventually("the kept job is deleted", lambda: not exists(namespace, "kept"))
+
+
+def exists(namespace: Namespace, name: str) -> bool:
+    try:
+        namespace.get(name)
+    except KubectlError as e:
+        if "NotFound" not in str(e):
+            raise
+        return False
+    return True
 
 
 def test_backoff_limit_bounds_the_attempts(namespace: Namespace) -> None:

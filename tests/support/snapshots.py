@@ -25,6 +25,7 @@ def a_snapshot(
     wait_reason: str = "",
     other_pods: tuple[Pod, ...] = (),
     network: NetworkAdmission = OPEN,
+    default_ttl: int | None = None,
 ) -> Snapshot:
     """A snapshot ``age`` seconds after the pod's creation; the report came ``reported_age`` after.
 
@@ -46,6 +47,7 @@ def a_snapshot(
         wait_reason=wait_reason,
         other_pods=other_pods,
         network=network,
+        default_ttl=default_ttl,
         now=CREATED + age,
     )
 

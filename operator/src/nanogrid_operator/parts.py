@@ -125,7 +125,7 @@ def build(
         first_webhook_pause: The shortest pause between two requests to a webhook, in seconds.
     """
     kube, clock = clients.kube, clients.clock
-    cache = JobCache()
+    cache = JobCache(settings.default_ttl)
     tenants = Tenants(settings, cache.namespaces)
     outputs = OutputBytes(tenants)
     admission = AdmissionQueue(settings, queue.add, tenants, outputs, clock)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from nanogrid import names
 from nanogrid.addresses import Networks, networks
+from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.ca_bundle import certificates
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
@@ -140,6 +141,11 @@ class Settings:
         "NANOGRID_NODE_SELECTOR", "", "of sandbox pods, a JSON object of strings"
     )
     tolerations: str = env("NANOGRID_TOLERATIONS", "", "of sandbox pods, a JSON list of objects")
+    ttl_after_finished: str = env(
+        "NANOGRID_TTL_SECONDS_AFTER_FINISHED",
+        "",
+        "from its end to the deletion of a finished job whose spec names no time; empty: it stays",
+    )
     termination_grace_seconds: float = env(
         "NANOGRID_TERMINATION_GRACE_SECONDS",
         10.0,
@@ -299,6 +305,11 @@ class Settings:
         return self.words("no_jobs_namespaces")
 
     @property
+    def default_ttl(self) -> int | None:
+        """``ttl_after_finished`` in seconds; None: finished jobs stay."""
+        return int(self.ttl_after_finished) if self.ttl_after_finished else None
+
+    @property
     def exposures(self) -> list[str]:
         """How sessions may be exposed besides the router."""
         return self.words("session_expose")
@@ -394,6 +405,8 @@ def _check(name: str, env: str, value: Any) -> None:
         raise SettingsError(f"{env} is {value}: {wrong}")
     if name == "storage_medium" and value != "Memory":
         raise SettingsError(f"{env} is {value!r}: expected Memory, or nothing")
+    if name == "ttl_after_finished":
+        _check_ttl(env, value)
     if name in KEYS and len(value) < names.KEY_BYTES:
         raise SettingsError(f"{env} has {len(value)} characters: expected 16 random ones or more")
     if name in JSON_OBJECTS or name in JSON_LISTS:
@@ -402,6 +415,11 @@ def _check(name: str, env: str, value: Any) -> None:
         _check_tenant(env, value)
     if name in URLS and not re.fullmatch(URLS[name][0], value):
         raise SettingsError(f"{env}: expected {URLS[name][1]}")
+
+
+def _check_ttl(env: str, value: str) -> None:
+    if not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= MAX_TTL_SECONDS):
+        raise SettingsError(f"{env} is {value!r}: expected seconds from 0 to {MAX_TTL_SECONDS}")
 
 
 def _check_ca_bundle(text: str) -> None:

@@ -34,6 +34,10 @@ ANNOTATION_REQUEST_DIGEST: Final = f"{GROUP}/request-digest"
 ANNOTATION_RUNTIME: Final = f"{GROUP}/runtime"
 ANNOTATION_FUNCTION_VERSION: Final = f"{GROUP}/function-version"
 
+# Annotation of a job that the installation's default time to live does not delete. Any value but
+# "false" keeps it: a value with an error in it must not delete a job.
+ANNOTATION_KEEP: Final = f"{GROUP}/keep"
+
 # Labels and annotations of a sandbox pod. The operator watches pods by `LABEL_JOB_UID`.
 LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"

@@ -18,6 +18,7 @@ from nanogrid_operator.decision.outcome import Delivery, Outcome, failure
 from nanogrid_operator.decision.retry import MAX_ATTEMPTS
 from nanogrid_operator.decision.snapshot import Snapshot
 from nanogrid_operator.model.facts import Job, job_facts
+from nanogrid_operator.model.lifecycle import time_to_live
 from nanogrid_operator.model.observed import Rejection
 from nanogrid_operator.model.pod_facts import Pod, pod_facts
 from nanogrid_operator.status.job import final_status, retry_status
@@ -996,6 +997,53 @@ ROWS += [
         want="delete the job",
     ),
     Row(
+        reason="Without a time to live of its own, a finished job has the default.",
+        snapshot=a_snapshot(
+            a_job(status={**DELIVERED, "completionTime": CREATED_TEXT}), age=30, default_ttl=50
+        ),
+        want="wait 20 s",
+    ),
+    Row(
+        reason="A finished job is deleted after the default time to live.",
+        snapshot=a_snapshot(
+            a_job(status={**DELIVERED, "completionTime": CREATED_TEXT}), age=50, default_ttl=50
+        ),
+        want="delete the job",
+    ),
+    Row(
+        reason="The time to live of the spec wins over the default.",
+        snapshot=a_snapshot(
+            a_job(
+                ttlSecondsAfterFinished=100,
+                status={**DELIVERED, "completionTime": CREATED_TEXT},
+            ),
+            age=60,
+            default_ttl=50,
+        ),
+        want="wait 40 s",
+    ),
+    Row(
+        reason="A job that is to be kept has no default.",
+        snapshot=a_snapshot(
+            replace(a_job(status={**DELIVERED, "completionTime": CREATED_TEXT}), kept=True),
+            age=1e9,
+            default_ttl=50,
+        ),
+        want="nothing",
+    ),
+    Row(
+        reason="The default deletes no job whose result Redis does not have.",
+        snapshot=a_snapshot(
+            a_job(status={**PENDING, "completionTime": CREATED_TEXT}), age=100, default_ttl=0
+        ),
+        want="deliver",
+    ),
+    Row(
+        reason="The default deletes no job that has not finished.",
+        snapshot=a_snapshot(pod=a_running_pod(), age=60, default_ttl=0),
+        want="write Running Executing, then wait 60 s",
+    ),
+    Row(
         reason="A job whose result Redis does not have is not deleted.",
         snapshot=a_snapshot(
             a_job(ttlSecondsAfterFinished=0, status={**PENDING, "completionTime": CREATED_TEXT}),
@@ -1083,6 +1131,7 @@ def snapshots(draw: st.DrawFn, *, live: bool = False) -> Snapshot:
         reported_at=None if report is None else CREATED + draw(st.floats(0, age)),
         rejection=Rejection("no", CREATED + refused[0], CREATED + refused[1]) if refused else None,
         wait_reason=draw(st.sampled_from(["", "full"])),
+        default_ttl=draw(st.none() | st.integers(0, 1000)),
         now=CREATED + age,
     )
 
@@ -1114,7 +1163,7 @@ def test_a_finished_job_stays_finished(
 
     action = decide(finished)
 
-    ttl = snapshot.job.ttl_seconds
+    ttl = time_to_live(snapshot.job.ttl_seconds, snapshot.job.kept, snapshot.default_ttl)
     if ttl is None or ended_age is None or status == PENDING:
         assert isinstance(action, actions.Nothing | actions.Deliver)
     elif isinstance(action, actions.DeleteJob):

@@ -20,9 +20,9 @@ UNDELIVERED = {"phase": "Succeeded", "delivery": {"state": "Pending"}}
 class Operator:
     """An operator that has listed one job and its pod."""
 
-    def __init__(self, **job: Any) -> None:
+    def __init__(self, default_ttl: int | None = None, **job: Any) -> None:
         self.job, self.pod = a_job_body(**job), a_pod_body()
-        self.cache, self.queue = JobCache(), WorkQueue()
+        self.cache, self.queue = JobCache(default_ttl), WorkQueue()
         self.handlers = EventHandlers(self.cache, self.queue, Liveness(self.queue, 300))
         self.cache.replace([self.job], [self.pod], 1)
 
@@ -81,10 +81,11 @@ async def test_a_watch_event_enqueues_the_job_even_if_its_version_is_known() -> 
     [
         ({"status": UNDELIVERED}, True),
         ({"status": DELIVERED, "ttlSecondsAfterFinished": 60}, True),
+        ({"status": DELIVERED, "default_ttl": 60}, True),
         ({"status": DELIVERED}, False),
-        ({"status": {"phase": "Running"}}, False),
+        ({"status": {"phase": "Running"}, "default_ttl": 60}, False),
     ],
-    ids=["not delivered", "time to live", "nothing left", "running"],
+    ids=["not delivered", "time to live", "default time to live", "nothing left", "running"],
 )
 async def test_a_list_enqueues_finished_jobs_with_work_left(job: Json, due: bool) -> None:
     assert await Operator(**job).job_enqueued_by(LISTED) is due

@@ -200,6 +200,23 @@ async def test_a_finished_job_is_deleted_after_its_time_to_live() -> None:
     assert world.queue.delays[-1] == pytest.approx(100)
 
 
+async def test_a_default_time_to_live_is_that_of_a_job_whose_spec_names_none() -> None:
+    settings = some_settings(watch_namespaces="team-a", s3_secret="", ttl_after_finished="100")
+    world = World(settings)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report())
+
+    await world.reconcile()
+    world.see_pod(version=300, phase="Succeeded", agent=ended(), sandbox=ended())
+    await world.reconcile()
+    early = list(world.kube.writes)
+    world.now += 100
+    await world.reconcile()
+
+    assert early == [WRITE_STATUS]
+    assert world.kube.writes == [WRITE_STATUS, f"DELETE {JOBS}/sales {JOB_UID}"]
+
+
 async def test_a_secret_that_a_pod_lacks_is_copied_again() -> None:
     world = World(some_settings(watch_namespaces="team-a", s3_secret_replicate=True))
     secret = "/api/v1/namespaces/team-a/secrets/nanogrid-s3"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.settings import SettingsError
 from nanogrid_operator.settings import Settings
 
@@ -137,11 +138,24 @@ def test_a_malformed_variable_is_named_with_its_value(name: str, text: str, comp
         ("NANOGRID_WORKERS", "0"),
         ("NANOGRID_REDIS_TIMEOUT_SECONDS", "nan"),
         ("NANOGRID_RESULT_TTL_SECONDS", "-1"),
+        ("NANOGRID_TTL_SECONDS_AFTER_FINISHED", "-1"),
+        ("NANOGRID_TTL_SECONDS_AFTER_FINISHED", "1.5"),
+        ("NANOGRID_TTL_SECONDS_AFTER_FINISHED", "1h"),
+        ("NANOGRID_TTL_SECONDS_AFTER_FINISHED", str(MAX_TTL_SECONDS + 1)),
     ],
 )
 def test_a_value_that_can_never_work_is_refused_at_start(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings.from_env({**REQUIRED, name: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", None), ("0", 0), (str(MAX_TTL_SECONDS), MAX_TTL_SECONDS)]
+)
+def test_the_default_time_to_live(text: str, seconds: int | None) -> None:
+    environ = {**REQUIRED, "NANOGRID_TTL_SECONDS_AFTER_FINISHED": text}
+
+    assert Settings.from_env(environ).default_ttl == seconds
 
 
 def test_namespaces_are_a_list_without_blanks() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nanogrid import names
 from nanogrid.cli import source
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.exits import Exit
@@ -159,9 +160,12 @@ def test_everything_goes_into_the_job() -> None:
     }
 
 
-def test_a_kept_job_has_no_time_to_live() -> None:
-    request = source.RunRequest(inline="print(1)", keep=True)
-    assert "ttlSecondsAfterFinished" not in request.to_job(None, [])["spec"]
+def test_a_kept_job_has_no_time_to_live_and_no_default_one() -> None:
+    job = source.RunRequest(inline="print(1)", keep=True).to_job(None, [])
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    assert job["metadata"]["annotations"][names.ANNOTATION_KEEP] == "true"
+    other = source.RunRequest(inline="print(1)").to_job(None, [])
+    assert names.ANNOTATION_KEEP not in other["metadata"]["annotations"]
 
 
 def test_unique_names_are_valid_in_kubernetes() -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nanogrid import names
 from nanogrid.addresses import Networks, networks
+from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.settings import SettingsError
 from nanogrid.tenancy import Area
 
@@ -81,7 +82,7 @@ class Settings(BaseModel):
         description="comma-separated CIDRs of load balancers whose X-Forwarded-For is believed; "
         "empty: the address of the connection counts",
     )
-    run_ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
+    run_ttl_seconds: Annotated[int, Field(ge=60, le=MAX_TTL_SECONDS)] = Field(
         86_400, description="seconds that a finished run and its requestId are kept"
     )
 

@@ -12,6 +12,7 @@ from nanogrid_operator.decision.actions import (
     Wait,
 )
 from nanogrid_operator.decision.snapshot import Snapshot
+from nanogrid_operator.model.lifecycle import time_to_live
 from nanogrid_operator.model.pod_facts import Pod
 
 LINGER_SECONDS = 60.0  # that a pod may outlive the end of its attempt; its agent needs at most 40
@@ -50,10 +51,11 @@ def _ttl_left(snapshot: Snapshot) -> float | None:
     # Webhooks have a queue of their own, which keeps the job until then.
     if not job.finished or job.undelivered or job.webhook_pending:
         return None
-    if job.ttl_seconds is None or job.completed is None:
+    ttl = time_to_live(job.ttl_seconds, job.kept, snapshot.default_ttl)
+    if ttl is None or job.completed is None:
         return None
-    kept = max(job.ttl_seconds, UNSTORED_SECONDS if job.unstored else 0.0)
-    return job.completed + kept - snapshot.now
+    stays = max(ttl, UNSTORED_SECONDS if job.unstored else 0.0)
+    return job.completed + stays - snapshot.now
 
 
 def _outliving(snapshot: Snapshot) -> list[tuple[float, Pod]]:

@@ -13,7 +13,7 @@ from nanogrid.lifecycle import TERMINAL_PHASES, Phase
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.function_ref import effective
-from nanogrid_operator.model.lifecycle import settled, unstored
+from nanogrid_operator.model.lifecycle import kept, named_ttl, settled, unstored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,8 @@ class Job:
     created: float
     model: ExecutionJob | None
     error: str = ""
-    ttl_seconds: int | None = None
+    ttl_seconds: int | None = None  # that the spec names
+    kept: bool = False  # the default time to live does not hold
     status: Json = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 
@@ -119,7 +120,8 @@ def job_facts(body: Json) -> Job:
         created=seconds(meta.get("creationTimestamp")) or 0.0,
         model=model,
         error=error,
-        ttl_seconds=(body.get("spec") or {}).get("ttlSecondsAfterFinished"),
+        ttl_seconds=named_ttl(body),
+        kept=kept(body),
         status=body.get("status") or {},
         attempts=tuple(_attempt(a) for a in (body.get("status") or {}).get("attempts") or []),
     )

@@ -160,6 +160,7 @@ class Reconciler:
             session_due=self.tracker.due(job, facts, observed, now),
             session_check=self.tracker.next_check(job, now),
             other_pods=others,
+            default_ttl=self.settings.default_ttl,
             now=now,
         )
 

@@ -56,9 +56,14 @@ def version_of(body: Json) -> int:
 
 
 class JobCache:
-    """Jobs by uid, and the pod, report and rejection of each attempt."""
+    """Jobs by uid, and the pod, report and rejection of each attempt.
 
-    def __init__(self) -> None:
+    Args:
+        default_ttl: the time to live of jobs whose spec names none, in seconds; None: never.
+    """
+
+    def __init__(self, default_ttl: int | None = None) -> None:
+        self._default_ttl = default_ttl
         self._observers: list[CacheObserver] = []
         self._jobs: dict[str, Json] = {}
         self._pods: dict[PodKey, Json] = {}
@@ -272,9 +277,15 @@ class JobCache:
             if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
         due = [
-            uid for uid, body in self._jobs.items() if not inert(body) or self._has_live_pod(uid)
+            uid
+            for uid, body in self._jobs.items()
+            if not self.inert(body) or self._has_live_pod(uid)
         ]
         return sorted(due, key=lambda uid: (not self._has_ended_pod(uid), self._created(uid)))
+
+    def inert(self, body: Json) -> bool:
+        """Whether there is nothing left to do for a job, now or later."""
+        return inert(body, self._default_ttl)
 
     def _created(self, uid: str) -> str:
         """When a job was created, as RFC 3339, which sorts by time."""

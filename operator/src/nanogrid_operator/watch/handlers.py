@@ -13,7 +13,6 @@ from nanogrid import names
 from nanogrid.kube.conventions import PAGE
 from nanogrid.lifecycle import finished
 from nanogrid.types import Json
-from nanogrid_operator.model.lifecycle import inert
 from nanogrid_operator.watch.cache import JobCache, version_of
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.workqueue import WorkQueue
@@ -63,7 +62,7 @@ class EventHandlers:
         known = kind is LISTED and not self._cache.newest_unknown_job([body])
         # This event alone may trigger what is left to do for a finished job: its webhook, or its
         # deletion after the time to live.
-        due = finished(body) and not inert(body)
+        due = finished(body) and not self._cache.inert(body)
         uid = self._cache.put_job(body)
         if due or not known:
             self._queue.add(uid)

@@ -6,7 +6,7 @@ anything with them, so the cache keeps no code, no output and little of a pod's 
 
 from nanogrid import names
 from nanogrid.types import Json
-from nanogrid_operator.model.lifecycle import settled
+from nanogrid_operator.model.lifecycle import kept, settled
 
 _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
@@ -25,9 +25,10 @@ def transform_job(job: Json) -> Json:
         job["metadata"].pop("managedFields", None)
         return job
     spec, status = job.get("spec") or {}, job["status"]
-    ttl = {k: v for k, v in spec.items() if k == "ttlSecondsAfterFinished"}
+    ttl = _some(spec, "ttlSecondsAfterFinished")
+    keep = {"annotations": {names.ANNOTATION_KEEP: "true"}} if kept(job) else {}
     return {
-        "metadata": _some(job["metadata"], *_METADATA),
+        "metadata": _some(job["metadata"], *_METADATA) | keep,
         "spec": ttl,
         "status": _some(status, "phase", "completionTime"),
     }

@@ -1,6 +1,6 @@
 """The ExecutionJob as Kubernetes stores it: pydantic models of the object and its spec."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -19,6 +19,8 @@ from nanogrid.api.runtime import (
 )
 from nanogrid.api.session import SessionSpec
 from nanogrid.api.status import Status
+
+MAX_TTL_SECONDS: Final = 31_536_000  # a year
 
 _CHANGE = (
     "{} of a job cannot be changed: create a new job "
@@ -175,8 +177,9 @@ class Spec(Model):
     ttl_seconds_after_finished: int | None = Field(
         None,
         ge=0,
-        le=31_536_000,
-        description="Seconds after its end until the finished job is deleted.",
+        le=MAX_TTL_SECONDS,
+        description="Seconds after its end until the finished job is deleted. Defaults to "
+        "sandbox.ttlSecondsAfterFinished of the chart, by default never. See docs/lifecycle.md.",
     )
     service_account_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         None,

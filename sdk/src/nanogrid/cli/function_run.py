@@ -111,6 +111,7 @@ def run(
             timeout=seconds,
             request_id=request_id,
             ttl_seconds=None if keep else source.RUN_TTL_SECONDS,
+            keep=keep,
         )
 
     follow.run_job(ctx, output, outputs, detach, start)

@@ -93,6 +93,7 @@ class RunRequest:
             timeout=self.timeout_seconds,
             request_id=self.request_id,
             ttl_seconds=None if self.keep else RUN_TTL_SECONDS,
+            keep=self.keep,
             spec={"inputs": list(inputs)} if inputs else None,
         )
 

@@ -45,6 +45,7 @@ def build_job(
     function_id: str | None = None,
     request_id: str | None = None,
     ttl_seconds: int | None = None,
+    keep: bool = False,
     labels: Mapping[str, str] | None = None,
     session: Json | None = None,
     spec: Json | None = None,
@@ -74,6 +75,8 @@ def build_job(
     body = dict(spec or {}) | {key: value for key, value in fields.items() if value is not None}
     validate(body)
     metadata = _metadata(name or job_name(request_id), namespace, function, labels)
+    if keep:
+        metadata["annotations"] = {names.ANNOTATION_KEEP: "true"}
     return stamped(
         {
             "apiVersion": names.API_VERSION,
