@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nanogrid_gateway.api.runs.jobs import job_name
+from nanogrid_gateway.api.runs.jobs import MANAGED_BY, job_name
 from support.gateway_world import World, wait_for
 from support.png import png
 from support.web_fixtures import MARKS, RUNS
@@ -207,7 +207,10 @@ def test_an_ended_run_can_run_again(
     try:
         request_id = created["spec"]["requestId"]
         assert name == job_name(request_id)
-        assert created["metadata"]["labels"] == {"team": "a"}
+        assert created["metadata"]["labels"] == {
+            "team": "a",
+            "app.kubernetes.io/managed-by": MANAGED_BY,
+        }
         expected = {k: v for k, v in CODE["spec"].items() if k not in ("requestId", "suspend")}
         assert created["spec"] == expected | {"requestId": request_id}
         assert request_id in Tags(visitor.get(answer.headers["Location"])).text

@@ -29,7 +29,6 @@ class Phase(StrEnum):
 
 
 TERMINAL_PHASES: Final = frozenset(phase.value for phase in Phase if phase.terminal)
-NOT_REPEATED: Final = ("requestId", "cancel", "suspend")
 # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase
 TERMINAL_POD_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
@@ -46,11 +45,6 @@ def phase_of(job: Json) -> str:
 def finished(job: Json) -> bool:
     """Whether an ExecutionJob has a terminal phase; a terminal phase never changes."""
     return (job.get("status") or {}).get("phase") in TERMINAL_PHASES
-
-
-def repeated_spec(job: Json) -> Json:
-    """The spec of a new job that runs the same again."""
-    return {key: value for key, value in job["spec"].items() if key not in NOT_REPEATED}
 
 
 def pod_finished(pod: Json) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid import names
 from nanogrid.client import (
     AsyncClient,
     Client,
@@ -19,6 +20,7 @@ from nanogrid.client import (
     Result,
     WaitTimeout,
 )
+from nanogrid.client.jobs.manifest import ANNOTATION_SPEC_HASH, spec_hash
 from nanogrid.client.jobs.prepare import JobPreparer
 from nanogrid.client.jobs.result import BY_REASON, job_failed
 from nanogrid.client.storage import Corrupt
@@ -121,11 +123,18 @@ def test_wait_raises_for_a_deleted_job(client: Client, api: FakeApi) -> None:
 
 def test_cancel_retry_and_delete(client: Client, api: FakeApi) -> None:
     api.operator = None
-    run = client.submit("1", request_id="r", name="first")
+    labels = {"team": "a", "app.kubernetes.io/instance": "shop"}
+    run = client.submit("1", request_id="r", name="first", labels=labels, keep=True)
     assert run.cancel().job["spec"]["cancel"] is True
     again = run.retry()
     assert again.name.startswith("first-")
     assert again.job["spec"] == {"code": {"inline": "1"}}
+    assert again.job["metadata"]["labels"] == {"team": "a"}
+    annotations = again.job["metadata"]["annotations"]
+    assert annotations == {
+        names.ANNOTATION_KEEP: "true",
+        ANNOTATION_SPEC_HASH: spec_hash(again.job["spec"]),
+    }
     run.delete()
     run.delete()
     assert [one.name for one in client.list()] == [again.name]

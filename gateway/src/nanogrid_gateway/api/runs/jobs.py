@@ -13,7 +13,8 @@ from nanogrid.api.inputs_outputs import Input, S3Location
 from nanogrid.api.job import Spec
 from nanogrid.function_input import fits_stdin, input_text
 from nanogrid.job_function import function_of
-from nanogrid.lifecycle import Phase, finished, repeated_spec
+from nanogrid.lifecycle import Phase, finished
+from nanogrid.repeat import repeated
 from nanogrid.types import Json
 from nanogrid_gateway.api.job_fields import (
     plain,
@@ -23,6 +24,7 @@ from nanogrid_gateway.api.job_fields import (
 )
 from nanogrid_gateway.api.requests import RunRequest
 
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "nanogrid-gateway"
 _SLUG: Final = 27
 _NOT_PLAIN: Final = re.compile(r"[^a-z0-9]+")
@@ -112,7 +114,7 @@ def job_body(
             "name": job_name(request_id),
             "labels": {
                 names.LABEL_FUNCTION: request.function_id,
-                "app.kubernetes.io/managed-by": MANAGED_BY,
+                LABEL_MANAGED_BY: MANAGED_BY,
             },
             "annotations": {
                 names.ANNOTATION_REQUEST_DIGEST: given.digest,
@@ -125,19 +127,10 @@ def job_body(
 
 def again(job: Json, request_id: str) -> Json:
     """A job that runs the same as another one, under a requestId of its own."""
-    meta = job["metadata"]
-    annotations = meta.get("annotations") or {}
-    kept = (names.ANNOTATION_REQUEST_DIGEST, names.ANNOTATION_FUNCTION_VERSION)
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {
-            "name": job_name(request_id),
-            "labels": dict(meta.get("labels") or {}),
-            "annotations": {key: annotations[key] for key in kept if key in annotations},
-        },
-        "spec": repeated_spec(job) | {"requestId": request_id},
-    }
+    body = repeated(job, job_name(request_id))
+    body["metadata"]["labels"] |= {LABEL_MANAGED_BY: MANAGED_BY}
+    body["spec"]["requestId"] = request_id
+    return body
 
 
 @dataclass(frozen=True, slots=True)

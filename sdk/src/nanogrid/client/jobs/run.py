@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from nanogrid import names
 from nanogrid.client import exact_text
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.errors import JobDeleted, NotFound, WaitTimeout
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
-from nanogrid.lifecycle import finished, phase_of, repeated_spec
+from nanogrid.lifecycle import finished, phase_of
+from nanogrid.repeat import repeated
 from nanogrid.types import Json
 
 # What only some calls need is imported by them: most programs read more jobs than they follow.
@@ -159,17 +159,15 @@ class Run:
         return self
 
     def retry(self) -> "Run":
-        """Create a new job with the same spec; it has its own name and requestId."""
+        """Create a new job that runs the same, with a name and a requestId of its own.
+
+        It has the labels of this one, except those by which Argo CD, Flux, Helm and similar tools
+        find what they have applied: they would delete it.
+        """
         from nanogrid.client.jobs.manifest import job_name, stamped
         from nanogrid.client.jobs.submit import submit
 
-        metadata = {
-            "name": job_name(None, self.name),
-            "namespace": self.namespace,
-            "labels": dict(self.job["metadata"].get("labels") or {}),
-        }
-        head = {"apiVersion": names.API_VERSION, "kind": names.KIND}
-        body = stamped(head | {"metadata": metadata, "spec": repeated_spec(self.job)})
+        body = stamped(repeated(self.job, job_name(None, self.name)))
         return Run(self._cluster, submit(self._cluster, body), self._storage)
 
     def delete(self) -> None:
