@@ -14,8 +14,9 @@ import pytest
 
 from examples.gateway_client import Gateway, GatewayError
 from nanogrid.client.jobs.packing import zip_directory
+from scripts.devaccess import DevAccess
 from support.archive_cases import REFUSED
-from support.gateways import GatewayAnswer, an_echo, jobs_of, send
+from support.gateways import GatewayAnswer, a_token, an_echo, jobs_of, send
 from support.kubectl import KubectlError, eventually, kubectl
 from support.release import IN_RELEASE
 
@@ -142,6 +143,71 @@ def test_callers_without_rights_are_refused(gateway_url: str) -> None:
         Gateway(gateway_url, without_rights).run("f-1", None)
 
     assert (unknown.value.status, forbidden.value.status) == (401, 403)
+
+
+def test_a_caller_who_may_only_create_cannot_replace_the_code_of_a_function(
+    gateway_url: str, gateway_token: str, function: str
+) -> None:
+    code = zip_directory(Path("examples/function"))
+    call = partial(send, gateway_url, gateway_token)
+    before = call("GET", f"/functions/{function}/versions").body
+    with a_token("create") as token:
+        creator = Gateway(gateway_url, token)
+        for field in ("functionId", "name"):
+            with pytest.raises(GatewayError, match="may not patch functions") as caught:
+                creator.upload(code, **{field: function})
+            assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+        own = creator.upload(code)["functionId"]
+    with a_token("patch") as token:
+        changer = Gateway(gateway_url, token)
+        with pytest.raises(GatewayError, match="may not create functions"):
+            changer.upload(code)
+        assert changer.upload(code, functionId=own)["version"] == 2
+    assert call("GET", f"/functions/{function}/versions").body == before
+    assert call("DELETE", f"/functions/{own}").body["deletedObjects"] == 2
+
+
+def test_a_function_that_is_being_deleted_gets_no_version(
+    gateway: Gateway, gateway_url: str, gateway_token: str, request_id: str
+) -> None:
+    code, name = zip_directory(Path("examples/function")), f"leaving-{request_id}"
+    gateway.upload(code, name=name)
+    patch = (*IN_RELEASE, "patch", "fn", name, "--type=merge", "-p")
+    kubectl(*patch, json.dumps({"metadata": {"finalizers": ["example.com/hold"]}}))
+    try:
+        kubectl(*IN_RELEASE, "delete", "fn", name, "--wait=false")
+        for field in ("functionId", "name"):
+            with pytest.raises(GatewayError, match="is being deleted") as caught:
+                gateway.upload(code, **{field: name})
+            assert (caught.value.status, caught.value.reason) == (409, "FunctionInUse")
+    finally:
+        kubectl(*patch, json.dumps({"metadata": {"finalizers": None}}))
+    found = partial(kubectl, *IN_RELEASE, "get", "fn", name, "-o", "name", "--ignore-not-found")
+    eventually("it is gone", lambda: not found())
+
+    # The ZIP of the first one stays: kubectl deletes no code. No key is used twice.
+    assert gateway.upload(code, name=name)["s3Key"].endswith(f"/{name}/v2.zip")
+    gone = send(gateway_url, gateway_token, "DELETE", f"/functions/{name}").body
+    assert gone["deletedObjects"] == 1
+
+
+def test_uploads_of_one_new_name_at_the_same_time_are_versions_of_one_function(
+    dev: DevAccess, gateway: Gateway, gateway_url: str, gateway_token: str, request_id: str
+) -> None:
+    code, name = zip_directory(Path("examples/function")), f"contended-{request_id}"
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(gateway.upload, code, name=name) for _ in range(3)]
+        answers = [call.result(120) for call in calls]
+    call = partial(send, gateway_url, gateway_token)
+    listed = {one["s3Key"] for one in call("GET", f"/functions/{name}/versions").body["versions"]}
+    folder = answers[0]["s3Key"].rpartition("/")[0]
+    stored = dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=f"{folder}/")
+
+    assert len(listed) == 3
+    assert {one["s3Key"] for one in answers} == listed
+    assert {one["Key"] for one in stored["Contents"]} == listed
+    assert call("DELETE", f"/functions/{name}").body["deletedObjects"] == 3
+    assert "Contents" not in dev.s3.list_objects_v2(Bucket=dev.bucket, Prefix=f"{folder}/")
 
 
 def test_versions_are_only_added(gateway: Gateway, function: str) -> None:

@@ -10,13 +10,14 @@ from nanogrid import names
 from nanogrid_gateway.api.openapi import document
 from nanogrid_gateway.api.settings import Settings
 from support.gateway_fixtures import MARKS
-from support.gateway_world import Gateway, World
-from support.s3_server import S3Server
+from support.gateway_world import Answer, Gateway, World
+from support.hostile_archives import VALID
+from support.s3_server import BUCKET, S3Server
 
 pytestmark = MARKS
 TOKENS = {"writer": "w" * 20, "reader": "r" * 20, "guest": "n" * 20}
 ROUTES = [
-    ("POST", "/upload", "create", names.FUNCTION_PLURAL),
+    ("POST", "/upload", ("create", "patch"), names.FUNCTION_PLURAL),
     ("GET", "/functions", "list", names.FUNCTION_PLURAL),
     ("GET", "/functions/f-none", "get", names.FUNCTION_PLURAL),
     ("GET", "/functions/f-none/versions", "get", names.FUNCTION_PLURAL),
@@ -28,6 +29,14 @@ ROUTES = [
     ("GET", "/runs/none/logs", "get", names.PLURAL),
     ("GET", "/runs/none/outputs/x", "get", names.PLURAL),
 ]
+
+
+def verbs_of(verbs: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The verbs of a route: one is enough."""
+    return (verbs,) if isinstance(verbs, str) else verbs
+
+
+PERMISSIONS = sorted({(verb, kind) for _, _, verbs, kind in ROUTES for verb in verbs_of(verbs)})
 
 
 def test_a_caller_above_its_rate_must_wait_and_others_need_not(world: World) -> None:
@@ -44,11 +53,9 @@ def test_a_caller_above_its_rate_must_wait_and_others_need_not(world: World) -> 
 
 @pytest.fixture(scope="module")
 def guarded(world: World) -> Iterator[Gateway]:
-    for number, _ in enumerate(ROUTES):
+    for number, (verb, kind) in enumerate(PERMISSIONS):
         world.cluster.tokens[f"only-{number:02}-{'x' * 20}"] = f"user-{number}"
-    world.cluster.rights |= {
-        (f"user-{n}", verb, kind) for n, (_, _, verb, kind) in enumerate(ROUTES)
-    }
+        world.cluster.rights.add((f"user-{number}", verb, kind))
     world.cluster.tokens[TOKENS["guest"]] = "guest"
     with world.gateway(auth_mode="kubernetes") as gateway:
         yield gateway
@@ -56,7 +63,7 @@ def guarded(world: World) -> Iterator[Gateway]:
 
 @pytest.mark.parametrize("number", range(len(ROUTES)))
 def test_each_route_needs_its_own_permission(guarded: Gateway, number: int) -> None:
-    method, path, verb, kind = ROUTES[number]
+    method, path, verbs, kind = ROUTES[number]
 
     def status(token: str | None) -> int:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -65,10 +72,40 @@ def test_each_route_needs_its_own_permission(guarded: Gateway, number: int) -> N
     assert status(None) == 401
     assert status("unknown-token-of-no-user") == 401
     assert status(TOKENS["guest"]) == 403
-    for other, (_, _, *permission) in enumerate(ROUTES):
-        expected = [verb, kind] == permission
+    for other, (verb, other_kind) in enumerate(PERMISSIONS):
+        expected = other_kind == kind and verb in verbs_of(verbs)
         got = status(f"only-{other:02}-{'x' * 20}")
-        assert (got not in (401, 403)) == expected, (path, permission, got)
+        assert (got not in (401, 403)) == expected, (path, verb, other_kind, got)
+
+
+def test_an_upload_needs_the_right_to_what_it_does(world: World, guarded: Gateway) -> None:
+    """A caller who may only create functions cannot replace the code of one, and vice versa."""
+
+    def upload(verb: str, **fields: str) -> Answer:
+        number = PERMISSIONS.index((verb, names.FUNCTION_PLURAL))
+        headers = {"Authorization": f"Bearer only-{number:02}-{'x' * 20}"}
+        return guarded.upload(VALID, headers=headers, **fields)
+
+    created = upload("create", name="guarded")
+    assert (created.status, created.json["version"]) == (201, 1)
+    assert upload("create").status == 201
+    for fields in ({"name": "guarded"}, {"functionId": "guarded"}):
+        refused = upload("create", **fields)
+        assert (refused.status, refused.reason) == (403, "Forbidden")
+        assert "may not patch functions" in refused.body.decode()
+    for fields in ({"name": "guarded-2"}, {}):
+        refused = upload("patch", **fields)
+        assert (refused.status, refused.reason) == (403, "Forbidden")
+        assert "may not create functions" in refused.body.decode()
+    assert upload("create", functionId="guarded-3").status == 403
+    extended = [
+        upload("patch", **fields) for fields in ({"name": "guarded"}, {"functionId": "guarded"})
+    ]
+    assert [(one.status, one.json["version"]) for one in extended] == [(201, 2), (201, 3)]
+    keys = world.s3.client.list_objects_v2(Bucket=BUCKET, Prefix="functions/guarded")["Contents"]
+    assert sorted(one["Key"] for one in keys) == [
+        f"functions/guarded/v{number}.zip" for number in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])

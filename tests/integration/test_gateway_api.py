@@ -105,6 +105,31 @@ def test_a_name_used_at_once_gives_one_function(world: World, gateway: Gateway) 
     accepted = [a.json["version"] for a in answers if a.status == 201]
     assert sorted(versions) == sorted(accepted)
     assert {a.status for a in answers} <= {201, 409}
+    named = {one.s3.key for one in stored(world, "contended").spec.versions}
+    assert keys(world, "contended") == named, "no code without a version"
+
+
+def keys(world: World, function_id: str) -> set[str]:
+    """The keys of all objects of a function."""
+    prefix = names.function_prefix(function_id)
+    listed = world.s3.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return {entry["Key"] for entry in listed.get("Contents", [])}
+
+
+def test_a_function_that_is_being_deleted_gets_no_version(world: World, gateway: Gateway) -> None:
+    gateway.upload(VALID, name="leaving")
+    body = world.cluster.objects[names.FUNCTION_PLURAL, "leaving"]
+    body["metadata"] |= {"deletionTimestamp": "2025-10-09T08:54:00Z", "finalizers": ["x.io/y"]}
+
+    for field in ("name", "functionId"):
+        refused = gateway.upload(VALID, **{field: "leaving"})
+        assert (refused.status, refused.reason) == (409, "FunctionInUse")
+        assert "is being deleted. Wait until it is gone" in refused.body.decode()
+        assert int(refused.headers["Retry-After"]) > 0
+    assert keys(world, "leaving") == {"functions/leaving/v1.zip"}
+
+    world.cluster.remove(names.FUNCTION_PLURAL, "leaving")
+    assert gateway.upload(VALID, name="leaving").status == 201
 
 
 @pytest.mark.parametrize(
@@ -245,8 +270,7 @@ def test_a_function_in_use_is_not_deleted(world: World, gateway: Gateway) -> Non
     assert gateway.call("DELETE", f"/functions/{function_id}").json["deletedObjects"] == 1
     assert gateway.call("GET", f"/functions/{function_id}").reason == "FunctionNotFound"
     assert gateway.run(function_id).reason == "FunctionNotFound"
-    prefix = names.function_prefix(function_id)
-    assert "Contents" not in world.s3.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    assert not keys(world, function_id)
 
 
 def test_functions_are_listed(gateway: Gateway) -> None:

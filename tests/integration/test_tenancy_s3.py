@@ -84,7 +84,7 @@ def test_the_gateway_stores_reads_and_deletes_below_its_root(s3: S3Server) -> No
     assert objects.result("rooted-run") is None, "it is below another root"
     s3.put(ROOT + names.result_object("rooted-run"), b'{"stdout": "mine"}')
     assert objects.result("rooted-run") == {"stdout": "mine"}
-    keys = objects.keys(objects.key(names.function_prefix("f-1")))
-    objects.delete(keys)
+    keys = objects.written(objects.key(names.function_prefix("f-1")))
+    objects.delete(list(keys))
     assert len(keys) == 1
     assert s3.get(theirs) == b"theirs"

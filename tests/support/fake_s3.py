@@ -39,6 +39,7 @@ class Behaviour:
     error_code: str = "Fault"  # of answers other than 200
     error_text: str = ""
     error_headers: dict[str, str] = field(default_factory=dict)
+    undeletable: list[str] = field(default_factory=list)  # keys
     honours_if_match: bool = True
     requests: list[str] = field(default_factory=list)
     puts: dict[str, bytes] = field(default_factory=dict)
@@ -86,6 +87,13 @@ class _Handler(QuietHandler):
             self._answer(status, body, **does.error_headers)
         elif "list-type" in query:
             self._list(query["prefix"][0] if "prefix" in query else "")
+        elif "delete" in query:
+            errors = "".join(
+                f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code>"
+                "<Message>Access Denied</Message></Error>"
+                for key in does.undeletable
+            )
+            self._answer(200, f"<DeleteResult>{errors}</DeleteResult>".encode())
         elif self.command in ("PUT", "POST", "DELETE"):
             does.puts[self.path] = body
             self._answer(200, b"<R><UploadId>u</UploadId><ETag>e</ETag></R>", ETag='"e"')

@@ -165,8 +165,9 @@ class _Handler(QuietHandler):
                     raise _Refusal(409, "the object has been modified")
                 return 200, cluster.write(plural, merge_patch(found, body))
             if self.command == "DELETE":
-                if body["preconditions"]["uid"] != found["metadata"]["uid"]:
-                    raise _Refusal(409, "the uid differs")
+                only = body["preconditions"]
+                if any(found["metadata"][key] != value for key, value in only.items()):
+                    raise _Refusal(409, "the preconditions differ")
                 cluster.remove(plural, key_of(query["namespace"], name))
             return 200, found
 

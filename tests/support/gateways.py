@@ -43,10 +43,11 @@ def forwarded(target: str) -> Iterator[str]:
 
 
 @contextmanager
-def a_token() -> Iterator[str]:
-    """A token of a service account with all rights on functions and runs, and no other rights."""
+def a_token(*verbs_: str) -> Iterator[str]:
+    """A token of a service account with rights on functions and runs only; default are all."""
     name = f"e2e-client-{uuid.uuid4().hex[:8]}"
-    verbs = "--verb=create,get,list,patch,delete"
+    given = verbs_ or ("create", "get", "list", "patch", "delete")
+    verbs = f"--verb={','.join(given)}"
     kinds = f"--resource=executionjobs.{names.GROUP},functions.{names.GROUP}"
     account = f"--serviceaccount={NAMESPACE}:{name}"
     try:
@@ -56,7 +57,7 @@ def a_token() -> Iterator[str]:
         user = f"--as=system:serviceaccount:{NAMESPACE}:{name}"
         # The API server learns of a new binding a moment later; the gateway caches its answer.
         for kind in (names.PLURAL, names.FUNCTION_PLURAL):
-            right = (*IN_RELEASE, "auth", "can-i", "create", f"{kind}.{names.GROUP}", user)
+            right = (*IN_RELEASE, "auth", "can-i", given[0], f"{kind}.{names.GROUP}", user)
             eventually("the role applies", partial(kubectl, *right))
         yield kubectl(*IN_RELEASE, "create", "token", name, "--duration=1h").strip()
     finally:

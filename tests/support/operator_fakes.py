@@ -115,10 +115,21 @@ class FakeKube(KubeApi):
         return self._patch("PATCH", f"{path}/{name}", body)
 
     async def delete(
-        self, path: str, name: str, uid: str | None = None, *, gone: frozenset[int] = GONE
+        self,
+        path: str,
+        name: str,
+        uid: str | None = None,
+        *,
+        version: str | None = None,
+        gone: frozenset[int] = GONE,
     ) -> Json | None:
         """As the API server: a pod takes time to end, and the answer shows it as it is."""
         self.writes.append(f"DELETE {path}/{name} {uid}")
+        known = self.objects.get(f"{path}/{name}")
+        if known is not None and version not in (None, known["metadata"]["resourceVersion"]):
+            if 409 in gone:
+                return None
+            raise KubeError(409, "Conflict", f"{name} has changed")
         found = self.objects.pop(f"{path}/{name}", None)
         if found is None or not path.endswith("/pods"):
             return None

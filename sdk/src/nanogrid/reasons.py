@@ -417,7 +417,7 @@ HELP: dict[Reason, Help] = {
         "The function has the maximum number of versions.", "Upload the code as a new function."
     ),
     R.FUNCTION_IN_USE: Help(
-        "Some runs of the function have not ended.",
+        "Some runs of the function have not ended, or other requests change or delete it.",
         "Wait until they end, or cancel them. Then try again.",
     ),
     R.RUN_NOT_FOUND: Help(

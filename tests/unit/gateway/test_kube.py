@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from nanogrid.kube.conventions import KubeError
+from nanogrid.types import Json
 from nanogrid_gateway.kube.client import MESSAGE_CHARS, Kube
 from support.kube_server import ApiServer, Observed, connected, status
+
+READ: Json = {"metadata": {"name": "a", "uid": "u-1", "resourceVersion": "7"}}
 
 
 @pytest.fixture
@@ -27,13 +30,30 @@ async def test_an_object_that_does_not_exist_is_none(kube: Kube, server: ApiServ
     server.answers = [status(404, "NotFound", "no job")]
 
     assert await kube.get(kube.jobs, "a") is None
-    await kube.delete(kube.jobs, "a", "u-1")
+
+
+async def test_a_delete_is_of_the_object_as_it_was_read(kube: Kube, server: ApiServer) -> None:
+    await kube.delete(kube.functions, READ)
+
+    (request,) = server.requests
+    assert request.path == "/functions/a"
+    assert request.body == {"preconditions": {"uid": "u-1", "resourceVersion": "7"}}
+
+
+async def test_a_delete_tells_who_was_second(kube: Kube, server: ApiServer) -> None:
+    """Only the first one may delete its files in S3."""
+    server.answers = [status(404, "NotFound", "no function")]
+
+    with pytest.raises(KubeError) as error:
+        await kube.delete(kube.functions, READ)
+
+    assert error.value.code == 404
 
 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda kube: kube.delete(kube.jobs, "a", "u-1"),
+        lambda kube: kube.delete(kube.jobs, READ),
         lambda kube: kube.patch(kube.jobs, "a", {}),
         lambda kube: kube.create(kube.jobs, {}),
         lambda kube: kube.get(kube.jobs, "a"),

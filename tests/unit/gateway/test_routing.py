@@ -1,5 +1,6 @@
 """Every route of the API is in its document, and needs a permission unless it is open to all."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,12 +29,12 @@ class Recorder(Routes):
         object.__setattr__(self, "found", {})
 
     def _register(
-        self, method: str, path: str, handler: Handler, permission: Permission | None
+        self, method: str, path: str, handler: Handler, permissions: Sequence[Permission]
     ) -> None:
-        self.found[method, path.replace(":(?s:.+)", "")] = permission
+        self.found[method, path.replace(":(?s:.+)", "")] = permissions
 
 
-def registered() -> dict[tuple[str, str], Permission | None]:
+def registered() -> dict[tuple[str, str], Sequence[Permission]]:
     recorder = Recorder()
     part: Any = None
     service_routes.add_routes(recorder, cast(Gateway, SimpleNamespace(settings=SETTINGS)))
@@ -53,4 +54,4 @@ def test_the_document_has_every_route() -> None:
 
 
 def test_every_route_needs_a_permission_or_is_known_to_be_open() -> None:
-    assert {route for route, permission in registered().items() if permission is None} == OPEN
+    assert {route for route, permissions in registered().items() if not permissions} == OPEN

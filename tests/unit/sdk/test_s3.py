@@ -104,10 +104,20 @@ def test_a_file_is_uploaded(s3: S3, server: FakeS3, tmp_path: Path) -> None:
 def test_the_keys_below_a_prefix_are_deleted(s3: S3, server: FakeS3) -> None:
     server.behaviour.listed = {"p/1": Content(b""), "p/2": Content(b""), "q/3": Content(b"")}
 
-    keys = s3.keys("b", "p/")
-    s3.delete("b", keys)
-    assert keys == ["p/1", "p/2"]
+    written = s3.written("b", "p/")
+    s3.delete("b", list(written))
+    assert written == dict.fromkeys(["p/1", "p/2"], 1_704_067_200.0)
     assert [one.split(" ")[0] for one in server.behaviour.requests] == ["GET", "POST"]
+
+
+def test_an_object_that_s3_does_not_delete_is_an_error(s3: S3, server: FakeS3) -> None:
+    """The answer is a success, and lists it."""
+    server.behaviour.undeletable = ["p/2"]
+
+    with pytest.raises(S3Error, match="s3://b/p/2: Access Denied") as error:
+        s3.delete("b", ["p/1", "p/2"])
+
+    assert error.value.code == "AccessDenied"
 
 
 def test_no_key_costs_no_request_and_many_keys_one_for_each_thousand(

@@ -53,9 +53,9 @@ class AsyncObjects:
 
         return AsyncDownload(found.size, chunks())
 
-    async def keys(self, prefix: str) -> list[str]:
-        """The keys of all objects below a prefix."""
-        return await self._threads.call(self._objects.keys, prefix)
+    async def written(self, prefix: str) -> dict[str, float]:
+        """When each object below a prefix was written, in seconds since the epoch, by its key."""
+        return await self._threads.call(self._objects.written, prefix)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects."""

@@ -77,10 +77,10 @@ class Objects:
                 return None
             raise storage_failed(e) from e
 
-    def keys(self, prefix: str) -> list[str]:
-        """The keys of all objects below a prefix."""
+    def written(self, prefix: str) -> dict[str, float]:
+        """When each object below a prefix was written, in seconds since the epoch, by its key."""
         with _answers():
-            return self._s3.keys(self.bucket, prefix)
+            return self._s3.written(self.bucket, prefix)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects."""

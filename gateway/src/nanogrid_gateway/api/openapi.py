@@ -90,7 +90,8 @@ def _function_paths() -> Json:
     fields["required"] = ["file"]
     fields.pop("additionalProperties", None)
     upload = _API.operation(
-        "Store code as a new function, or as a new version of a function.",
+        "Store code as a new function, which needs the verb create, or as a new version of a "
+        "function, which needs patch.",
         {201: "Uploaded"},
         (*ALWAYS, 400, 404, 408, 409, 413, 415, 422),
     )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ from nanogrid_gateway.api.reviews import Permission, User
 
 log = logging.getLogger("nanogrid.gateway")
 
+FORBIDDEN: Final = 403
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refusal = Callable[[web.Request, ApiError], web.StreamResponse]
 Credentials = Callable[[web.Request], str | None]
@@ -26,7 +28,22 @@ Credentials = Callable[[web.Request], str | None]
 NAMESPACE: Final = "namespace"  # the part of a path that names one
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a caller shows, for permissions that depend on the content of a request."""
+
+    auth: Auth
+    header: str | None
+    address: str
+
+    async def authorize(self, permission: Permission) -> User:
+        """As :meth:`Auth.authorize`."""
+        return await self.auth.authorize(self.header, self.address, permission)
+
+
 CALLER: web.RequestKey[User] = web.RequestKey("caller", User)
+ACCESS: web.RequestKey[Access] = web.RequestKey("access", Access)
 # The client's address, which a trusted proxy may report.
 ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
 
@@ -59,26 +76,33 @@ class Routes:
     credentials: Credentials = authorization_header
     refuse: Refusal = _json_refusal
 
-    def add(self, method: str, path: str, handler: Handler, permission: Permission) -> None:
-        """Add a route for callers with this permission. GET includes HEAD.
+    def add(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        permission: Permission,
+        *others: Permission,
+    ) -> None:
+        """Add a route for callers with one of these permissions. GET includes HEAD.
 
         If the path has a part ``{namespace}``, the permission is checked in that namespace, before
         the handler runs.
         """
-        self._register(method, path, handler, permission)
+        self._register(method, path, handler, (permission, *others))
 
     def add_open(self, method: str, path: str, handler: Handler) -> None:
         """Add a route that is open to all. GET includes HEAD."""
-        self._register(method, path, handler, None)
+        self._register(method, path, handler, ())
 
     def _register(
-        self, method: str, path: str, handler: Handler, permission: Permission | None
+        self, method: str, path: str, handler: Handler, permissions: Sequence[Permission]
     ) -> None:
         async def serve(request: web.Request) -> web.StreamResponse:
             try:
-                if permission is None:
+                if not permissions:
                     return await handler(request)
-                return await self._serve(request, handler, permission)
+                return await self._serve(request, handler, permissions)
             except Exception as e:
                 if request.writer.output_size:
                     raise  # the status is sent already
@@ -92,11 +116,14 @@ class Routes:
                 self.app.router.add_route(method, variant, serve)
 
     async def _serve(
-        self, request: web.Request, handler: Handler, permission: Permission
+        self, request: web.Request, handler: Handler, permissions: Sequence[Permission]
     ) -> web.StreamResponse:
         if (namespace := request.match_info.get(NAMESPACE)) is not None:
-            permission = permission.within(_valid(namespace))
-        caller = await self.auth.authorize(self.credentials(request), request[ADDRESS], permission)
+            place = _valid(namespace)
+            permissions = [permission.within(place) for permission in permissions]
+        access = Access(self.auth, self.credentials(request), request[ADDRESS])
+        caller = await _caller(access, permissions)
+        request[ACCESS] = access
         with self.limits.request(caller.name):
             request[CALLER] = caller
             return await handler(request)
@@ -112,6 +139,22 @@ def _valid(namespace: str) -> str:
         message = f"A namespace cannot have the name {namespace!a}."
         raise ApiError(404, Reason.BAD_REQUEST, message)
     return namespace
+
+
+async def _caller(access: Access, permissions: Sequence[Permission]) -> User:
+    """The caller, if it has one of the permissions.
+
+    Raises:
+        ApiError: as :meth:`Auth.authorize`; 403 names the last permission.
+    """
+    *others, last = permissions
+    for permission in others:
+        try:
+            return await access.authorize(permission)
+        except ApiError as e:
+            if e.status != FORBIDDEN:
+                raise
+    return await access.authorize(last)
 
 
 def _api_error(request: web.Request, error: Exception) -> ApiError:

@@ -65,9 +65,13 @@ class Kube:
         """A merge patch; with metadata.resourceVersion in it, 409 if the object has changed."""
         return await self._call(self.cluster.patch(path, name, body))
 
-    async def delete(self, path: str, name: str, uid: str) -> None:
-        """Delete an object if it still is the one of that uid (else 409); it may be gone."""
-        await self._call(self.cluster.delete(path, name, uid, gone=frozenset({NOT_FOUND})))
+    async def delete(self, path: str, body: Json) -> None:
+        """Delete an object: 409 if it has changed since it was read, 404 if it is gone."""
+        meta = body["metadata"]
+        uid, version = meta["uid"], meta["resourceVersion"]
+        await self._call(
+            self.cluster.delete(path, meta["name"], uid, version=version, gone=frozenset())
+        )
 
     async def check(self) -> None:
         """Whether the API server answers and knows our kinds."""

@@ -182,7 +182,13 @@ class KubeApi:
         return await self._transport.call("PATCH", _object(path, name), body)
 
     async def delete(
-        self, path: str, name: str, uid: str | None = None, *, gone: frozenset[int] = GONE
+        self,
+        path: str,
+        name: str,
+        uid: str | None = None,
+        *,
+        version: str | None = None,
+        gone: frozenset[int] = GONE,
     ) -> Json | None:
         """Delete an object, with ``uid`` only if it still is that one.
 
@@ -190,14 +196,17 @@ class KubeApi:
             path: the collection's.
             name: of the object.
             uid: of the object.
+            version: its resourceVersion: only if it has not changed since.
             gone: codes that mean that there is nothing to delete, which is a success.
 
         Returns:
             The object while it terminates, or None when it is gone.
         """
         try:
-            only = {"preconditions": {"uid": uid}} if uid is not None else None
-            answer = await self._transport.call("DELETE", _object(path, name), only)
+            given = {"uid": uid, "resourceVersion": version}
+            only = {key: value for key, value in given.items() if value is not None}
+            body = {"preconditions": only} if only else None
+            answer = await self._transport.call("DELETE", _object(path, name), body)
         except KubeError as e:
             if e.code not in gone:
                 raise

@@ -153,24 +153,31 @@ class S3:
         with _errors(_uri(bucket, key)):
             self.boto3.upload_file(path, bucket, key)
 
-    def keys(self, bucket: str, prefix: str) -> list[str]:
-        """The keys of all objects below a prefix."""
+    def written(self, bucket: str, prefix: str) -> dict[str, float]:
+        """When each object below a prefix was written, in seconds since the epoch, by its key."""
         with _errors(_uri(bucket, prefix)):
             pages = self.boto3.get_paginator("list_objects_v2")
-            return [
-                entry["Key"]
+            return {
+                entry["Key"]: entry["LastModified"].timestamp()
                 for page in pages.paginate(Bucket=bucket, Prefix=prefix)
                 for entry in page.get("Contents", [])
-            ]
+            }
 
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
-        """Delete objects, with one request for each 1000; a missing one is no error."""
+        """Delete objects, with one request for each 1000; a missing one is no error.
+
+        Raises:
+            S3Error: also when S3 refuses to delete some of them; it names one.
+        """
         for begin in range(0, len(keys), DELETED_AT_ONCE):
             some = keys[begin : begin + DELETED_AT_ONCE]
             with _errors(_uri(bucket, some[0])):
-                self.boto3.delete_objects(
+                answer = self.boto3.delete_objects(
                     Bucket=bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
+            for refused in answer.get("Errors", []):  # of a success
+                where = _uri(bucket, refused.get("Key", some[0]))
+                raise S3Error(refused.get("Message", ""), where, 200, refused.get("Code", ""))
 
     def uploads(self, bucket: str) -> Iterator[dict[str, Any]]:
         """Multipart uploads that have not ended, as S3 lists them: Key, UploadId, Initiated."""

@@ -13,8 +13,8 @@ from nanogrid_gateway.api.functions.functions import Functions
 from nanogrid_gateway.api.functions.upload import Uploads
 from nanogrid_gateway.api.requests import FUNCTION, PageQuery, query, upload_form, valid_id
 from nanogrid_gateway.api.responses import json_response
-from nanogrid_gateway.api.reviews import require
-from nanogrid_gateway.api.routing import Routes
+from nanogrid_gateway.api.reviews import Permission, require
+from nanogrid_gateway.api.routing import ACCESS, Routes
 from nanogrid_gateway.api.uncancelled import uncancelled
 
 FILE_FIELDS: Final = ("file", "code")
@@ -32,7 +32,8 @@ class FunctionRoutes:
     def add_to(self, routes: Routes) -> None:
         """Register the handlers."""
         one = "/functions/{function_id}"
-        routes.add("POST", "/upload", self.upload, require("create", names.FUNCTION_PLURAL))
+        # Which of both it needs depends on the form and on the functions that exist.
+        routes.add("POST", "/upload", self.upload, _may("patch"), _may("create"))
         routes.add("GET", "/functions", self.list_functions, require("list", names.FUNCTION_PLURAL))
         routes.add("GET", one, self.show, require("get", names.FUNCTION_PLURAL))
         routes.add("GET", f"{one}/versions", self.versions, require("get", names.FUNCTION_PLURAL))
@@ -40,6 +41,10 @@ class FunctionRoutes:
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Store code as a new function, or as a new version."""
+
+        async def permit(verb: str) -> None:
+            await request[ACCESS].authorize(_may(verb))
+
         form = await self.bodies.form(request, self.max_bytes, FILE_FIELDS)
         try:
             fields = upload_form(form.fields)
@@ -50,7 +55,7 @@ class FunctionRoutes:
             raise invalid(
                 "file: is missing; send multipart/form-data with a ZIP or a Python file in `file`."
             )
-        stored = await uncancelled(self.uploads.upload(form.file, form.filename, fields))
+        stored = await uncancelled(self.uploads.upload(form.file, form.filename, fields, permit))
         return json_response(stored, 201)
 
     async def list_functions(self, request: web.Request) -> web.StreamResponse:
@@ -69,6 +74,10 @@ class FunctionRoutes:
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Delete a function and its code."""
         return json_response(await uncancelled(self.functions.delete(_id(request))))
+
+
+def _may(verb: str) -> Permission:
+    return require(verb, names.FUNCTION_PLURAL)
 
 
 def _id(request: web.Request) -> str:
