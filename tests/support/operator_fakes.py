@@ -126,7 +126,7 @@ class FakeKube(KubeApi):
         """As the API server: a pod takes time to end, and the answer shows it as it is."""
         self.writes.append(f"DELETE {path}/{name} {uid}")
         known = self.objects.get(f"{path}/{name}")
-        if known is not None and version not in (None, known["metadata"]["resourceVersion"]):
+        if known is not None and version not in (None, known["metadata"].get("resourceVersion")):
             if 409 in gone:
                 return None
             raise KubeError(409, "Conflict", f"{name} has changed")

@@ -1,7 +1,11 @@
 """The reconciler when a job is cancelled, suspended, retried or deleted."""
 
+import copy
+
 import pytest
 
+from nanogrid import names
+from nanogrid_operator.reconcile.finish import CHANGED_SECONDS
 from support.builders import (
     CREATED,
     JOB_UID,
@@ -17,6 +21,7 @@ from support.builders import (
     running,
     signed,
     some_settings,
+    time_text,
     waiting,
 )
 from support.operator_fakes import CREATE_POD, JOBS, PODS, WRITE_STATUS
@@ -215,6 +220,31 @@ async def test_a_default_time_to_live_is_that_of_a_job_whose_spec_names_none() -
 
     assert early == [WRITE_STATUS]
     assert world.kube.writes == [WRITE_STATUS, f"DELETE {JOBS}/sales {JOB_UID}"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_a_job_that_changes_just_before_its_deletion_is_decided_again(keep: bool) -> None:
+    """The cache is behind: somebody may have annotated the job, to keep it."""
+    status = {
+        "phase": "Succeeded",
+        "completionTime": time_text(0),
+        "delivery": {"state": "Delivered"},
+    }
+    settings = some_settings(watch_namespaces="team-a", s3_secret="", ttl_after_finished="60")
+    world = World(settings, status=status)
+    world.now = CREATED + 61
+    job = world.kube.objects[f"{JOBS}/sales"]
+    if keep:
+        job["metadata"]["annotations"] = {names.ANNOTATION_KEEP: "true"}
+    world.kube.touch(JOBS, "sales")
+
+    await world.reconcile()
+    assert f"{JOBS}/sales" in world.kube.objects
+    assert world.queue.delays == [CHANGED_SECONDS]
+
+    world.cache.put_job(copy.deepcopy(world.kube.objects[f"{JOBS}/sales"]))
+    await world.reconcile()
+    assert (f"{JOBS}/sales" in world.kube.objects) == keep
 
 
 async def test_a_secret_that_a_pod_lacks_is_copied_again() -> None:

@@ -26,7 +26,8 @@ def settled(job: Json) -> bool:
 def kept(job: Json) -> bool:
     """Whether the default time to live does not hold for a job."""
     annotations = job["metadata"].get("annotations") or {}
-    return annotations.get(names.ANNOTATION_KEEP, "false") != "false"
+    value: str = annotations.get(names.ANNOTATION_KEEP, "false")
+    return value != "false"
 
 
 def named_ttl(job: Json) -> int | None:

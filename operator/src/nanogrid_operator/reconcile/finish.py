@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
@@ -38,6 +38,9 @@ from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
+
+CHANGED: Final = 409
+CHANGED_SECONDS: Final = 2.0  # until the watch has brought the change of a job
 
 
 class PublishedEnd(NamedTuple):
@@ -176,9 +179,20 @@ class JobFinisher:
         self.queue.add(job.uid)
 
     async def delete(self, job: Job) -> None:
-        """Delete a finished job whose time to live is over."""
+        """Delete a finished job whose time to live is over, as the operator knows it.
+
+        Somebody may have changed it since, to keep it or to give it more time. As the controller
+        of batch/v1 Jobs, the operator then decides again.
+        """
         path = collection(JOBS, names.PLURAL, job.namespace)
-        await self.kube.delete(path, job.name, job.uid)
+        version, gone = job.resource_version, frozenset({404})
+        try:
+            await self.kube.delete(path, job.name, job.uid, version=version, gone=gone)
+        except KubeError as e:
+            if e.code != CHANGED:
+                raise
+            self.queue.add(job.uid, CHANGED_SECONDS)
+            return
         log.info(
             "job %s/%s uid=%s: deleted, its time to live is over", job.namespace, job.name, job.uid
         )
