@@ -1,6 +1,7 @@
 """The web page over all namespaces: each caller sees those in which they may list runs."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -15,14 +16,14 @@ from nanogrid_gateway.web.namespaces import Namespaces
 from nanogrid_gateway.web.pages import Pages
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Answer, Gateway, World, wait_for
-from support.web_teams import ANA, BEN, CALLERS, OWN, text_of, visit
+from support.web_teams import ALPHA, BETA, CALLERS, OWN, text_of, visit
 from support.web_visitor import JOBS, Tags, shown_runs, signed_in
 
 pytestmark = [*MARKS, pytest.mark.security]
 
 MISSING = "team-x"  # no such namespace
-# Words of team-b that only its callers and administrators may see.
-HIDDEN = re.compile(r"team-b|ben-\w+")
+# Words of team-beta that only its callers and administrators may see.
+HIDDEN = re.compile(r"team-beta|beta-\w+")
 ONE = [
     ("GET", "/"),
     ("GET", "/queue"),
@@ -37,7 +38,7 @@ ONE = [
     ("GET", "/runs/{team}-done/files/nothing"),
 ]
 ALL = ["/web/all/", "/web/all/queue", "/web/all/functions"]
-FILTERS = ["q=ben", "q=ben-done", "function=ben-function", "phase=Running", "page=2"]
+FILTERS = ["q=beta", "q=beta-done", "function=beta-function", "phase=Running", "page=2"]
 
 
 def choices(answer: Answer) -> list[str]:
@@ -52,7 +53,7 @@ def choices(answer: Answer) -> list[str]:
 
 @pytest.mark.parametrize(
     ("caller", "teams_seen"),
-    [("admin", ["own", "ana", "ben"]), ("ana", ["ana"]), ("own", ["own"]), ("guest", [])],
+    [("admin", ["own", "alpha", "beta"]), ("alpha", ["alpha"]), ("own", ["own"]), ("guest", [])],
 )
 def test_lists_have_exactly_the_namespaces_of_the_caller(
     everywhere: Gateway, caller: str, teams_seen: list[str]
@@ -68,7 +69,7 @@ def test_lists_have_exactly_the_namespaces_of_the_caller(
         assert "No runs in the namespaces in which you may list runs" in text_of(runs)
     waiting = re.findall(r"Unschedulable ?(\d+)", text_of(queue))
     assert waiting == [str(len(teams_seen))] * bool(teams_seen)
-    for team in ("own", "ana", "ben"):
+    for team in ("own", "alpha", "beta"):
         seen = team in teams_seen
         assert (f"{team}-message" in text_of(queue)) is seen
         assert (f"{team}-function" in text_of(functions)) is seen
@@ -78,7 +79,7 @@ def test_lists_have_exactly_the_namespaces_of_the_caller(
 
 
 @pytest.mark.parametrize("query", FILTERS)
-@pytest.mark.parametrize("caller", ["ana", "own", "guest"])
+@pytest.mark.parametrize("caller", ["alpha", "own", "guest"])
 def test_no_filter_shows_or_counts_runs_of_other_namespaces(
     everywhere: Gateway, caller: str, query: str
 ) -> None:
@@ -88,21 +89,25 @@ def test_no_filter_shows_or_counts_runs_of_other_namespaces(
         for shown in set(HIDDEN.findall(body)):
             assert shown == typed, (path, shown)  # what the caller typed
     if query != "page=2":
-        assert "ben-live" in text_of(visit(everywhere, "admin").get("/web/all/?q=ben-live"))
+        assert "beta-live" in text_of(visit(everywhere, "admin").get("/web/all/?q=beta-live"))
 
 
 def test_the_selection_has_the_namespaces_of_the_caller(everywhere: Gateway) -> None:
-    for path in (*ALL, f"/web/ns/{ANA}/", f"/web/ns/{ANA}/runs/ana-done"):
-        assert choices(visit(everywhere, "admin").get(path)) == [OWN, ANA, BEN]
-        assert choices(visit(everywhere, "ana").get(path)) == []
-        assert ANA in text_of(visit(everywhere, "ana").get(path))
+    for path in (*ALL, f"/web/ns/{ALPHA}/", f"/web/ns/{ALPHA}/runs/alpha-done"):
+        assert choices(visit(everywhere, "admin").get(path)) == [OWN, ALPHA, BETA]
+        assert choices(visit(everywhere, "alpha").get(path)) == []
+        assert ALPHA in text_of(visit(everywhere, "alpha").get(path))
 
 
 def test_runs_of_all_namespaces_link_to_their_pages(everywhere: Gateway) -> None:
     visitor = visit(everywhere, "admin")
     links = {a.get("href") for t, a in Tags(visitor.get("/web/all/")).found if t == "a"}
 
-    for prefix, team in (("/web", "own"), (f"/web/ns/{ANA}", "ana"), (f"/web/ns/{BEN}", "ben")):
+    for prefix, team in (
+        ("/web", "own"),
+        (f"/web/ns/{ALPHA}", "alpha"),
+        (f"/web/ns/{BETA}", "beta"),
+    ):
         run = f"{prefix}/runs/{job_name(f'{team}-done')}"
         assert {run, f"{prefix}/functions/{team}-function", f"{prefix}/"} <= links
         assert f"{team}-output" in text_of(visitor.get(run))
@@ -113,16 +118,16 @@ def test_an_administrator_costs_one_review_and_others_one_per_namespace(teams: W
     with teams.gateway(
         auth_mode="kubernetes", auth_cache_seconds=30, web_key="k" * 32, web_all_namespaces="true"
     ) as gateway:
-        admin, ana = visit(gateway, "admin"), visit(gateway, "ana")
+        admin, alpha = visit(gateway, "admin"), visit(gateway, "alpha")
         wait_for(lambda: shown_runs(admin.get("/web/all/")), "the first listing")
         teams.cluster.reviewed.clear()
         for _ in range(5):
             assert len(shown_runs(admin.get("/web/all/"))) == 9
-            assert len(shown_runs(ana.get("/web/all/"))) == 3
+            assert len(shown_runs(alpha.get("/web/all/"))) == 3
 
     asked = teams.cluster.reviewed
     assert [one for one in asked if one[0] == "admin"] == []  # known since the first request
-    assert sorted(one[1] for one in asked if one[0] == "ana") == ["", OWN, ANA, BEN]
+    assert sorted(one[1] for one in asked if one[0] == "alpha") == ["", OWN, ALPHA, BETA]
 
 
 # --- pages of one namespace ------------------------------------------------------------------
@@ -138,9 +143,9 @@ class Recorder(Routes):
         object.__setattr__(self, "found", set())
 
     def _register(
-        self, method: str, path: str, handler: Handler, permission: Permission | None
+        self, method: str, path: str, handler: Handler, permissions: Sequence[Permission]
     ) -> None:
-        self.found.add((method, path.replace(":(?s:.+)", ""), permission is None))
+        self.found.add((method, path.replace(":(?s:.+)", ""), not permissions))
 
 
 def test_the_tables_of_this_module_have_all_routes() -> None:
@@ -168,22 +173,22 @@ def test_the_tables_of_this_module_have_all_routes() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("caller", ["ana", "own", "guest"])
+@pytest.mark.parametrize("caller", ["alpha", "own", "guest"])
 @pytest.mark.parametrize(("method", "path"), ONE)
 def test_a_page_without_its_permission_does_not_say_what_exists(
     everywhere: Gateway, caller: str, method: str, path: str
 ) -> None:
     visitor = visit(everywhere, caller)
-    there = visitor.get(f"/web/ns/{BEN}{path.format(team='ben')}")
-    nowhere = visitor.get(f"/web/ns/{MISSING}{path.format(team='ben')}")
+    there = visitor.get(f"/web/ns/{BETA}{path.format(team='beta')}")
+    nowhere = visitor.get(f"/web/ns/{MISSING}{path.format(team='beta')}")
 
     assert there.status == nowhere.status == 403
     assert f"{caller} may not" in Tags(there).text
-    assert there.body.replace(BEN.encode(), b"NS") == nowhere.body.replace(MISSING.encode(), b"NS")
+    assert there.body.replace(BETA.encode(), b"NS") == nowhere.body.replace(MISSING.encode(), b"NS")
     assert dict(there.headers) | {"Date": ""} == dict(nowhere.headers) | {
         "Date": "", "Content-Length": there.headers["Content-Length"],
     }  # fmt: skip
-    assert not re.search(r"ben-|own-|ana-", there.body.decode().replace(CALLERS[caller], ""))
+    assert not re.search(r"beta-|own-|alpha-", there.body.decode().replace(CALLERS[caller], ""))
 
 
 @pytest.mark.parametrize(("method", "path"), ONE)
@@ -191,35 +196,35 @@ def test_the_same_page_is_there_with_its_permission(
     teams: World, everywhere: Gateway, method: str, path: str
 ) -> None:
     if path.endswith("/logs"):
-        teams.cluster.logs[f"{ANA}/p-ana"] = [b"ana-log\n"]
+        teams.cluster.logs[f"{ALPHA}/p-alpha"] = [b"alpha-log\n"]
         return  # the stream has its own test
     expected = 404 if "nothing" in path else 200
-    for caller in ("ana", "admin"):
-        answer = visit(everywhere, caller).get(f"/web/ns/{ANA}{path.format(team='ana')}")
+    for caller in ("alpha", "admin"):
+        answer = visit(everywhere, caller).get(f"/web/ns/{ALPHA}{path.format(team='alpha')}")
         assert answer.status == expected, (caller, answer.body[-2000:])
 
 
 def test_the_old_paths_are_of_the_own_namespace(everywhere: Gateway) -> None:
-    own, ana = visit(everywhere, "own"), visit(everywhere, "ana")
+    own, alpha = visit(everywhere, "own"), visit(everywhere, "alpha")
 
     assert set(shown_runs(own.get("/web/"))) == {"own-done", "own-live", "own-waits"}
     assert "own-output" in text_of(own.get("/web/runs/own-done"))
     assert set(shown_runs(own.get(f"/web/ns/{OWN}/"))) == {"own-done", "own-live", "own-waits"}
     for _, path in ONE:
-        refused = ana.get(f"/web{path.format(team='own')}")
+        refused = alpha.get(f"/web{path.format(team='own')}")
         assert refused.status == 403
         assert not re.search(r"own-", refused.body.decode())
 
 
 def test_the_right_to_list_does_not_open_a_run(teams: World, everywhere: Gateway) -> None:
-    teams.cluster.rights_in.remove((ANA, "ana", "get", JOBS))
+    teams.cluster.rights_in.remove((ALPHA, "alpha", "get", JOBS))
     try:
-        visitor = visit(everywhere, "ana")
-        assert len(shown_runs(visitor.get(f"/web/ns/{ANA}/"))) == 3
-        assert visitor.get(f"/web/ns/{ANA}/runs/ana-done").status == 403
+        visitor = visit(everywhere, "alpha")
+        assert len(shown_runs(visitor.get(f"/web/ns/{ALPHA}/"))) == 3
+        assert visitor.get(f"/web/ns/{ALPHA}/runs/alpha-done").status == 403
     finally:
-        teams.cluster.rights_in.add((ANA, "ana", "get", JOBS))
-    assert visitor.get(f"/web/ns/{ANA}/runs/ana-done").status == 200
+        teams.cluster.rights_in.add((ALPHA, "alpha", "get", JOBS))
+    assert visitor.get(f"/web/ns/{ALPHA}/runs/alpha-done").status == 200
 
 
 @pytest.mark.parametrize("namespace", ["Team_A", "a..b", "%2e%2e", "-a", "a" * 64])
@@ -242,7 +247,7 @@ def test_a_stranger_sees_no_namespace(everywhere: Gateway, path: str, header: st
     assert "NanoGrid" in body
 
 
-@pytest.mark.parametrize("path", [f"/web/ns/{ANA}/", "/web/all/", "/web/all/queue"])
+@pytest.mark.parametrize("path", [f"/web/ns/{ALPHA}/", "/web/all/", "/web/all/queue"])
 def test_strangers_are_sent_to_the_sign_in(everywhere: Gateway, path: str) -> None:
     answer = everywhere.call("GET", path)
     assert (answer.status, answer.headers["Location"]) == (303, f"/web/sign-in?next={path}")
@@ -255,6 +260,6 @@ def test_without_the_setting_there_are_no_other_namespaces(teams: World) -> None
         teams.cluster.requests.clear()
 
         assert set(shown_runs(visitor.get("/web/"))) == {"own-done", "own-live", "own-waits"}
-        for path in (*ALL, f"/web/ns/{ANA}/", f"/web/ns/{ANA}/runs/ana-done"):
+        for path in (*ALL, f"/web/ns/{ALPHA}/", f"/web/ns/{ALPHA}/runs/alpha-done"):
             assert visitor.get(path).status == 404
-    assert not [r for r in teams.cluster.requests if "/subjectaccessreviews" in r or ANA in r]
+    assert not [r for r in teams.cluster.requests if "/subjectaccessreviews" in r or ALPHA in r]

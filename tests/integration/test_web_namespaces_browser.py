@@ -11,7 +11,7 @@ from support.browser import TIMEOUT_MILLIS, a_browser, needs_browser
 from support.builders import ROOT
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Gateway
-from support.web_teams import ANA, BEN, CALLERS
+from support.web_teams import ALPHA, BETA, CALLERS
 
 pytestmark = [*MARKS, needs_browser]
 SCREENS = ROOT / "build/web"
@@ -19,10 +19,10 @@ PAGES = {
     "all": "/web/all/",
     "all-queue": "/web/all/queue",
     "all-functions": "/web/all/functions",
-    "team": f"/web/ns/{ANA}/",
-    "team-run": f"/web/ns/{ANA}/runs/{job_name('ana-done')}",
-    "team-live": f"/web/ns/{ANA}/runs/{job_name('ana-live')}",
-    "team-functions": f"/web/ns/{ANA}/functions",
+    "team": f"/web/ns/{ALPHA}/",
+    "team-run": f"/web/ns/{ALPHA}/runs/{job_name('alpha-done')}",
+    "team-live": f"/web/ns/{ALPHA}/runs/{job_name('alpha-live')}",
+    "team-functions": f"/web/ns/{ALPHA}/functions",
 }
 
 
@@ -50,32 +50,32 @@ def test_a_namespace_is_chosen_on_every_list(
 ) -> None:
     page = a_page(browser, everywhere, "admin", java_script_enabled=javascript)
     expect(page.get_by_role("columnheader", name="Namespace")).to_be_visible()
-    expect(page.get_by_role("link", name="ben-done")).to_be_visible()
+    expect(page.get_by_role("link", name="beta-done")).to_be_visible()
 
     page.locator(".namespaces summary").click()
-    page.locator(".namespaces").get_by_role("link", name=ANA).click()
+    page.locator(".namespaces").get_by_role("link", name=ALPHA).click()
 
-    expect(page).to_have_url(f"http://127.0.0.1:{everywhere.port}/web/ns/{ANA}/")
-    expect(page.get_by_role("link", name="ana-done")).to_be_visible()
-    expect(page.get_by_role("link", name="ben-done")).to_have_count(0)
+    expect(page).to_have_url(f"http://127.0.0.1:{everywhere.port}/web/ns/{ALPHA}/")
+    expect(page.get_by_role("link", name="alpha-done")).to_be_visible()
+    expect(page.get_by_role("link", name="beta-done")).to_have_count(0)
     expect(page.get_by_role("columnheader", name="Namespace")).to_have_count(0)
     page.get_by_role("link", name="Queue").click()
-    expect(page.get_by_text("ana-message")).to_be_visible()
+    expect(page.get_by_text("alpha-message")).to_be_visible()
     page.locator(".namespaces summary").click()
-    page.locator(".namespaces").get_by_role("link", name=BEN).click()
-    expect(page.get_by_text("ben-message")).to_be_visible()  # still the queue
+    page.locator(".namespaces").get_by_role("link", name=BETA).click()
+    expect(page.get_by_text("beta-message")).to_be_visible()  # still the queue
     page.context.close()
 
 
 def test_a_filter_keeps_the_namespace(browser: Browser, everywhere: Gateway) -> None:
     page = a_page(browser, everywhere, "admin")
-    page.goto(f"/web/ns/{ANA}/")
+    page.goto(f"/web/ns/{ALPHA}/")
 
     page.get_by_label("Text in requestId or name").fill("done")
 
-    expect(page.get_by_role("link", name="ana-live")).to_have_count(0)
-    expect(page.get_by_role("link", name="ana-done")).to_be_visible()
-    expect(page.get_by_role("link", name="ben-done")).to_have_count(0)
+    expect(page.get_by_role("link", name="alpha-live")).to_have_count(0)
+    expect(page.get_by_role("link", name="alpha-done")).to_be_visible()
+    expect(page.get_by_role("link", name="beta-done")).to_have_count(0)
     page.context.close()
 
 

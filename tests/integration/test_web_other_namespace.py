@@ -11,7 +11,7 @@ from support.gateway_fixtures import MARKS
 from support.gateway_world import Gateway, World
 from support.png import png
 from support.s3_server import BUCKET
-from support.web_teams import ANA, BEN, READ, text_of, visit
+from support.web_teams import ALPHA, BETA, READ, text_of, visit
 from support.web_visitor import JOBS, Tags
 from support.web_world import a_job, add, finish_run
 
@@ -21,14 +21,16 @@ pytestmark = [*MARKS, pytest.mark.security]
 def test_other_namespaces_are_read_only(teams: World, everywhere: Gateway) -> None:
     admin = visit(everywhere, "admin")
     fields = {"csrf_token": admin.csrf_token()}
-    live, done = (text_of(admin.get(f"/web/ns/{ANA}/runs/ana-{run}")) for run in ("live", "done"))
+    live, done = (
+        text_of(admin.get(f"/web/ns/{ALPHA}/runs/alpha-{run}")) for run in ("live", "done")
+    )
 
-    assert f"nanogrid cancel {job_name('ana-live')} -n {ANA}" in live
-    assert f"nanogrid retry {job_name('ana-done')} -n {ANA}" in done
+    assert f"nanogrid cancel {job_name('alpha-live')} -n {ALPHA}" in live
+    assert f"nanogrid retry {job_name('alpha-done')} -n {ALPHA}" in done
     assert "Cancel…" not in live
     for action in ("cancel", "again"):
-        assert admin.post(f"/web/ns/{ANA}/runs/ana-live/{action}", fields).status == 404
-    assert "cancel" not in teams.cluster.job("ana-live")["spec"]
+        assert admin.post(f"/web/ns/{ALPHA}/runs/alpha-live/{action}", fields).status == 404
+    assert "cancel" not in teams.cluster.job("alpha-live")["spec"]
     assert "Cancel…" in text_of(admin.get("/web/runs/own-live"))
 
 
@@ -52,20 +54,20 @@ def test_pages_without_runs_have_commands_for_their_namespace(
 def test_the_log_of_a_run_of_another_namespace_is_streamed(
     teams: World, everywhere: Gateway
 ) -> None:
-    job = a_job("ana-short", ago=9, namespace=ANA, phase="Running", reason="Executing",
+    job = a_job("alpha-short", ago=9, namespace=ALPHA, phase="Running", reason="Executing",
                 podName="p-short")  # fmt: skip
     add(teams.cluster, job)
 
     def log() -> Iterator[bytes]:
-        yield b"ana-log\n"
-        finish_run(teams.cluster, "ana-short")
+        yield b"alpha-log\n"
+        finish_run(teams.cluster, "alpha-short")
 
-    teams.cluster.logs[f"{ANA}/p-short"] = log()
+    teams.cluster.logs[f"{ALPHA}/p-short"] = log()
     teams.cluster.logs["p-short"] = [b"own-log\n"]
-    events = visit(everywhere, "ana").get(f"/web/ns/{ANA}/runs/ana-short/logs").body.decode()
-    teams.cluster.remove(JOBS, f"{ANA}/{job_name('ana-short')}")
+    events = visit(everywhere, "alpha").get(f"/web/ns/{ALPHA}/runs/alpha-short/logs").body.decode()
+    teams.cluster.remove(JOBS, f"{ALPHA}/{job_name('alpha-short')}")
 
-    assert "ana-log" in events
+    assert "alpha-log" in events
     assert "own-log" not in events
     assert "event: end" in events
 
@@ -73,29 +75,29 @@ def test_the_log_of_a_run_of_another_namespace_is_streamed(
 def test_a_file_of_another_namespace_comes_only_from_its_own_folder(
     teams: World, everywhere: Gateway
 ) -> None:
-    visitor = visit(everywhere, "ana")
-    image = visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png?inline")
+    visitor = visit(everywhere, "alpha")
+    image = visitor.get(f"/web/ns/{ALPHA}/runs/alpha-done/files/chart.png?inline")
     assert (image.status, image.body) == (200, png())
 
-    key = f"{ANA}/{job_name('ana-done')}"
+    key = f"{ALPHA}/{job_name('alpha-done')}"
     job = teams.cluster.objects[names.PLURAL, key]
     others = [
-        f"s3://{BUCKET}/{BEN}/outputs/ben-done/chart.png",
+        f"s3://{BUCKET}/{BETA}/outputs/beta-done/chart.png",
         f"s3://{BUCKET}/outputs/own-done/chart.png",
-        f"s3://{BUCKET}/{ANA}/outputs/ana-done/../../../{BEN}/outputs/ben-done/chart.png",
-        f"http://s3/{BUCKET}/{BEN}/outputs/ben-done/chart.png?X-Amz-Signature=x",
-        f"s3://other-bucket/{ANA}/outputs/ana-done/chart.png",
+        f"s3://{BUCKET}/{ALPHA}/outputs/alpha-done/../../../{BETA}/outputs/beta-done/chart.png",
+        f"http://s3/{BUCKET}/{BETA}/outputs/beta-done/chart.png?X-Amz-Signature=x",
+        f"s3://other-bucket/{ALPHA}/outputs/alpha-done/chart.png",
         "",
     ]
     for url in others:
         teams.cluster.write(names.PLURAL, _with_url(job, url))
-        refused = visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png")
+        refused = visitor.get(f"/web/ns/{ALPHA}/runs/alpha-done/files/chart.png")
         assert refused.status == 404, url
-        command = f"nanogrid outputs get {job_name('ana-done')} -n {ANA} --to ."
+        command = f"nanogrid outputs get {job_name('alpha-done')} -n {ALPHA} --to ."
         assert command in Tags(refused).text
         assert png() not in refused.body
     teams.cluster.write(names.PLURAL, job)
-    assert visitor.get(f"/web/ns/{ANA}/runs/ana-done/files/chart.png").status == 200
+    assert visitor.get(f"/web/ns/{ALPHA}/runs/alpha-done/files/chart.png").status == 200
 
 
 def _with_url(job: Json, url: str) -> Json:

@@ -12,10 +12,10 @@ from support.s3_server import BUCKET, S3Server
 from support.web_visitor import FUNCTIONS, JOBS, Tags, Visitor, shown_runs, signed_in
 from support.web_world import a_function, a_job, add, add_finished
 
-OWN, ANA, BEN = NAMESPACE, "team-a", "team-b"
+OWN, ALPHA, BETA = NAMESPACE, "team-alpha", "team-beta"
 READ = [(verb, kind) for kind in (JOBS, FUNCTIONS) for verb in ("get", "list")]
 CALLERS = {
-    "ana": "the-token-of-ana-in-team-a",
+    "alpha": "the-token-of-alpha-in-team-alpha",
     "own": "the-token-of-one-in-the-own-namespace",
     "guest": "the-token-of-a-guest",
     "admin": "the-token-of-an-administrator",
@@ -45,11 +45,11 @@ def fill_team(cluster: Any, s3: S3Server, team: str, namespace: str) -> None:
 def teams(s3_server: S3Server) -> Iterator[World]:
     """Three namespaces, and callers with rights in one, in all, and in none of them."""
     with a_world(s3_server) as world:
-        for team, namespace in (("own", OWN), ("ana", ANA), ("ben", BEN)):
+        for team, namespace in (("own", OWN), ("alpha", ALPHA), ("beta", BETA)):
             fill_team(world.cluster, s3_server, team, namespace)
         world.cluster.tokens |= {token: name for name, token in CALLERS.items()}
         world.cluster.rights |= {("own", *right) for right in [*READ, ("patch", JOBS)]}
-        world.cluster.rights_in |= {(ANA, "ana", *right) for right in READ}
+        world.cluster.rights_in |= {(ALPHA, "alpha", *right) for right in READ}
         world.cluster.rights_in |= {("", "admin", *right) for right in [*READ, ("patch", JOBS)]}
         yield world
 

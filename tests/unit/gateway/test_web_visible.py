@@ -17,7 +17,7 @@ from support.web_world import a_job
 
 pytestmark = pytest.mark.security
 
-ANA, ROOT = User("ana"), User("root")
+ALPHA, ROOT = User("alpha"), User("root")
 
 
 class Reviews:
@@ -50,13 +50,13 @@ def names(count: int) -> list[str]:
 
 
 async def test_a_caller_sees_the_namespaces_in_which_they_may_list_runs() -> None:
-    reviews = Reviews((ANA, "a"), (ANA, "not-a-candidate"), (ROOT, "b"))
+    reviews = Reviews((ALPHA, "a"), (ALPHA, "not-a-candidate"), (ROOT, "b"))
     visible = VisibleNamespaces(reviews, 30, FakeClock())
 
-    assert await visible.of(ANA, ["a", "b", "c"]) == {"a"}
+    assert await visible.of(ALPHA, ["a", "b", "c"]) == {"a"}
     assert sorted(reviews.asked) == ["", "a", "b", "c"]
     assert await visible.of(ROOT, ["a", "b", "c"]) == {"b"}
-    assert await visible.of(ANA, []) == frozenset()
+    assert await visible.of(ALPHA, []) == frozenset()
 
 
 async def test_one_review_is_enough_for_who_may_list_all_namespaces() -> None:
@@ -69,32 +69,32 @@ async def test_one_review_is_enough_for_who_may_list_all_namespaces() -> None:
 
 
 async def test_answers_are_kept_for_some_seconds_and_then_asked_again() -> None:
-    clock, reviews = FakeClock(), Reviews((ANA, "a"))
+    clock, reviews = FakeClock(), Reviews((ALPHA, "a"))
     visible = VisibleNamespaces(reviews, 30, clock)
     for _ in range(3):
-        assert await visible.of(ANA, ["a", "b"]) == {"a"}
+        assert await visible.of(ALPHA, ["a", "b"]) == {"a"}
     assert len(reviews.asked) == 3
 
-    reviews.rights = {(ANA, "b")}
+    reviews.rights = {(ALPHA, "b")}
     clock.now += 14
-    assert await visible.of(ANA, ["a", "b"]) == {"a"}
+    assert await visible.of(ALPHA, ["a", "b"]) == {"a"}
     clock.now += 17
-    assert await visible.of(ANA, ["a", "b"]) == {"b"}
+    assert await visible.of(ALPHA, ["a", "b"]) == {"b"}
 
-    reviews.rights = {(ANA, "")}
+    reviews.rights = {(ALPHA, "")}
     clock.now += 31
-    assert await visible.of(ANA, ["a", "b"]) is None
+    assert await visible.of(ALPHA, ["a", "b"]) is None
     reviews.rights = set()
     clock.now += 31
-    assert await visible.of(ANA, ["a", "b"]) == frozenset()
+    assert await visible.of(ALPHA, ["a", "b"]) == frozenset()
 
 
 async def test_the_reviews_of_a_request_are_bounded_and_the_rest_follows() -> None:
-    reviews = Reviews(*((ANA, name) for name in names(250)))
+    reviews = Reviews(*((ALPHA, name) for name in names(250)))
     visible = VisibleNamespaces(reviews, 30, FakeClock())
     counts = []
     for _ in range(4):
-        found = await visible.of(ANA, names(250))
+        found = await visible.of(ALPHA, names(250))
         assert found is not None
         counts.append(len(found))
 
@@ -104,36 +104,36 @@ async def test_the_reviews_of_a_request_are_bounded_and_the_rest_follows() -> No
 
 
 async def test_what_was_seen_is_asked_first_again() -> None:
-    clock, reviews = FakeClock(), Reviews((ANA, "ns-0249"))
+    clock, reviews = FakeClock(), Reviews((ALPHA, "ns-0249"))
     visible = VisibleNamespaces(reviews, 30, clock)
     for _ in range(3):
-        found = await visible.of(ANA, names(250))
+        found = await visible.of(ALPHA, names(250))
     assert found == {"ns-0249"}
 
     clock.now += 31
 
-    assert await visible.of(ANA, names(250)) == {"ns-0249"}
+    assert await visible.of(ALPHA, names(250)) == {"ns-0249"}
 
 
 async def test_requests_at_the_same_time_do_not_ask_twice() -> None:
-    reviews = Reviews((ANA, "a"))
+    reviews = Reviews((ALPHA, "a"))
     visible = VisibleNamespaces(reviews, 30, FakeClock())
 
-    found = await asyncio.gather(*(visible.of(ANA, ["a", "b"]) for _ in range(5)))
+    found = await asyncio.gather(*(visible.of(ALPHA, ["a", "b"]) for _ in range(5)))
 
     assert found == [{"a"}] * 5
     assert len(reviews.asked) == 3
 
 
 async def test_without_an_answer_nothing_is_visible() -> None:
-    clock, reviews = FakeClock(), Reviews((ANA, "a"))
+    clock, reviews = FakeClock(), Reviews((ALPHA, "a"))
     visible = VisibleNamespaces(reviews, 30, clock)
-    assert await visible.of(ANA, ["a"]) == {"a"}
+    assert await visible.of(ALPHA, ["a"]) == {"a"}
     reviews.away = True
     with pytest.raises(KubeError, match="away"):
-        await visible.of(ANA, ["a", *names(20)])
+        await visible.of(ALPHA, ["a", *names(20)])
     reviews.away = False
-    assert await visible.of(ANA, ["a"]) == {"a"}
+    assert await visible.of(ALPHA, ["a"]) == {"a"}
 
 
 # --- the index -------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def test_old_paths_are_those_of_the_own_namespace() -> None:
 
     assert scopes.of("functions").run("r") == "/web/runs/r"
     assert scopes.of("functions").own
-    assert scopes.of("team-a").run("r") == "/web/ns/team-a/runs/r"
-    assert not scopes.of("team-a").own
+    assert scopes.of("team-alpha").run("r") == "/web/ns/team-alpha/runs/r"
+    assert not scopes.of("team-alpha").own
     assert scopes.of("") is EVERYWHERE
     assert (scopes.home, Scopes("functions", everywhere=False).home) == ("/web/all/", "/web/")
 
