@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from nanogrid.types import Json
 
 TERMINAL = ("Succeeded", "Failed")
+# A test gives its job this annotation before it moves the time of the end itself.
+END_MOVED = "end-moved-by-test"
 
 
 def final_fields(status: Json) -> str:
@@ -59,6 +61,8 @@ class JobRecord:
         if not self.phases or self.phases[-1][1:] != (phase, reason):
             self.phases.append((time.monotonic(), phase, reason))
         if self.terminal:
+            if END_MOVED in (body["metadata"].get("annotations") or {}):
+                status = status | {"completionTime": json.loads(self.terminal)["completionTime"]}
             if final_fields(status) != self.terminal:
                 self.violations.append(f"changed after its end: {self.terminal} → {status}")
         elif phase in TERMINAL:
