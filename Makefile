@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 .PHONY: help setup demo test test-unit test-integration test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench clean
+        cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench eks-values clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
@@ -34,7 +34,7 @@ lint: setup ## run ruff, mypy, import contracts, and the checks of generated fil
 	$(UV) run --frozen mypy
 	$(UV) run --frozen lint-imports
 	$(UV) run --frozen python -m nanogrid.codegen.crd --check .
-	$(UV) tool run --quiet 'cfn-lint>=1.40,<2' examples/eks/*.cfn.yaml
+	$(UV) run --frozen cfn-lint examples/eks/*.cfn.yaml
 
 audit: setup ## look for known vulnerabilities in the locked packages; needs the advisories of PyPI or OSV
 	@$(PYTHON) scripts/audit.py $(ARGS)
@@ -110,6 +110,10 @@ bench: deploy ## measure the latency of an inline job and of a plain pod, of ses
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.cli
 	PYTHONPATH=tests $(UV) run --frozen python -m bench.steps
+
+# Standard output is the file, so nothing else may be printed: use `make -s`.
+eks-values: ## fill in FILE of examples/eks from a stack: aws cloudformation describe-stacks … | make -s eks-values FILE=…
+	@$(PYTHON) scripts/eks.py $(FILE)
 
 clean: ## remove build files from the checkout; the cluster's cache remains
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

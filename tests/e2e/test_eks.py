@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
+import kubernetes_validate
 import pytest
-import yaml
 
-from e2e.eks import BOTH_VALUES, EKS, containers_of, render, rights_of, roles
+from e2e.eks import BOTH_VALUES, containers_of, filled, outputs_for, render
 from nanogrid import names
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
@@ -14,8 +14,9 @@ from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.settings import Settings
+from support.eks_network import EKS
 from support.helm import named, of_kind
-from support.identity_webhook import holders, mutate
+from support.identity_webhook import METHODS, Method, holders, mutate
 
 pytestmark = pytest.mark.security
 
@@ -107,39 +108,88 @@ def test_a_default_job_has_the_size_in_the_values_files_comment() -> None:
 
 
 @BOTH_VALUES
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("spec", PODS.values(), ids=PODS)
-def test_only_the_projects_containers_get_the_role(values: str, spec: Json) -> None:
+def test_only_the_projects_containers_get_the_role(values: str, spec: Json, method: Method) -> None:
     pod = sandbox(values, **spec)
 
     with_inputs = [names.CONTAINER_SYNC] if "inputs" in spec else []
-    assert holders(mutate(pod)) == [*with_inputs, names.CONTAINER_AGENT]
+    assert holders(mutate(pod, method), method) == [*with_inputs, names.CONTAINER_AGENT]
     assert pod["spec"]["serviceAccountName"] == "nanogrid-sandbox"
     for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
         assert not [e for e in container.get("env", []) if e["name"].startswith("AWS_SECRET")]
 
 
-def test_the_fargate_profile_selects_the_pods_by_namespace_and_label() -> None:
-    cluster = yaml.safe_load((EKS / "cluster.yaml").read_text())
-    (jobs,) = [p for p in cluster["fargateProfiles"] if p["name"] == "jobs"]
+def test_fargate_profiles_select_the_pods_by_namespace_and_label() -> None:
+    (cluster,) = filled("cluster-fargate.yaml")
+    system, jobs = cluster["fargateProfiles"]
     pod = sandbox("values-fargate.yaml")
 
     (selector,) = jobs["selectors"]
     assert selector["namespace"] == "jobs-*"
     assert selector["labels"].items() <= pod["metadata"]["labels"].items()
+    assert {"namespace": "nanogrid-system"} in system["selectors"]
+    # Without labels the profile would also select the DaemonSets, which cannot run on Fargate.
+    assert all("labels" in s for s in system["selectors"] if s["namespace"] == "kube-system")
+    (controller,) = filled("load-balancer-controller.yaml")
+    assert {"namespace": "kube-system", "labels": controller["podLabels"]} in system["selectors"]
     assert all(len(profile["selectors"]) <= 5 for profile in cluster["fargateProfiles"])
     assert cluster["iam"]["withOIDC"] is True
 
 
-def test_sandboxes_on_ec2_run_only_on_their_own_nodes() -> None:
-    cluster = yaml.safe_load((EKS / "cluster.yaml").read_text())
-    (group,) = cluster["managedNodeGroups"]
+def test_sandboxes_on_ec2_run_only_on_their_own_nodes_which_start() -> None:
+    (cluster,) = filled("cluster-ec2.yaml")
+    system, group = cluster["managedNodeGroups"]
     pod = sandbox("values-ec2.yaml")
 
     assert pod["spec"]["nodeSelector"] == group["labels"]
     (taint,) = group["taints"]
     wanted = {"key": taint["key"], "operator": "Equal", "value": taint["value"]}
     assert any(wanted.items() <= t.items() for t in pod["spec"]["tolerations"])
-    assert group["disablePodIMDS"] is True
+    assert group["minSize"] >= 1 or group["propagateASGTags"], "else it never has a first node"
+    assert group["desiredCapacity"] >= group["minSize"]
+    assert "taints" not in system, "DNS, the platform and the controllers run there"
+    assert "fargateProfiles" not in cluster
+
+
+def test_no_pod_on_ec2_reaches_the_metadata_service_of_its_node() -> None:
+    (cluster,) = filled("cluster-ec2.yaml")
+
+    assert all(group["disablePodIMDS"] is True for group in cluster["managedNodeGroups"])
+    policies = {
+        p["metadata"]["name"]: p for p in of_kind("NetworkPolicy", render("values-ec2.yaml"))
+    }
+    (rule,) = policies["nanogrid-no-metadata"]["spec"]["egress"]
+    assert "169.254.169.254/32" in rule["to"][0]["ipBlock"]["except"]
+
+
+def test_the_network_plugin_of_ec2_enforces_policies_and_security_groups() -> None:
+    (cluster,) = filled("cluster-ec2.yaml")
+    addons = {addon["name"]: addon for addon in cluster["addons"]}
+    plugin = json.loads(addons["vpc-cni"]["configurationValues"])
+
+    assert plugin["enableNetworkPolicy"] == "true"
+    # system.yaml has SecurityGroupPolicies, which need these two.
+    assert plugin["env"]["ENABLE_POD_ENI"] == "true"
+    assert plugin["env"]["POD_SECURITY_GROUP_ENFORCING_MODE"] == "standard"
+    assert "eks-pod-identity-agent" in addons
+
+
+def test_policies_of_ec2_sandboxes_open_dns_the_operator_and_the_endpoints_only() -> None:
+    given = settings(render("values-ec2.yaml"))
+    outputs = outputs_for("values-ec2.yaml")
+    egress = given.lists("sandbox_egress")
+    blocks = [
+        (peer["ipBlock"]["cidr"], [port["port"] for port in rule["ports"]])
+        for rule in egress
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+
+    assert blocks == [(outputs[f"EndpointCidr{zone}"], [443]) for zone in "AB"]
+    # Everything else names pods: DNS and the operator's port.
+    ports = sorted(port["port"] for rule in egress for port in rule["ports"])
+    assert ports == [53, 53, 443, 8080]
 
 
 def test_every_job_has_its_own_log_stream_name() -> None:
@@ -155,40 +205,60 @@ def test_every_job_has_its_own_log_stream_name() -> None:
 
 
 def test_the_namespace_has_role_pod_security_and_security_group() -> None:
-    documents = list(yaml.safe_load_all((EKS / "namespace.yaml").read_text()))
-    namespace, account, policy = documents
+    namespace, account = filled("namespace.yaml")
+    (policy,) = filled("security-group.yaml")
+    outputs = outputs_for("namespace.yaml")
 
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert (
+        account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+        == outputs["SandboxRoleArn"]
+    )
     selector = policy["spec"]["podSelector"]["matchLabels"]
     assert selector.items() <= sandbox("values-fargate.yaml")["metadata"]["labels"].items()
+    assert policy["spec"]["securityGroups"]["groupIds"] == [outputs["SandboxSecurityGroup"]]
 
 
-def test_a_namespaces_role_is_for_its_service_account_and_its_root_only() -> None:
-    namespace, account, _ = yaml.safe_load_all((EKS / "namespace.yaml").read_text())
-    role, name = roles()["SandboxRole"], namespace["metadata"]["name"]
-    arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
-    assert arn.endswith(f":role/{role['RoleName']}".replace("${Namespace}", name))
+@BOTH_VALUES
+def test_the_security_groups_of_system_yaml_are_for_operator_and_gateway(values: str) -> None:
+    documents = filled("system.yaml")
+    policies = {p["metadata"]["name"]: p for p in of_kind("SecurityGroupPolicy", documents)}
+    deployments = of_kind("Deployment", render(values))
 
-    (trusted,) = json.loads(role["AssumeRolePolicyDocument"]["Fn::Sub"])["Statement"]
-    assert list(trusted["Condition"]) == ["StringEquals"], "no pattern"
-    subjects = trusted["Condition"]["StringEquals"].values()
-    service_account = account["metadata"]["name"]
-    assert f"system:serviceaccount:${{Namespace}}:{service_account}" in subjects
+    selected = {
+        deployment["metadata"]["name"]: name
+        for deployment in deployments
+        for name, policy in policies.items()
+        if policy["spec"]["podSelector"]["matchLabels"].items()
+        <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    }
+    assert selected == {"nanogrid": "nanogrid-operator", "nanogrid-gateway": "nanogrid-gateway"}
+    (namespace,) = of_kind("Namespace", documents)
+    assert namespace["metadata"]["labels"]["elbv2.k8s.aws/pod-readiness-gate-inject"] == "enabled"
 
-    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
-    (listing,) = [s for s in statements if s["Action"] == ["s3:ListBucket"]]
-    assert listing["Condition"] == {"StringLike": {"s3:prefix": "${Root}*"}}
-    for action, keys in rights_of(role) - {("s3:ListBucket", "")}:
-        assert keys.startswith("/${Root}"), action
+
+@BOTH_VALUES
+def test_the_release_names_the_outputs_of_the_stacks_and_its_secrets(values: str) -> None:
+    documents, outputs = render(values), outputs_for(values)
+    operator = named("ServiceAccount", "nanogrid", documents)
+    given = settings(documents)
+
+    arn = operator["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert arn == outputs["OperatorRoleArn"]
+    assert (given.s3_bucket, given.s3_region) == (outputs["Bucket"], outputs["Region"])
+    assert outputs["RedisHost"] in given.redis_url
+    images = {c["image"] for d in of_kind("Deployment", documents) for c in containers_of(d)}
+    assert all(image.startswith(outputs["Images"] + "/") for image in images)
 
 
-def test_the_operators_role_has_the_results_of_every_root_only() -> None:
-    assert rights_of(roles()["OperatorRole"]) == {
-        ("s3:ListBucket", ""),
-        *((f"s3:{verb}Object", keys) for verb in ("Get", "Put")
-          for keys in ("/results/*", "/*/results/*")),
-    }  # fmt: skip
+@BOTH_VALUES
+def test_the_releases_manifests_are_valid_for_kubernetes(values: str) -> None:
+    for document in render(values):
+        if (
+            "k8s.aws" not in document["apiVersion"]
+            and document["kind"] != "CustomResourceDefinition"
+        ):
+            kubernetes_validate.validate(document, "1.34", strict=True)
 
 
 def test_the_releases_fargate_pods_request_their_limits() -> None:

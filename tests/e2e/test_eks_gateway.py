@@ -1,11 +1,8 @@
 """The load balancers of the EKS package, and the gateway's role and namespace."""
 
-import json
 from fnmatch import fnmatch
 
-import yaml
-
-from e2e.eks import BOTH_VALUES, EKS, containers_of, gateway_of, render, rights_of, roles
+from e2e.eks import BOTH_VALUES, containers_of, filled, gateway_of, outputs_for, render
 from nanogrid import names
 from nanogrid_gateway.api.settings import Settings
 from support.helm import named, of_kind
@@ -61,39 +58,40 @@ def test_the_gateways_load_balancer_does_not_cut_requests(values: str) -> None:
 
 
 @BOTH_VALUES
-def test_the_gateway_has_its_own_role_with_exactly_the_needed_rights(values: str) -> None:
+def test_the_gateway_has_its_own_role_and_its_keys_are_those_of_the_role(values: str) -> None:
     documents = render(values)
     pod, env = gateway_of(documents)
     account = named("ServiceAccount", pod["serviceAccountName"], documents)
-    role = roles()["GatewayRole"]
     arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
-    assert arn.endswith(f":role/{role['RoleName']}")
+    assert arn == outputs_for(values)["GatewayRoleArn"]
+    # tests/unit/eks/test_stacks.py checks whom the role trusts, and its rights below these folders.
+    assert pod["serviceAccountName"] == "nanogrid-gateway"
     assert "AWS_ACCESS_KEY_ID" not in env
-
-    trusted = json.loads(role["AssumeRolePolicyDocument"]["Fn::Sub"])["Statement"]
-    web, agent = (list(statement["Condition"]["StringEquals"].values()) for statement in trusted)
-    name = pod["serviceAccountName"]
-    assert web == ["sts.amazonaws.com", f"system:serviceaccount:${{OperatorNamespace}}:{name}"]
-    assert agent == ["${AWS::AccountId}", "${OperatorNamespace}", name]
 
     below = {"functions": names.function_prefix("f-1"), "results": names.result_object("r-1")}
     assert all(key.startswith(f"{folder}/") for folder, key in below.items())
     assert names.outputs_prefix("r-1").startswith("outputs/")
-    assert env["NANOGRID_S3_ROOT"] == f"{env['NANOGRID_NAMESPACE']}/", "the default of GatewayRoot"
-    assert rights_of(role) == {
-        ("s3:ListBucket", ""),
-        ("s3:GetObject", "/${GatewayRoot}results/*"),
-        ("s3:GetObject", "/${GatewayRoot}outputs/*"),
-        ("s3:PutObject", "/${GatewayRoot}functions/*"),
-        ("s3:DeleteObject", "/${GatewayRoot}functions/*"),
-    }
+    assert env["NANOGRID_S3_ROOT"] == f"{outputs_for(values)['GatewayNamespace']}/"
 
 
 @BOTH_VALUES
 def test_the_gateways_runs_are_in_the_namespace_with_the_sandbox_role(values: str) -> None:
     _, env = gateway_of(render(values))
-    namespace, account, _ = yaml.safe_load_all((EKS / "namespace.yaml").read_text())
+    namespace, account = filled("namespace.yaml")
 
     assert env["NANOGRID_NAMESPACE"] == namespace["metadata"]["name"]
     assert account["metadata"]["name"] == "nanogrid-sandbox"
     assert fnmatch(env["NANOGRID_NAMESPACE"], "jobs-*"), "the Fargate profile selects it"
+
+
+@BOTH_VALUES
+def test_every_load_balancer_has_a_host_name_and_a_certificate(values: str) -> None:
+    outputs = outputs_for(values)
+    ingresses = of_kind("Ingress", render(values))
+
+    hosts = {rule["host"] for ingress in ingresses for rule in ingress["spec"]["rules"]}
+    assert hosts == {outputs["GatewayHost"], outputs["SessionsHost"]}
+    for ingress in ingresses:
+        annotations = ingress["metadata"]["annotations"]
+        assert annotations["alb.ingress.kubernetes.io/certificate-arn"] == outputs["CertificateArn"]
+        assert "HTTPS" in annotations["alb.ingress.kubernetes.io/listen-ports"]

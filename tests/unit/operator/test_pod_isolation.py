@@ -11,7 +11,7 @@ from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.manifests.sandbox_user import passwd
 from support import strategies
 from support.builders import EXECUTOR_IMAGE, some_settings, tenant_of
-from support.identity_webhook import SKIP, holders, mutate
+from support.identity_webhook import METHODS, SKIP, Method, holders, mutate
 from support.pod_manifests import ZIP_JOB, built, container, containers_of, model
 
 pytestmark = pytest.mark.security
@@ -29,31 +29,46 @@ KINDS: dict[str, tuple[Json, list[str]]] = {
 }
 pods = st.builds(lambda spec: built(**spec), strategies.specs)
 few = settings(max_examples=10)
+both_methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 # The role.
 
 
+@both_methods
 @pytest.mark.parametrize(("spec", "want"), KINDS.values(), ids=KINDS)
-def test_only_sync_and_agent_get_the_role_on_eks(spec: Json, want: list[str]) -> None:
-    assert holders(mutate(built(**spec))) == want
+def test_only_sync_and_agent_get_the_role_on_eks(
+    spec: Json, want: list[str], method: Method
+) -> None:
+    pod = built(**spec)
+
+    assert holders(mutate(pod, method), method) == want
+    # The annotation names exactly the others, each of which is in the pod.
+    others = [c["name"] for c in containers_of(pod) if c["name"] not in want]
+    assert pod["metadata"]["annotations"][SKIP].split(",") == others
 
 
-@given(pods)
+@both_methods
+@given(pod=pods)
 @few
-def test_no_container_of_any_job_that_runs_its_code_gets_the_role(pod: Json) -> None:
-    with_role = holders(mutate(pod))
+def test_no_container_of_any_job_that_runs_its_code_gets_the_role(
+    pod: Json, method: Method
+) -> None:
+    with_role = holders(mutate(pod, method), method)
 
     code = [c["name"] for c in containers_of(pod) if c["image"] != EXECUTOR_IMAGE]
     assert not {names.CONTAINER_SANDBOX, *code} & set(with_role)
     assert names.CONTAINER_AGENT in with_role
 
 
-def test_the_webhook_gives_the_role_to_all_containers_without_the_annotation() -> None:
+@both_methods
+def test_the_webhook_gives_the_role_to_all_containers_without_the_annotation(
+    method: Method,
+) -> None:
     pod = built(**ZIP_JOB)
     del pod["metadata"]["annotations"][SKIP]
 
-    assert holders(mutate(pod)) == [c["name"] for c in containers_of(pod)]
+    assert holders(mutate(pod, method), method) == [c["name"] for c in containers_of(pod)]
 
 
 def test_the_installation_cannot_replace_the_annotation() -> None:

@@ -1,0 +1,299 @@
+"""The stacks of the EKS package, deployed to moto, and the files that their outputs fill in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import kubernetes_validate
+import pytest
+import yaml
+
+from nanogrid.types import Json
+from scripts.eks import PLACEHOLDER, FillError, fill, outputs
+from support.aws_stacks import (
+    BASE,
+    PLATFORM,
+    TENANT,
+    account,
+    all_outputs,
+    deploy,
+    deployed,
+    described,
+    role,
+    stack_of,
+)
+from support.cloudformation import load
+from support.eks_network import EKS
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+FILLED = sorted(p for p in EKS.glob("*.yaml") if PLACEHOLDER.search(p.read_text())
+                and ".cfn" not in p.name)  # fmt: skip
+MANIFESTS = ["logging.yaml", "namespace.yaml", "security-group.yaml", "system.yaml"]
+
+
+def documents(file: Path) -> list[Json]:
+    return list(yaml.safe_load_all(fill(file.read_text(), all_outputs()[stack_of(file)])))
+
+
+@pytest.mark.parametrize("file", FILLED, ids=lambda path: path.name)
+def test_the_stack_named_in_a_file_has_all_its_outputs(file: Path) -> None:
+    for document in documents(file):
+        assert "${" not in json.dumps(document)
+
+
+def test_all_files_but_templates_are_filled_in() -> None:
+    assert {p.name for p in EKS.glob("*.yaml")} == {
+        *(p.name for p in FILLED), "base.cfn.yaml", "platform.cfn.yaml", "tenant.cfn.yaml",
+    }  # fmt: skip
+    assert set(MANIFESTS) < {p.name for p in FILLED}
+
+
+def test_no_file_has_an_account_an_id_or_a_region_of_its_own() -> None:
+    for file in EKS.glob("*.yaml"):
+        text = file.read_text()
+        for word in ("123456789012", "ap-northeast", "sg-0", "vpc-", "subnet-", "arn:aws:iam"):
+            assert word not in text.replace("vpc-cni", ""), (file.name, word)
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_manifests_are_valid_for_kubernetes(name: str) -> None:
+    for document in documents(EKS / name):
+        if document["kind"] != "SecurityGroupPolicy":  # a resource of EKS, without a public schema
+            kubernetes_validate.validate(document, "1.34", strict=True)
+            wrong = document | {"metadatum": 1}
+            with pytest.raises(kubernetes_validate.ValidationError):
+                kubernetes_validate.validate(wrong, "1.34", strict=True)
+
+
+def test_each_namespace_exists_before_what_is_in_it() -> None:
+    guide = Path("docs/eks.md").read_text()
+    made: set[str] = {"kube-system"}
+    for name in sorted(MANIFESTS, key=lambda each: guide.index(f"FILE={each}")):
+        for document in documents(EKS / name):
+            if document["kind"] == "Namespace":
+                made.add(document["metadata"]["name"])
+            else:
+                assert document["metadata"]["namespace"] in made, (name, document["kind"])
+    assert guide.index("FILE=system.yaml") < guide.index("kubectl create secret")
+    assert guide.index("kubectl create secret") < guide.index("helm upgrade --install nanogrid ")
+
+
+def test_the_only_owner_of_the_network_is_the_stack() -> None:
+    for name in ("cluster-fargate.yaml", "cluster-ec2.yaml"):
+        cluster = documents(EKS / name)[0]
+        assert cluster["privateCluster"] == {"enabled": True, "skipEndpointCreation": True}
+        assert cluster["vpc"]["id"] == all_outputs()[BASE]["Vpc"]
+        assert "nat" not in cluster["vpc"]
+
+
+@pytest.mark.parametrize(
+    ("sandboxes", "more"), [("Fargate", set()), ("EC2", {"autoscaling", "eks-auth", "s3"})]
+)
+def test_the_base_stack_makes_the_endpoints(sandboxes: str, more: set[str]) -> None:
+    with deployed(sandboxes):
+        found = boto3.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
+
+    kinds: dict[str, list[str]] = {"Interface": [], "Gateway": []}
+    for endpoint in found:
+        service = endpoint["ServiceName"].removeprefix("com.amazonaws.ap-northeast-2.")
+        kinds[endpoint["VpcEndpointType"]].append(service)
+    common = {"ec2", "ecr.api", "ecr.dkr", "elasticloadbalancing", "logs", "sts"}
+    assert set(kinds["Interface"]) == common | more
+    assert kinds["Gateway"] == ["s3"]
+
+
+def test_with_your_network_the_base_stack_makes_the_endpoints_in_it() -> None:
+    with account():
+        ec2 = boto3.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24")["Subnet"]["SubnetId"]
+            for n in (0, 1)
+        ]
+        table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+        before = ec2.describe_vpcs()["Vpcs"]
+        deploy(BASE, "base.cfn.yaml",
+               {"Vpc": vpc, "Subnets": ",".join(subnets), "RouteTables": table})  # fmt: skip
+
+        assert ec2.describe_vpcs()["Vpcs"] == before, "no second network"
+        endpoints = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+        assert {each["VpcId"] for each in endpoints} == {vpc}
+        assert outputs(described(BASE))["SubnetB"] == subnets[1]
+
+        own = {"Vpc": vpc, "Subnets": ",".join(subnets), "Endpoints": "false",
+               "EndpointSecurityGroup": "sg-1"}  # fmt: skip
+        deploy("other", "base.cfn.yaml", own)
+        assert len(ec2.describe_vpc_endpoints()["VpcEndpoints"]) == len(endpoints), "yours only"
+        assert outputs(described("other"))["EndpointSecurityGroup"] == "sg-1"
+
+
+def test_the_s3_endpoints_reach_the_bucket_and_image_layers_only() -> None:
+    template = load(EKS / "base.cfn.yaml")["Resources"]
+    policies = [
+        template[name]["Properties"]["PolicyDocument"]
+        for name in ("S3Endpoint", "S3SubnetEndpoint")
+    ]
+
+    assert policies[0] == policies[1]
+    own, layers = policies[0]["Statement"]
+    assert own["Resource"] == [{"Fn::GetAtt": ["Bucket", "Arn"]}, {"Fn::Sub": "${Bucket.Arn}/*"}]
+    assert layers["Action"] == "s3:GetObject"
+    assert "starport-layer-bucket" in layers["Resource"]["Fn::Sub"]
+
+
+# The roles.
+
+
+def rights(policy: Json) -> set[tuple[str, str]]:
+    """Action and key pattern of each permission; the pattern is empty for the bucket."""
+    found = set()
+    for statement in policy["Statement"]:
+        resources = statement["Resource"]
+        for resource in resources if isinstance(resources, list) else [resources]:
+            bucket, _, keys = resource.removeprefix("arn:aws:s3:::").partition("/")
+            assert bucket == all_outputs()[BASE]["Bucket"]
+            found |= {(action, keys) for action in statement["Action"]}
+    return found
+
+
+@pytest.fixture(scope="module")
+def roles() -> dict[str, Json]:
+    with deployed():
+        found = {name: role(name) for name in ("OperatorRole", "GatewayRole", "SandboxRole")}
+    for each in found.values():
+        each["policy"] = parsed(each["policy"])
+    return found
+
+
+def parsed(document: Json | str) -> Json:
+    found: Json = yaml.safe_load(document) if isinstance(document, str) else document
+    return found
+
+
+ACCOUNTS = {
+    "OperatorRole": ("nanogrid-system", "nanogrid"),
+    "GatewayRole": ("nanogrid-system", "nanogrid-gateway"),
+    "SandboxRole": ("jobs-analytics", "nanogrid-sandbox"),
+}
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_a_role_trusts_one_service_account_with_irsa_and_pod_identity(
+    name: str, roles: dict[str, Json]
+) -> None:
+    irsa, pod_identity = roles[name]["trust"]["Statement"]
+    namespace, account = ACCOUNTS[name]
+
+    assert list(irsa["Condition"]) == list(pod_identity["Condition"]) == ["StringEquals"]
+    assert set(irsa["Condition"]["StringEquals"].values()) == {
+        "sts.amazonaws.com", f"system:serviceaccount:{namespace}:{account}",
+    }  # fmt: skip
+    assert irsa["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert pod_identity["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert pod_identity["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": "123456789012",
+        "aws:RequestTag/kubernetes-namespace": namespace,
+        "aws:RequestTag/kubernetes-service-account": account,
+    }
+
+
+@pytest.mark.security
+def test_a_role_has_the_rights_of_its_part_only(roles: dict[str, Json]) -> None:
+    root = "jobs-analytics"
+    assert {name: rights(each["policy"]) for name, each in roles.items()} == {
+        "OperatorRole": {
+            ("s3:ListBucket", ""), ("s3:GetObject", "*/results/*"), ("s3:PutObject", "*/results/*"),
+        },
+        "GatewayRole": {
+            ("s3:ListBucket", ""),
+            ("s3:GetObject", f"{root}/results/*"),
+            ("s3:GetObject", f"{root}/outputs/*"),
+            ("s3:PutObject", f"{root}/functions/*"),
+            ("s3:DeleteObject", f"{root}/functions/*"),
+        },
+        "SandboxRole": {
+            ("s3:ListBucket", ""),
+            ("s3:GetObject", f"{root}/*"),
+            ("s3:GetObjectVersion", f"{root}/*"),
+            *((f"s3:{verb}", f"{root}/{folder}/*") for verb in ("PutObject", "AbortMultipartUpload")
+              for folder in ("results", "outputs", "sessions")),
+        },
+    }  # fmt: skip
+    (listing,) = [
+        s for s in roles["SandboxRole"]["policy"]["Statement"] if s["Action"] == ["s3:ListBucket"]
+    ]
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": f"{root}/*"}}
+
+
+def test_two_installations_in_one_account_have_names_of_their_own() -> None:
+    for file in EKS.glob("*.cfn.yaml"):
+        for name, resource in load(file)["Resources"].items():
+            for key, value in resource.get("Properties", {}).items():
+                if key.endswith(("Name", "Id")) and not isinstance(value, str):
+                    continue
+                assert key not in ("RoleName", "BucketName", "RepositoryName", "UserId"), name
+
+
+# The command.
+
+
+def command(file: str, stdin: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "scripts/eks.py", *([file] if file else [])],
+        input=stdin, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def stacks(*found: Json) -> str:
+    return json.dumps({"Stacks": list(found)})
+
+
+DONE = {"StackName": "s", "StackStatus": "CREATE_COMPLETE", "Outputs": []}
+
+
+def test_the_command_prints_the_file() -> None:
+    with deployed():
+        done = command("namespace.yaml", described(TENANT))
+
+    assert done.returncode == 0, done.stderr
+    namespace, account = yaml.safe_load_all(done.stdout)
+    assert namespace["metadata"]["name"] == "jobs-analytics"
+    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].startswith(
+        "arn:aws:iam::"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "stdin", "words"),
+    [
+        ("", stacks(DONE), "set FILE to one of: cluster-autoscaler.yaml"),
+        ("../../README.md", stacks(DONE), "set FILE to one of"),
+        ("base.cfn.yaml", stacks(DONE), "set FILE to one of"),
+        ("namespace.yaml", "", "stdin is not the JSON"),
+        ("namespace.yaml", "[]", "stdin is not the JSON"),
+        ("namespace.yaml", stacks(DONE, DONE), "choose one with --stack-name"),
+        ("namespace.yaml", stacks(DONE), "no output Namespace, SandboxRoleArn"),
+        ("namespace.yaml", stacks(DONE | {"StackStatus": "ROLLBACK_COMPLETE"}),
+         "the stack s is ROLLBACK_COMPLETE"),
+    ],
+)  # fmt: skip
+def test_the_command_says_what_is_wrong(file: str, stdin: str, words: str) -> None:
+    done = command(file, stdin)
+
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("value", ["", "a: b", 'x"', "a\nb", "{a}", "*a", "#"])
+def test_an_output_cannot_change_the_yaml_around_it(value: str) -> None:
+    with pytest.raises(FillError, match="no plain value"):
+        fill("a: ${A}", {"A": value})
+    assert fill("a: ${A}", {"A": "arn:aws:iam::1:role/x"}) == "a: arn:aws:iam::1:role/x"
+
+
+def test_the_values_files_say_which_stack_they_need() -> None:
+    assert {stack_of(file) for file in FILLED} == {BASE, PLATFORM, TENANT}
