@@ -168,7 +168,7 @@ TENANTS = [
 NETWORK = [
     ([""], ["configmaps"], ["get", "patch"], ["nanogrid-network"]),
     ([""], ["pods"], ["create"], None),
-    ([""], ["pods"], ["get", "delete"], ["nanogrid-probe-denied", "nanogrid-probe-allowed"]),
+    ([""], ["pods"], ["get", "delete"], ["nanogrid-denied-probe", "nanogrid-allowed-probe"]),
 ]
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
 

@@ -1,8 +1,8 @@
 """What the EKS identity webhook does to a pod whose service account has a role.
 
 The webhook knows two methods: IRSA (a role in an annotation of the service account) and EKS Pod
-Identity (an association in EKS). Both leave out the containers that the annotation names, init containers
-included: https://github.com/aws/amazon-eks-pod-identity-webhook
+Identity (an association in EKS). Both leave out the containers that the annotation names, init
+containers included: https://github.com/aws/amazon-eks-pod-identity-webhook
 """
 
 import copy

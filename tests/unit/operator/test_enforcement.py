@@ -292,7 +292,7 @@ async def test_a_pod_that_does_not_end_fails_the_test_in_time() -> None:
     await probe.test()
     assert loop.time() - began == pytest.approx(60, abs=1)
     assert probe.condition.reason == "ProbeFailed"
-    assert "nanogrid-probe-denied did not end within 60 s: Pending" in probe.condition.message
+    assert "nanogrid-denied-probe did not end within 60 s: Pending" in probe.condition.message
     assert [key for key in kube.objects if key.startswith(POD)] == []
 
 

@@ -11,8 +11,12 @@ CONTAINER = "probe"
 
 
 def probe_name(kind: str, settings: Settings) -> str:
-    """The pod's name: fixed, so that a restarted operator finds the pod of the one before it."""
-    return f"{settings.fullname}-probe-{kind}"
+    """The pod's name: fixed, so that a restarted operator finds the pod of the one before it.
+
+    The two pods differ before the last hyphen: the network plugin of EKS gives pods of one node the
+    same policies if their names are equal up to there.
+    """
+    return f"{settings.fullname}-{kind}-probe"
 
 
 def probe_pod(kind: str, settings: Settings) -> Json:
