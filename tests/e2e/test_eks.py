@@ -1,8 +1,10 @@
 """The pods that the EKS package makes obey the rules of Fargate and of IAM roles."""
 
+import copy
 import json
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 
@@ -15,6 +17,7 @@ from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.settings import Settings
 from support.eks_network import EKS
+from support.eksctl import schema
 from support.helm import named, of_kind
 from support.identity_webhook import METHODS, Method, holders, mutate
 
@@ -135,6 +138,17 @@ def test_fargate_profiles_select_the_pods_by_namespace_and_label() -> None:
     assert {"namespace": "kube-system", "labels": controller["podLabels"]} in system["selectors"]
     assert all(len(profile["selectors"]) <= 5 for profile in cluster["fargateProfiles"])
     assert cluster["iam"]["withOIDC"] is True
+
+
+@pytest.mark.parametrize("file", ["cluster-fargate.yaml", "cluster-ec2.yaml"])
+def test_eksctl_knows_every_field_of_the_clusters(file: str) -> None:
+    (cluster,) = filled(file)
+    validator = jsonschema.Draft7Validator(schema())
+
+    assert [e.message for e in validator.iter_errors(cluster)] == []
+    wrong = copy.deepcopy(cluster)
+    wrong["privateCluster"]["skipEndpoints"] = True
+    assert not validator.is_valid(wrong)
 
 
 def test_sandboxes_on_ec2_run_only_on_their_own_nodes_which_start() -> None:

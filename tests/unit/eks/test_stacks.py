@@ -1,6 +1,7 @@
 """The stacks of the EKS package, deployed to moto, and the files that their outputs fill in."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ from support.aws_stacks import (
     role,
     stack_of,
 )
-from support.cloudformation import load
-from support.eks_network import EKS
+from support.cloudformation import Stack, load
+from support.eks_network import EKS, PARAMETERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 FILLED = sorted(p for p in EKS.glob("*.yaml") if PLACEHOLDER.search(p.read_text())
@@ -235,6 +236,29 @@ def test_two_installations_in_one_account_have_names_of_their_own() -> None:
                 if key.endswith(("Name", "Id")) and not isinstance(value, str):
                     continue
                 assert key not in ("RoleName", "BucketName", "RepositoryName", "UserId"), name
+
+
+@pytest.mark.security
+def test_the_users_of_redis_have_the_permissions_of_the_guide() -> None:
+    guide = Path("docs/operations.md").read_text()
+    platform = Stack(EKS / "platform.cfn.yaml", PARAMETERS, all_outputs()[BASE])
+    users = {u["UserName"]: u for u in platform.of_type("AWS::ElastiCache::User").values()}
+
+    def permissions(name: str) -> str:
+        (line,) = re.findall(rf"^ACL SETUSER {name} on >PASSWORD (.*)$", guide, re.M)
+        return f"on {line}"
+
+    own = "result:jobs-analytics:*"
+    assert users["nanogrid"]["AccessString"] == permissions("nanogrid")
+    assert users["gateway"]["AccessString"] == permissions("gateway").replace("result:*", own)
+    assert users["default"]["AccessString"] == "off -@all"
+    for user in users.values():
+        (password,) = user["AuthenticationMode"]["Passwords"]
+        assert password.startswith("{{resolve:secretsmanager:"), "never in the template"
+    (redis,) = platform.of_type("AWS::ElastiCache::ReplicationGroup").values()
+    assert redis["TransitEncryptionEnabled"] is True
+    (group,) = platform.of_type("AWS::ElastiCache::UserGroup").values()
+    assert len(group["UserIds"]) == len(users) == 3
 
 
 # The command.
