@@ -1,0 +1,69 @@
+"""The command that fills in a file of examples/eks with the outputs of a stack."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from nanogrid.types import Json
+from scripts.eks import FillError, fill
+from support.aws_stacks import TENANT, deployed, described
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def command(file: str, stdin: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "scripts/eks.py", *([file] if file else [])],
+        input=stdin, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def stacks(*found: Json) -> str:
+    return json.dumps({"Stacks": list(found)})
+
+
+DONE = {"StackName": "s", "StackStatus": "CREATE_COMPLETE", "Outputs": []}
+
+
+def test_the_command_prints_the_file() -> None:
+    with deployed():
+        done = command("namespace.yaml", described(TENANT))
+
+    assert done.returncode == 0, done.stderr
+    namespace, account = yaml.safe_load_all(done.stdout)
+    assert namespace["metadata"]["name"] == "jobs-analytics"
+    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].startswith(
+        "arn:aws:iam::"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "stdin", "words"),
+    [
+        ("", stacks(DONE), "set FILE to one of: cluster-autoscaler.yaml"),
+        ("../../README.md", stacks(DONE), "set FILE to one of"),
+        ("base.cfn.yaml", stacks(DONE), "set FILE to one of"),
+        ("namespace.yaml", "", "stdin is not the JSON"),
+        ("namespace.yaml", "[]", "stdin is not the JSON"),
+        ("namespace.yaml", stacks(DONE, DONE), "choose one with --stack-name"),
+        ("namespace.yaml", stacks(DONE), "no output Namespace, SandboxRoleArn"),
+        ("namespace.yaml", stacks(DONE | {"StackStatus": "ROLLBACK_COMPLETE"}),
+         "the stack s is ROLLBACK_COMPLETE"),
+    ],
+)  # fmt: skip
+def test_the_command_says_what_is_wrong(file: str, stdin: str, words: str) -> None:
+    done = command(file, stdin)
+
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("value", ["", "a: b", 'x"', "a\nb", "{a}", "*a", "#"])
+def test_an_output_cannot_change_the_yaml_around_it(value: str) -> None:
+    with pytest.raises(FillError, match="no plain value"):
+        fill("a: ${A}", {"A": value})
+    assert fill("a: ${A}", {"A": "arn:aws:iam::1:role/x"}) == "a: arn:aws:iam::1:role/x"
