@@ -84,7 +84,7 @@ class Connection:
                 return call(self._store(bucket, in_parts))
             except (obstore.exceptions.BaseError, FileNotFoundError, ValueError) as error:
                 failure = explain(error, uri)
-                if failure.elsewhere and (region := bucket_region(bucket)):
+                if failure.elsewhere and (region := bucket_region(bucket, self.deadline)):
                     message = f"{failure}; the bucket is in {region}"
                     failure = StorageError(failure.reason, message)
                 if not failure.retryable or number == len(delays):
