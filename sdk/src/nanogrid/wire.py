@@ -158,10 +158,15 @@ class InputReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The list of all copied files. It is written last, so it exists only after a complete sync."""
+    """The list of all copied files. It is written last, so it exists only after a complete sync.
+
+    ``shipped`` has the files of the code's ZIP below the output directory, relative to it, with the
+    time of the last change of each (``st_ctime_ns``). User code cannot set that time.
+    """
 
     report: InputReport
     entries: list[ManifestEntry]
+    shipped: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
 

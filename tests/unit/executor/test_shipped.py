@@ -1,19 +1,24 @@
 """Files of the code's ZIP below the output directory are no outputs unless the code writes them."""
 
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nanogrid import names, wire
+from nanogrid_executor.clock import endless
+from nanogrid_executor.inputs.proof import prove
 from nanogrid_executor.outputs.shipped import NOTHING, shipped_outputs
 from nanogrid_executor.outputs.walk import Found, walk
 from nanogrid_executor.paths import Paths
+from nanogrid_executor.storage.s3 import Storage
 from support.s3_server import make_rules, make_task
 
 CODE = wire.S3Source(bucket="b", key="code.zip")
-TASK = make_task(code_inline=None, code_s3=CODE, outputs=make_rules())
+TASK = make_task(code_inline=None, code_s3=CODE, bucket="", outputs=make_rules())
 
 
 @pytest.fixture
@@ -28,13 +33,23 @@ def paths(tmp_path: Path) -> Paths:
         path.write_text("old")
         place = f"{names.WORKSPACE}/output/{name}"
         entries.append(wire.ManifestEntry(path=place, bytes=3, sha256="0" * 64, source=source))
-    report = wire.InputReport(files=3, bytes=9, duration_millis=1, retries=0)
-    os.makedirs(made.run_dir)
-    made.write_manifest(wire.dumps(wire.Manifest(report=report, entries=entries)))
-    later = os.stat(made.manifest).st_mtime_ns + 1
+    write_manifest(made, TASK, entries)
+    later = os.stat(made.manifest).st_ctime_ns + 1
     while os.stat(made.manifest).st_ctime_ns < later:  # the file system's clock moves on
-        os.utime(made.manifest, ns=(0, later - 1))
+        os.utime(made.manifest)
     return made
+
+
+def write_manifest(
+    paths: Paths, task: wire.PodTask, entries: list[wire.ManifestEntry]
+) -> wire.Manifest:
+    os.makedirs(paths.run_dir, exist_ok=True)
+    prove(task, paths, Storage(endless()), entries, [], time.monotonic())
+    return manifest_of(paths)
+
+
+def manifest_of(paths: Paths) -> wire.Manifest:
+    return wire.loads(wire.Manifest, Path(paths.manifest).read_bytes())
 
 
 def found(paths: Paths, task: wire.PodTask = TASK) -> Found:
@@ -75,9 +90,23 @@ def test_what_the_code_writes_is_an_output(paths: Paths, change: str) -> None:
     assert [name for name, _ in seen.files] == ["in.csv", "old.csv"]
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_while_the_code_runs_loses_no_output(paths: Paths, hours: int) -> None:
+    manifest = manifest_of(paths)
+    assert sorted(manifest.shipped) == ["deep/다른.csv", "old.csv"]
+    output(paths, "old.csv").write_text("new")
+    shift = hours * 3600 * 10**9
+    moved = {path: at + shift for path, at in manifest.shipped.items()}
+    Path(paths.manifest).write_text(wire.dumps(replace(manifest, shipped=moved)))
+    at = os.stat(paths.manifest).st_mtime_ns + shift
+    os.utime(paths.manifest, ns=(at, at))
+    assert ("old.csv", 3) in found(paths).files
+
+
 def test_another_output_directory_has_its_own_files(paths: Paths) -> None:
-    task = make_task(code_inline=None, code_s3=CODE, outputs=make_rules(path="output/deep/"))
-    assert list(shipped_outputs(task, paths).sizes) == ["다른.csv"]
+    task = replace(TASK, outputs=make_rules(path="output/deep/"))
+    write_manifest(paths, task, manifest_of(paths).entries)
+    assert list(shipped_outputs(task, paths).changed) == ["다른.csv"]
     assert found(paths, task).files == []
 
 

@@ -1,5 +1,7 @@
 """The manifest: the proof, written last, that all inputs are in place."""
 
+import os
+import posixpath
 import time
 from dataclasses import replace
 from typing import Final
@@ -42,7 +44,11 @@ def prove(
     )
     key = task.key(names.manifest_object(task.request_id))
     uri = f"s3://{task.bucket}/{key}" if task.bucket else None
-    manifest = wire.Manifest(report=replace(report, manifest=uri), entries=entries)
+    manifest = wire.Manifest(
+        report=replace(report, manifest=uri),
+        entries=entries,
+        shipped=_shipped(task, paths, entries),
+    )
     if uri is not None and not _put(storage, task.bucket, key, manifest):
         manifest = replace(manifest, report=report)
     paths.write_manifest(wire.dumps(manifest))
@@ -54,6 +60,18 @@ def prove(
 def millis_since(started: float) -> int:
     """Milliseconds since a moment of ``time.monotonic``."""
     return int((time.monotonic() - started) * 1000)
+
+
+def _shipped(task: wire.PodTask, paths: Paths, entries: list[wire.ManifestEntry]) -> dict[str, int]:
+    """The code's own files below the output directory; see :class:`nanogrid.wire.Manifest`."""
+    if task.code_s3 is None:
+        return {}
+    source, top = task.code_s3.uri(), posixpath.normpath(f"{names.WORKSPACE}/{task.outputs.path}")
+    return {
+        entry.path.removeprefix(f"{top}/"): os.stat(paths.real(entry.path)).st_ctime_ns
+        for entry in entries
+        if entry.source == source and entry.path.startswith(f"{top}/")
+    }
 
 
 def _put(storage: Storage, bucket: str, key: str, manifest: wire.Manifest) -> bool:

@@ -1,30 +1,28 @@
 """Files below the output directory that came with the code's ZIP and that the code did not write.
 
 A folder that was packed after a run still has its old ``output/``. Those files are not results of
-this run. The manifest is written when all files are in place and before the code starts, so a file
-that changed later is newer. Inputs below the output directory are delivered: the user put them
-there on purpose.
+this run. The sync notes when each of them was last changed; a file with another time was written
+later. The times are compared for equality, because a clock may be set back while the code runs.
+Inputs below the output directory are delivered: the user put them there on purpose.
 """
 
 import os
-import posixpath
 from dataclasses import dataclass, field
 
-from nanogrid import names, wire
+from nanogrid import wire
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
 
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """Sizes by path, relative to the output directory, and when all files were in place."""
+    """Times of change (``st_ctime_ns``) by path, relative to the output directory."""
 
-    sizes: dict[str, int] = field(default_factory=dict)
-    complete_ns: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
 
     def has(self, path: str, info: os.stat_result) -> bool:
         """Whether a file is one of them, unchanged. User code cannot set the time of a change."""
-        return self.sizes.get(path) == info.st_size and info.st_ctime_ns <= self.complete_ns
+        return self.changed.get(path) == info.st_ctime_ns
 
 
 NOTHING = Shipped()
@@ -38,17 +36,8 @@ def shipped_outputs(task: wire.PodTask, paths: Paths) -> Shipped:
     if task.code_s3 is None:
         return NOTHING
     try:
-        complete = os.stat(paths.manifest).st_mtime_ns
         with open(paths.manifest, encoding="utf-8") as file:
-            manifest = wire.loads(wire.Manifest, file.read())
+            return Shipped(wire.loads(wire.Manifest, file.read()).shipped)
     except (OSError, ValueError) as error:
         log("manifest-not-read", error=error)
         return NOTHING
-    source = task.code_s3.uri()
-    top = posixpath.normpath(f"{names.WORKSPACE}/{task.outputs.path}") + "/"
-    sizes = {
-        entry.path.removeprefix(top): entry.bytes
-        for entry in manifest.entries
-        if entry.source == source and entry.path.startswith(top)
-    }
-    return Shipped(sizes, complete)
