@@ -1,5 +1,6 @@
 """User mistakes end with two lines and an exit code; help and completion work."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from support.cli_fakes import ended, function, job
 from support.cli_terminal import Terminal
 
 SHELL_SECONDS = 60
+DOCUMENT = Path(__file__).parents[3] / "docs" / "cli.md"
 COMPLETE = {
     "bash": (
         'eval "$(cat {script})"; COMP_WORDS=(nanogrid rig); COMP_CWORD=1; '
@@ -206,6 +208,39 @@ def test_every_help_has_a_valid_example(terminal: Terminal, path: str) -> None:
     line = line.removeprefix('eval "$(').removesuffix(')"')
     args = shlex.split(line)[len(words) + 1 :]
     COMMANDS[path].make_context(path, args)  # raises for an invalid line
+
+
+# kubectl has both: `kubectl apply -f FILE` and `kubectl logs -f`.
+TWO_MEANINGS = {"-f": {"--file", "--follow"}}
+
+
+def meanings() -> dict[str, set[str]]:
+    """The long names by short option, over all commands; "–" for an option without one."""
+    found: dict[str, set[str]] = {}
+    # Built again: click keeps the first --help that it makes for a command.
+    for path, leaf in leaves(typer.main.get_command(app), "nanogrid"):
+        context = click.Context(leaf, help_option_names=["-h", "--help"], info_name=path)
+        for parameter in leaf.get_params(context):
+            names = [one for one in parameter.opts if one.startswith("-")]
+            long = next((one for one in names if one.startswith("--")), "–")
+            for short in (one for one in names if not one.startswith("--")):
+                found.setdefault(short, set()).add(long)
+    return found
+
+
+def test_a_short_option_has_one_meaning_in_all_commands() -> None:
+    found = meanings()
+    assert {"-n", "-o", "-d", "-f"} <= set(found), "the test finds options"
+    several = {short: long for short, long in found.items() if len(long) > 1}
+    assert several == TWO_MEANINGS
+
+
+def test_the_documentation_lists_every_short_option() -> None:
+    rows = re.findall(r"^\| `(-\w)` \| (?:`(--[\w-]+)`|–) \|", DOCUMENT.read_text(), re.MULTILINE)
+    listed: dict[str, set[str]] = {}
+    for short, long in rows:
+        listed.setdefault(short, set()).add(long or "–")
+    assert listed == meanings()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -65,7 +65,7 @@ def get(
     name: JobName,
     files: Annotated[list[str] | None, typer.Argument(help="Paths; default: all files.")] = None,
     folder: Annotated[
-        Path, typer.Option("--to", "-d", help="Target folder; created if missing.")
+        Path, typer.Option("--to", help="Target folder; created if missing.")
     ] = Path(),
 ) -> None:
     """Download output files of a job and verify their SHA-256."""

@@ -98,7 +98,7 @@ def cancel(
     ctx: CommandContext,
     jobs: JobNames,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait until the jobs end and outputs are stored.")
+        bool, typer.Option("--wait", help="Wait until the jobs end and outputs are stored.")
     ] = False,
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Timeout of --wait; default: 5m.")

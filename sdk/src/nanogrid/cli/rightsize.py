@@ -166,7 +166,12 @@ def rightsize(
     ] = None,
     selector: Annotated[
         str | None,
-        typer.Option("--job-selector", "-l", help="Treat jobs with this label as one: app=report."),
+        typer.Option(
+            "--selector",
+            "--job-selector",
+            "-l",
+            help="Treat jobs with this label as one: app=report.",
+        ),
     ] = None,
     all_namespaces: AllNamespaces = False,
     apply: Annotated[
@@ -177,7 +182,7 @@ def rightsize(
 ) -> None:
     """Compare memory limits with measured use. A recommendation needs 5 measured runs."""
     if sum((function is not None, selector is not None, all_namespaces)) > 1:
-        message = "FUNCTION, --job-selector and -A exclude each other"
+        message = "FUNCTION, --selector and -A exclude each other"
         raise UsageError(message, "Use only one of them.")
     if apply and selector is not None:
         raise UsageError("--apply needs functions", "Set the memory in the jobs' manifests.")

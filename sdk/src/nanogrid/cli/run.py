@@ -144,9 +144,7 @@ def _upload(client: "Client", path: Path, progress: Progress) -> "Uploaded":
 def submit(
     ctx: CommandContext,
     file: Annotated[str, typer.Option("--file", "-f", help="YAML or JSON file, or - for stdin.")],
-    wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait for the end of each job.")
-    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of each job.")] = False,
     output: Output = TABLE,
 ) -> None:
     """Create the ExecutionJobs of a file."""
