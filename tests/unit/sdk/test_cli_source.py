@@ -9,6 +9,7 @@ from nanogrid.cli import source
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.formatting import age, amount, duration, parse_duration
+from nanogrid.client.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_invalid_code(tmp_path: Path) -> None:
         ("empty", "no main.py"),
         ("missing.py", "no file"),
     ]:
-        with pytest.raises(UsageError, match=message):
+        with pytest.raises((UsageError, InvalidRequest), match=message):
             source.read_code(str(tmp_path / file), None, "")
     for file, text in [(None, None), ("x.py", "print(1)"), (None, "  ")]:
         with pytest.raises(UsageError):

@@ -1,5 +1,6 @@
 """``run``, ``submit`` and ``retry``: start jobs."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,8 +174,9 @@ def read_manifests(file: str) -> Iterator[Json]:
     try:
         documents = [one for one in yaml.safe_load_all(text) if one is not None]
     except yaml.YAMLError as error:
-        raise UsageError(f"{file} is not valid YAML: {error}", "Fix the reported line.") from None
-    hint = "`nanogrid init` writes an example manifest."
+        hint = _to_run(file) or "Fix the reported line."
+        raise UsageError(f"{file} is not valid YAML: {error}", hint) from None
+    hint = _to_run(file) or "`nanogrid init` writes an example manifest."
     if not documents:
         raise UsageError(f"{file} contains no object", hint)
     for number, one in enumerate(documents, 1):
@@ -184,6 +186,11 @@ def read_manifests(file: str) -> Iterator[Json]:
             message = f"{where} is not an {names.KIND} of {names.API_VERSION}: {kind}"
             raise UsageError(message, hint)
         yield _named(one, where)
+
+
+def _to_run(file: str) -> str:
+    """The hint for code in place of a manifest; empty if the file is none."""
+    return f"Run code with: nanogrid run {shlex.quote(file)}" if file.endswith(".py") else ""
 
 
 def _named(manifest: Json, where: str) -> Json:

@@ -123,10 +123,16 @@ def run_code(
     if keep and not (bash or process):
         message = "--keep-processes is for --bash and --process"
         raise UsageError(message, "A context keeps its processes as long as it lives.")
+    from nanogrid.client import source_file
+
     text = inline if inline is not None else str(code)
     if file or code == "-":
+        if file and not bash:
+            source_file.refuse_other_kind(file)
         content = file.read_bytes() if file else sys.stdin.buffer.read()
         text = source.decoded(content, str(file or "stdin"))
+        if not bash and not (file and file.suffix):
+            source_file.refuse_other_text(text, str(file or "the standard input"))
     session = ctx.client().attach(name, ready_timeout=READY_SECONDS)
     quiet = not output.for_people
     seconds = source.duration_option("--timeout", timeout)

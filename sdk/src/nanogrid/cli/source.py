@@ -116,12 +116,17 @@ def read_code(
 
     Raises:
         UsageError: none or both are set, or the path contains no code.
+        InvalidRequest: it is another kind of file.
     """
+    from nanogrid.client import source_file
+
     if (file is None) == (text is None):
         hint = "nanogrid run FILE.py | FOLDER | -   or   nanogrid run -c 'print(1)'"
         raise UsageError("exactly one of FILE, FOLDER, - and -c is required", hint)
-    if text is not None or file == "-":
-        return _checked(stdin if text is None else text, "the code"), None, "run"
+    if text is not None:
+        return _checked(text, "the code"), None, "run"
+    if file == "-":
+        return _checked(stdin, "the standard input"), None, "run"
     path = Path(str(file))
     if path.is_dir():
         if not _has_entry_point(path):
@@ -133,10 +138,8 @@ def read_code(
     if not path.is_file():
         kind = kind_of(path.stat().st_mode)
         raise UsageError(f"{path} is {kind}", "Use a regular file, or - for standard input.")
-    if path.suffix == ".zip":
-        hint = f"Upload it (nanogrid upload {path} KEY) and submit a manifest with code.s3.key."
-        raise UsageError(f"{path} is an archive", hint)
-    return _checked(_text(path), str(path)), None, path.stem
+    source_file.refuse_other_kind(path)
+    return _checked(_text(path), str(path), named=bool(path.suffix)), None, path.stem
 
 
 def _has_entry_point(folder: Path) -> bool:
@@ -166,9 +169,14 @@ def _text(path: Path) -> str:
     return decoded(path.read_bytes(), str(path))
 
 
-def _checked(text: str, what: str) -> str:
+def _checked(text: str, what: str, named: bool = False) -> str:
+    """The text of code; ``named``: it is from a file whose name says that it is Python."""
+    from nanogrid.client import source_file
+
     if not text.strip():
         raise UsageError(f"{what} is empty", "Provide Python code.")
+    if not named:
+        source_file.refuse_other_text(text, what)
     try:
         source_encoding.encode(text)
     except source_encoding.EncodingError as error:

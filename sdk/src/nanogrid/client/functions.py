@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from nanogrid import archive, names
 from nanogrid.api.function_spec import MAX_VERSIONS, FunctionRef, FunctionSpec
 from nanogrid.backoff import exponential, jitter
+from nanogrid.client import source_file
 from nanogrid.client.errors import Conflict, InvalidRequest, NotFound, hint_of, refused_for
 from nanogrid.client.jobs.manifest import env_fields, runtime_fields
 from nanogrid.client.jobs.packing import zip_directory, zip_files
@@ -187,8 +188,12 @@ def archive_of(path: Path, command: Sequence[str] | None = None) -> bytes:
     else:
         content = read_file(path)
         if not zipfile.is_zipfile(io.BytesIO(content)):
-            if path.suffix == ".zip":
+            if path.suffix.lower() == ".zip":
                 raise InvalidRequest(f"{path} is not a readable ZIP.", "Create the ZIP again.")
+            if command is None:  # otherwise the user says what starts it
+                source_file.refuse_other_kind(path)
+                if not path.suffix:
+                    source_file.refuse_other_text(content.decode("utf-8", "replace"), str(path))
             content = zip_files({names.ENTRYPOINT: (content, False)})
     entry = archive.entry_point_of(command or ["python3", names.ENTRYPOINT])
     try:

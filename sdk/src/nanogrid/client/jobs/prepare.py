@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nanogrid import names, source_encoding
+from nanogrid.client import source_file
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.jobs.manifest import INLINE_BYTES, Source, build_job, job_name
 from nanogrid.client.jobs.packing import zip_directory, zip_files
@@ -136,12 +137,15 @@ def _refuse_unknown(keywords: Mapping[str, Any]) -> None:
 
 def _script(path: Path) -> tuple[str | None, bytes | None]:
     """A script as inline text, or as an archive when it is too large for that."""
+    source_file.refuse_other_kind(path)
     content = read_file(path)
     try:
         text = source_encoding.decode(content)
     except source_encoding.EncodingError as e:
         hint = "Save it as UTF-8, or declare its encoding: # -*- coding: NAME -*-"
         raise InvalidRequest(f"{path}: {e}.", hint) from e
+    if not path.suffix:
+        source_file.refuse_other_text(text, str(path))
     if len(text.encode()) > INLINE_BYTES:
         return None, zip_files({names.ENTRYPOINT: (content, False)})
     return text, None
