@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,11 +121,16 @@ def test_a_wrong_name_and_a_wrong_field_are_refused_in_the_words_of_the_program(
 def test_the_first_job_runs_the_first_program(
     cli: RunCli, namespace: Namespace, tmp_path: Path
 ) -> None:
-    assert cli("init", str(tmp_path)).exit_code == 0
-    submitted = cli("submit", "-f", str(tmp_path / "job.yaml"), "--wait")
-    assert (submitted.exit_code, submitted.stdout) == (0, "0 input files\n"), submitted.stderr
-    # The same file for users of kubectl.
-    namespace.kubectl("create", "-f", str(tmp_path / "job.yaml"))
+    begun = cli("init", str(tmp_path / "first"))
+    assert begun.exit_code == 0
+    # The next steps as they are printed.
+    lines = [line.partition(": ")[2] for line in begun.stderr.splitlines() if ": " in line]
+    run, _, submit, create = (shlex.split(line) for line in lines)
+    for words in (run, submit):
+        done = cli(*words[1:])
+        assert (done.exit_code, done.stdout) == (0, "0 input files\n"), done.stderr
+    namespace.kubectl(*create[1:])
+    namespace.kubectl(*create[1:])
 
 
 def test_a_shell_completes_names_of_the_cluster(namespace: Namespace) -> None:

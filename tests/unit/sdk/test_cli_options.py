@@ -1,5 +1,6 @@
 """Options before the verb, versions, completion, and what `init` writes."""
 
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -138,6 +139,30 @@ def test_init_writes_a_job_that_runs_the_program(terminal: Terminal, tmp_path: P
         timeout=60,
     )
     assert ran.stdout == "0 input files\n", ran.stderr
+
+
+@pytest.mark.parametrize("name", ["first", "-dashes", "it's a folder"])
+def test_the_commands_that_init_prints_work_as_pasted(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = terminal.run("init", "--", name)
+    assert done.exit_code == 0, done.output
+    lines = [line.partition(": ")[2] for line in done.stderr.splitlines() if ": " in line]
+    commands = [shlex.split(line) for line in lines]
+    assert [words[:2] for words in commands] == [
+        ["nanogrid", "run"],
+        ["nanogrid", "run"],
+        ["nanogrid", "submit"],
+        ["kubectl", "create"],
+    ]
+    ran = [terminal.run(*words[1:]) for words in commands[:3]]
+    assert [one.exit_code for one in ran] == [0, 0, 0], [one.output for one in ran]
+    assert len(terminal.cluster.created) == 2
+    # `kubectl create` is for a name that the server makes; `kubectl apply` refuses it.
+    (manifest,) = yaml.safe_load_all(Path(commands[3][3]).read_text())
+    assert list(manifest["metadata"]) == ["generateName"]
+    assert "kubectl create -f job.yaml" in Path(commands[3][3]).read_text()
 
 
 def test_init_keeps_a_program_and_writes_a_job_for_it(terminal: Terminal, tmp_path: Path) -> None:

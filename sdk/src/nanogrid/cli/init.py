@@ -30,6 +30,7 @@ MANIFEST: Final = "job.yaml"
 # The code comes last, so that a long program does not hide the other fields.
 JOB: Final = f"""\
 # nanogrid submit -f {MANIFEST} --wait, or kubectl create -f {MANIFEST}
+# Each creates a new job with a new name. So `kubectl apply`, which needs a fixed name, refuses it.
 # All fields: docs/executionjob.md, or kubectl explain ej.spec --recursive
 apiVersion: {names.API_VERSION}
 kind: {names.KIND}
@@ -81,9 +82,17 @@ def init(
     if not main.exists():
         _write(main, MAIN)
     _write(manifest, job_yaml(str(code)))
-    path = shlex.quote(str(folder))
-    note(f"run it: nanogrid run {path}")
-    note(f"run it without a cluster: nanogrid run --local {path}")
+    program, job = _pasteable(main), _pasteable(manifest)
+    note(f"run it: nanogrid run {program}")
+    note(f"run it without a cluster: nanogrid run --local {program}")
+    note(f"run the manifest: nanogrid submit -f {job} --wait")
+    note(f"or with kubectl: kubectl create -f {job}")
+
+
+def _pasteable(path: Path) -> str:
+    """A path as an argument of a shell, which no program takes for an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _write(file: Path, text: str) -> None:
