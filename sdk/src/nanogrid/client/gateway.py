@@ -10,6 +10,7 @@ from urllib3 import BaseHTTPResponse, encode_multipart_formdata
 from urllib3.exceptions import HTTPError
 
 from nanogrid.backoff import exponential, jitter
+from nanogrid.client.configured import header_text, server_url
 from nanogrid.client.errors import ApiError, NotConfigured, Unreachable, WaitTimeout
 from nanogrid.client.http import Http, json_of, seconds_of
 from nanogrid.client.sessions.sse import events
@@ -49,12 +50,15 @@ class Gateway:
         """Use ``url`` and ``token``; the defaults are $NANOGRID_URL and $NANOGRID_TOKEN.
 
         Raises:
-            NotConfigured: there is no URL.
+            NotConfigured: there is no URL, or the URL or the token is not valid.
         """
         base = url or os.environ.get(ENV_URL)
         if not base:
             raise NotConfigured("no gateway is configured.", f"Set {ENV_URL}, or gateway_url=.")
-        return cls(Http(base, token or os.environ.get(ENV_TOKEN, "")), timing)
+        address = server_url(base, "the URL of the gateway" if url else f"${ENV_URL}")
+        given = token or os.environ.get(ENV_TOKEN)
+        origin = "the token of the gateway" if token else f"${ENV_TOKEN}"
+        return cls(Http(address, header_text(given, origin)), timing)
 
     def run(
         self,

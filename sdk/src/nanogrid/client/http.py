@@ -8,6 +8,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from nanogrid import json_text
+from nanogrid.client.configured import shown_url
 from nanogrid.client.errors import ApiError, Unreachable, api_error
 from nanogrid.client.kube.pod_tunnel import PodTunnel
 from nanogrid.types import Json
@@ -76,7 +77,7 @@ class Http:
             if answer.status >= 300:
                 raise _refusal(answer)
         except (HTTPError, OSError) as e:
-            message = f"{self._base or 'the pod'} does not answer: {e}."
+            message = f"{shown_url(self._base) or 'the pod'} does not answer: {e}."
             raise Unreachable(0, type(e).__name__, message) from e
         return answer
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nanogrid import names
+from nanogrid.client.configured import header_text, server_url
 from nanogrid.client.errors import (
     Forbidden,
     NanoGridError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ENV_BUCKET: Final = "NANOGRID_S3_BUCKET"
 ENV_ROOT: Final = "NANOGRID_S3_ROOT"
+ENV_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 RELEASE: Final = "nanogrid"
 RELEASE_NAMESPACE: Final = "nanogrid-system"
 DEV_BUCKET: Final = "nanogrid"
@@ -66,8 +68,16 @@ class Storage:
 
     @classmethod
     def from_env(cls, namespace: str = "") -> "Storage":
-        """Use AWS_* (credentials, region), NANOGRID_S3_ENDPOINT, _S3_BUCKET and _S3_ROOT."""
+        """Use AWS_* (credentials, region), NANOGRID_S3_ENDPOINT, _S3_BUCKET and _S3_ROOT.
+
+        Raises:
+            NotConfigured: one of them cannot be part of a request.
+        """
         endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or ""
+        if endpoint:
+            endpoint = server_url(endpoint, f"${names.ENV_S3_ENDPOINT}")
+        for variable in ENV_KEYS:
+            header_text(os.environ.get(variable), f"${variable}")
         region = os.environ.get(names.ENV_S3_REGION) or (DEV_REGION if endpoint else None)
         bucket = os.environ.get(ENV_BUCKET) or None
         return cls(_connect(endpoint, region), bucket, namespace=namespace)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import urllib3
 
+from nanogrid.client.configured import header_text, namespace_name, server_url
 from nanogrid.client.errors import NotConfigured
 from nanogrid.client.kube.kubeconfig import Access, read
 
@@ -40,7 +41,8 @@ class Connection:
         """Authorization for one request; an expired token is renewed first.
 
         Raises:
-            NotConfigured: the credential plugin of the kubeconfig failed.
+            NotConfigured: the credential plugin of the kubeconfig failed, or gave a token that no
+                header can have.
         """
         if self.configuration is None:
             return {"authorization": f"Bearer {self.token}"} if self.token else {}
@@ -50,11 +52,14 @@ class Connection:
             settings = self.configuration.auth_settings()
         except ConfigException as e:
             raise NotConfigured(f"the kubeconfig's credentials cannot be renewed: {e}.") from e
-        return {
-            one["key"]: one["value"]
-            for one in settings.values()
-            if one["in"] == "header" and one["value"]
-        }
+        whose = "the service account" if self.in_cluster else "the program or provider"
+        origin = f"the token from {whose} of the Kubernetes configuration"
+        headers = {}
+        for one in settings.values():
+            if one["in"] == "header" and one["value"]:
+                scheme, _, token = one["value"].partition(" ")
+                headers[one["key"]] = f"{scheme} {header_text(token, origin)}"
+        return headers
 
 
 def connect(
@@ -64,18 +69,22 @@ def connect(
 
     Raises:
         NotConfigured: both are missing, or the kubeconfig cannot be used.
+        InvalidRequest: no namespace can have the given name.
     """
     explicit = bool(context or kubeconfig or os.environ.get("KUBECONFIG"))
     in_cluster = not explicit and "KUBERNETES_SERVICE_HOST" in os.environ
     path = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_PATH
-    namespace = namespace or os.environ.get(ENV_NAMESPACE)
+    if namespace:
+        namespace = namespace_name(namespace, "the namespace")
+    elif given := os.environ.get(ENV_NAMESPACE):
+        namespace = namespace_name(given, f"${ENV_NAMESPACE}")
     try:
         fixed = None if in_cluster else read(path, context, os.environ)
     except (OSError, ValueError) as e:
         raise _unusable(e) from e
     if fixed is not None:
         pool = _pool(fixed)
-        chosen = namespace or fixed.namespace or "default"
+        chosen = namespace or _of_context(fixed.namespace)
         return Connection(
             fixed.host, pool, chosen, None, False, kubeconfig, context, token=fixed.token
         )
@@ -108,16 +117,25 @@ def _by_package(
             path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser(DEFAULT_PATH)
             config.load_kube_config(path, context, client_configuration=settings)
             found = _namespace_of(config, path, context)
-    except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as e:
+        settings.host = server_url(settings.host, "the server of the Kubernetes configuration")
+        pool = RESTClientObject(settings).pool_manager
+    except (config.ConfigException, OSError, ValueError) as e:
         raise _unusable(e) from e
-    chosen = namespace or found or "default"
-    pool = RESTClientObject(settings).pool_manager
+    except (AttributeError, KeyError, TypeError) as e:  # a field has another type
+        raise _unusable(ValueError(f"a field is missing or has a wrong type: {e}")) from e
+    chosen = namespace or _of_context(found)
     return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
+
+
+def _of_context(namespace: str) -> str:
+    """The namespace of the context, or the one that Kubernetes has without it."""
+    return namespace_name(namespace, "the namespace of the context") if namespace else "default"
 
 
 def _unusable(error: Exception) -> NotConfigured:
     detail = str(error).rstrip(".")
-    return NotConfigured(f"no usable Kubernetes configuration: {detail}.")
+    hint = "Correct the kubeconfig, or use another one." if isinstance(error, ValueError) else ""
+    return NotConfigured(f"no usable Kubernetes configuration: {detail}.", hint)
 
 
 def _namespace_of(config: Any, path: str, context: str | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from urllib3.util.ssl_ import create_urllib3_context
 
+from nanogrid.client.configured import header_text, server_url
 from nanogrid.types import Json
 
 CLUSTER_KEYS: Final = frozenset({
@@ -59,7 +60,8 @@ def read(path: str, context: str | None, environ: Mapping[str, str]) -> Access |
 
     Raises:
         OSError: a file of a certificate cannot be read.
-        ValueError: a certificate or a key is not valid.
+        ValueError: a certificate or a key is not valid; the message names it.
+        NotConfigured: the token or the server is not valid.
     """
     import yaml
 
@@ -75,13 +77,14 @@ def read(path: str, context: str | None, environ: Mapping[str, str]) -> Access |
     if parts is None:
         return None
     cluster, user, namespace = parts
-    server = str(cluster["server"]).rstrip("/")
+    where = f"of context {context or found['current-context']} in {path}"
+    server = server_url(cluster["server"], f"the server {where}")
     secure = server.startswith("https://")
     return Access(
         host=server,
         namespace=namespace,
-        token=str(user.get("token") or "").strip(),  # a block of YAML ends with a line end
-        tls=_tls(cluster, user, file.parent) if secure else None,
+        token=header_text(user.get("token"), f"the token {where}"),
+        tls=_tls(cluster, user, file.parent, where) if secure else None,
         server_name=str(cluster.get("tls-server-name") or ""),
     )
 
@@ -111,18 +114,22 @@ def _named(config: Json, plural: str, kind: str, name: Any) -> Json | None:
     return None
 
 
-def _tls(cluster: Json, user: Json, folder: Path) -> ssl.SSLContext:
+def _tls(cluster: Json, user: Json, folder: Path, where: str) -> ssl.SSLContext:
     """A context that knows the server's authority and the client's certificate."""
     made = create_urllib3_context()  # the same rules as in the package
-    if authority := _pem(cluster, "certificate-authority", folder):
-        made.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+    if authority := _pem(cluster, "certificate-authority", folder, where):
+        try:
+            made.load_verify_locations(cadata=authority.decode("ascii", "ignore"))
+        except ssl.SSLError as error:
+            message = f"the certificate-authority {where} has no certificate in PEM format"
+            raise ValueError(message) from error
     else:
         made.load_default_certs()
     if cluster.get("insecure-skip-tls-verify") is True:  # the text "false" must not turn it off
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
-    certificate = _pem(user, "client-certificate", folder)
-    key = _pem(user, "client-key", folder)
+    certificate = _pem(user, "client-certificate", folder, where)
+    key = _pem(user, "client-key", folder, where)
     if b"ENCRYPTED" in key:
         # OpenSSL would ask for the password on the terminal. kubectl refuses such a key, too.
         raise ValueError("the client key is encrypted with a password; decrypt it first")
@@ -132,12 +139,20 @@ def _tls(cluster: Json, user: Json, folder: Path) -> ssl.SSLContext:
             pair = Path(private) / "pair.pem"
             pair.touch(mode=0o600)
             pair.write_bytes(certificate + b"\n" + key)
-            made.load_cert_chain(pair)
+            try:
+                made.load_cert_chain(pair)
+            except ssl.SSLError as error:
+                detail = (error.reason or "no PEM").lower().replace("_", " ")
+                message = f"client-certificate and client-key {where} are not a pair: {detail}"
+                raise ValueError(message) from error
     return made
 
 
-def _pem(fields: Json, key: str, folder: Path) -> bytes:
+def _pem(fields: Json, key: str, folder: Path, where: str) -> bytes:
     """The content of a file, or of a ``-data`` field, which comes first; empty without both."""
     if data := fields.get(f"{key}-data"):
-        return base64.b64decode("".join(str(data).split()), validate=True)
+        try:
+            return base64.b64decode("".join(str(data).split()), validate=True)
+        except ValueError as error:
+            raise ValueError(f"{key}-data {where} is not base64: {error}") from error
     return (folder / str(fields[key])).read_bytes() if fields.get(key) else b""

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from nanogrid import names
+from nanogrid.client.configured import namespace_name
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.kube.conventions import CORE, JOBS, collection
 
@@ -22,26 +23,37 @@ def named(path: str, name: str) -> str:
     return f"{path}/{name}"
 
 
+def _in(base: str, plural: str, namespace: str | None) -> str:
+    """Path of a collection.
+
+    Raises:
+        InvalidRequest: no namespace can have this name; in a path it could lead to other objects.
+    """
+    if namespace:
+        namespace = namespace_name(namespace, "the namespace")
+    return collection(base, plural, namespace)
+
+
 def jobs(namespace: str | None = None) -> str:
     """Path of the ExecutionJobs of one namespace, or of all."""
-    return collection(JOBS, names.PLURAL, namespace)
+    return _in(JOBS, names.PLURAL, namespace)
 
 
 def functions(namespace: str | None = None) -> str:
     """Path of the Functions of one namespace, or of all."""
-    return collection(JOBS, names.FUNCTION_PLURAL, namespace)
+    return _in(JOBS, names.FUNCTION_PLURAL, namespace)
 
 
 def pods(namespace: str | None = None) -> str:
     """Path of the pods of one namespace, or of all."""
-    return collection(CORE, "pods", namespace)
+    return _in(CORE, "pods", namespace)
 
 
 def secrets(namespace: str) -> str:
     """Path of a namespace's Secrets."""
-    return collection(CORE, "secrets", namespace)
+    return _in(CORE, "secrets", namespace)
 
 
 def events(namespace: str) -> str:
     """Path of a namespace's Events."""
-    return collection(CORE, "events", namespace)
+    return _in(CORE, "events", namespace)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from nanogrid import names
 from nanogrid.backoff import exponential, jitter
+from nanogrid.client.configured import header_text, server_url
 from nanogrid.client.errors import ApiError, NotFound, Unauthorized, Unreachable
 from nanogrid.client.http import Http
 from nanogrid.client.jobs.run import Run
@@ -119,7 +120,7 @@ class SessionConnection:
     def _open(self, token: str) -> Http:
         path = names.session_path(self._run.namespace, self._run.name)
         if router := os.environ.get(ENV_ROUTER_URL):
-            return Http(router.rstrip("/") + path, token)
+            return Http(server_url(router, f"${ENV_ROUTER_URL}") + path, token)
         url = str(self._session.get("url") or "")
         if not url:
             raise Unreachable(0, "NoAddress", f"session {self._run.name} has no address yet.")
@@ -159,7 +160,8 @@ class SessionConnection:
         if not name:
             return ""  # spec.session.auth is Unprotected
         secret = self._cluster.get(f"{secrets(self._run.namespace)}/{name}")
-        return base64.b64decode(secret["data"]["token"]).decode()
+        token = base64.b64decode(secret["data"]["token"]).decode(errors="replace")
+        return header_text(token, f"the token in Secret {name}")
 
     @property
     def _session(self) -> Json:
