@@ -174,6 +174,9 @@ class FakeCluster:
             raise NotFound(404, "NotFound", "the server could not find the requested resource")
         return list(self.lists.get(f"{path}?{labels}", self.lists.get(path, [])))
 
+    def list_metadata(self, path: str, labels: str = "") -> Objects:
+        return [{"metadata": one["metadata"]} for one in self.list(path, labels)]
+
     def create(self, path: str, body: Json) -> Json:
         name = body["metadata"]["name"]
         self.before_create(body)

@@ -19,6 +19,7 @@ from support import port_forward
 from support.api_store import NAMESPACE, ApiStore, run_inline
 from support.fast_timing import fast_timing
 
+METADATA_LIST = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 LISTED = (names.PLURAL, names.FUNCTION_PLURAL, "pods", "secrets")
 
 
@@ -36,6 +37,8 @@ class FakeApi(ApiStore, ThreadingHTTPServer):
         ApiStore.__init__(self)
         ThreadingHTTPServer.__init__(self, ("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, str]] = []
+        self.sent_bytes = 0  # of all answers with JSON
+        self.knows_metadata = True  # whether the server can list only metadata
         self.lose_creates = 0  # number of creates that succeed without an answer
         self.refusals: queue.SimpleQueue[tuple[int, Json]] = queue.SimpleQueue()
         self.cut_watch_after: int | None = None  # events; then the connection ends, once
@@ -106,6 +109,7 @@ class _Handler(QuietHandler):
 
     def _send(self, status: int, body: Json) -> None:
         data = json.dumps(body).encode()
+        self.server.sent_bytes += len(data)
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         if "retryAfter" in body:
@@ -139,7 +143,10 @@ class _Handler(QuietHandler):
         end = begin + min(int(query["limit"]), self.server.page)
         metadata = {"resourceVersion": str(self.server.version)}
         metadata |= {"continue": str(end)} if end < len(found) else {}
-        return {"items": found[begin:end], "metadata": metadata}
+        items = found[begin:end]
+        if self.server.knows_metadata and METADATA_LIST in self.headers["Accept"]:
+            items = [{"metadata": one["metadata"]} for one in items]
+        return {"items": items, "metadata": metadata}
 
     def _watch(self, path: str, query: dict[str, str]) -> tuple[int, Json] | None:
         api = self.server

@@ -1,6 +1,5 @@
 """The client: run code on a cluster, and find jobs, functions and sessions."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,8 +8,9 @@ from weakref import WeakSet
 from nanogrid import names
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.jobs.newest import newest
 from nanogrid.client.jobs.run import Run
-from nanogrid.client.jobs.selection import Selection, newest_first, phase_named
+from nanogrid.client.jobs.selection import Selection, phase_named
 from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs, named
 from nanogrid.client.resources import Resources
@@ -166,17 +166,17 @@ class Client(Resources):
             labels: a label selector.
             function: only runs of this function.
             since: only jobs created in the last number of seconds.
-            limit: only this number of jobs.
+            limit: only this number of jobs. A small one, without phase and function, reads the
+                metadata of all jobs and then these jobs only.
 
         Raises:
             InvalidRequest: there is no such phase.
         """
         wanted = None if phase is None else phase_named(phase)
         selection = Selection(phase=wanted, function=function, since=since)
-        now = time.time()
-        found = self.cluster.list(jobs(None if all_namespaces else self.namespace), labels)
-        selected = newest_first(job for job in found if selection.accepts(job, now))
-        return [self._run(job) for job in selected[:limit]]
+        namespace = None if all_namespaces else self.namespace
+        found = newest(self.cluster, namespace, labels, selection, limit)
+        return [self._run(job) for job in found]
 
     def upload(self, path: str | Path, key: str | None = None) -> Uploaded:
         """Store a file in the bucket, or a folder as a ZIP; the default key has its checksum.

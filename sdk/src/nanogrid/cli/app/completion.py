@@ -21,12 +21,12 @@ LATEST: Final = "@latest"
 
 def jobs(call: typer.Context, incomplete: str) -> list[str]:
     """Names of jobs, newest first."""
-    return _complete(call, incomplete, lambda client: [LATEST, *_job_names(client, False)])
+    return _complete(call, incomplete, lambda client: [LATEST, *_job_names(client)])
 
 
 def sessions(call: typer.Context, incomplete: str) -> list[str]:
     """Names of sessions, newest first."""
-    return _complete(call, incomplete, lambda client: _job_names(client, True))
+    return _complete(call, incomplete, _session_names)
 
 
 def functions(call: typer.Context, incomplete: str) -> list[str]:
@@ -34,12 +34,17 @@ def functions(call: typer.Context, incomplete: str) -> list[str]:
     return _complete(call, incomplete, _function_names)
 
 
-def _job_names(client: "Client", only_sessions: bool) -> list[str]:
-    return [
-        run.name
-        for run in client.list()
-        if not only_sessions or run.job["spec"].get("mode") == names.MODE_SESSION
-    ]
+def _job_names(client: "Client") -> list[str]:
+    from nanogrid.client.jobs.selection import newest_first
+    from nanogrid.client.kube.paths import jobs
+
+    found = client.cluster.list_metadata(jobs(client.namespace))
+    return [str(one["metadata"]["name"]) for one in newest_first(found)]
+
+
+def _session_names(client: "Client") -> list[str]:
+    sessions = (r for r in client.list() if r.job["spec"].get("mode") == names.MODE_SESSION)
+    return [run.name for run in sessions]
 
 
 def _function_names(client: "Client") -> list[str]:

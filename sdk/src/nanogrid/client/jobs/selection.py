@@ -29,6 +29,11 @@ class Selection:
     ended_before: float | None = None
     ended: bool = False
 
+    @property
+    def by_metadata(self) -> bool:
+        """Whether the metadata of a job is enough to decide."""
+        return self == Selection(since=self.since)
+
     def accepts(self, job: Json, now: float) -> bool:
         """Whether a job is selected; ``now`` is in seconds since the epoch."""
         return (

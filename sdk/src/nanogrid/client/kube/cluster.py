@@ -16,12 +16,12 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from nanogrid.client.errors import ApiError, NotFound, Unreachable, of_kube
+from nanogrid.client.kube.access_review import access_review
 from nanogrid.client.kube.connection import Connection, connect
 from nanogrid.client.kube.paths import pods
 from nanogrid.client.kube.watch import Watch
 from nanogrid.client.timing import DEFAULT_TIMING, Timing
 from nanogrid.kube.conventions import (
-    AUTHORIZATION,
     MERGE_PATCH,
     PAGE,
     Retry,
@@ -36,6 +36,9 @@ CONNECT_SECONDS: Final = 10.0
 READ_SECONDS: Final = 30.0
 LOG_READ_SECONDS: Final = 3600.0  # code may be silent for long
 USER_AGENT: Final = "nanogrid-client"
+ACCEPT: Final = "application/json"
+# A server that does not know the first form answers in the second.
+METADATA: Final = f"{ACCEPT};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{ACCEPT}"
 _RETRY: Final = Retry(
     codes=frozenset({0, 429, 500, 502, 503, 504}), first=0.2, patience=10.0, most=1.5
 )
@@ -85,14 +88,21 @@ class Cluster:
         """All objects of a collection, read in pages."""
         return self.list_with_version(path, labels, fields)[0]
 
+    def list_metadata(self, path: str, labels: str = "") -> Objects:
+        """All objects of a collection with their metadata only."""
+        return self._pages(path, labels, "", METADATA)[0]
+
     def list_with_version(
         self, path: str, labels: str = "", fields: str = ""
     ) -> tuple[Objects, str]:
         """All objects, and the resourceVersion from which a watch continues."""
+        return self._pages(path, labels, fields, ACCEPT)
+
+    def _pages(self, path: str, labels: str, fields: str, accept: str) -> tuple[Objects, str]:
         query = selectors(labels, fields) | {"limit": str(PAGE)}
         items: Objects = []
         while True:
-            page = self._call("GET", f"{path}?{urlencode(query)}")
+            page = self._call("GET", f"{path}?{urlencode(query)}", accept=accept)
             items += page.get("items", [])
             more = page["metadata"].get("continue")
             if not more:
@@ -209,16 +219,8 @@ class Cluster:
             service_account: NAMESPACE:NAME to ask about; default is the current user. It needs
                 the permission to create SubjectAccessReviews.
         """
-        base, _, below = resource.partition("/")
-        asked = {"verb": verb, "resource": base, "group": group, "subresource": below}
-        spec: Json = {"resourceAttributes": asked | {"namespace": namespace or ""}}
-        kind = "SelfSubjectAccessReview"
-        if service_account:
-            kind = "SubjectAccessReview"
-            spec |= _account(service_account)
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
-        # A review stores nothing, so a retry is safe.
-        answer = self._call("POST", f"{AUTHORIZATION}/{kind.lower()}s", review)
+        path, review = access_review(verb, resource, namespace, group, service_account)
+        answer = self._call("POST", path, review)  # it stores nothing, so a retry is safe
         return bool(answer["status"].get("allowed"))
 
     def version(self) -> Json:
@@ -231,13 +233,14 @@ class Cluster:
         path: str,
         body: Json | None = None,
         *,
+        accept: str = ACCEPT,
         retry: Retry = _RETRY,
         lost: Codes | None = None,
     ) -> Json:
         attempt = 0
         while True:
             try:
-                answer = self._send(method, path, body, READ_SECONDS)
+                answer = self._send(method, path, body, READ_SECONDS, accept=accept)
                 if answer.status >= 300:
                     raise of_kube(refusal(answer.status, answer.data, answer.headers))
                 return _json(answer.data)
@@ -251,9 +254,15 @@ class Cluster:
                 attempt += 1
 
     def _send(
-        self, method: str, path: str, body: Json | None, read_seconds: float, preload: bool = True
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        read_seconds: float,
+        preload: bool = True,
+        accept: str = ACCEPT,
     ) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        headers = {"Accept": accept, "User-Agent": USER_AGENT}
         if body is not None:
             headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
         headers |= self.connection.auth_headers()
@@ -269,14 +278,6 @@ class Cluster:
             )
         except (HTTPError, OSError) as e:
             raise _no_answer(self.connection.host, e) from e
-
-
-def _account(service_account: str) -> Json:
-    """User and groups of a token of NAMESPACE:NAME, in a SubjectAccessReview."""
-    everyone = "system:serviceaccounts"
-    own = f"{everyone}:{service_account.partition(':')[0]}"
-    user = f"system:serviceaccount:{service_account}"
-    return {"user": user, "groups": ["system:authenticated", everyone, own]}
 
 
 def _json(data: bytes) -> Json:
