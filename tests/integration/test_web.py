@@ -97,7 +97,8 @@ def test_a_run_shows_its_reason_hint_memory_and_attempts(
     text = Tags(visitor.get("/web/runs/oom")).text
 
     assert "The kernel killed the code because it reached its memory limit." in text
-    assert "Raise spec.resources.limits.memory" in text
+    assert "Give the code more memory, or read the input in chunks." in text
+    assert "spec." not in text.partition("Result")[0]
     assert "256Mi / 256Mi" in text
     assert "exit 137, SIGKILL" in text
     assert "earlier attempts" in text

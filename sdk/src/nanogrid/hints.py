@@ -18,6 +18,7 @@ class Surface(StrEnum):
     CLI = "cli"
     CLIENT = "client"
     HTTP = "http"
+    WEB = "web"
 
 
 R = Reason
@@ -171,7 +172,51 @@ HTTP: Final[dict[Reason, str]] = {
     R.PROCESS_REFUSED: "Run it again. If it happens again, give the code more memory.",
 }
 
-_TABLES: Final = {Surface.CLI: CLI, Surface.CLIENT: CLIENT, Surface.HTTP: HTTP}
+_RELOAD: Final = "Wait a few seconds, then reload the page."
+_NAME: Final = "Check the name."
+# A reader of the page holds no tool: what the page has no button for is said without its name.
+WEB: Final[dict[Reason, str]] = HTTP | {
+    R.NON_ZERO_EXIT: "Read stderr on this page.",
+    R.SIGNALED: "SIGSEGV and SIGABRT come from native libraries.",
+    R.ENTRYPOINT_NOT_FOUND: "Put main.py at the top level of the archive or in its only folder, or "
+    "name the file to start.",
+    R.INPUT_TOO_LARGE: "Use fewer or smaller inputs, or allow more bytes for this input.",
+    R.PATH_CONFLICT: "Give them different folders.",
+    R.TERMINATED: "Ask an administrator who deleted or drained the pod. Run the job again.",
+    R.INITIALIZING: _RELOAD,
+    R.EXECUTION_RUNNING: "Wait for its end.",
+    R.EXECUTION_NOT_FOUND: "Check the number of the execution.",
+    R.EXECUTION_ENDED: "Nothing to do.",
+    R.CONTEXT_NOT_FOUND: _NAME,
+    R.CONTEXT_LIMIT: "Use a context that exists.",
+    R.FILE_NOT_FOUND: "Reload the page.",
+    R.FILE_TOO_LARGE: "Store it in S3.",
+    R.QUEUE_FULL: _RELOAD,
+    R.BAD_REQUEST: "Go back, and correct the input.",
+    R.INTERNAL_ERROR: _RELOAD,
+    R.UNAUTHORIZED: "Copy the token again, or create a new one.",
+    R.SESSION_NOT_FOUND: _NAME,
+    R.SESSION_UNREACHABLE: _RELOAD,
+    R.FUNCTION_NOT_FOUND: "The page Functions lists all functions.",
+    R.VERSION_NOT_FOUND: "The page of the function lists its versions.",
+    R.RUN_NOT_FOUND: "The page Runs lists all runs.",
+    R.RUN_ENDED: "The page of the run shows its result.",
+    R.OUTPUT_NOT_FOUND: "The page of the run lists its files. An unfinished run has none.",
+    R.REQUEST_TOO_LARGE: "Send less.",
+    R.RATE_LIMITED: _RELOAD,
+    R.FORBIDDEN: "Ask an administrator of the namespace for a role with this permission, for "
+    "example view or edit. Or sign in with another token.",
+    R.CLUSTER_UNAVAILABLE: _RELOAD,
+    R.DEADLINE_EXCEEDED: "Ask an administrator for the events of the pod. The agent may have lacked "
+    "CPU or memory.",
+    R.OUTPUTS_NOT_MATCHED: "Correct the pattern. It is relative to the output folder, and its case "
+    "matters.",
+    R.NO_SUBSCRIBER: "Nothing to do. The result is on this page.",
+    R.WEBHOOK_REFUSED: "Fix the endpoint or its URL. The result is on this page.",
+    R.WEBHOOK_GIVEN_UP: "The result is on this page.",
+}
+
+_TABLES: Final = {Surface.CLI: CLI, Surface.CLIENT: CLIENT, Surface.HTTP: HTTP, Surface.WEB: WEB}
 
 
 def hint_for(reason: str, surface: Surface, job: str = "JOB") -> str:
@@ -195,9 +240,35 @@ def sentence_for(reason: Reason, detail: str, surface: Surface) -> str:
 
 
 def without_hint(reason: str, message: str) -> str:
-    """A status message without the hint at its end, for tools that show their own hint."""
-    for surface in (Surface.KUBECTL, Surface.HTTP):
-        hint = hint_for(reason, surface)
-        if hint and message.endswith(hint):
-            return message.removesuffix(hint).rstrip()
+    """A status message without the hint of its reason, for tools that show their own hint."""
+    for surface in _WRITERS:
+        message = _replaced(message, hint_for(reason, surface), "")
     return message
+
+
+def reworded(message: str, surface: Surface, job: str = "JOB") -> str:
+    """A status message with each of its hints in the words of ``surface``.
+
+    A message can have hints of several reasons, for example of what stopped a job and of the
+    result before that. Text may follow a hint.
+    """
+    for hint, reason in _WRITTEN:
+        message = _replaced(message, hint, hint_for(reason, surface, job))
+    return message
+
+
+# Who writes messages: operator and agent for statuses, sessions and router for HTTP.
+_WRITERS: Final = (Surface.KUBECTL, Surface.HTTP)
+# The longest first: a short hint may be a part of a longer one.
+_WRITTEN: Final = sorted(
+    {hint_for(reason, writer): reason for writer in _WRITERS for reason in Reason}.items(),
+    key=lambda item: -len(item[0]),
+)
+
+
+def _replaced(message: str, hint: str, by: str) -> str:
+    """The message with another text in place of a hint that is whole sentences of it."""
+    begin, found, rest = message.partition(hint) if hint else (message, "", "")
+    if not found or (begin and not begin.endswith(" ")) or (rest and not rest.startswith(" ")):
+        return message
+    return " ".join(part for part in (begin.strip(), by, rest.strip()) if part)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid.hints import Surface, hint_for
 from nanogrid.reasons import HELP, Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.runs.outputs import SAFE_TYPES
@@ -205,13 +206,14 @@ def test_a_run_without_a_job_is_shown_from_its_result() -> None:
     assert view.outputs_note == "2 files match no include pattern"
 
     assert (view.id, view.phase, view.reason, view.ended) == ("run-r", "Failed", "OOMKilled", True)
-    assert view.help == HELP[Reason.OOM_KILLED]
+    assert view.meaning == HELP[Reason.OOM_KILLED].meaning
+    assert view.hint == hint_for(Reason.OOM_KILLED, Surface.WEB)
 
 
 def test_an_unknown_reason_has_no_help_and_is_no_error() -> None:
     view = run_view.view_of("r", job("r", phase="Running", reason="BrandNew"), None)
 
-    assert (view.reason, view.help, view.ended) == ("BrandNew", None, False)
+    assert (view.reason, view.meaning, view.ended) == ("BrandNew", "", False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The newest jobs of a large namespace are found without reading all specs and results."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from nanogrid.client import Client
@@ -22,10 +24,10 @@ def large_api(idle_api: FakeApi) -> FakeApi:
         name = f"job-{number:05}"
         result = result_of(name, stdout="x" * RESULT_BYTES)
         made = job(name, "Succeeded", "Completed", result)
-        age = JOBS - number
+        created = datetime(2026, 1, 1) + timedelta(minutes=JOBS - number)
         made["metadata"] |= {
             "namespace": NAMESPACE,
-            "creationTimestamp": f"2026-01-{1 + age // 1440:02}T{age // 60 % 24:02}:{age % 60:02}:00Z",
+            "creationTimestamp": f"{created.isoformat()}Z",
         }
         idle_api.objects[f"{jobs(NAMESPACE)}/{name}"] = made
     return idle_api

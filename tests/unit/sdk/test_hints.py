@@ -6,7 +6,7 @@ import pytest
 
 from nanogrid.cli.app.errors import as_cli_error
 from nanogrid.client import errors
-from nanogrid.hints import HTTP_ONLY, Surface, hint_for, sentence_for, without_hint
+from nanogrid.hints import HTTP_ONLY, Surface, hint_for, reworded, sentence_for, without_hint
 from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import HELP, Reason, sentence
 
@@ -24,6 +24,7 @@ FOREIGN = {
     Surface.CLI: (SPEC, REQUEST, KEYWORD, GATEWAY, "kubectl (explain|get|edit)"),
     Surface.CLIENT: (SPEC, REQUEST, OPTION, PROGRAM, GATEWAY, "kubectl (explain|get|edit)"),
     Surface.HTTP: (SPEC, OPTION, KEYWORD, PROGRAM, KUBECTL),
+    Surface.WEB: (SPEC, REQUEST, OPTION, KEYWORD, PROGRAM, KUBECTL, GATEWAY, "mountPath|maxBytes"),
 }
 
 
@@ -61,6 +62,31 @@ def test_a_message_loses_the_hint_of_its_writer(reason: Reason) -> None:
     assert without_hint(reason.value, told).endswith("the detail.")
     answered = sentence_for(reason, "the detail", Surface.HTTP)
     assert without_hint(reason.value, answered).endswith("the detail.")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_message_loses_its_hint_also_before_other_text(reason: Reason) -> None:
+    message = sentence(reason, "the detail") + " Outputs not stored: a.csv."
+    assert without_hint(reason.value, message).endswith("the detail. Outputs not stored: a.csv.")
+
+
+@pytest.mark.parametrize("surface", [Surface.CLI, Surface.WEB])
+@pytest.mark.parametrize("reason", Reason)
+def test_a_message_gets_the_hint_of_another_surface(reason: Reason, surface: Surface) -> None:
+    meaning = HELP[reason].meaning
+    for written in (sentence(reason, "the detail"), sentence_for(reason, "x", Surface.HTTP)):
+        before = sentence(Reason.STOPPING, written) + " Outputs not stored: a.csv."
+        shown = reworded(before, surface)
+        assert meaning in shown
+        assert shown.endswith("Outputs not stored: a.csv.")
+        own = shown.partition(meaning)[2]
+        assert [one for one in FOREIGN[surface] if re.search(one, own)] == [], shown
+
+
+def test_a_text_inside_a_sentence_is_no_hint() -> None:
+    message = "It printed: Fix the problem in the message.x"
+    assert without_hint("InvalidSpec", message) == message
+    assert reworded(message, Surface.WEB) == message
 
 
 def test_a_message_without_a_hint_stays() -> None:

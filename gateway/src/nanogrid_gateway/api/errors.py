@@ -23,7 +23,7 @@ class ApiError(Exception):
         reason: a code for programs.
         message: what is wrong, where, and without ``hint`` how to fix it; default is the reason's
             own text.
-        hint: how a caller of the API fixes it, if the web page has another way.
+        hint: how a caller of the API fixes it. Other readers get the hint of the reason.
         retry_after: seconds after which the same request may succeed.
         found: what was found instead of what is needed, if that helps.
     """
@@ -46,9 +46,15 @@ class ApiError(Exception):
         self.retry_after = retry_after
         self.found = found
 
-    def body(self) -> dict[str, Any]:
+    def hint_on(self, surface: Surface) -> str:
+        """The hint for readers of ``surface``; empty if the text says what to do."""
+        api = surface is Surface.HTTP or not self.hint
+        return self.hint if api else hint_for(self.reason, surface)
+
+    def body(self, surface: Surface = Surface.HTTP) -> dict[str, Any]:
         """The JSON of the answer."""
-        error: dict[str, Any] = {"reason": self.reason.value, "message": str(self)}
+        message = f"{self.text} {self.hint_on(surface)}".strip()
+        error: dict[str, Any] = {"reason": self.reason.value, "message": message}
         if self.found is not None:
             error["found"] = self.found
         return {"error": error}

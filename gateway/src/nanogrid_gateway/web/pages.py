@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from nanogrid import names
+from nanogrid.hints import Surface
 from nanogrid.kube.conventions import JOBS, collection
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.bodies import FORM_BYTES
@@ -15,7 +16,7 @@ from nanogrid_gateway.api.responses import send_stream
 from nanogrid_gateway.api.reviews import Reviews, require
 from nanogrid_gateway.api.routing import Refusal, Routes
 from nanogrid_gateway.api.runs.outputs import OutputDownload, open_output
-from nanogrid_gateway.web import access, assets, hints, paths, run_view
+from nanogrid_gateway.web import access, assets, paths, run_view
 from nanogrid_gateway.web.lists import POLL, Lists
 from nanogrid_gateway.web.namespaces import Namespaces
 from nanogrid_gateway.web.other_namespaces import OtherNamespaces
@@ -153,7 +154,8 @@ class Pages:
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """The output of a run, live."""
-        return await self._gateway.streams.send(request, self._runs(request), _run_id(request))
+        runs, name = self._runs(request), _run_id(request)
+        return await self._gateway.streams.send(request, runs, name, Surface.WEB)
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """One output file of a run; images may be shown in place."""
@@ -167,7 +169,7 @@ class Pages:
         """The page of an error; unknown callers are sent to the sign-in form."""
         if error.status == 401:
             return access.to_sign_in(request, self._scopes.home)
-        hint = hints.hint_of(error)
+        hint = error.hint_on(Surface.WEB)
         response = self._renderer.page(request, "error", error.status, error=error, hint=hint)
         return _with_retry(response, error)
 
@@ -196,7 +198,7 @@ class Pages:
             "sign-in",
             error.status if error else 200,
             error=error,
-            hint=hints.hint_of(error) if error else "",
+            hint=error.hint_on(Surface.WEB) if error else "",
             audience=self._gateway.settings.auth_audience,
             mode=self._gateway.settings.auth_mode,
             next=paths.local(wanted, self._scopes.home),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import names, wire
+from nanogrid.hints import Surface, reworded
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase
 from nanogrid.types import Json
@@ -65,7 +66,7 @@ def row_of(job: Json) -> Row:
         session=job["spec"].get("mode") == names.MODE_SESSION,
         phase=sys.intern(phase),
         reason=sys.intern(status.get("reason") or ""),
-        message=str(status.get("message") or "")[:MESSAGE] if unfinished else "",
+        message=_message(status) if unfinished else "",
         created=str(meta.get("creationTimestamp") or ""),
         completed=str(status.get("completionTime") or ""),
         duration=result.get("durationMillis"),
@@ -73,6 +74,11 @@ def row_of(job: Json) -> Row:
         limit=memory_limit(job),
         exit_code=result.get("exitCode"),
     )
+
+
+def _message(status: Json) -> str:
+    """Why a run waits. Shortened only now: a part of a hint would keep the words of kubectl."""
+    return reworded(str(status.get("message") or ""), Surface.WEB)[:MESSAGE]
 
 
 def version_of(job: Json) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nanogrid import names
+from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase
-from nanogrid.reasons import HELP, Help, Reason
+from nanogrid.reasons import Reason, help_of
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
 from nanogrid_gateway.web import code_view, formatting
@@ -20,7 +21,6 @@ from nanogrid_gateway.web.rows import memory_limit, phase_of, version_of
 RASTER: Final = frozenset({"image/png", "image/jpeg", "image/gif"})
 MAX_IMAGE_BYTES: Final = 10 << 20  # larger images are links
 MAX_IMAGES: Final = 20
-HELPS: Final[dict[str, Help]] = {reason.value: text for reason, text in HELP.items()}
 STREAMS: Final = ("stdout", "stderr")
 STAGES: Final = (
     ("pendingMillis", "wait", "waiting for a pod"),
@@ -55,8 +55,9 @@ class RunView:
     ended: bool
     cancelling: bool
     reason: str
-    help: Help | None
-    message: str
+    meaning: str  # of the reason; empty for one of a newer release
+    detail: str  # what the message says besides meaning and hint
+    hint: str
     created: str
     started: str
     completed: str
@@ -109,6 +110,8 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
     found, spec, status = result or {}, job["spec"], job_fields.status_of(job)
     phase = status.get("phase") or Phase.PENDING.value
     reason = str(found.get("reason") or status.get("reason") or "")
+    known = help_of(reason)
+    meaning, message = known.meaning if known else "", found.get("message") or status.get("message")
     return RunView(
         id=job["metadata"]["name"],
         request_id=job_fields.request_id_of(job),
@@ -119,8 +122,9 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         ended=result is not None,
         cancelling=bool(spec.get("cancel")),
         reason=reason,
-        help=HELPS.get(reason),
-        message=str(found.get("message") or status.get("message") or ""),
+        meaning=meaning,
+        detail=_detail(reason, meaning, str(message or "")),
+        hint=hint_for(reason, Surface.WEB),
         created=str(job["metadata"].get("creationTimestamp") or ""),
         started=str(status.get("startTime") or ""),
         completed=str(status.get("completionTime") or ""),
@@ -139,7 +143,10 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
             retried=len(status.get("attempts") or []) > 1,
         ),
         attempts=list(status.get("attempts") or []),
-        conditions=list(status.get("conditions") or []),
+        conditions=[
+            one | {"message": reworded(str(one.get("message") or ""), Surface.WEB)}
+            for one in status.get("conditions") or []
+        ],
         files=files(found.get("outputs") or []),
         outputs_note=str(found.get("outputsNote") or ""),
         stdout=str(found.get("stdout") or ""),
@@ -147,6 +154,12 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         truncated=tuple(s for s in STREAMS if found.get(f"{s}Truncated")),
         result=_json(found),
     )
+
+
+def _detail(reason: str, meaning: str, message: str) -> str:
+    """What a message says besides the meaning and the hint of its reason."""
+    rest = without_hint(reason, message).replace(meaning, "", 1) if meaning else message
+    return reworded(rest.strip(), Surface.WEB)
 
 
 def stages(timings: Json, *, retried: bool = False) -> list[Part]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
 from nanogrid.client.remote_error import printable
-from nanogrid.hints import Surface, hint_for, without_hint
+from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.lifecycle import NOT_STARTED
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason, help_of
@@ -103,7 +103,10 @@ def diagnose(job: Json, pod: Json | None, events: Sequence[Json]) -> Diagnosis:
         reason=reason,
         cause=cause,
         hint=hint,
-        evidence=_evidence(status, cause, pod, events),
+        evidence=[
+            reworded(line, Surface.CLI, job["metadata"]["name"])
+            for line in _evidence(status, cause, pod, events)
+        ],
         phases=_phases(status),
         timeline=_timeline(job, pod, events),
     )

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from nanogrid import names
 from nanogrid.connection_limits import Slots
+from nanogrid.hints import Surface
 from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
@@ -45,8 +46,14 @@ class LogStreams:
         self._slots = Slots(count)
         self._stopping = stopping
 
-    async def send(self, request: web.Request, runs: Runs, request_id: str) -> web.StreamResponse:
-        """Send the events of one run.
+    async def send(
+        self,
+        request: web.Request,
+        runs: Runs,
+        request_id: str,
+        surface: Surface = Surface.HTTP,
+    ) -> web.StreamResponse:
+        """Send the events of one run; an error event has the words of ``surface``.
 
         Raises:
             ApiError: 404 no such run, 429 too many streams.
@@ -56,13 +63,15 @@ class LogStreams:
             message = "Too many log streams are open in this gateway. Try again later."
             raise ApiError(429, Reason.RATE_LIMITED, message, retry_after=5)
         try:
-            async with aclosing(self._events(runs, request_id)) as events:
+            async with aclosing(self._events(runs, request_id, surface)) as events:
                 return await send_stream(request, web.StreamResponse(headers=HEADERS), events)
         finally:
             self._slots.give_back()
 
-    async def _events(self, runs: Runs, request_id: str) -> AsyncGenerator[bytes, None]:
-        async with aclosing(follow(runs, request_id, self._stopping)) as events:
+    async def _events(
+        self, runs: Runs, request_id: str, surface: Surface
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(follow(runs, request_id, self._stopping, surface)) as events:
             async for event in events:
                 yield event.encode("utf-8", "replace")
 
@@ -74,7 +83,7 @@ def encode(name: str, data: object) -> str:
 
 
 async def follow(
-    runs: Runs, request_id: str, stopping: Callable[[], bool]
+    runs: Runs, request_id: str, stopping: Callable[[], bool], surface: Surface
 ) -> AsyncGenerator[str, None]:
     """The events of one run, until it has ended or the gateway stops."""
     shown = False
@@ -101,7 +110,7 @@ async def follow(
             await asyncio.sleep(POLL_SECONDS)
         yield encode("gone", {"message": "The gateway ends this stream. Open it again."})
     except ApiError as e:
-        yield encode("error", e.body()["error"])
+        yield encode("error", e.body(surface)["error"])
 
 
 def _due(beat: float) -> bool:

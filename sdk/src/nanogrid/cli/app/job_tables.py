@@ -6,6 +6,7 @@ from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
 from nanogrid.client.remote_error import printable
+from nanogrid.hints import Surface, reworded
 from nanogrid.job_function import function_of
 from nanogrid.plurals import counted
 from nanogrid.types import Json
@@ -49,6 +50,11 @@ def job_name(job: Json) -> str:
     return f"{names.SINGULAR}.{names.GROUP}/{job['metadata']['name']}"
 
 
+def _reworded(job: Json, message: object) -> str:
+    """A message of the status, whose hint may be for kubectl."""
+    return reworded(str(message or ""), Surface.CLI, job["metadata"]["name"])
+
+
 def job_card(job: Json, now: float, wide: bool = False) -> str:
     """The details of one job, one a line; ``wide`` adds what it asks for."""
     status = job.get("status") or {}
@@ -63,7 +69,7 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
         ("mode", spec.get("mode", "Batch")),
         ("phase", status.get("phase") or "not processed yet"),
         ("reason", status.get("reason") or ""),
-        ("message", status.get("message") or ""),
+        ("message", _reworded(job, status.get("message"))),
         ("exit code", cell(result.get("exitCode")) + signal),
         ("request id", status.get("requestId") or spec.get("requestId") or ""),
         ("pod", status.get("podName") or ""),
@@ -75,7 +81,7 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
             f"{counted(inputs['files'], 'file')}, {amount(inputs['bytes'])}" if inputs else "",
         ),
         ("outputs", counted(len(outputs), "file") if outputs else ""),
-        ("delivery", f"{delivery.get('state', '')} {delivery.get('message', '')}".strip()),
+        ("delivery", f"{delivery.get('state', '')} {_reworded(job, delivery.get('message'))}".strip()),
         ("session", (status.get("session") or {}).get("url") or ""),
         *(_asked_for(job) if wide else []),
     ]

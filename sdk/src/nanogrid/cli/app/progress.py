@@ -59,7 +59,8 @@ def describe(job: Json) -> str:
     text = _ACTIVITY.get(phase, phase)
     reason = status.get("reason") or ""
     if reason and reason not in ("Executing", "Syncing", "PodCreated", "Suspended"):
-        message = str(status.get("message") or "").splitlines()
+        name = job["metadata"]["name"]
+        message = reworded(str(status.get("message") or ""), Surface.CLI, name).splitlines()
         text += f": {reason}" + (f", {message[0]}" if message else "")
     return text
 
