@@ -49,6 +49,31 @@ def test_a_prefix_keeps_its_folders_and_skips_directory_markers(s3: S3Server, pa
 UNUSUAL = ["1\u00a0000.csv", "a\u2009b\u3000c", "hy\u00adphen", "\ufeffbom.csv", "logo\ue000.png"]
 
 
+@pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
+@pytest.mark.parametrize("body", [b"content", b""])
+def test_a_name_that_a_list_cannot_express_is_not_left_out(
+    s3: S3Server, paths: Paths, character: str, body: bytes
+) -> None:
+    prefix = f"not-xml-{ord(character):x}-{len(body)}"
+    s3.put(f"{prefix}/a{character}b", body)
+    s3.put(f"{prefix}/other", b"x")
+    failure = fail(paths, make_input(prefix=f"{prefix}/"))
+    assert failure.reason == Reason.UNSAFE_PATH.value
+    assert f"s3://{BUCKET}/{prefix}/a\ufffdb is listed and cannot be found" in failure.message
+    named = fail(paths, make_input(key=f"{prefix}/a{character}b"))
+    assert f"U+{ord(character):04X} in place " in named.message
+
+
+def test_a_name_with_the_replacement_character_is_an_ordinary_name(
+    s3: S3Server, paths: Paths
+) -> None:
+    for key in ("file", "empty", "folder/", "folder/x"):
+        s3.put(f"replaced/\ufffd{key}", b"" if key in ("empty", "folder/") else b"x")
+    manifest = succeed(paths, make_input(prefix="replaced/"))
+    found = [entry.path for entry in manifest.entries]
+    assert found == [f"/app/data/\ufffd{key}" for key in ("empty", "file", "folder/x")]
+
+
 @pytest.mark.parametrize(
     "name", ["매출 자료.csv", "식품/한글 폴더/수량.csv", "a%20b+c&d=e'f.txt", *UNUSUAL]
 )

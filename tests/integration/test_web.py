@@ -11,6 +11,7 @@ import pytest
 from nanogrid_gateway.api.runs.jobs import MANAGED_BY, job_name
 from support.gateway_world import World, wait_for
 from support.png import png
+from support.s3_server import BUCKET, S3Server
 from support.web_fixtures import MARKS, RUNS
 from support.web_visitor import (
     FUNCTION,
@@ -23,7 +24,7 @@ from support.web_visitor import (
     poll,
     shown_runs,
 )
-from support.web_world import a_job, add, finish_run, stop_run
+from support.web_world import a_job, add, add_finished, finish_run, stop_run
 
 pytestmark = MARKS
 
@@ -131,6 +132,52 @@ def test_only_streams_with_output_are_shown(web_world: World, visitor: Visitor) 
         ("out", "err"): ["stdout", "stderr"],
         ("", ""): ["output"],
     }
+
+
+# Reads as "reportexe.jpg" where the formatting character takes effect.
+HIDDEN = "report\u202egpj.exe"
+SHOWN = r"report\u202egpj.exe"
+
+
+def test_a_misleading_name_is_shown_as_it_is_and_downloads_exactly(
+    web_world: World, visitor: Visitor, s3_server: S3Server
+) -> None:
+    key = f"outputs/hidden/{HIDDEN}"
+    s3_server.put(key, b"content")
+    kind = "text/plain; charset=utf-8"
+    file = {"path": HIDDEN, "url": f"s3://{BUCKET}/{key}", "bytes": 7, "contentType": kind}
+    job = a_job("hidden", ago=9, phase="Failed", reason="NonZeroExit")
+    job["spec"] = {"requestId": "hidden", "functionRef": job["spec"]["functionRef"],
+                   "args": [HIDDEN], "stdin": f"{HIDDEN}\n\tnext",
+                   "inputs": [{"name": "data", "s3": {"key": HIDDEN}}]}  # fmt: skip
+    message = f"Exit code 1. FileNotFoundError: {HIDDEN}"
+    job["status"]["conditions"] = [{"type": "Executed", "status": "True", "message": message}]
+    add_finished(web_world.cluster, job, status="FAILED", reason="NonZeroExit", exitCode=1,
+                 message=message, outputs=[file], outputsNote=HIDDEN, stdout=HIDDEN)  # fmt: skip
+    try:
+        page = visitor.get("/web/runs/hidden")
+        links = [a["href"] for t, a in Tags(page).found if t == "a" and "download" in a]
+        answer = visitor.get(links[0])
+    finally:
+        web_world.cluster.remove(JOBS, job_name("hidden"))
+
+    text = page.body.decode()
+    # The file, the note, the message, the condition, the command, stdin, the input, the result.
+    assert text.count(SHOWN) >= 8
+    assert f"{SHOWN}\n\tnext" in text
+    # Only what the code printed stays as it is.
+    assert text.count(HIDDEN) == 1
+    assert f'tabindex="0">\n{HIDDEN}</pre>' in text
+    (link,) = links
+    assert link.isascii()
+    assert answer.body == b"content"
+    name = answer.headers["Content-Disposition"].partition("filename*=UTF-8''")[2]
+    assert urllib.parse.unquote(name) == HIDDEN
+
+
+def test_the_text_of_a_filter_stays_exact(visitor: Visitor) -> None:
+    answer = visitor.get(f"/web/?q={urllib.parse.quote(HIDDEN)}")
+    assert attributes_of(answer, "input", "name", "q")["value"] == HIDDEN
 
 
 CODE = {

@@ -207,8 +207,8 @@ WEB: Final[dict[Reason, str]] = HTTP | {
     R.FORBIDDEN: "Ask an administrator of the namespace for a role with this permission, for "
     "example view or edit. Or sign in with another token.",
     R.CLUSTER_UNAVAILABLE: _RELOAD,
-    R.DEADLINE_EXCEEDED: "Ask an administrator for the events of the pod. The agent may have lacked "
-    "CPU or memory.",
+    R.DEADLINE_EXCEEDED: "Ask an administrator for the events of the pod. The agent may have "
+    "lacked CPU or memory.",
     R.OUTPUTS_NOT_MATCHED: "Correct the pattern. It is relative to the output folder, and its case "
     "matters.",
     R.NO_SUBSCRIBER: "Nothing to do. The result is on this page.",

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Final
 
 from nanogrid import names
-from nanogrid.file_names import character_fault, printable
+from nanogrid.file_names import character_fault
+from nanogrid.visible_text import printable
 
 MAX_KEY_BYTES: Final = 1024  # limit of S3
 SHOWN_CHARS: Final = 120

@@ -12,7 +12,8 @@ from nanogrid_gateway.web.rows import MESSAGE, row_of
 from support.web_world import a_job
 
 FOREIGN = re.compile(
-    r"\b(GET|POST|PUT|PATCH|DELETE) /|Authorization|Retry-After|kubectl|\b(spec|status)\.[a-z]|--[a-z]"
+    r"\b(GET|POST|PUT|PATCH|DELETE) /|Authorization|Retry-After|kubectl"
+    r"|\b(spec|status)\.[a-z]|--[a-z]"
 )
 OF_JOBS = [reason for reason in Reason if reason not in HTTP_ONLY]
 

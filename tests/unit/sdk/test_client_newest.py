@@ -1,6 +1,6 @@
 """The newest jobs of a large namespace are found without reading all specs and results."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,10 +24,10 @@ def large_api(idle_api: FakeApi) -> FakeApi:
         name = f"job-{number:05}"
         result = result_of(name, stdout="x" * RESULT_BYTES)
         made = job(name, "Succeeded", "Completed", result)
-        created = datetime(2026, 1, 1) + timedelta(minutes=JOBS - number)
+        created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=JOBS - number)
         made["metadata"] |= {
             "namespace": NAMESPACE,
-            "creationTimestamp": f"{created.isoformat()}Z",
+            "creationTimestamp": created.isoformat(),
         }
         idle_api.objects[f"{jobs(NAMESPACE)}/{name}"] = made
     return idle_api

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nanogrid import archive
-from nanogrid.file_names import character_fault, printable
+from nanogrid.file_names import character_fault
 from nanogrid.tenant_keys import spelling_fault
+from nanogrid.visible_text import printable
 from nanogrid.wire import Input, S3Source
 from nanogrid_executor.inputs.plan import SyncError, plan_input
 from nanogrid_executor.outputs.walk import walk
@@ -23,6 +24,7 @@ LEGAL = [
     *("a\u00a0b.csv", "12\u2009345.txt", "hy\u00adphen.md", "\ufeffbom.csv", "logo\ue000.png"),
     *("zero\u200bwidth", "family\u200d.png", "نام\u200cها.txt", "\u200eleft.txt", "a\u3000b.txt"),
     *("a\u2028b", "a\u202fb", "tag\U000e0041", "plane\U000f0000", "new\u0378letter", "🙂.txt"),
+    *("arabic\ufdd0", "high\U0001ffff", "shown\ufffd"),
     *("매출.csv", "매출.csv", "Größe.txt", "日本語.txt", "отчёт.csv", "naïve résumé.pdf"),
 ]
 REFUSED = {
@@ -33,6 +35,8 @@ REFUSED = {
     "next\x85line": "U+0085 in place 5",
     "c1\x9b31m": "U+009B in place 3",
     "Icon\r": "U+000D in place 5",
+    "no\ufffecharacter": "U+FFFE in place 3",
+    "no\uffffcharacter": "U+FFFF in place 3",
     "half\ud83d": "surrogate U+D83D in place 5",
     os.fsdecode(b"caf\xe9"): "byte 0xE9 in place 4, which is not UTF-8",
 }

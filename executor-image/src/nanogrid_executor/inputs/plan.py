@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import names
-from nanogrid.file_names import character_fault, printable
+from nanogrid.file_names import character_fault
 from nanogrid.reasons import Reason
 from nanogrid.tenant_keys import spelling_fault
+from nanogrid.visible_text import printable
 from nanogrid.wire import Input, S3Source
 from nanogrid_executor.storage.s3 import Object
 

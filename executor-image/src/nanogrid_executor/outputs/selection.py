@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nanogrid import globs, wire
-from nanogrid.file_names import printable
+from nanogrid.visible_text import printable
 from nanogrid_executor.capture import shorten_line
 
 NAMED_FILES: Final = 3

@@ -13,7 +13,8 @@ from itertools import islice
 from typing import IO, Final
 
 from nanogrid import wire
-from nanogrid.file_names import character_fault, kind_of, printable
+from nanogrid.file_names import character_fault, kind_of
+from nanogrid.visible_text import printable
 from nanogrid_executor.capture import shorten_line
 from nanogrid_executor.outputs.selection import Selection
 from nanogrid_executor.outputs.shipped import NOTHING, Shipped

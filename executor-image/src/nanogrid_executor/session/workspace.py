@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import IO, Any, Final
 
 from nanogrid import names
-from nanogrid.file_names import character_fault, printable
+from nanogrid.file_names import character_fault
 from nanogrid.reasons import Reason
+from nanogrid.visible_text import printable
 from nanogrid_executor.outputs.walk import MAX_DEPTH, Inner, shown
 from nanogrid_executor.session.errors import ApiError
 

@@ -1,4 +1,8 @@
-"""Lists the objects of one input, without directory markers."""
+"""Lists the objects of one input, without directory markers.
+
+An object is a marker when it is empty and its key has a slash at the end. An empty object whose key
+a list cannot express looks the same, and must not be left out in silence.
+"""
 
 from typing import Final
 
@@ -6,7 +10,7 @@ from nanogrid.reasons import Reason
 from nanogrid.wire import S3Source
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.parallel import each
-from nanogrid_executor.storage.s3 import Object, Storage
+from nanogrid_executor.storage.s3 import NOT_LISTED, REPLACEMENT, Object, Storage
 
 WORKERS: Final = 16
 
@@ -29,6 +33,9 @@ def list_source(storage: Storage, source: S3Source) -> list[Object]:
     flags = each(is_marker, empty, WORKERS, storage.deadline)
     storage.deadline.check()
     markers = {item.key for item, flag in zip(empty, flags, strict=True) if flag}
+    for key in markers:
+        if REPLACEMENT in key and not any(item.key.startswith(f"{key}/") for item in found):
+            raise StorageError(Reason.UNSAFE_PATH, f"s3://{source.bucket}/{key} {NOT_LISTED}")
     return [item for item in found if item.key not in markers]
 
 

@@ -18,6 +18,11 @@ T = TypeVar("T")
 CHUNK_BYTES: Final = 1024 * 1024
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 4
+REPLACEMENT: Final = "\ufffd"  # what a list shows for a character that XML cannot express
+NOT_LISTED: Final = (
+    "is listed and cannot be found: U+FFFD may stand for U+FFFE, U+FFFF or a control character, "
+    "which lists of S3 cannot express"
+)
 _NOT_IMPLEMENTED: Final = "<Code>NotImplemented</Code>"
 
 
@@ -139,6 +144,9 @@ class Storage(Connection):
             return self.attempt("get", bucket, key, call)
         except StorageError as error:
             if known is not None and error.reason is Reason.INPUT_NOT_FOUND:
+                if REPLACEMENT in key:
+                    message = f"s3://{bucket}/{key} {NOT_LISTED}"
+                    raise StorageError(Reason.UNSAFE_PATH, message) from error
                 raise _incomplete(bucket, known, "vanished after it was listed") from error
             raise
 

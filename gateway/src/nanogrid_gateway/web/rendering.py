@@ -1,4 +1,4 @@
-"""Renders the templates; text is always escaped."""
+"""Renders the templates; text is always escaped, and what is not seen is shown as its escape."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from nanogrid.plurals import counted
+from nanogrid.visible_text import printable_lines
 from nanogrid_gateway.api.routing import CALLER
 from nanogrid_gateway.web import (
     access,
@@ -25,8 +26,20 @@ from nanogrid_gateway.web.paths import Scopes
 
 HTML: Final = "text/html"
 SEEN: Final = "seen"
+
+
+def _visible(value: Any) -> Any:
+    """A value for a template; ``|e`` keeps a text that has to stay exact."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable_lines(value)
+    return value
+
+
 _ENVIRONMENT: Final = jinja2.Environment(
-    loader=jinja2.PackageLoader(__package__, "templates"), autoescape=True, auto_reload=False
+    loader=jinja2.PackageLoader(__package__, "templates"),
+    autoescape=True,
+    auto_reload=False,
+    finalize=_visible,
 )
 
 

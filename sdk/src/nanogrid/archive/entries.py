@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from nanogrid.archive.entry_names import UNIX, normal_path, path_fault, read_name
 from nanogrid.archive.errors import ArchiveError
 from nanogrid.archive.limits import METHODS, Limits
-from nanogrid.file_names import printable
 from nanogrid.reasons import Reason
+from nanogrid.visible_text import printable
 
 SHOWN_CHARACTERS: Final = 100
 SHOWN_NAMES: Final = 3

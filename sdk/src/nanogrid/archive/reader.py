@@ -12,8 +12,8 @@ from nanogrid.archive.entry_point import EntryPoint, folder_of
 from nanogrid.archive.errors import ArchiveError
 from nanogrid.archive.limits import LIMITS, Limits
 from nanogrid.archive.structure import DirectoryReader, refuse_huge_directory, refuse_overlaps
-from nanogrid.file_names import printable
 from nanogrid.reasons import Reason
+from nanogrid.visible_text import printable
 
 CHUNK_BYTES: Final = 256 * 1024
 SHOWN_FILES: Final = 10  # in a message

@@ -146,7 +146,7 @@ def job_of(name: str, raw: Json) -> Json:
 
 def _show_streams(raw: Json) -> None:
     if raw.get("stderr"):
-        note(str(raw["stderr"]).rstrip("\n"))
+        write_stderr(str(raw["stderr"]).rstrip("\n") + "\n")
     for stream in ("stdout", "stderr"):
         if raw.get(f"{stream}Truncated"):
             note(f"{stream} was shortened; full text: {raw.get(f'{stream}Url') or 'not stored'}")

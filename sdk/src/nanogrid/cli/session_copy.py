@@ -10,8 +10,8 @@ import typer
 from nanogrid.cli.app.command import CommandContext
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.output import note
-from nanogrid.file_names import printable
 from nanogrid.plurals import counted
+from nanogrid.visible_text import printable
 
 if TYPE_CHECKING:
     from nanogrid.client.sessions.files import Files

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
-from nanogrid.client.remote_error import printable
 from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.lifecycle import NOT_STARTED
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason, help_of
 from nanogrid.types import Json
+from nanogrid.visible_text import printable_lines
 
 TAIL_LINES: Final = 8
 NEAR_LIMIT: Final = 0.9  # of the memory limit
@@ -286,4 +286,4 @@ def to_text(diagnosis: Diagnosis) -> str:
         new = len(one.detail) <= SHORT_DETAIL or bool(distinct([one.detail], said))
         said += [one.detail] if new else []
         lines.append(f"  {clock(one.at)}  {one.what}  {one.detail if new else ''}".rstrip())
-    return printable("\n".join(lines)) + "\n"
+    return printable_lines("\n".join(lines)) + "\n"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nanogrid.client.errors import InvalidRequest, NotConfigured
-from nanogrid.file_names import printable
+from nanogrid.visible_text import printable
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _COPY: Final = "Copy it again, as one line."

@@ -12,7 +12,8 @@ from typing import IO, Final, NamedTuple
 
 from nanogrid import archive
 from nanogrid.client.errors import InvalidRequest
-from nanogrid.file_names import kind_of, printable
+from nanogrid.file_names import kind_of
+from nanogrid.visible_text import printable
 
 SKIPPED: Final = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache"})
 _FLAGS: Final = (

@@ -1,13 +1,13 @@
 """The error that remote code printed: its last line and its traceback, from the text of stderr.
 
-The text comes from user code, so control characters are escaped before it reaches a terminal.
+The text comes from user code, so characters that are not seen are escaped: it reaches a terminal.
 """
 
 import re
-import unicodedata
 from typing import Final
 
 from nanogrid.client.errors import NanoGridError
+from nanogrid.visible_text import printable_lines
 
 LINE_CHARACTERS: Final = 500
 HEADING: Final = "Traceback in the sandbox:"
@@ -28,7 +28,7 @@ def last_line(stderr: str) -> str:
     for line in reversed(stderr.splitlines()):
         # Exception groups have a frame: its last lines are drawn with + and -.
         if text := _FRAME_OF_GROUP.sub("", line).strip():
-            return printable(text[:LINE_CHARACTERS])
+            return printable_lines(text[:LINE_CHARACTERS])
     return ""
 
 
@@ -37,11 +37,11 @@ def remote_traceback(stderr: str) -> str:
     heads = [found.start() for found in _HEAD.finditer(stderr)]
     if not heads:
         place = _PLACE.search(stderr)
-        return printable(stderr[place.start() :].rstrip()) if place else ""
+        return printable_lines(stderr[place.start() :].rstrip()) if place else ""
     first = len(heads) - 1
     while first > 0 and stderr[: heads[first]].rstrip().endswith(_CHAINED):
         first -= 1
-    return printable(stderr[heads[first] :].rstrip())
+    return printable_lines(stderr[heads[first] :].rstrip())
 
 
 def describe(error: NanoGridError, stderr: str) -> None:
@@ -50,11 +50,3 @@ def describe(error: NanoGridError, stderr: str) -> None:
         error.args = (f"{error}\n{line}",)
     if trace := remote_traceback(stderr):
         error.add_note(f"\n{HEADING}\n{trace}")
-
-
-def printable(text: str) -> str:
-    """Text of user code for a terminal: control characters are escaped, line ends and tabs stay."""
-    return "".join(
-        ascii(one)[1:-1] if unicodedata.category(one) == "Cc" and one not in "\n\t" else one
-        for one in text
-    )

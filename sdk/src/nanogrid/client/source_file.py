@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Final, NoReturn
 
 from nanogrid.client.errors import InvalidRequest
-from nanogrid.file_names import printable
+from nanogrid.visible_text import printable
 
 SUFFIXES: Final = frozenset({"", ".py", ".pyw"})
 _Kind = tuple[str, str, str]  # what it is; what to do in Python; what to do in a shell

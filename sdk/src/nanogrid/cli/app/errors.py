@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from nanogrid.cli.app.exits import Exit
+from nanogrid.visible_text import printable_lines
 
 if TYPE_CHECKING:
     from nanogrid.client.errors import NanoGridError
@@ -126,9 +127,9 @@ def exit_on_error(work: Callable[[], None]) -> None:
 
 def print_error(message: str, hint: str = "") -> None:
     """Write an error and its hint to stderr, one line each."""
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable_lines(message)}\n")
     if hint:
-        sys.stderr.write(f"hint: {hint}\n")
+        sys.stderr.write(f"hint: {printable_lines(hint)}\n")
     sys.stderr.flush()
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from nanogrid import names
 from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
-from nanogrid.client.remote_error import printable
 from nanogrid.hints import Surface, reworded
 from nanogrid.job_function import function_of
 from nanogrid.plurals import counted
 from nanogrid.types import Json
+from nanogrid.visible_text import printable_lines
 
 
 def _state(job: Json) -> list[str]:
@@ -81,12 +81,15 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
             f"{counted(inputs['files'], 'file')}, {amount(inputs['bytes'])}" if inputs else "",
         ),
         ("outputs", counted(len(outputs), "file") if outputs else ""),
-        ("delivery", f"{delivery.get('state', '')} {_reworded(job, delivery.get('message'))}".strip()),
+        (
+            "delivery",
+            f"{delivery.get('state', '')} {_reworded(job, delivery.get('message'))}".strip(),
+        ),
         ("session", (status.get("session") or {}).get("url") or ""),
         *(_asked_for(job) if wide else []),
     ]
     # The message and what the job asks for are text of its owner.
-    return printable("".join(f"{key:<11} {value}\n" for key, value in fields if value))
+    return printable_lines("".join(f"{key:<11} {value}\n" for key, value in fields if value))
 
 
 def _asked_for(job: Json) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
+from nanogrid.visible_text import printable, printable_lines
+
 
 class Format(StrEnum):
     """Values of -o."""
@@ -114,8 +116,8 @@ def write_logs(texts: Iterable[str]) -> bool:
 
 
 def note(text: str) -> None:
-    """Write a line for people to stderr."""
-    sys.stderr.write(f"{text}\n")
+    """Write a line for people to stderr; characters that are not seen become escapes."""
+    sys.stderr.write(f"{printable_lines(text)}\n")
     sys.stderr.flush()
 
 
@@ -134,7 +136,11 @@ def write_stderr(text: str) -> None:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Format rows as kubectl does: aligned, three spaces apart; the first row is the header."""
+    """Format rows as kubectl does: aligned, three spaces apart; the first row is the header.
+
+    Characters of a cell that are not seen become escapes.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("   ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "".join(f"{line.rstrip()}\n" for line in lines)

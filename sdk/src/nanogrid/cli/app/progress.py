@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from nanogrid.cli.app.formatting import duration
 from nanogrid.cli.app.output import note
+from nanogrid.hints import Surface, reworded
 from nanogrid.lifecycle import TERMINAL_PHASES
 from nanogrid.types import Json
 

@@ -18,6 +18,7 @@ from nanogrid.lifecycle import Phase
 from nanogrid.reasons import NOT_STARTABLE, Reason
 from nanogrid.sizes import size_text
 from nanogrid.types import Json
+from nanogrid.visible_text import printable
 
 SHOWN_CHARACTERS: Final = 4000
 
@@ -161,7 +162,8 @@ class Result:
             if text
         ]
         rows = "".join(
-            f"<li>{html.escape(one.name)} ({one.bytes} bytes)</li>" for one in self.outputs.values()
+            f"<li>{html.escape(printable(one.name))} ({one.bytes} bytes)</li>"
+            for one in self.outputs.values()
         )
         return "".join(parts) + (f"<ul>{rows}</ul>" if rows else "")
 
