@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from typer.testing import CliRunner
 from nanogrid import names
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.main import program
+from nanogrid.client.jobs.selection import created
 from nanogrid.types import Json
 from support.kubectl import FINISH_SECONDS, Namespace, eventually, inline, job
 
 PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
 CALL_SECONDS = 120
+SMALL = ["--memory", "64Mi", "--cpu", "100m"]
 RunCli = Callable[..., Any]
 
 
@@ -145,3 +148,52 @@ def test_a_shell_completes_names_of_the_cluster(namespace: Namespace) -> None:
         timeout=CALL_SECONDS,
     )
     assert (done.stdout.split(), done.stderr) == (["report-1"], "")
+
+
+def test_a_misleading_name_of_an_output(cli: RunCli, tmp_path: Path) -> None:
+    # Reads as "reportexe.jpg" where the formatting character takes effect.
+    exact, shown = "report\u202egpj.exe", r"report\u202egpj.exe"
+    code = f"open('output/' + {exact!a}, 'w').write('x')"
+    assert cli("run", "-c", code, "--name", "misleading", *SMALL).exit_code == 0
+    listed = cli("outputs", "ls", "misleading").stdout
+    assert shown in listed
+    assert exact not in listed
+    got = cli("outputs", "get", "misleading", exact, "--to", str(tmp_path))
+    assert (got.exit_code, f"saved {tmp_path}/{shown}\n") == (0, got.stderr)
+    assert (tmp_path / exact).read_text() == "x"
+    # A list of S3 cannot express this name.
+    refused = cli("run", "-c", "open('output/a\\ufffeb', 'w')", "--name", "refused", *SMALL)
+    assert refused.exit_code == Exit.INFRASTRUCTURE
+    assert "U+FFFE in place 2" in refused.stderr
+
+
+def test_files_that_are_no_code_and_wrong_credentials(cli: RunCli, tmp_path: Path) -> None:
+    manifest = tmp_path / "job.yaml"
+    manifest.write_text(json.dumps({"apiVersion": names.API_VERSION, "kind": names.KIND}))
+    wrong = cli("run", str(manifest))
+    assert wrong.exit_code == Exit.USAGE
+    assert f"hint: For a manifest: nanogrid submit -f {manifest}" in wrong.stderr
+    gateway = ("function", "list", "--gateway", "http://127.0.0.1:1")
+    done = subprocess.run(
+        [*PROGRAM, *gateway],
+        env={**os.environ, "NANOGRID_TOKEN": "a\nb"},
+        capture_output=True,
+        text=True,
+        timeout=CALL_SECONDS,
+    )
+    assert done.returncode == Exit.UNREACHABLE
+    assert done.stderr.startswith("error: $NANOGRID_TOKEN has a line end in place 2.\n")
+
+
+def test_the_newest_job_without_reading_all(cli: RunCli) -> None:
+    def start(name: str) -> float:
+        """Start a job; when it was created, in seconds since the epoch."""
+        assert cli("run", "-d", "-c", "print(1)", "--name", name, *SMALL).exit_code == 0
+        return created(json.loads(cli("get", name, "-o", "json").stdout))
+
+    # The API server lists by name, and creation times are whole seconds.
+    first = start("apple")
+    assert eventually("the next second", lambda: time.time() > first + 1)
+    assert start("zebra") > first
+    assert cli("get", "@latest", "-o", "name").stdout.endswith("/zebra\n")
+    assert cli("list", "--limit", "1", "-o", "name").stdout.endswith("/zebra\n")

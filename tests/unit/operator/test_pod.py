@@ -236,6 +236,17 @@ def test_the_runtime_check_has_no_access_either(pod: Json) -> None:
         assert all(m["readOnly"] for m in foreign["volumeMounts"] if m["name"] == "run")
 
 
+@pytest.mark.parametrize("mode", ["Batch", "Session"])
+def test_launcher_and_agent_are_of_the_same_release(mode: str) -> None:
+    # An older executor image has a launcher of its own, which knows less than the agent.
+    older = f"{EXECUTOR_IMAGE.partition(':')[0]}:older"
+    pod = built(mode=mode, code={"inline": "x"}, runtime={"image": older})
+    sandbox, install = container(pod, "sandbox"), container(pod, "install-launcher")
+    assert sandbox["image"] == older
+    assert sandbox["command"][3] == names.INSTALLED_LAUNCHER_DIR in install["command"]
+    assert install["image"] == container(pod, "agent")["image"] == EXECUTOR_IMAGE
+
+
 def test_a_foreign_image_gets_the_launcher_and_is_checked_first() -> None:
     own = built(runtime={"image": EXECUTOR_IMAGE}, inputs=ZIP_JOB["inputs"])
     foreign = built(runtime={"image": "team-a/pandas:2"}, inputs=ZIP_JOB["inputs"])
