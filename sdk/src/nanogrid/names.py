@@ -115,6 +115,7 @@ STOP_UPLOAD_SECONDS: Final = 120
 RESULTS_AUDIENCE: Final = "nanogrid-results"
 RESULTS_PATH: Final = "/v1/results"
 SESSIONS_PATH: Final = "/v1/sessions"  # reports of sessions
+MEMORY_PATH: Final = "/v1/memory"  # memory of running code
 RESULTS_PORT: Final = 8080
 # The operator's port that sandboxes may not reach. It accepts and closes connections: a pod that
 # reaches the results port, but not this one, has its NetworkPolicies in force.

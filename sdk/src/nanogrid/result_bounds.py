@@ -129,6 +129,18 @@ def session_report(value: wire.SessionReport) -> wire.SessionReport:
         running=optional(count, value.running),
         last_activity_millis=millis(value.last_activity_millis),
         restarts=count(value.restarts),
+        memory_bytes=optional(count, value.memory_bytes),
+        peak_memory_bytes=optional(count, value.peak_memory_bytes),
+    )
+
+
+def memory_report(value: wire.MemoryReport) -> wire.MemoryReport:
+    """A report of running code's memory within its bounds."""
+    return replace(
+        value,
+        attempt=count(value.attempt),
+        memory_bytes=count(value.memory_bytes),
+        peak_memory_bytes=count(value.peak_memory_bytes),
     )
 
 

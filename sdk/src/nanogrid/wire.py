@@ -317,6 +317,21 @@ class SessionReport:
     running: int | None
     last_activity_millis: int
     restarts: int = 0
+    memory_bytes: int | None = None  # of the whole sandbox now
+    peak_memory_bytes: int | None = None  # of the execution that needed most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryReport:
+    """The POST of a batch job's agent while code runs; the newest one replaces all earlier ones.
+
+    It is for people: no decision and no result uses it.
+    """
+
+    uid: str
+    attempt: int
+    memory_bytes: int
+    peak_memory_bytes: int
 
 
 def to_dict(value: Any) -> Any:
