@@ -9,8 +9,9 @@ import pytest
 
 from nanogrid import names, result_auth, wire
 from nanogrid_executor.paths import Paths
-from support.executor_pod import operator
-from support.s3_server import BUCKET, S3Server, make_rules
+from support.executor_pod import WAIT_SECONDS, Operator, operator, running
+from support.s3_server import BUCKET, S3Server, make_rules, make_task
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -142,3 +143,69 @@ def test_a_storage_outage_does_not_lose_the_result(
     assert "result-not-stored" in ended.agent_log
     report = wire.loads(wire.Report, server.bodies[0])
     assert (report.result.status, report.result.stdout) == ("SUCCESS", "hello\n")
+
+
+# The memory of running code.
+
+HOLDS = """
+import os, time
+data = b"x" * (96 << 20)
+while not os.path.exists("go"):
+    time.sleep(0.05)
+"""
+
+
+def memory_reports(server: Operator) -> list[wire.MemoryReport]:
+    """The reports of memory so far."""
+    pairs = zip(list(server.headers), list(server.bodies), strict=False)
+    found = [body for headers, body in pairs if headers["Path"] == names.MEMORY_PATH]
+    return [wire.loads(wire.MemoryReport, body) for body in found]
+
+
+def test_running_code_reports_its_memory_before_it_ends(paths: Paths, launcher_dir: str) -> None:
+    task = make_task(code_inline=HOLDS)
+    with operator() as server, running(task, paths, launcher_dir, url=server.url) as pod:
+        wait_until(lambda: memory_reports(server), WAIT_SECONDS)
+        assert pod.sandbox.poll() is None, "the code runs"
+        Path(f"{paths.workspace}/go").touch()
+        ended = pod.wait()
+
+    first = memory_reports(server)[0]
+    assert (first.uid, first.attempt) == (task.uid, task.attempt)
+    assert first.peak_memory_bytes >= 90 << 20
+    assert server.headers[0]["Authorization"] == "Bearer the-token"
+    assert ended.result.status == "SUCCESS"
+    assert "memory-not-reported" not in ended.agent_log
+
+
+def test_code_ends_also_if_no_report_of_its_memory_is_answered(
+    paths: Paths, launcher_dir: str
+) -> None:
+    """The operator accepts connections and does not answer: the end waits for no such report."""
+    task = make_task(code_inline=HOLDS)
+    with operator() as server:
+        release = server.hang(names.MEMORY_PATH)
+        with running(task, paths, launcher_dir, url=server.url) as pod:
+            wait_until(lambda: memory_reports(server), WAIT_SECONDS)
+            Path(f"{paths.workspace}/go").touch()
+            ended = pod.wait()
+            assert not release.is_set()
+        release.set()
+
+    assert ended.result.status == "SUCCESS"
+    assert "report-delivered tries=1" in ended.agent_log
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_refused_report_of_memory_is_no_failure(
+    paths: Paths, launcher_dir: str, status: int
+) -> None:
+    """An operator of an older version answers 404."""
+    task = make_task(code_inline=HOLDS)
+    with operator(status) as server, running(task, paths, launcher_dir, url=server.url) as pod:
+        wait_until(lambda: memory_reports(server), WAIT_SECONDS)
+        Path(f"{paths.workspace}/go").touch()
+        ended = pod.wait()
+
+    assert ended.result.status == "SUCCESS"
+    assert ended.agent_log.count("memory-not-reported") <= 1

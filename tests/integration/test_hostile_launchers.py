@@ -108,6 +108,16 @@ def test_control_an_honest_end_is_a_success(paths: Paths) -> None:
     assert report.result.peak_memory_bytes == HONEST_END["peakMemoryBytes"]
 
 
+@pytest.mark.parametrize("name", ["memory that is not one", "100,000 memory frames"])
+def test_memory_frames_of_any_kind_end_no_job(paths: Paths, name: str) -> None:
+    hostile = next(each for each in BATCH_PLAYS if each.name == name)
+
+    report = reported(paths, hostile.pieces())
+
+    assert (report.result.status, report.result.exit_code) == ("SUCCESS", 0)
+    assert report.result.peak_memory_bytes == HONEST_END["peakMemoryBytes"]
+
+
 def test_a_launcher_that_says_it_was_stopped_is_not_believed(paths: Paths) -> None:
     report = reported(paths, iter([frame(frames.EXITED, ended(cancelled=True))]))
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,6 +109,17 @@ class Operator(ThreadingHTTPServer):
         self.statuses = list(statuses)
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
+        self._hangs: tuple[str, threading.Event] | None = None
+
+    def hang(self, path: str) -> threading.Event:
+        """Answer no request to this path before the event is set."""
+        self._hangs = path, threading.Event()
+        return self._hangs[1]
+
+    def wait_to_answer(self, path: str) -> None:
+        """Wait if requests to this path hang."""
+        if self._hangs is not None and self._hangs[0] == path:
+            self._hangs[1].wait(WAIT_SECONDS)
 
     @property
     def url(self) -> str:
@@ -121,6 +133,7 @@ class _Handler(QuietHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append(body)
         self.server.headers.append({"Path": self.path, **dict(self.headers.items())})
+        self.server.wait_to_answer(self.path)
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
         self.end_headers()
 

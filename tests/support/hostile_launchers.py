@@ -84,6 +84,8 @@ def _ends() -> Iterator[Play]:
         yield Play(name, lambda payload=payload: iter([frame(frames.EXITED, payload)]))  # type: ignore[misc]
 
 
+HONEST = frame(frames.EXITED, ended())
+MEMORY = frame(frames.MEMORY, b'{"memoryBytes": 1%s, "peakMemoryBytes": -1}' % (b"0" * 30))
 STARTED = frame(frames.STARTED, b'{"pid": 7, "startMillis": 1}')
 BATCH_PLAYS = (
     *_ends(),
@@ -94,6 +96,9 @@ BATCH_PLAYS = (
     Play("10,000 starts", lambda: iter([STARTED] * 10_000)),
     Play("a start at 10^30", lambda: iter([frame(b"S", b'{"pid":1,"startMillis":%d}' % 10**30)])),
     Play("100,000 empty outputs", lambda: iter([frame(frames.STDOUT)] * 100_000)),
+    Play("memory that is not one", lambda: iter([frame(frames.MEMORY, DEEP), HONEST])),
+    Play("100,000 memory frames", lambda: iter([*[MEMORY] * 100_000, HONEST])),
+    Play("memory before the start and after the end", lambda: iter([MEMORY, HONEST, MEMORY])),
     Play("frames of a session", lambda: iter([message(session_frames.CONTEXTS, 0, b"[]")])),
 )
 
@@ -124,6 +129,9 @@ SESSION_PLAYS = (
     Play("contexts: not JSON", lambda: iter([message(session_frames.CONTEXTS, 0, b"\xff")])),
     Play("a start that is a text", lambda: iter([message(b"S", 1, b'{"startMillis": "x"}')])),
     Play("a start that is a list", lambda: iter([message(b"S", 1, b"[]")])),
+    Play("memory: deep", lambda: iter([message(frames.MEMORY, 0, DEEP)])),
+    Play("memory: 100,000", lambda: iter([message(frames.MEMORY, 0, b"{}")] * 100_000)),
+    Play("memory of an execution", lambda: iter([message(frames.MEMORY, 1, b"{}")])),
     Play("two starts", lambda: iter([message(b"S", 1, b'{"startMillis": 1}')] * 2)),
     Play("a message without number", lambda: iter([frame(frames.EXITED, b"x")])),
     Play("an unknown message", lambda: iter([message(b"?", 1)])),

@@ -40,6 +40,7 @@ class FakeSandbox:
         self.connected = threading.Event()
         self.connected.set()
         self.restarts = 0
+        self.memory_bytes: int | None = None
         self.closed = False
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._interrupted: set[int] = set()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nanogrid import names, wire
-from nanogrid_executor.session.reporter import SessionReporter, sessions_url
+from nanogrid_executor.agent.report_client import url_of
+from nanogrid_executor.session.reporter import SessionReporter
 from support.waiting import wait_until
 
 SHORTEST, LONGEST = 1.0, 30.0
@@ -90,4 +91,7 @@ def test_an_outage_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_url_of_session_reports_follows_from_that_of_results() -> None:
-    assert sessions_url("https://op:1/v1/results") == f"https://op:1{names.SESSIONS_PATH}"
+    assert (
+        url_of("https://op:1/v1/results", names.SESSIONS_PATH)
+        == f"https://op:1{names.SESSIONS_PATH}"
+    )

@@ -285,6 +285,6 @@ def test_a_batch_job_imports_no_module_of_sessions(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = {name.rpartition(".")[2] for name in eval(done.stdout)}
     assert names == {
-        "launcher", "main", "batch", "frames", "usage", "cgroup", "signals", "spawn",
+        "launcher", "main", "batch", "frames", "live_memory", "usage", "cgroup", "signals", "spawn",
         "start_failure",
     }  # fmt: skip

@@ -23,6 +23,7 @@ from nanogrid_executor.agent.handover import (
     read_inputs,
     write_termination,
 )
+from nanogrid_executor.agent.memory_reporter import MemoryReporter
 from nanogrid_executor.agent.network_gate import NetworkGate
 from nanogrid_executor.agent.result import build, not_run
 from nanogrid_executor.agent.stream_log import StreamLog
@@ -57,7 +58,8 @@ class BatchAgent:
     def __init__(self, task: wire.PodTask, paths: Paths) -> None:
         self.task = task
         self.paths = paths
-        self.gate = NetworkGate(os.environ.get(names.ENV_RESULTS_URL, ""), task.gate_port)
+        self.url = os.environ.get(names.ENV_RESULTS_URL, "")
+        self.gate = NetworkGate(self.url, task.gate_port)
         self.inputs: wire.InputReport | None = None
         self.sandbox: Sandbox | None = None
         self.upload: Deadline | None = None
@@ -126,7 +128,9 @@ class BatchAgent:
         cap = task.log_cap_bytes if task.bucket else 0
         stdout, stderr = (StreamLog(self.paths.run_dir, cap) for _ in range(2))
         execution = Execution(stdout, stderr)
-        sandbox.run(request, execution, self._warm_up)
+        memory = MemoryReporter(self.url, self.paths.token, task, lambda: execution.memory)
+        sandbox.run(request, execution, lambda: self._work_meanwhile(memory))
+        memory.stop()
         sandbox.close()  # the sandbox container may end while its outputs are being stored
         if execution.exited is None:
             self._await_stop(STOP_WAIT_SECONDS)
@@ -155,12 +159,14 @@ class BatchAgent:
         stopped = self.stopping
         return build(self.task, execution, stored, self.inputs, stopped=stopped)
 
-    def _warm_up(self) -> None:
-        with_storage = bool(self.task.bucket)
-        warm_up = threading.Thread(
-            target=persist.import_late_modules, args=(with_storage,), daemon=True
-        )
-        warm_up.start()
+    def _work_meanwhile(self, memory: MemoryReporter) -> None:
+        """Import late modules and report memory while the code runs."""
+
+        def work() -> None:
+            persist.import_late_modules(bool(self.task.bucket))
+            memory.run()
+
+        threading.Thread(target=work, name="meanwhile", daemon=True).start()
 
 
 def run(task: wire.PodTask, paths: Paths) -> None:

@@ -11,11 +11,13 @@ from typing import Final
 
 from nanogrid import result_bounds as bounds
 from nanogrid import wire
+from nanogrid.live_memory import MemoryUse
 from nanogrid_executor.capture import Capture
 from nanogrid_executor.launcher import frames
 
 # The launcher enforces timeout and grace itself; it may take this much longer to report the end.
 LATE_SECONDS: Final = 60.0
+MEMORY_BYTES: Final = 256  # more than any MEMORY frame has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class RunRequest:
     stdin: str
     timeout_seconds: float
     grace_seconds: float
+    live_memory: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +90,29 @@ def read_exited(payload: bytes) -> Exited:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    memory_bytes: int
+    peak_memory_bytes: int
+
+
+def read_memory(payload: bytes) -> MemoryUse | None:
+    """The ``MEMORY`` frame within its bounds; None if it is not one: it is worth no job."""
+    if len(payload) > MEMORY_BYTES:
+        return None
+    try:
+        read = wire.loads(_Memory, payload)
+    except ValueError:
+        return None
+    return MemoryUse(bounds.count(read.memory_bytes), bounds.count(read.peak_memory_bytes))
+
+
 @dataclass(slots=True)
 class Execution:
     """What the agent observed of one execution.
 
-    Without ``exited`` the connection to the launcher was lost; ``lost`` is why.
+    Without ``exited`` the connection to the launcher was lost; ``lost`` is why. ``memory`` is the
+    newest use of the running code; None: not known.
     """
 
     stdout: Capture = field(default_factory=Capture)
@@ -99,6 +120,7 @@ class Execution:
     started: Started | None = None
     exited: Exited | None = None
     lost: str = ""
+    memory: MemoryUse | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -171,6 +193,8 @@ class Sandbox:
         elif kind == frames.STARTED and execution.started is None:
             execution.started = read_started(payload)
             on_started()
+        elif kind == frames.MEMORY:
+            execution.memory = read_memory(payload) or execution.memory
         elif kind == frames.EXITED:
             execution.exited = read_exited(payload)
         else:

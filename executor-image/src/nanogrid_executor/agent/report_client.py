@@ -7,7 +7,7 @@ redirect that would carry the token elsewhere, and takes half of the import time
 import time
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from nanogrid.backoff import jitter
 from nanogrid_executor.log import log
@@ -17,6 +17,11 @@ FIRST_DELAY_SECONDS: Final = 0.2
 LONGEST_DELAY_SECONDS: Final = 5.0
 GIVE_UP_SECONDS: Final = 120.0
 RETRYABLE: Final = (408, 429)  # the operator has many clients; another try may succeed
+
+
+def url_of(results_url: str, path: str) -> str:
+    """The URL of another path of the server that has the results endpoint."""
+    return urlunsplit((*urlsplit(results_url)[:2], path, "", ""))
 
 
 def post_until_taken(
@@ -32,7 +37,7 @@ def post_until_taken(
         if isinstance(answer, int) and 200 <= answer < 300:
             log("report-delivered", tries=tries)
             return True
-        if isinstance(answer, int) and answer < 500 and answer not in RETRYABLE:
+        if is_refusal(answer):
             log("report-refused", status=answer, tries=tries)
             return False
         wait = jitter(delay)
@@ -42,6 +47,11 @@ def post_until_taken(
         log("report-retry", last=answer, seconds=f"{wait:.2f}")
         pause(wait)
         delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+
+
+def is_refusal(answer: int | str) -> bool:
+    """Whether another try is useless: the operator refuses the body or does not know the path."""
+    return isinstance(answer, int) and 400 <= answer < 500 and answer not in RETRYABLE
 
 
 def post_once(url: str, token_file: str, body: bytes) -> int | str:

@@ -15,6 +15,7 @@ import time
 from typing import Any, Final
 
 from nanogrid_executor.launcher import cgroup, frames, spawn
+from nanogrid_executor.launcher.live_memory import MemoryNews
 from nanogrid_executor.launcher.signals import Signals
 from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.usage import UsageSampler
@@ -54,6 +55,7 @@ class BatchExecution:
         self.spec: dict[str, Any] = json.loads(payload)  # the RUN frame
         self.stdin = self.spec["stdin"].encode()
         self.usage = UsageSampler()
+        self.news = MemoryNews(wanted=bool(self.spec.get("liveMemory")))  # an older agent: no
         self.poll = select.poll()
         self.outputs: dict[int, tuple[bytes, int]] = {}  # our pipe end: frame kind, log fd
         self.logged = {frames.STDOUT: 0, frames.STDERR: 0}
@@ -100,6 +102,14 @@ class BatchExecution:
                 return self.status
             self._enforce()
             self.usage.sample(self.process.pid)
+            if self.news.due():
+                self._send_memory()
+
+    def _send_memory(self) -> None:
+        live = self.usage.live()
+        if live is not None and self.news.take(*live):
+            value = {"memoryBytes": live[0], "peakMemoryBytes": live[1]}
+            frames.send_json(self.sock, frames.MEMORY, value)
 
     def _register(self) -> None:
         self.poll.register(self.sock, select.POLLIN)

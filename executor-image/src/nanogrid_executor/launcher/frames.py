@@ -2,11 +2,14 @@
 
 Standard library only and cheap to import, because every job imports this in the launcher. The
 agent sends ``RUN`` (JSON) and, at any later time, ``CANCEL``. The launcher answers with ``STARTED``
-(JSON), any number of ``STDOUT`` and ``STDERR`` (raw bytes) and one ``EXITED`` (JSON).
+(JSON), any number of ``STDOUT`` and ``STDERR`` (raw bytes) and one ``EXITED`` (JSON). If ``RUN``
+asks for it, ``MEMORY`` (JSON) follows ``STARTED``, at most once per second. An older agent does not
+ask, and an older launcher does not answer.
 
 RUN      {"argv": [str], "cwd": str, "env": {str: str}, "stdin": str, "timeoutSeconds": float,
-          "graceSeconds": float}
+          "graceSeconds": float, "liveMemory": bool}
 STARTED  {"pid": int, "startMillis": int}      startMillis: RUN received to process started
+MEMORY   {"memoryBytes": int, "peakMemoryBytes": int}
 EXITED   {"exitCode": int, "signal": str|null, "timedOut": bool, "cancelled": bool,
           "oomKilled": bool, "durationMillis": int, "cpuMillis": int, "peakMemoryBytes": int,
           "memorySource": str, "error": str|null, "errorCause": str|null}
@@ -24,6 +27,7 @@ STARTED: Final = b"S"
 STDOUT: Final = b"O"
 STDERR: Final = b"E"
 EXITED: Final = b"X"
+MEMORY: Final = b"U"
 SESSION: Final = b"M"  # the first frame of a session: session_frames defines the rest
 
 HEADER: Final = struct.Struct("!cI")

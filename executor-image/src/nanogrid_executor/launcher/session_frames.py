@@ -6,7 +6,8 @@ frames of its number, followed by a frame of its own kind with the rest. Frames 
 have keep their names from :mod:`frames`.
 
 From the agent:
-SESSION    {"cwd": str, "lock": str}, without a number; lock: a file that the launcher keeps locked
+SESSION    {"cwd": str, "lock": str, "liveMemory": bool}, without a number; lock: a file that the
+           launcher keeps locked; liveMemory: whether to send MEMORY
 RUN        {"code": str, "encoding": str, "context": str|null, "shell": bool, "env": {str: str},
             "stdin": str, "keepProcesses": bool, "timeoutSeconds": float, "graceSeconds": float}
 CANCEL     no payload: interrupt the execution of that number
@@ -24,6 +25,7 @@ EXITED     {"exitCode": int, "signal": str|null, "timedOut": bool, "interrupted"
             "errorCause": str|null}
 CONTEXTS   [{"name": str, "executions": int, "busy": bool, "ageSeconds": float,
             "memoryBytes": int|null}], whenever a context starts, ends, or changes its state
+MEMORY     {"memoryBytes": int} of the whole sandbox, number 0; at most once per second
 """
 
 import json

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from nanogrid_executor.launcher import frames, session_command, session_frames, spawn
+from nanogrid_executor.launcher.live_memory import MemoryNews
 from nanogrid_executor.launcher.orphans import Reaper, kill_everything
 from nanogrid_executor.launcher.process_tree import (
     PR_SET_CHILD_SUBREAPER,
@@ -27,13 +28,14 @@ from nanogrid_executor.launcher.process_tree import (
 )
 from nanogrid_executor.launcher.session_execution import SessionExecution, exited_unstarted
 from nanogrid_executor.launcher.session_frames import MAX_CONTEXTS
-from nanogrid_executor.launcher.session_worker import IDLE_SECONDS, Worker
+from nanogrid_executor.launcher.session_worker import Worker
 from nanogrid_executor.launcher.signals import Signals
 from nanogrid_executor.launcher.start_failure import CONTEXT_BUSY, CONTEXT_LIMIT, StartFailure
 from nanogrid_executor.launcher.tree_usage import SandboxCgroup, tree_bytes
 
 EXIT_CLOSED: Final = 0
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+MEMORY_SECONDS: Final = 5.0  # contexts and processes in the background grow between executions
 
 
 def serve(sock: socket.socket, signals: Signals, payload: bytes, limits: spawn.Limits) -> int:
@@ -44,7 +46,8 @@ def serve(sock: socket.socket, signals: Signals, payload: bytes, limits: spawn.L
     """
     session = json.loads(payload)
     set_process_option(PR_SET_CHILD_SUBREAPER, 1)  # for tests; PID 1 adopts orphans anyway
-    server = SessionServer(sock, signals, session["cwd"], limits)
+    live_memory = bool(session.get("liveMemory"))  # an older agent does not ask for it
+    server = SessionServer(sock, signals, session["cwd"], limits, live_memory=live_memory)
     # Held until no process is left: an agent that starts in the meantime waits for it.
     with open(session["lock"], "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -73,10 +76,18 @@ class SessionServer:
     """All workers of the sandbox; a :class:`session_worker.WorkerHost`."""
 
     def __init__(
-        self, sock: socket.socket, signals: Signals, cwd: str, limits: spawn.Limits
+        self,
+        sock: socket.socket,
+        signals: Signals,
+        cwd: str,
+        limits: spawn.Limits,
+        *,
+        live_memory: bool = False,
     ) -> None:
         self.sock, self.signals, self.cwd, self.limits = sock, signals, cwd, limits
         self.sandbox = SandboxCgroup()
+        self._own_bytes = self.sandbox.resident.read()
+        self._news = MemoryNews(wanted=live_memory)
         self.workers: list[Worker] = []
         self.contexts: dict[str, Worker] = {}
         self.running: dict[int, Worker] = {}
@@ -97,7 +108,7 @@ class SessionServer:
     def loop(self) -> int:
         """Serve until the agent sends ``CLOSE`` or the kubelet sends SIGTERM."""
         while not self._closing:
-            wait = min((worker.seconds_left() for worker in self.workers), default=IDLE_SECONDS)
+            wait = min([MEMORY_SECONDS, *(worker.seconds_left() for worker in self.workers)])
             for fd, _ in self._poll.poll(int(wait * 1000) + 1):
                 callback = self._callbacks.get(fd)
                 if callback is not None:  # an earlier callback of this round may have closed it
@@ -105,6 +116,8 @@ class SessionServer:
             self._reaper.reap(self.trees)
             for worker in list(self.workers):
                 worker.tick()
+            if self._news.due():
+                self._send_memory()
             if self.signals.terminated:
                 for worker in self.running.values():
                     if worker.execution is not None:
@@ -112,6 +125,16 @@ class SessionServer:
                 if not self.running:
                     return EXIT_TERMINATED
         return EXIT_CLOSED
+
+    def _send_memory(self) -> None:
+        """Send what the whole sandbox holds: its limit is for all executions and contexts."""
+        resident = self.sandbox.resident.read()
+        if resident is None or self._own_bytes is None:
+            return  # there is no cgroup
+        current = max(0, resident - self._own_bytes)
+        if self._news.take(current, current):
+            value = {"memoryBytes": current}
+            session_frames.send_json(self.sock, frames.MEMORY, 0, value)
 
     # -- messages of the agent
 

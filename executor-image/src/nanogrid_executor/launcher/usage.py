@@ -51,10 +51,11 @@ class SampleSchedule:
 
 
 class Samples:
-    """The maximum of all samples, in bytes."""
+    """The newest sample and the maximum of all samples, in bytes."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.current = 0
         self.resident = 0
         self.mapped = 0
 
@@ -66,6 +67,7 @@ class Samples:
             mapped: files and shared memory that the main process maps.
         """
         self.count += 1
+        self.current = max(0, resident)
         self.resident = max(self.resident, resident)
         self.mapped = max(self.mapped, mapped)
 
@@ -114,6 +116,12 @@ class UsageSampler:
         if self._schedule.due():
             resident = (self._resident.read() or 0) - self._resident_before
             self._samples.add(resident, mapped_bytes(pid))
+
+    def live(self) -> tuple[int, int] | None:
+        """Private and shared memory of the newest and of the largest sample; None: no cgroup."""
+        if self._cgroup.source == cgroup.RUSAGE:
+            return None
+        return self._samples.current, self._samples.resident
 
     def close(self) -> None:
         """Stop sampling."""

@@ -151,6 +151,7 @@ class SessionAgent:
             if session.ready != ready:
                 ready = not ready
                 session.reporter.changed()
+            session.watch_memory()
             if ready or executions.count:
                 reason = timeouts.reason_to_end(executions.count, busy=executions.busy)
             else:  # waiting for the sandbox is not idling; the operator has a timeout for it

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any, Final
 
 from nanogrid_executor.launcher import frames, session_frames
-from nanogrid_executor.session.launcher_messages import read_contexts
+from nanogrid_executor.session.launcher_messages import read_contexts, read_memory
 from nanogrid_executor.session.sandbox_protocol import ContextInfo
 
 READY_SECONDS: Final = 10.0
@@ -80,6 +80,7 @@ class LauncherConnection:
             OSError, ProtocolError: the launcher was not ready within ``READY_SECONDS``.
         """
         self.pidfd: int | None = None  # of the launcher
+        self.memory_bytes: int | None = None  # of the whole sandbox; None: not known
         self._sock = sock
         self._sending = threading.Lock()
         self._changed = threading.Condition()
@@ -88,7 +89,8 @@ class LauncherConnection:
         self._contexts: list[ContextInfo] = []
         sock.settimeout(READY_SECONDS)
         try:
-            frames.send_json(sock, frames.SESSION, {"cwd": cwd, "lock": lock})
+            session = {"cwd": cwd, "lock": lock, "liveMemory": True}
+            frames.send_json(sock, frames.SESSION, session)
             self._receive_ready()
         except (OSError, frames.ProtocolError):
             self.close()
@@ -138,6 +140,10 @@ class LauncherConnection:
             with self._changed:
                 self._contexts = contexts
                 self._changed.notify_all()
+            return
+        if kind == frames.MEMORY:
+            known = read_memory(payload)
+            self.memory_bytes = self.memory_bytes if known is None else known
             return
         with self._changed:
             queue = self._queues.get(number)

@@ -14,6 +14,7 @@ from nanogrid_executor.session.sandbox_protocol import ContextInfo, ExecutionEnd
 
 MAX_CONTEXTS: Final = 64  # the launcher's own limit is lower
 MAX_SECONDS: Final = bounds.MAX_MILLIS / 1000
+MEMORY_BYTES: Final = 256  # more than any MEMORY message has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,21 @@ def read_started(payload: bytes) -> int:
         return bounds.millis(wire.loads(_Started, payload).start_millis)
     except ValueError as error:
         raise frames.ProtocolError(f"STARTED: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    memory_bytes: int
+
+
+def read_memory(payload: bytes) -> int | None:
+    """The bytes of a ``MEMORY`` message; None if it is not one: it is worth no sandbox."""
+    if len(payload) > MEMORY_BYTES:
+        return None
+    try:
+        return bounds.count(wire.loads(_Memory, payload).memory_bytes)
+    except ValueError:
+        return None
 
 
 def read_end(payload: bytes) -> ExecutionEnd:

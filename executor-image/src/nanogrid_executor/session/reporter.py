@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from nanogrid import names, wire
-from nanogrid_executor.agent.report_client import post_once
+from nanogrid_executor.agent.report_client import post_once, url_of
 from nanogrid_executor.log import log
 
 SHORTEST_SECONDS: Final = 1.0
@@ -19,11 +18,6 @@ LONGEST_SECONDS: Final = 30.0
 
 Post = Callable[[str, str, bytes], int | str]  # URL, token file, body
 Wait = Callable[[threading.Event, float], object]  # until the event is set, or for some seconds
-
-
-def sessions_url(results_url: str) -> str:
-    """The URL of session reports, derived from that of results."""
-    return urlunsplit((*urlsplit(results_url)[:2], names.SESSIONS_PATH, "", ""))
 
 
 class SessionReporter:
@@ -90,7 +84,7 @@ class SessionReporter:
     def _post_state(self) -> None:
         try:
             body = wire.dumps(self._state()).encode()
-            answer = self._post(sessions_url(self._url), self._token_file, body)
+            answer = self._post(url_of(self._url, names.SESSIONS_PATH), self._token_file, body)
         except OSError as error:  # the token file is missing
             answer = str(error)
         accepted = isinstance(answer, int) and 200 <= answer < 300

@@ -70,6 +70,12 @@ class LauncherSandbox:
         """Whether a launcher is connected."""
         return self._current() is not None
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of the whole sandbox, as the launcher last sent it; None if it is not known."""
+        connection = self._current()
+        return None if connection is None else connection.memory_bytes
+
     def wait_available(self, seconds: float) -> bool:
         """Wait for a launcher; False when none connected in time."""
         with self._changed:

@@ -96,6 +96,10 @@ class SandboxProtocol(Protocol):
     def available(self) -> bool:
         """Whether a launcher is connected."""
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of the whole sandbox; None if it is not known."""
+
     def wait_available(self, seconds: float) -> bool:
         """Wait for a launcher; False when none connected in time."""
 

@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 from nanogrid import names, wire
+from nanogrid.live_memory import MemoryUse
 from nanogrid.reasons import Reason
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
@@ -16,6 +17,7 @@ from nanogrid_executor.session.execution_runner import ExecutionRunner
 from nanogrid_executor.session.executions import Executions
 from nanogrid_executor.session.history import History
 from nanogrid_executor.session.journal import Journal
+from nanogrid_executor.session.memory_watch import MemoryWatch
 from nanogrid_executor.session.record import timestamp
 from nanogrid_executor.session.records import Records
 from nanogrid_executor.session.reporter import SessionReporter
@@ -70,6 +72,7 @@ class Session:
         self.timeouts = SessionTimeouts(self.rules, clock, age)
         self.started_at = timestamp(time.time() - age)
         self.reporter = SessionReporter(url, paths.token, self.report)
+        self.memory_watch = MemoryWatch(task.memory_limit_bytes, clock)
         serial = self.rules.concurrency_policy == SERIAL
         self.queue = ExecutionQueue(serial=serial, limit=queue_limit)
         self.executions = self._make_executions()
@@ -173,6 +176,13 @@ class Session:
             "concurrencyPolicy": self.rules.concurrency_policy,
         }
 
+    def watch_memory(self) -> None:
+        """Report the session's state if its memory has changed noticeably; call it often."""
+        current = self.sandbox.memory_bytes
+        use = None if current is None else MemoryUse(current, self.history.peak_memory_bytes)
+        if self.memory_watch.due(use):
+            self.reporter.changed()
+
     def report(self) -> wire.SessionReport:
         """The state that is posted to the operator."""
         return wire.SessionReport(
@@ -183,6 +193,8 @@ class Session:
             running=self.queue.running,
             last_activity_millis=int(self.timeouts.idle_seconds * 1000),
             restarts=self.sandbox.restarts,
+            memory_bytes=self.sandbox.memory_bytes,
+            peak_memory_bytes=self.history.peak_memory_bytes,
         )
 
     def _s3_prefix(self) -> str | None:
