@@ -413,6 +413,18 @@ def test_pull_secrets_ca_and_proxy_reach_sandbox_pods() -> None:
         assert env["NANOGRID_S3_PROXY"] == "http://proxy.example:3128"
 
 
+def test_writes_of_running_memory_have_a_limit_that_can_be_set() -> None:
+    name = "NANOGRID_MEMORY_WRITES_PER_SECOND"
+    none = operator_env(REAL | {"operator": {"memoryWritesPerSecond": 0}})
+    refused = helm(
+        "template", "x", CHART, values=REAL | {"operator": {"memoryWritesPerSecond": -1}}
+    )
+
+    assert (operator_env(REAL)[name], none[name]) == ("5", "0")
+    assert refused.returncode != 0
+    assert "memoryWritesPerSecond" in refused.stderr
+
+
 def test_tenants_are_objects_in_the_releases_namespace() -> None:
     tenants = {"team-a": {"root": "", "allow": {"secrets": ["database"]}}, "team-b": {}}
     found = of_kind("NanoGridTenant", render(REAL | {"tenancy": {"tenants": tenants}}))

@@ -23,6 +23,7 @@ from nanogrid_operator.server.authentication import TokenReviews
 from nanogrid_operator.server.health import Health
 from nanogrid_operator.server.results import SENDER_BURST, ResultsApi
 from nanogrid_operator.server.serve import LIMITS, serving
+from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
 from support.builders import (
@@ -110,6 +111,7 @@ async def operator(request: pytest.FixtureRequest) -> AsyncIterator[Operator]:
         queue=WorkQueue(),
         health=health,
         network=lambda: first_condition(some_settings()),
+        memory=LiveMemory(5.0, lambda uid: None),
     )
     limits = replace(
         LIMITS, read_seconds=getattr(request, "param", 60.0), most=200, most_per_address=100

@@ -60,6 +60,8 @@ class JobRecord:
         phase, reason = status.get("phase", ""), status.get("reason", "")
         if not self.phases or self.phases[-1][1:] != (phase, reason):
             self.phases.append((time.monotonic(), phase, reason))
+        if phase in TERMINAL and "memory" in status:
+            self.violations.append(f"shows memory after its end: {status['memory']}")
         if self.terminal:
             if END_MOVED in (body["metadata"].get("annotations") or {}):
                 status = status | {"completionTime": json.loads(self.terminal)["completionTime"]}

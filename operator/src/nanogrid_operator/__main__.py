@@ -124,6 +124,7 @@ async def _work(
     await parts.network.load()
     group.create_task(parts.network.run(), name="network")
     group.create_task(parts.workers.run(), name="workers")
+    group.create_task(parts.memory.run(), name="memory")
     group.create_task(parts.webhooks.run(), name="webhooks")
     group.create_task(parts.outbox.run(), name="outbox")
     group.create_task(parts.function_runs.run(), name="functions")

@@ -36,6 +36,7 @@ from nanogrid_operator.server.health import Health, dependency_checks
 from nanogrid_operator.server.results import ResultsApi
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.events import Events
+from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.session import SessionStatusTracker
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
@@ -105,6 +106,7 @@ class Parts:
     outbox: Outbox
     function_runs: FunctionRuns
     network: NetworkProbe
+    memory: LiveMemory
 
 
 def build(
@@ -130,11 +132,15 @@ def build(
     outputs = OutputBytes(tenants)
     admission = AdmissionQueue(settings, queue.add, tenants, outputs, clock)
     cache.add_observer(admission)
+    memory = LiveMemory(settings.memory_writes_per_second, queue.add)
+    cache.add_observer(memory)
     events = Events(kube)
     writer = Writer(cache=cache, kube=kube, events=events, clock=clock)
     keys = ResultKeys(settings.result_key_master)
     network = NetworkProbe(kube, settings, clock)
-    shared = _Shared(settings, tenants, keys, clients, queue, admission, network, cache, writer)
+    shared = _Shared(
+        settings, tenants, keys, clients, queue, admission, network, cache, writer, memory
+    )
     function_runs = FunctionRuns(kube, clock)
     delivery = _build_delivery(shared, first_webhook_pause)
     reconciler = _build_reconciler(shared, delivery, _each(function_runs.offer, outputs.offer))
@@ -163,6 +169,7 @@ def build(
             queue=queue,
             health=health,
             network=lambda: network.condition,
+            memory=memory,
             clock=clock,
         ),
         handlers=EventHandlers(cache, queue, liveness),
@@ -181,6 +188,7 @@ def build(
         outbox=delivery.outbox,
         function_runs=function_runs,
         network=network,
+        memory=memory,
     )
 
 
@@ -207,6 +215,7 @@ class _Shared:
     network: NetworkProbe
     cache: JobCache
     writer: Writer
+    memory: LiveMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +301,7 @@ def _build_reconciler(
         pending_results=delivery.pending_results,
         writer=shared.writer,
         tracker=tracker,
+        memory=shared.memory,
         store_late=delivery.outbox.offer,
         on_finished=on_finished,
         clock=clients.clock,
@@ -308,6 +318,7 @@ def _build_reconciler(
         pending_results=delivery.pending_results,
         writer=shared.writer,
         tracker=tracker,
+        memory=shared.memory,
         starter=starter,
         recovery=recovery,
         finisher=finisher,

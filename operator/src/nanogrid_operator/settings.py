@@ -289,6 +289,12 @@ class Settings:
         zero=True,
     )
 
+    memory_writes_per_second: int = env(
+        "NANOGRID_MEMORY_WRITES_PER_SECOND",
+        5,
+        "to show the memory of running jobs, of all jobs together; 0: none",
+        zero=True,
+    )
     workers: int = env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
     resync_seconds: float = env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     kube_timeout_seconds: float = env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")

@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanogrid.kube.conventions import KubeError
+from nanogrid.live_memory import MemoryUse
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import pod_name
 from support.builders import (
     JOB_UID,
+    MIB,
     a_failed_result,
     a_job_body,
     a_pod_body,
@@ -30,7 +32,7 @@ from support.builders import (
     running,
 )
 from support.operator_fakes import EVENTS, JOBS, PODS, FakeKube
-from support.operator_world import World
+from support.operator_world import World, run_for
 
 LOOP = asyncio.new_event_loop()  # one for all histories: creating one takes longer than a history
 
@@ -138,6 +140,16 @@ class History(World):
         done = "Succeeded" if code == 0 else "Failed"
         self._set(phase=done, agent=ended(0), sandbox=ended(code))
 
+    def reports_memory(self) -> None:
+        """The agent of the newest attempt reports its memory, and the job gets its turn."""
+
+        async def report() -> None:
+            use = MemoryUse(200 * MIB, 222 * MIB)
+            self.parts.memory.take(JOB_UID, max(0, self.attempt), use, 256 * MIB)
+            await run_for(0, self.parts.memory.run())
+
+        LOOP.run_until_complete(report())
+
     def fails(self) -> None:
         self._report(a_failed_result(3, attempt=self.attempt))
 
@@ -181,6 +193,9 @@ class History(World):
             self.pods_at_end = len(made)
         if self.last_end is not None:
             assert len(made) == self.pods_at_end
+        shown = self.status.get("memory"), self.status.get("peakMemory")
+        if self.status.get("phase") != "Running":
+            assert shown in ((None, None), (None, "41Mi/256Mi")), "memory is shown after the end"
 
 
 STEPS: dict[str, Callable[[History], object]] = {
@@ -191,6 +206,7 @@ STEPS: dict[str, Callable[[History], object]] = {
     "a minute": lambda history: history.later(61),
     "six minutes": lambda history: history.later(360),
     "runs": History.runs,
+    "reports memory": History.reports_memory,
     "fails": History.fails,
     "succeeds": History.succeeds,
     "stops": History.stops,
@@ -283,3 +299,13 @@ def test_a_suspended_and_resumed_job_completes() -> None:
     assert [a["reason"] for a in history.status["attempts"]] == ["Suspended", "Completed"]
     assert history.end == ("Succeeded", "Completed", "Delivered")
     assert len(history.redis.offered) == 1
+
+
+def test_memory_of_an_attempt_is_shown_while_it_runs() -> None:
+    history = played({"backoffLimit": 1}, ["watch", "runs", "watch", "a minute", "reports memory"])
+    assert history.status["memory"] == "200Mi"
+
+    history.fails()
+    history.reconcile_once()
+    assert history.status["reason"] == "Retrying"
+    assert "memory" not in history.status

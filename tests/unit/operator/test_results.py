@@ -1,6 +1,7 @@
 """Only the pod of a job can report for it. A report that comes too early must be retried."""
 
 import asyncio
+import base64
 import io
 import json
 from collections.abc import AsyncIterator
@@ -11,13 +12,15 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from nanogrid import names, wire
+from nanogrid.types import Json
 from nanogrid_operator.__main__ import _serving_denied
 from nanogrid_operator.decision.enforcement import first_condition
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.server.authentication import make_authenticator
 from nanogrid_operator.server.health import Health
-from nanogrid_operator.server.results import ResultsApi
+from nanogrid_operator.server.results import MEMORY_REVIEW_BURST, ResultsApi
 from nanogrid_operator.settings import Settings
+from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
 from support.builders import (
@@ -25,7 +28,9 @@ from support.builders import (
     JOB_UID,
     POD_UID,
     RESULT_KEY_MASTER,
+    a_job,
     a_job_body,
+    a_pod,
     a_pod_body,
     a_report,
     a_result,
@@ -48,6 +53,8 @@ class Endpoint:
         self.health = Health({}, lambda: "")
         self.cache.replace([a_job_body()], [a_pod_body()], listed_at=50)
         self.kube.review = reviewed(POD_UID)
+        self.memory = LiveMemory(5.0, lambda uid: None)
+        self.seconds = 1000.0
         api = ResultsApi(
             authenticator=make_authenticator(settings or some_settings(), self.kube),
             keys=ResultKeys(RESULT_KEY_MASTER),
@@ -55,16 +62,21 @@ class Endpoint:
             queue=self.queue,
             health=self.health,
             network=lambda: first_condition(some_settings()),
+            memory=self.memory,
             clock=lambda: CREATED,
+            monotonic=lambda: self.seconds,
         )
         self.http = TestClient(TestServer(api.app()))
 
     async def post(
-        self, body: str | bytes | None = None, headers: dict[str, str] = BEARER
+        self,
+        body: str | bytes | None = None,
+        headers: dict[str, str] = BEARER,
+        path: str = "/v1/results",
     ) -> tuple[int, Any]:
         if body is None:
             body = wire.dumps(a_report())
-        answer = await self.http.post("/v1/results", data=body, headers=headers)
+        answer = await self.http.post(path, data=body, headers=headers)
         return answer.status, json.loads(await answer.text())
 
     @property
@@ -343,3 +355,114 @@ async def test_the_denied_port_accepts_and_closes() -> None:
         writer.close()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+# The memory of running code.
+
+
+def token_of(pod: Json) -> str:
+    """A token whose claims name this pod."""
+    meta = pod["metadata"]
+    bound = {"name": meta["name"], "uid": meta["uid"]}
+    claims = {"kubernetes.io": {"namespace": meta["namespace"], "pod": bound}}
+    return f"h.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()}.s"
+
+
+def a_memory_report(**changes: Any) -> str:
+    given = {"uid": JOB_UID, "attempt": 0, "memory_bytes": 38 << 20, "peak_memory_bytes": 41 << 20}
+    return wire.dumps(wire.MemoryReport(**{**given, **changes}))
+
+
+def shown(endpoint: Endpoint) -> Any:
+    return endpoint.memory.status(a_job(), a_pod())
+
+
+async def report_memory(endpoint: Endpoint, **changes: Any) -> int:
+    answer = await endpoint.post(a_memory_report(**changes), path=names.MEMORY_PATH)
+    return answer[0]
+
+
+async def test_memory_is_noted_and_reconciles_nothing(endpoint: Endpoint) -> None:
+    assert await report_memory(endpoint) == 202
+    assert shown(endpoint) == {"memory": "38Mi", "peakMemory": "41Mi/256Mi"}
+    assert len(endpoint.queue) == 0
+
+
+async def test_a_session_report_has_its_memory(endpoint: Endpoint) -> None:
+    report = wire.SessionReport(
+        uid=JOB_UID,
+        attempt=0,
+        ready=True,
+        executions=0,
+        running=None,
+        last_activity_millis=0,
+        memory_bytes=38 << 20,
+    )
+
+    answer = await endpoint.post(wire.dumps(report), path=names.SESSIONS_PATH)
+
+    assert answer[0] == 202
+    assert shown(endpoint) == {"memory": "38Mi"}
+
+
+async def test_memory_is_within_its_bounds(endpoint: Endpoint) -> None:
+    assert await report_memory(endpoint, memory_bytes=-5, peak_memory_bytes=10**30) == 202
+    assert shown(endpoint) == {"memory": "0B", "peakMemory": "8Pi/256Mi"}
+
+
+async def test_another_pod_cannot_report_memory(endpoint: Endpoint) -> None:
+    endpoint.kube.review = reviewed("another-pod")
+
+    assert await report_memory(endpoint) == 403
+    assert shown(endpoint) == {}
+
+
+async def test_memory_without_a_token_is_refused(endpoint: Endpoint) -> None:
+    answer = await endpoint.post(a_memory_report(), headers={}, path=names.MEMORY_PATH)
+
+    assert answer[0] == 401
+    assert shown(endpoint) == {}
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"uid":1}', a_memory_report()[:-4] + '"x"}'])
+async def test_malformed_memory_is_refused(endpoint: Endpoint, body: str) -> None:
+    answer = await endpoint.post(body, path=names.MEMORY_PATH)
+
+    assert answer[0] == 400
+    assert shown(endpoint) == {}
+
+
+async def test_a_finished_job_keeps_no_memory(endpoint: Endpoint) -> None:
+    status = {"phase": "Succeeded", "completionTime": "2025-10-09T08:53:20Z"}
+    endpoint.cache.put_job(a_job_body(version=60, status=status))
+
+    assert await report_memory(endpoint) == 202
+    assert shown(endpoint) == {}
+
+
+async def test_frequent_reports_cost_one_review_in_ten_minutes(endpoint: Endpoint) -> None:
+    for _ in range(60):
+        assert await report_memory(endpoint) == 202
+        endpoint.seconds += 10
+    assert len(endpoint.kube.reviews) == 1
+
+    endpoint.seconds += 10
+    assert await report_memory(endpoint) == 202
+    assert len(endpoint.kube.reviews) == 2
+
+
+async def test_reports_of_memory_share_few_reviews_and_results_do_not(endpoint: Endpoint) -> None:
+    codes = []
+    for number in range(30):
+        body = a_pod_body(uid=f"uid-{number}", version=60 + number)
+        endpoint.cache.put_pod(body)
+        endpoint.kube.review = reviewed(f"uid-{number}")
+        headers = {"Authorization": f"Bearer {token_of(body)}"}
+        answer = await endpoint.post(a_memory_report(), headers, names.MEMORY_PATH)
+        codes.append(answer[0])
+
+    assert codes == [202] * MEMORY_REVIEW_BURST + [429] * (30 - MEMORY_REVIEW_BURST)
+    assert len(endpoint.kube.reviews) == MEMORY_REVIEW_BURST
+    assert (await endpoint.post(headers=headers))[0] == 202, "a result waits for no such report"
+    endpoint.seconds += 1
+    assert (await endpoint.post(a_memory_report(), headers, names.MEMORY_PATH))[0] == 202

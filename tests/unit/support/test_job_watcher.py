@@ -1,4 +1,4 @@
-"""The check of all suites finds a changed end, a second entry and a missing delivery."""
+"""The check of all suites finds a changed end, memory after it, a second and a missing delivery."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def observed(*statuses: Json) -> JobRecord:
     [
         (observed({}, ENDED, DELIVERED), [MESSAGE]),
         (observed({}, ENDED), []),
-        (observed({}, {"phase": "Running"}), []),
+        (observed({}, {"phase": "Running", "memory": "38Mi"}), []),
         (observed(DELIVERED), []),
     ],
     ids=["delivered late", "not delivered", "still running", "ended before the first LIST"],
@@ -38,10 +38,11 @@ def test_a_correct_job_has_no_violation(record: JobRecord, messages: list[Json])
     ("record", "messages", "expected"),
     [
         (observed({}, ENDED, {**ENDED, "reason": "PodLost"}), [MESSAGE], "changed after its end"),
+        (observed({}, {**DELIVERED, "memory": "38Mi"}), [MESSAGE], "shows memory after its end"),
         (observed({}, DELIVERED), [MESSAGE, MESSAGE], "2 entries"),
         (observed({}, DELIVERED), [], "not in the stream"),
     ],
-    ids=["another end", "two entries", "no entry"],
+    ids=["another end", "memory of ended code", "two entries", "no entry"],
 )
 def test_a_violation_is_found(record: JobRecord, messages: list[Json], expected: str) -> None:
     (violation,) = find_violations([record], messages)

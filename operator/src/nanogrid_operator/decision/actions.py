@@ -53,6 +53,13 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowMemory:
+    """Write the memory of the running code, then look again after this many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Enqueue:
     """Queue for a slot for the attempt's pod; ``shown`` is what to do in the meantime."""
 
@@ -114,6 +121,7 @@ Action = (
     | Create
     | Inspect
     | Progress
+    | ShowMemory
     | Enqueue
     | Stop
     | Retry

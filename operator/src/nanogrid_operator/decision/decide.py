@@ -24,6 +24,7 @@ from nanogrid_operator.decision.actions import (
     Progress,
     Recover,
     Retry,
+    ShowMemory,
     Stop,
     Wait,
 )
@@ -321,7 +322,9 @@ def in_progress(snapshot: Snapshot, pod: Pod) -> Action:
             return Inspect(pod)
         if snapshot.job.status.get("reason") in BLOCKING:
             return Wait(check)
-    return _progress(snapshot, phase, reason, detail, check)
+    action = _progress(snapshot, phase, reason, detail, check)
+    running = phase is Phase.RUNNING and isinstance(action, Wait)
+    return ShowMemory(check) if running and snapshot.memory_due else action
 
 
 def _progress(
@@ -343,7 +346,7 @@ def _session_progress(snapshot: Snapshot, check: float) -> Action:
     check = min(check, snapshot.session_check)
     if snapshot.session_due:
         return Progress(Phase.RUNNING, Reason.EXECUTING, sentence(Reason.EXECUTING), check)
-    return Wait(check)
+    return ShowMemory(check) if snapshot.memory_due else Wait(check)
 
 
 def recovered(snapshot: Snapshot, stored: wire.Result | None, fallback: Outcome) -> Action:

@@ -61,6 +61,7 @@ class Snapshot:
     session: SessionObservation | None = None
     session_due: bool = False  # whether status.session should be written now
     session_check: float = IDLE_CHECK_SECONDS  # if not, check again after this many seconds
+    memory_due: bool = False  # whether the memory of the running code should be written now
     other_pods: tuple[Pod, ...] = ()
     default_ttl: int | None = None  # seconds, of jobs whose spec names none; None: they stay
     now: float

@@ -32,6 +32,7 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import final_status, retry_status
+from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.session import SessionStatusTracker
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
@@ -70,6 +71,7 @@ class JobFinisher:
     pending_results: PendingResults
     writer: Writer
     tracker: SessionStatusTracker
+    memory: LiveMemory
     store_late: Callable[[str], None]
     on_finished: Callable[[Json], None]
     clock: Callable[[], float] = time.time
@@ -101,6 +103,7 @@ class JobFinisher:
         if written is not None:
             self.on_finished(written)
         self.tracker.forget(job)
+        self.memory.forget_job(job.uid)
         self._published.pop(job.uid, None)
         self.cache.drop_reports(job.uid)
         self._record_end(job, ended, delivery, storage)

@@ -5,6 +5,7 @@ carry out its decisions, call the Kubernetes API, Redis and S3 for a job. Errors
 worker, and its queue hands out the key again after a back-off.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from nanogrid_operator.reconcile.start import PodStarter
 from nanogrid_operator.reconcile.waiting import QueuePlace, Waiting
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import progress_status
+from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.session import SessionStatusTracker
 from nanogrid_operator.status.writer import REFUSED_CODES, Writer
 from nanogrid_operator.watch.cache import JobCache
@@ -46,6 +48,7 @@ log = logging.getLogger("nanogrid.reconcile")
 EXPECTED = frozenset(
     {Reason.POD_CREATED, Reason.QUEUED, Reason.NETWORK_UNKNOWN}
 )  # reasons of a pending job: no Warning
+MEMORY_SECONDS = 2.0  # for the write of a running job's memory, which a result may wait for
 REMOVED_SECONDS = 1.0  # until the next pass after a lingering pod was deleted
 
 
@@ -67,6 +70,7 @@ class Reconciler:
     pending_results: PendingResults
     writer: Writer
     tracker: SessionStatusTracker
+    memory: LiveMemory
     starter: PodStarter
     recovery: ResultRecovery
     finisher: JobFinisher
@@ -159,6 +163,7 @@ class Reconciler:
             session=observed,
             session_due=self.tracker.due(job, facts, observed, now),
             session_check=self.tracker.next_check(job, now),
+            memory_due=self.memory.due(job),
             other_pods=others,
             default_ttl=self.settings.default_ttl,
             now=now,
@@ -196,6 +201,9 @@ class Reconciler:
                 await self.starter.inspect(job, pod)
             case actions.Progress():
                 await self._progress(snapshot, action)
+            case actions.ShowMemory(seconds):
+                await self._show_memory(snapshot)
+                self.queue.add(job.uid, seconds)
             case actions.Stop(reason, pod):
                 await self._stop(snapshot, pod, reason)
             case _:
@@ -223,6 +231,9 @@ class Reconciler:
         job = snapshot.job
         status = progress_status(job, snapshot.pod, action.phase, action.reason, action.message)
         status |= self.tracker.progress(job, snapshot.pod, snapshot.session, snapshot.now)
+        if action.reason is Reason.EXECUTING:
+            status |= self.memory.status(job, snapshot.pod)
+            self.memory.written(job)
         if action.reason is Reason.CONFIG_ERROR:
             # The most likely cause is our Secret: the namespace may have been created again.
             self.secrets.forget(job.namespace)
@@ -243,6 +254,19 @@ class Reconciler:
             return  # new counts of a session, and a new position, are not transitions
         bad = action.phase is Phase.PENDING and action.reason not in EXPECTED
         self.writer.record_event(job, action.reason, action.message, bad=bad)
+
+    async def _show_memory(self, snapshot: Snapshot) -> None:
+        """Write the memory of the running code once: the next report replaces a failed write."""
+        job = snapshot.job
+        status = self.memory.status(job, snapshot.pod)
+        self.memory.written(job)
+        if all(job.status.get(name) == value for name, value in status.items()):
+            return
+        try:
+            async with asyncio.timeout(MEMORY_SECONDS):
+                await self.writer.write(job, status)
+        except (KubeError, TimeoutError) as e:
+            log.info("job uid=%s: its memory is not shown: %s", job.uid, e or "no answer")
 
     async def _delete_pod(self, job: Job, pod: Pod) -> None:
         path = collection(CORE, "pods", job.namespace)

@@ -1,7 +1,8 @@
 """The HTTP server that takes results from agents and answers the operator's probes (aiohttp).
 
 ``POST /v1/results`` takes a :class:`nanogrid.wire.Report`, ``POST /v1/sessions`` a
-:class:`nanogrid.wire.SessionReport`. The caller authenticates with a token that only the agent's
+:class:`nanogrid.wire.SessionReport`, ``POST /v1/memory`` a :class:`nanogrid.wire.MemoryReport`. The
+caller authenticates with a token that only the agent's
 container has: see :mod:`.authentication`. A report only counts for the sender's own job. A result
 that has an authentication code must have the right one.
 
@@ -14,7 +15,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,13 +24,17 @@ from aiohttp import web
 from nanogrid import names, result_bounds, wire
 from nanogrid.addresses import plain
 from nanogrid.kube.conventions import KubeError
+from nanogrid.lifecycle import finished
+from nanogrid.live_memory import MemoryUse
 from nanogrid.network_condition import NetworkCondition
 from nanogrid.reasons import Reason, sentence
 from nanogrid.throttle import Attempts, Buckets, TTLCache
 from nanogrid_operator.model.observed import SessionObservation
+from nanogrid_operator.model.pod_facts import pod_facts
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.server.authentication import Authenticator, Sender
 from nanogrid_operator.server.health import Health
+from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -43,6 +48,13 @@ BODY_SECONDS: Final = 10.0
 SENDER_RATE: Final = 0.2
 SENDER_BURST: Final = 5
 MAX_TOKEN: Final = 16_384
+# Each running job may report its memory, and a token that is not in the cache costs a review. So
+# these reports keep tokens longer and share a number of reviews per second.
+MEMORY_CACHE_SECONDS: Final = 600.0
+MEMORY_REVIEW_RATE: Final = 5.0
+MEMORY_REVIEW_BURST: Final = 20
+
+Read = Callable[[bytes], tuple[str, int, Callable[[], None]]]  # to uid, attempt, what takes it in
 
 
 class _Refused(Exception):
@@ -64,22 +76,28 @@ class ResultsApi:
     queue: WorkQueue
     health: Health
     network: Callable[[], NetworkCondition]
+    memory: LiveMemory
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _senders: TTLCache[Sender | None] = field(init=False)
     _attempts: Attempts = field(init=False)
     _attempts_of_senders: Buckets = field(init=False)
+    _memory_senders: TTLCache[Sender | None] = field(init=False)
+    _memory_reviews: Buckets = field(init=False)
 
     def __post_init__(self) -> None:
         self._senders = TTLCache(CACHE_SECONDS, self.monotonic)
         self._attempts = Attempts(self.monotonic)
         self._attempts_of_senders = Buckets(SENDER_RATE, SENDER_BURST, self.monotonic)
+        self._memory_senders = TTLCache(MEMORY_CACHE_SECONDS, self.monotonic)
+        self._memory_reviews = Buckets(MEMORY_REVIEW_RATE, MEMORY_REVIEW_BURST, self.monotonic)
 
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=wire.REPORT_CAP_BYTES)
         app.router.add_post(names.RESULTS_PATH, self.take)
         app.router.add_post(names.SESSIONS_PATH, self.take_session)
+        app.router.add_post(names.MEMORY_PATH, self.take_memory)
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
         return app
@@ -108,22 +126,50 @@ class ResultsApi:
         """Take a report of a session; the answers are those for a result."""
         return await self._note(request, self._read_session)
 
+    async def take_memory(self, request: web.Request) -> web.Response:
+        """Take the memory of running code; the answers are those for a result."""
+        return await self._note(request, self._read_memory, often=True)
+
     def _read_report(self, body: bytes) -> tuple[str, int, Callable[[], None]]:
         report = self.keys.read_report(body)
         uid = report.result.job.uid
-        return uid, report.attempt, lambda: self.cache.put_report(uid, report, self.clock())
+
+        def take_in() -> None:
+            self.cache.put_report(uid, report, self.clock())
+            self.queue.add(uid)
+
+        return uid, report.attempt, take_in
 
     def _read_session(self, body: bytes) -> tuple[str, int, Callable[[], None]]:
         report = result_bounds.session_report(wire.loads(wire.SessionReport, body))
         observed = SessionObservation(report, self.clock())
-        return report.uid, report.attempt, lambda: self.cache.put_session(observed)
 
-    async def _note(
-        self, request: web.Request, read: Callable[[bytes], tuple[str, int, Callable[[], None]]]
-    ) -> web.Response:
-        """Authenticate the caller, and take the body if the job that it names owns the caller."""
+        def take_in() -> None:
+            self.cache.put_session(observed)
+            if report.memory_bytes is not None:
+                use = MemoryUse(report.memory_bytes, report.peak_memory_bytes)
+                self._take_use(report.uid, report.attempt, use)
+            self.queue.add(report.uid)
+
+        return report.uid, report.attempt, take_in
+
+    def _read_memory(self, body: bytes) -> tuple[str, int, Callable[[], None]]:
+        report = result_bounds.memory_report(wire.loads(wire.MemoryReport, body))
+        use = MemoryUse(report.memory_bytes, report.peak_memory_bytes)
+        return report.uid, report.attempt, lambda: self._take_use(report.uid, report.attempt, use)
+
+    def _take_use(self, uid: str, attempt: int, use: MemoryUse) -> None:
+        job, pod = self.cache.job(uid), self.cache.pod(uid, attempt)
+        if job is not None and pod is not None and not finished(job):
+            self.memory.take(uid, attempt, use, pod_facts(pod).memory_limit_bytes)
+
+    async def _note(self, request: web.Request, read: Read, *, often: bool = False) -> web.Response:
+        """Authenticate the caller, and take the body if the job that it names owns the caller.
+
+        ``often``: such requests come all the time; they may cause few reviews.
+        """
         try:
-            sender = await self._authenticate(request)
+            sender = await self._authenticate(request, often)
             uid, attempt, take_in = await self._read(request, sender, read)
         except _Refused as refused:
             return refused.response
@@ -139,18 +185,17 @@ class ResultsApi:
             log.warning("%s reported for job uid=%s, which does not own it", sender, uid)
             return web.json_response({"error": "that job does not own this pod"}, status=403)
         take_in()
-        self.queue.add(uid)
         return web.json_response({"noted": True}, status=202)
 
-    async def _authenticate(self, request: web.Request) -> Sender:
-        """Who sent a request."""
+    async def _authenticate(self, request: web.Request, often: bool) -> Sender:
+        """Who sent a request; for ``often`` see :meth:`_note`."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         sender = None
         if 0 < len(token) <= MAX_TOKEN and token.isascii():
             key = hashlib.sha256(token.encode()).digest()
             address = plain(request.remote or "-")
             try:
-                sender = await self._senders.get(key, lambda: self._limited(key, token, address))
+                sender = await self._sender(key, token, address, often)
             except KubeError as e:
                 log.warning("TokenReview failed: %s", e)
                 raise _Refused(503, "cannot check the token now") from e
@@ -159,10 +204,7 @@ class ResultsApi:
         return sender
 
     async def _read(
-        self,
-        request: web.Request,
-        sender: Sender,
-        read: Callable[[bytes], tuple[str, int, Callable[[], None]]],
+        self, request: web.Request, sender: Sender, read: Read
     ) -> tuple[str, int, Callable[[], None]]:
         """The body of a request; see :meth:`_note`."""
         try:
@@ -176,16 +218,32 @@ class ResultsApi:
             log.warning("malformed report of %s: %s", sender, e)
             raise _Refused(400, str(e)) from e
 
-    async def _limited(self, key: bytes, token: str, address: str) -> Sender | None:
+    async def _sender(self, key: bytes, token: str, address: str, often: bool) -> Sender | None:
+        """The sender of a token, from a cache or from the authenticator."""
+
+        def ask() -> Awaitable[Sender | None]:
+            return self._senders.get(key, lambda: self._limited(key, token, address, often))
+
+        return await (self._memory_senders.get(key, ask) if often else ask())
+
+    async def _limited(self, key: bytes, token: str, address: str, often: bool) -> Sender | None:
         """The sender of a token; an attempt, unless the token was valid the last time."""
         if self._senders.was_granted(key):
+            self._take_review(often)
             return await self.authenticator.sender(token)
         claimed = self.authenticator.claimed(token, self.cache)
         take = self._attempts_of_senders.take
         if pause := take(claimed) if claimed else self._attempts.begin(address):
             detail = "Too many requests without a valid token come from this pod or address"
             raise _Refused(429, sentence(Reason.RATE_LIMITED, detail), pause)
+        self._take_review(often)
         sender = await self.authenticator.sender(token)
         if sender is not None and not claimed:
             self._attempts.succeeded(address)
         return sender
+
+    def _take_review(self, often: bool) -> None:
+        """Take one of the reviews that frequent requests may cause."""
+        if often and (pause := self._memory_reviews.take("")):
+            detail = "Too many jobs begin to report their memory at the same time"
+            raise _Refused(429, sentence(Reason.RATE_LIMITED, detail), pause)

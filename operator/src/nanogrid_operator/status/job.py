@@ -28,6 +28,7 @@ from nanogrid_operator.status.conditions import (
     webhook_delivered,
     with_condition,
 )
+from nanogrid_operator.status.live_memory import peak_text, without_memory
 from nanogrid_operator.status.shorten import MESSAGE_CAP_BYTES, first, head, tail
 
 ATTEMPTS_KEPT = 30
@@ -100,6 +101,7 @@ def retry_status(
     entry = attempt_entry(job, pod, outcome, counted, now)
     return {
         **progress_status(job, pod, phase, reason, text),
+        **without_memory(job),
         "podName": None,  # a merge patch removes it: the next attempt has no pod yet
         "attempts": _attempts(job, entry),
     }
@@ -123,6 +125,7 @@ def final_status(
     phase = Phase.SUCCEEDED if outcome.succeeded else Phase.FAILED
     status: Json = {
         **progress_status(job, pod, phase, outcome.reason, outcome.message),
+        **without_memory(job),
         "completionTime": timestamp(now),
         "conditions": final_conditions(job, outcome, delivery, now),
         "result": for_status(result),
@@ -137,9 +140,8 @@ def final_status(
     if result.exit_code is not None:
         status["duration"] = human_millis(result.duration_millis)
     if result.peak_memory_bytes is not None:
-        peak = size_text(result.peak_memory_bytes)
         limit = pod.memory_limit_bytes if pod else None
-        status["peakMemory"] = f"{peak}/{size_text(limit)}" if limit else peak
+        status["peakMemory"] = peak_text(result.peak_memory_bytes, limit)
     if storage is not None:
         status["conditions"].append(condition(job, stored(storage), now))
     if webhook:

@@ -153,6 +153,11 @@ class Status(Model):
     duration: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="Run time of the code for people, for example 312ms."
     )
+    memory: Annotated[str, Field(max_length=32)] | None = Field(
+        None,
+        description="Memory of the running code for people, for example 38Mi; absent after its "
+        "end. Of a session: memory of the whole sandbox.",
+    )
     peak_memory: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="Peak and limit of memory for people, for example 41Mi/256Mi."
     )

@@ -36,6 +36,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "POD", "type": "string", "jsonPath": ".status.podName", "priority": 1},
     {"name": "FILES", "type": "integer", "jsonPath": ".status.inputs.files", "priority": 1},
     {"name": "REQUEST", "type": "string", "jsonPath": ".status.requestId", "priority": 1},
+    {"name": "MEMORY", "type": "string", "jsonPath": ".status.memory", "priority": 1},
 ]
 
 FUNCTION_COLUMNS: list[dict[str, Any]] = [
