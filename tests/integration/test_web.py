@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from nanogrid import names
 from nanogrid_gateway.api.runs.jobs import MANAGED_BY, job_name
 from support.gateway_world import World, wait_for
 from support.png import png
@@ -433,3 +434,20 @@ def test_a_page_of_a_run_polls_until_it_has_ended(
     live = attributes_of(ended, "div", "id", "live")
     assert live["data-seconds"] == "0"
     assert "hx-get" not in live
+
+
+def test_a_page_of_a_run_shows_its_memory_while_it_runs(
+    web_world: World, visitor: Visitor, running: str
+) -> None:
+    path = f"/web/runs/{running}"
+    before = visitor.get(path)
+    assert "Memory" not in Tags(before).text
+
+    body = web_world.cluster.job(running)
+    live = {"memory": "38Mi", "peakMemory": "41Mi/256Mi"}
+    web_world.cluster.write(names.PLURAL, body | {"status": body["status"] | live})
+
+    wait_for(lambda: poll(visitor, path, digest_of(before)).status == 200, "the change")
+    page = visitor.get(path)
+    assert "38Mi / 256Mi" in Tags(page).text
+    assert "38Mi of 256Mi" in page.body.decode()

@@ -260,3 +260,13 @@ def test_runs_come_from_the_jobs_if_the_function_has_no_list() -> None:
     (first, _) = function_view.peaks(view.recent, OWN)[::-1]
     assert first.href == OWN.run(view.recent[0].name)
     assert view.runs is None
+
+
+def test_a_running_job_has_its_memory_now_and_an_ended_one_does_not() -> None:
+    body = job("a", phase="Running", reason="Executing", memory="38Mi", peakMemory="41Mi/512Mi")
+    view = run_view.view_of("a", body, None)
+    assert (view.memory, view.peak, view.limit) == (38 << 20, None, 512 << 20)
+
+    done = ended("a", peakMemoryBytes=41 << 20)
+    view = run_view.view_of("a", done, done["status"]["result"])
+    assert (view.memory, view.peak) == (None, 41 << 20)

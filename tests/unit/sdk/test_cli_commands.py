@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -164,6 +165,48 @@ def test_top_ranks_by_peak(terminal: Terminal) -> None:
     assert (first["functionId"], second["functionId"]) == ("report", None)
     assert (second["name"], second["usedPercent"]) == ("small", None)
     assert "25%" in terminal.run("top").stdout
+
+
+def running(name: str, memory: str, peak: str, **spec: Any) -> Json:
+    """A job whose code runs and uses memory."""
+    found = job(name, "Running", "Executing", **spec)
+    found["status"] |= {"memory": memory, "peakMemory": peak}
+    return found
+
+
+def test_top_shows_running_jobs_first_by_their_use_now(terminal: Terminal) -> None:
+    done = ended("done", peakMemoryBytes=200 << 20)
+    light, heavy = running("light", "38Mi", "99Mi/256Mi"), running("heavy", "64Mi", "64Mi/256Mi")
+    terminal.cluster.add(done, light, job("waits"), heavy)
+
+    found = json.loads(terminal.run("top", "-o", "json").stdout)
+    assert [one["name"] for one in found] == ["heavy", "light", "done", "waits"]
+    assert [one["memoryBytes"] for one in found] == [64 << 20, 38 << 20, None, None]
+    assert (found[1]["peakMemoryBytes"], found[1]["memoryLimitBytes"]) == (99 << 20, 256 << 20)
+    row = terminal.run("top").stdout.splitlines()[2].split()
+    assert row[1:6] == ["light", "Running", "38Mi", "99Mi", "256Mi"]
+
+
+def test_top_keeps_printing_changes(terminal: Terminal) -> None:
+    jobs = [running("a", f"{size}Mi", "64Mi/256Mi") for size in (8, 64)]
+    events = [{"type": "MODIFIED", "object": one} for one in jobs]
+    terminal.cluster.watch = lambda *_, **__: iter(events)  # type: ignore[method-assign]
+
+    rows = terminal.run("top", "-w").stdout.splitlines()
+    assert [row.split()[3] for row in rows] == ["NOW", "8Mi", "64Mi"]
+    lines = terminal.run("top", "-w", "-o", "json").stdout.splitlines()
+    assert [json.loads(line)["memoryBytes"] for line in lines] == [8 << 20, 64 << 20]
+
+
+def test_get_why_and_session_ls_show_the_memory_now(terminal: Terminal) -> None:
+    terminal.cluster.add(
+        running("a", "38Mi", "41Mi/256Mi"), running("s", "99Mi", "120Mi/1Gi", mode="Session")
+    )
+    assert "memory      38Mi now, peak 41Mi/256Mi" in terminal.run("get", "a").stdout
+    assert "memory 38Mi now, peak 41Mi/256Mi" in terminal.run("why", "a").stdout
+    head, row = terminal.run("session", "ls").stdout.splitlines()
+    assert head.split()[5] == "MEMORY"
+    assert "99Mi" in row.split()
 
 
 def test_session_commands_accept_sessions_only(terminal: Terminal) -> None:

@@ -145,12 +145,13 @@ def test_watch_uses_the_same_filters(terminal: Terminal) -> None:
 def test_wide_shows_what_kubectl_shows_as_well(terminal: Terminal) -> None:
     found = aged(ended("wide"), 1)
     found["status"] |= {"podName": "wide-0", "requestId": "r-9", "inputs": {"files": 7, "bytes": 9}}
+    found["status"]["memory"] = "38Mi"
     terminal.cluster.add(found)
     head, first = [
         row.split() for row in terminal.run("list", "-o", "wide").stdout.splitlines()[:2]
     ]
-    assert head[-3:] == ["POD", "FILES", "REQUEST"]
-    assert first[-3:] == ["wide-0", "7", "r-9"]
+    assert head[-4:] == ["POD", "FILES", "REQUEST", "MEMORY"]
+    assert first[-4:] == ["wide-0", "7", "r-9", "38Mi"]
     assert "POD" not in terminal.run("list").stdout
 
 

@@ -56,3 +56,26 @@ def test_the_summary_lists_phases_that_took_time() -> None:
     assert progress.summary(done) == expected
     bare: dict[str, Any] = {"metadata": {"name": "j"}, "status": {"phase": "Succeeded"}}
     assert progress.summary(bare) == "j: Succeeded"
+
+
+def test_the_live_line_has_the_memory_and_lines_of_a_log_do_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses = [job("j", "Running", "Executing") for _ in range(3)]
+    uses[1]["status"] |= {"memory": "38Mi", "peakMemory": "41Mi/256Mi"}
+    uses[2]["status"] |= {"memory": "64Mi"}
+    monkeypatch.setenv("TERM", "dumb")
+    shown = progress.Live()
+    lines, starts = [], set()
+    for use in uses:
+        shown.update(use)
+        task = shown._bar.tasks[0]
+        lines.append(task.description)
+        starts.add(task.start_time)
+    assert lines == ["running", "running, memory 38Mi of 256Mi", "running, memory 64Mi"]
+    assert len(starts) == 1, "the elapsed time is that of the phase"
+
+    plain = progress.Plain()
+    for use in uses:
+        plain.update(use)
+    assert capsys.readouterr().err.count("running") == 1

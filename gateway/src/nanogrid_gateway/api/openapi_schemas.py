@@ -23,6 +23,7 @@ RUN: Final = _object(
     reason=TEXT,
     message=TEXT,
     createdAt=TEXT,
+    memoryBytes=NUMBER,
 )
 RESULT: Final = _object(
     {

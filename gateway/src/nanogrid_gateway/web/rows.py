@@ -8,6 +8,7 @@ from nanogrid import names, wire
 from nanogrid.hints import Surface, reworded
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase
+from nanogrid.shown_memory import shown_memory
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
 from nanogrid_gateway.web import formatting
@@ -93,10 +94,10 @@ def phase_of(status: str) -> Phase:
 
 def memory_limit(job: Json) -> int | None:
     """The limit in bytes: from the operator's measurement, else the job's, else its function's."""
-    shown = str(job_fields.status_of(job).get("peakMemory") or "").partition("/")[2]
+    shown = shown_memory(job_fields.status_of(job)).limit
     pinned = job_fields.status_of(job).get("function") or {}
     asked = (_memory(of) for of in (job["spec"], pinned))
-    return formatting.quantity(shown) or next((limit for limit in asked if limit), None)
+    return shown or next((limit for limit in asked if limit), None)
 
 
 def _memory(of: Json) -> int | None:

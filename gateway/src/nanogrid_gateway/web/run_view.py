@@ -9,6 +9,7 @@ from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason, help_of
+from nanogrid.shown_memory import shown_memory
 from nanogrid.types import Json
 from nanogrid_gateway.api import job_fields
 from nanogrid_gateway.web import code_view, formatting
@@ -66,6 +67,7 @@ class RunView:
     exit_code: int | None
     signal: str
     cpu: int | None
+    memory: int | None
     peak: int | None
     limit: int | None
     memory_hint: str
@@ -133,6 +135,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         exit_code=found.get("exitCode"),
         signal=str(found.get("signal") or ""),
         cpu=found.get("cpuMillis"),
+        memory=None if result is not None else shown_memory(status).current,
         peak=found.get("peakMemoryBytes"),
         limit=memory_limit(job),
         memory_hint=str(found.get("optimizationTip") or ""),

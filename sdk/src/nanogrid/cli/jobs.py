@@ -9,10 +9,11 @@ from nanogrid import names
 from nanogrid.cli import top, why
 from nanogrid.cli.app import job_tables
 from nanogrid.cli.app.absent_output import why_absent
+from nanogrid.cli.app.changes import print_changes
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.completion import LATEST
 from nanogrid.cli.app.errors import CliError, UsageError
-from nanogrid.cli.app.options import AllNamespaces, Follow, JobName, JobNames
+from nanogrid.cli.app.options import AllNamespaces, Follow, JobName, JobNames, Watch
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
 from nanogrid.cli.app.progress import summary
 from nanogrid.cli.source import duration_option
@@ -124,9 +125,22 @@ def cancel(
 
 
 def show_top(
-    ctx: CommandContext, all_namespaces: AllNamespaces = False, output: Output = TABLE
+    ctx: CommandContext,
+    all_namespaces: AllNamespaces = False,
+    watch: Watch = False,
+    output: Output = TABLE,
 ) -> None:
-    """Show memory and CPU time of jobs, largest peak first."""
+    """Show memory and CPU time of jobs: running ones by their use now, then by peak."""
+    if watch:
+        print_changes(
+            ctx.client(),
+            all_namespaces=all_namespaces,
+            output=output,
+            document=lambda event: top.usage(event["object"]),
+            name=lambda job: str(job["metadata"]["name"]),
+            table=lambda job: top.to_text([top.usage(job)]),
+        )
+        return
     runs = ctx.client().list(all_namespaces=all_namespaces)
     usages = top.ranked([run.job for run in runs])
     emit(usages, output, lambda: top.to_text(usages), lambda: [one["name"] for one in usages])

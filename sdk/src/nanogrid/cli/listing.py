@@ -1,12 +1,12 @@
 """``list``: the jobs of a namespace, and their changes."""
 
-import json
 import time
 from typing import TYPE_CHECKING
 
 import typer
 
 from nanogrid.cli.app import job_tables
+from nanogrid.cli.app.changes import print_changes
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import UsageError
 from nanogrid.cli.app.options import (
@@ -18,8 +18,9 @@ from nanogrid.cli.app.options import (
     Since,
     Watch,
 )
-from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, without_noise, write_stdout
+from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, without_noise
 from nanogrid.cli.source import duration_option
+from nanogrid.types import Json
 
 if TYPE_CHECKING:
     from nanogrid.client import Client
@@ -69,25 +70,21 @@ def list_jobs(
 def _watch(
     client: "Client", selection: "Selection", labels: str, all_namespaces: bool, output: Format
 ) -> None:
-    from nanogrid.client.kube.paths import jobs
+    def document(event: Json) -> Json | None:
+        if not selection.accepts(event["object"], time.time()):
+            return None
+        return event | {"object": without_noise(event["object"])}
 
-    namespace = None if all_namespaces else client.cluster.namespace
-    header = True
-    for event in client.cluster.watch(jobs(namespace), labels=labels):
-        job = event["object"]
-        if not selection.accepts(job, time.time()):
-            continue
-        if output in (Format.JSON, Format.YAML):
-            # One document a line, because the stream has no end.
-            shown = event | {"object": without_noise(job)}
-            write_stdout(json.dumps(shown, ensure_ascii=False) + "\n")
-        elif output is Format.NAME:
-            write_stdout(job_tables.job_name(job) + "\n")
-        else:
-            wide = output is Format.WIDE
-            text = job_tables.jobs_table([job], time.time(), wide, all_namespaces)
-            write_stdout(text if header else text.partition("\n")[2])
-            header = False
+    wide = output is Format.WIDE
+    print_changes(
+        client,
+        all_namespaces=all_namespaces,
+        output=output,
+        document=document,
+        name=job_tables.job_name,
+        table=lambda job: job_tables.jobs_table([job], time.time(), wide, all_namespaces),
+        labels=labels,
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -5,23 +5,25 @@ from collections.abc import Sequence
 from nanogrid.cli.app.formatting import amount, duration
 from nanogrid.cli.app.output import columns
 from nanogrid.job_function import function_of
-from nanogrid.quantity import quantity
+from nanogrid.shown_memory import shown_memory
 from nanogrid.types import Json
 
 
 def usage(job: Json) -> Json:
-    """Peak memory and memory limit in bytes, times in milliseconds; None if unknown."""
+    """Memory, peak and limit in bytes, times in milliseconds; None if unknown.
+
+    ``memoryBytes`` is the use now, of running code and of sessions only.
+    """
     status = job.get("status") or {}
     result = status.get("result") or {}
-    peak = result.get("peakMemoryBytes")
-    # status.peakMemory contains the effective limit: "41Mi/256Mi".
-    shown = str(status.get("peakMemory") or "").partition("/")[2]
-    limit = int(quantity(shown)) if shown else None
+    current, peak, limit = shown_memory(status)
+    peak = result.get("peakMemoryBytes", peak)  # exact, but known only after the end
     return {
         "namespace": job["metadata"].get("namespace", ""),
         "name": job["metadata"]["name"],
         "functionId": function_of(job),
         "phase": status.get("phase") or "",
+        "memoryBytes": current,
         "peakMemoryBytes": peak,
         "memoryLimitBytes": limit,
         "usedPercent": round(100 * peak / limit) if peak and limit else None,
@@ -31,13 +33,18 @@ def usage(job: Json) -> Json:
 
 
 def ranked(jobs: Sequence[Json]) -> list[Json]:
-    """The usage of jobs, largest peak first; jobs that did not run come last."""
-    return sorted(map(usage, jobs), key=lambda one: -(one["peakMemoryBytes"] or 0))
+    """The usage of jobs: running ones by their use now, then the others by their peak."""
+
+    def key(one: Json) -> tuple[bool, int]:
+        current, peak = one["memoryBytes"], one["peakMemoryBytes"]
+        return current is None, -(current if current is not None else peak or 0)
+
+    return sorted(map(usage, jobs), key=key)
 
 
 def to_text(usages: Sequence[Json]) -> str:
     """A table of usages."""
-    rows = [["NAMESPACE", "NAME", "PHASE", "PEAK", "LIMIT", "USED", "CPU", "DURATION"]]
+    rows = [["NAMESPACE", "NAME", "PHASE", "NOW", "PEAK", "LIMIT", "USED", "CPU", "DURATION"]]
     for one in usages:
         used = "" if one["usedPercent"] is None else f"{one['usedPercent']}%"
         rows.append(
@@ -45,6 +52,7 @@ def to_text(usages: Sequence[Json]) -> str:
                 one["namespace"],
                 one["name"],
                 one["phase"],
+                amount(one["memoryBytes"]),
                 amount(one["peakMemoryBytes"]),
                 amount(one["memoryLimitBytes"]),
                 used,

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
+from nanogrid.cli.app.job_tables import memory_text
 from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.lifecycle import NOT_STARTED
-from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason, help_of
+from nanogrid.shown_memory import shown_memory
 from nanogrid.types import Json
 from nanogrid.visible_text import printable_lines
 
@@ -130,7 +131,9 @@ def _evidence(status: Json, cause: str, pod: Json | None, events: Sequence[Json]
     if result.get("exitCode") and f"code {result['exitCode']}" not in message:
         signal = f", signal {result['signal']}" if result.get("signal") else ""
         lines.append(f"exit code {result['exitCode']}{signal}")
-    if _about_memory(reason, status):
+    if status.get("memory"):
+        lines.append(f"memory {memory_text(status)}")
+    elif _about_memory(reason, status):
         lines.append(f"peak memory {status['peakMemory']}" if status.get("peakMemory") else "")
         lines.append(str(result.get("optimizationTip") or ""))
     lines += _tail("stderr", result)
@@ -147,8 +150,8 @@ def _about_memory(reason: str, status: Json) -> bool:
     """Whether the memory that was used explains the end, or is the only thing to improve."""
     if reason in (Reason.OOM_KILLED, Reason.COMPLETED, Reason.EVICTED):
         return True
-    peak, _, limit = str(status.get("peakMemory") or "").partition("/")
-    return bool(limit) and float(quantity(peak)) >= NEAR_LIMIT * float(quantity(limit))
+    _, peak, limit = shown_memory(status)
+    return peak is not None and limit is not None and peak >= NEAR_LIMIT * limit
 
 
 def _fits(event: Json, reason: str) -> bool:

@@ -15,6 +15,7 @@ from nanogrid.function_input import fits_stdin, input_text
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase, finished
 from nanogrid.repeat import repeated
+from nanogrid.shown_memory import shown_memory
 from nanogrid.types import Json
 from nanogrid_gateway.api.job_fields import (
     plain,
@@ -160,6 +161,7 @@ def run_state(job: Json) -> Json:
         "reason": status.get("reason"),
         "message": status.get("message"),
         "createdAt": job["metadata"].get("creationTimestamp"),
+        "memoryBytes": shown_memory(status).current,
         "links": links(request_id_of(job)),
     }
     return {key: value for key, value in state.items() if value is not None}

@@ -30,15 +30,15 @@ def job_row(job: Json, now: float, wide: bool = False) -> list[str]:
     ]
     files = cell((status.get("inputs") or {}).get("files"))
     more = [status.get("podName") or "", files, status.get("requestId") or ""]
-    return row + more if wide else row
+    return [*row, *more, status.get("memory") or ""] if wide else row
 
 
 def jobs_table(
     jobs: Sequence[Json], now: float, wide: bool = False, all_namespaces: bool = False
 ) -> str:
-    """A table of jobs; ``wide`` adds pod, input files and request id."""
+    """A table of jobs; ``wide`` adds pod, input files, request id, memory now."""
     head = ["NAME", "PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]
-    rows = [head + (["POD", "FILES", "REQUEST"] if wide else [])]
+    rows = [head + (["POD", "FILES", "REQUEST", "MEMORY"] if wide else [])]
     rows += [job_row(job, now, wide) for job in jobs]
     if all_namespaces:
         rows = with_namespaces(rows, [job["metadata"]["namespace"] for job in jobs])
@@ -75,7 +75,7 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
         ("pod", status.get("podName") or ""),
         ("age", age(job["metadata"].get("creationTimestamp"), now)),
         ("duration", status.get("duration") or ""),
-        ("memory", status.get("peakMemory") or ""),
+        ("memory", memory_text(status)),
         (
             "inputs",
             f"{counted(inputs['files'], 'file')}, {amount(inputs['bytes'])}" if inputs else "",
@@ -90,6 +90,14 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
     ]
     # The message and what the job asks for are text of its owner.
     return printable_lines("".join(f"{key:<11} {value}\n" for key, value in fields if value))
+
+
+def memory_text(status: Json) -> str:
+    """The memory of a job: peak and limit, and the use now while it runs."""
+    peak, current = status.get("peakMemory") or "", status.get("memory")
+    if not current:
+        return str(peak)
+    return f"{current} now" + (f", peak {peak}" if peak else "")
 
 
 def _asked_for(job: Json) -> list[tuple[str, str]]:
@@ -119,6 +127,7 @@ def session_row(job: Json, now: float) -> list[str]:
         *_state(job),
         str(session.get("executions", 0)),
         cell(session.get("running")),
+        status.get("memory") or "",
         age(session.get("lastActivityTime"), now),
         age(job["metadata"].get("creationTimestamp"), now),
     ]
@@ -126,7 +135,7 @@ def session_row(job: Json, now: float) -> list[str]:
 
 def sessions_table(jobs: Sequence[Json], now: float, all_namespaces: bool = False) -> str:
     """A table of sessions."""
-    head = ["NAME", "PHASE", "REASON", "EXECUTIONS", "RUNNING", "IDLE", "AGE"]
+    head = ["NAME", "PHASE", "REASON", "EXECUTIONS", "RUNNING", "MEMORY", "IDLE", "AGE"]
     rows = [head, *(session_row(job, now) for job in jobs)]
     if all_namespaces:
         rows = with_namespaces(rows, [job["metadata"]["namespace"] for job in jobs])

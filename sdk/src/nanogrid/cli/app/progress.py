@@ -66,6 +66,14 @@ def describe(job: Json) -> str:
     return text
 
 
+def memory_now(job: Json) -> str:
+    """The memory of running code and its limit; empty if it is not known."""
+    status = job.get("status") or {}
+    limit = str(status.get("peakMemory") or "").partition("/")[2]
+    current = status.get("memory") or ""
+    return f"memory {current}" + (f" of {limit}" if limit else "") if current else ""
+
+
 def summary(job: Json) -> str:
     """One line with the outcome of a job and the time of each phase."""
     status = job.get("status") or {}
@@ -152,10 +160,13 @@ class Live(Quiet):
 
     def update(self, job: Json) -> None:
         """Update the line; the elapsed time restarts with each phase."""
-        text = describe(job)
-        if text not in ("", self._last):
+        text, memory = describe(job), memory_now(job)
+        if not text:
+            return
+        if text != self._last:
             self._last = text
-            self._bar.reset(self._task, description=text)
+            self._bar.reset(self._task)
+        self._bar.update(self._task, description=f"{text}, {memory}" if memory else text)
 
     def hide(self) -> None:
         """Remove the live line; later notes are plain text."""

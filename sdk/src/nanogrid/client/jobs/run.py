@@ -10,6 +10,7 @@ from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs
 from nanogrid.lifecycle import finished, phase_of
 from nanogrid.repeat import repeated
+from nanogrid.shown_memory import shown_memory
 from nanogrid.types import Json
 
 # What only some calls need is imported by them: most programs read more jobs than they follow.
@@ -65,6 +66,11 @@ class Run:
     def reason(self) -> str:
         """Reason of the phase, for example Unschedulable; see docs/reasons.md."""
         return str(self.status.get("reason") or "")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of the running code, about 10 s old at most times; None if it is not known."""
+        return shown_memory(self.status).current
 
     @property
     def finished(self) -> bool:
