@@ -14,9 +14,12 @@ from contextlib import asynccontextmanager
 
 import kopf
 
+from nanogrid import names
+from nanogrid.kube.client import KubeApi
 from nanogrid.listening import listen_on_all
 from nanogrid.settings import SettingsError
 from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost
+from nanogrid_operator.kube.lease import CALL_SECONDS, identity_of
 from nanogrid_operator.parts import Clients, Parts, build
 from nanogrid_operator.server.serve import serving
 from nanogrid_operator.settings import Settings
@@ -26,37 +29,50 @@ from nanogrid_operator.workqueue import WorkQueue
 log = logging.getLogger("nanogrid")
 
 DENIED_BACKLOG = 1024  # a full backlog looks like a closed port, so it is a long one
+LEASE_CONNECTIONS = 2  # one more than needed, if one hangs
 
 
 async def run(settings: Settings) -> None:
     """Run the operator until Kopf is stopped or a part fails."""
     clients = await Clients.connect(settings)
-    parts = build(settings, clients, WorkQueue())
-    elector = None
-    if settings.lease_name:
-        elector = LeaderElector(
-            clients.kube, settings.lease_namespace, settings.lease_name, settings.identity
-        )
+    async with _elector(settings) as elector:
+        parts = build(settings, clients, WorkQueue(paused=elector is not None))
+        try:
+            # The denied port is open longer: one that is closed must mean a policy.
+            async with (
+                _serving_denied(settings.denied_port),
+                serving(parts.api, "", settings.port),
+            ):
+                log.info("listening on port %d", settings.port)
+                await _run_parts(settings, parts, elector)
+        finally:
+            await clients.close()
+
+
+@asynccontextmanager
+async def _elector(settings: Settings) -> AsyncIterator[LeaderElector | None]:
+    """The election, with a client of its own; None if this process leads without a Lease."""
+    if not settings.lease_name:
+        yield None
+        return
+    kube = await KubeApi.connect(
+        CALL_SECONDS, user_agent=names.MANAGED_BY, connections=LEASE_CONNECTIONS
+    )
+    identity = identity_of(settings.identity, settings.pod_uid)
     try:
-        # The denied port is open longer: one that is closed must mean a policy.
-        async with (
-            _serving_denied(settings.denied_port),
-            serving(parts.api, "", settings.port),
-        ):
-            log.info("listening on port %d", settings.port)
-            await _run_parts(settings, parts, elector)
+        yield LeaderElector(kube, settings.lease_namespace, settings.lease_name, identity)
     finally:
-        await clients.close()
+        await kube.close()
 
 
 async def _run_parts(settings: Settings, parts: Parts, elector: LeaderElector | None) -> None:
-    """Run all parts as the leader; see :func:`run`."""
+    """Run all parts; see :func:`run`."""
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(_stop_on_sigterm(), name="sigterm")
             group.create_task(parts.health.run(), name="health")
-            if await _acquire(elector):
-                await _work(settings, parts, elector, group)
-            raise _Stopped
+            took_over = await _stand_by(settings, parts, elector, group)
+            await _lead(parts, group, took_over=took_over)
     except* _Stopped:
         log.info("stopped")
     except* LeaseLost as lost:
@@ -88,48 +104,70 @@ async def _serving_denied(port: int) -> AsyncIterator[None]:
         server.close()
 
 
-async def _acquire(elector: LeaderElector | None) -> bool:
-    """Wait for the Lease; False if SIGTERM comes first.
-
-    Kopf, which otherwise handles SIGTERM, does not run yet, and PID 1 has no default handlers.
-    """
-    if elector is None:
-        return True
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    tasks = [asyncio.create_task(elector.acquire()), asyncio.create_task(stop.wait())]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return not stop.is_set()
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def _stop_on_sigterm() -> None:
+    """Stop at SIGTERM until Kopf runs, which then handles it; PID 1 has no default handlers."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    raise _Stopped
 
 
 class _Stopped(Exception):
-    """Kopf was stopped; all tasks end."""
+    """The process was asked to stop; all tasks end."""
 
 
-async def _work(
+async def _stand_by(
     settings: Settings, parts: Parts, elector: LeaderElector | None, group: asyncio.TaskGroup
-) -> None:
-    """Start all parts in the group, then watch until Kopf is stopped."""
+) -> bool:
+    """Fill the caches and keep them current; return when this process leads.
+
+    Returns:
+        Whether it took over from a leader that it has stood by for. Otherwise all that it has read
+        is newer than the Lease.
+    """
+    leads = elector is None or await elector.try_acquire()
+    if leads:
+        parts.queue.resume()
+    leading = asyncio.Event()
     if elector is not None:
-        group.create_task(elector.renew(), name="lease")
-    # Decisions need all objects: no worker runs before the first LISTs.
+        group.create_task(_hold(elector, leading), name="lease")
     await parts.tenant_poll.first()
     await parts.resync.first()
+    group.create_task(parts.resync.run(), name="resync")
+    group.create_task(parts.tenant_poll.run(), name="tenants")
+    group.create_task(_watch(settings, parts), name="watch")
+    if elector is not None:
+        await leading.wait()
+    return not leads
+
+
+async def _hold(elector: LeaderElector, leading: asyncio.Event) -> None:
+    """Acquire the Lease, and renew it for ever."""
+    await elector.acquire()
+    leading.set()
+    await elector.renew()
+
+
+async def _lead(parts: Parts, group: asyncio.TaskGroup, *, took_over: bool) -> None:
+    """Start what acts. Decisions need all objects: no worker runs before the first LISTs."""
     await parts.network.load()
+    if took_over:
+        parts.queue.resume()
+        for uid in parts.cache.due():
+            parts.queue.add(uid)
+        # In the background: thousands of objects take the API server seconds.
+        group.create_task(parts.resync.first(), name="confirm")
     group.create_task(parts.network.run(), name="network")
     group.create_task(parts.workers.run(), name="workers")
     group.create_task(parts.memory.run(), name="memory")
     group.create_task(parts.webhooks.run(), name="webhooks")
     group.create_task(parts.outbox.run(), name="outbox")
     group.create_task(parts.function_runs.run(), name="functions")
-    group.create_task(parts.resync.run(), name="resync")
-    group.create_task(parts.tenant_poll.run(), name="tenants")
+    log.info("leading")
+
+
+async def _watch(settings: Settings, parts: Parts) -> None:
+    """Watch until Kopf is stopped."""
     registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
     register(registry, parts.handlers)
     configure(options)
@@ -140,6 +178,7 @@ async def _work(
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
     )
+    raise _Stopped
 
 
 def main() -> int:

@@ -119,6 +119,8 @@ def build(
 ) -> Parts:
     """Build all parts, from the leaves up.
 
+    While the queue is paused, this process stands by: its parts write nothing.
+
     Args:
         settings: The operator's settings.
         clients: The connections to other processes.
@@ -127,7 +129,7 @@ def build(
         first_webhook_pause: The shortest pause between two requests to a webhook, in seconds.
     """
     kube, clock = clients.kube, clients.clock
-    cache = JobCache(settings.default_ttl)
+    cache = JobCache(settings.default_ttl, confirmed=not queue.paused)
     tenants = Tenants(settings, cache.namespaces)
     outputs = OutputBytes(tenants)
     admission = AdmissionQueue(settings, queue.add, tenants, outputs, clock)
@@ -154,7 +156,9 @@ def build(
             namespace=settings.namespace,
             tenants=tenants,
             on_change=admission.wake_all,
-            on_invalid=lambda body, problem: events.post_tenant(body, problem, clock()),
+            on_invalid=_when_leading(
+                queue, lambda body, problem: events.post_tenant(body, problem, clock())
+            ),
         ),
         cache=cache,
         queue=queue,
@@ -181,7 +185,7 @@ def build(
             queue=queue,
             kube=kube,
             liveness=liveness,
-            on_job=_each(function_runs.offer_listed, outputs.offer),
+            on_job=_each(_when_leading(queue, function_runs.offer_listed), outputs.offer),
             clock=clock,
         ),
         webhooks=delivery.webhooks,
@@ -200,6 +204,16 @@ def _each(*receivers: Callable[[Json], None]) -> Callable[[Json], None]:
             receiver(job)
 
     return give
+
+
+def _when_leading(queue: WorkQueue, act: Callable[..., None]) -> Callable[..., None]:
+    """A function that does nothing while this process stands by."""
+
+    def maybe_act(*args: object) -> None:
+        if not queue.paused:
+            act(*args)
+
+    return maybe_act
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,6 +255,9 @@ class Settings:
     lease_name: str = env("NANOGRID_LEASE_NAME", "", "Lease of the leader election; empty: none")
     lease_namespace: str = env("NANOGRID_LEASE_NAMESPACE", "", "namespace of the Lease")
     identity: str = env("NANOGRID_IDENTITY", "", "holder in the Lease: the pod's name")
+    pod_uid: str = env(
+        "NANOGRID_POD_UID", "", "of this pod: it shows others that a holder is gone; empty: no pod"
+    )
 
     result_key_master: str = env(
         "NANOGRID_RESULT_KEY_MASTER",

@@ -18,7 +18,13 @@ CAP_SECONDS = 30.0
 class WorkQueue:
     """See the module's docstring. Not thread-safe: one event loop owns it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, paused: bool = False) -> None:
+        """A queue that is ``paused`` drops the keys that are added.
+
+        A process that stands by has it, so that keys do not pile up. Who calls :meth:`resume` then
+        adds all keys that are due.
+        """
+        self.paused = paused
         self._ready: asyncio.Queue[str] = asyncio.Queue()
         self._due: dict[str, float] = {}  # pending key -> loop time
         self._heap: list[tuple[float, str]] = []
@@ -33,6 +39,10 @@ class WorkQueue:
     def __len__(self) -> int:
         """The number of keys that are ready or that a worker has."""
         return len(self._queued) + len(self._active)
+
+    def resume(self) -> None:
+        """Take in keys from now on."""
+        self.paused = False
 
     def stalled(self) -> tuple[str, float]:
         """The key that a worker has had the longest, and for how many seconds.
@@ -50,6 +60,8 @@ class WorkQueue:
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Hand out the key now, or after a delay in seconds."""
+        if self.paused:
+            return
         if delay <= 0:
             self._due.pop(key, None)
             self._enqueue(key)

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from nanogrid.kube.conventions import KubeError
 from nanogrid.types import Json
-from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost, may_take, observe
+from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost
+from nanogrid_operator.kube.lease import DURATION_SECONDS, identity_of
 from support.fake_time import now
 from support.operator_fakes import FakeKube
 from support.operator_world import run_for
 
+PODS = "/api/v1/namespaces/platform/pods"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/platform/leases"
 
 
@@ -43,7 +46,7 @@ async def test_the_first_process_creates_and_takes_the_lease() -> None:
 
     await an_elector(kube).acquire()
 
-    assert (spec(kube)["holderIdentity"], spec(kube)["leaseDurationSeconds"]) == ("a", 6)
+    assert (spec(kube)["holderIdentity"], spec(kube)["leaseDurationSeconds"]) == ("a", 2)
     assert spec(kube)["leaseTransitions"] == 1
 
 
@@ -66,19 +69,73 @@ async def test_another_process_takes_over_after_the_leases_duration_and_not_befo
 
     await an_elector(kube, "b").acquire()
 
-    assert 6 <= now() - began <= 8
+    assert DURATION_SECONDS <= now() - began <= 3
     assert (spec(kube)["holderIdentity"], spec(kube)["leaseTransitions"]) == ("b", 2)
 
 
-async def test_a_released_lease_is_taken_within_two_seconds() -> None:
+async def test_a_standby_takes_over_within_three_seconds_of_the_last_renewal() -> None:
+    """It knows the record already, and the leader dies at any time between two renewals."""
+    for life in (0.0, 0.3, 0.5, 1.1, 1.7):
+        kube = FakeKube()
+        first = await acquired(kube)
+        renewing = asyncio.create_task(first.renew())
+        standing_by = asyncio.create_task(an_elector(kube, "b").acquire())
+        await asyncio.sleep(5 + life)
+
+        renewing.cancel()
+        died = now()
+        await standing_by
+
+        assert 1.0 <= now() - died <= 3.0
+        assert spec(kube)["holderIdentity"] == "b"
+
+
+async def test_the_duration_of_an_older_leader_is_respected() -> None:
     kube = FakeKube()
-    first = await acquired(kube)
-    await first.release()
+    await acquired(kube)
+    kube.objects[f"{LEASES}/nanogrid"]["spec"]["leaseDurationSeconds"] = 6
     began = now()
 
     await an_elector(kube, "b").acquire()
 
-    assert now() - began <= 2
+    assert 6 <= now() - began <= 7
+
+
+async def test_a_released_lease_is_taken_at_once() -> None:
+    kube = FakeKube()
+    first = await acquired(kube)
+    standing_by = asyncio.create_task(an_elector(kube, "b").acquire())
+    await asyncio.sleep(0.1)
+    await first.release()
+    began = now()
+
+    await standing_by
+
+    assert now() - began <= 0.5
+
+
+@pytest.mark.parametrize("lost", ["answer", "annotated"])
+async def test_a_lease_that_changed_before_its_release_is_released(lost: str) -> None:
+    """The answer to the last renewal was lost, or somebody has annotated the Lease."""
+    kube = FakeKube()
+    first = await acquired(kube)
+    if lost == "answer":
+        kube.objects[f"{LEASES}/nanogrid"]["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
+    kube.touch(LEASES, "nanogrid")
+
+    await first.release()
+
+    assert spec(kube)["holderIdentity"] == ""
+
+
+async def test_the_lease_of_another_process_is_not_released() -> None:
+    kube = FakeKube()
+    first = await acquired(kube)
+    await an_elector(kube, "b").acquire()
+
+    await first.release()
+
+    assert spec(kube)["holderIdentity"] == "b"
 
 
 async def test_a_restarted_leader_continues_at_once() -> None:
@@ -167,11 +224,112 @@ async def test_a_lease_that_cannot_be_released_expires() -> None:
     assert spec(kube)["holderIdentity"] == "a"
 
 
-def test_the_clocks_of_other_machines_do_not_count() -> None:
-    lease: Json = {"spec": {"holderIdentity": "b", "renewTime": "1999-01-01T00:00:00Z"}}
-    observed = observe(lease, None, 5.0)
-    again = observe(lease, observed, 10.0)
+HOLDER = identity_of("nanogrid-1", "uid-1")
+RUNNING: Json = {"state": {"running": {}}}
+CRASHED: Json = {"state": {"waiting": {}}, "lastState": {"terminated": {"exitCode": 137}}}
 
-    assert again.since == 5.0
-    assert not may_take(lease, again, "a", 10.9)
-    assert may_take(lease, again, "a", 11.0)
+
+def put_pod(kube: FakeKube, container: Json = RUNNING, uid: str = "uid-1") -> None:
+    """The pod of the holder."""
+    meta = {"name": "nanogrid-1", "uid": uid}
+    kube.put(PODS, {"metadata": meta, "status": {"containerStatuses": [container]}})
+
+
+async def taken_after(kube: FakeKube) -> float:
+    """When another process has the Lease that the pod has acquired; it renews no more."""
+    await an_elector(kube, HOLDER).acquire()
+    began = now()
+    await an_elector(kube, "b").acquire()
+    assert spec(kube)["holderIdentity"] == "b"
+    return now() - began
+
+
+async def test_a_pod_that_is_gone_holds_nothing() -> None:
+    """So a single replica that was deleted by force does not wait for the Lease."""
+    assert await taken_after(FakeKube()) == 0
+
+
+async def test_another_pod_of_the_same_name_is_not_the_holder() -> None:
+    kube = FakeKube()
+    put_pod(kube, uid="uid-2")
+
+    assert await taken_after(kube) == 0
+
+
+async def test_a_holder_whose_container_has_ended_is_replaced_before_the_duration_is_over() -> None:
+    kube = FakeKube()
+    put_pod(kube, CRASHED)
+
+    assert 1.0 <= await taken_after(kube) < DURATION_SECONDS
+
+
+async def test_a_holder_whose_pod_runs_has_the_whole_duration() -> None:
+    kube = FakeKube()
+    put_pod(kube)
+
+    assert DURATION_SECONDS <= await taken_after(kube) <= 3
+
+
+@pytest.mark.parametrize("code", [0, 403, 500])
+async def test_without_an_answer_about_the_pod_the_duration_decides(code: int) -> None:
+    class NoPods(FakeKube):
+        async def get(self, path: str, name: str) -> Json:
+            if path == PODS:
+                raise KubeError(code, "", "no answer")
+            return await super().get(path, name)
+
+    assert DURATION_SECONDS <= await taken_after(NoPods()) <= 3
+
+
+async def test_a_container_that_started_again_keeps_the_lease_while_its_status_is_late() -> None:
+    kube = FakeKube()
+    put_pod(kube, CRASHED)
+    holder = an_elector(kube, HOLDER)
+    await holder.acquire()
+    renewing = asyncio.create_task(holder.renew())
+
+    assert not await within(60, an_elector(kube, "b"))
+    renewing.cancel()
+
+
+async def test_a_holder_outside_a_pod_is_not_looked_for() -> None:
+    kube = FakeKube()
+    await acquired(kube)  # there is no pod named a
+
+    assert not await within(1, an_elector(kube, "b"))
+
+
+async def test_time_in_which_the_api_server_did_not_answer_is_not_held_against_the_leader() -> None:
+    """Leader and standby get no answers for ten seconds. Then the standby gets the first one."""
+
+    class Silent(FakeKube):
+        async def get(self, path: str, name: str) -> Json:
+            if began + 1 < now() < began + 11:
+                raise KubeError(0, "TimeoutError", "no answer")
+            return await super().get(path, name)
+
+    kube, began = Silent(), now()
+    await acquired(kube)
+
+    assert not await within(11.3, an_elector(kube, "b"))
+    assert await within(60, an_elector(kube, "b")), "but a dead leader is replaced"
+
+
+async def test_a_renewal_that_hangs_is_given_up_and_tried_again_soon() -> None:
+    class HangsOnce(FakeKube):
+        hangs = 0
+
+        async def patch(self, path: str, name: str, body: Json) -> Json:
+            if self.hangs:
+                self.hangs -= 1
+                await asyncio.sleep(600)
+            return await super().patch(path, name, body)
+
+    kube = HangsOnce()
+    first = await acquired(kube)
+    kube.hangs = 1
+    before = spec(kube)["renewTime"]
+
+    await run_for(3, first.renew())
+
+    assert spec(kube)["renewTime"] > before

@@ -2,8 +2,7 @@
 
 kube-controller-manager does the same; Kopf has no leader election. Correctness does not depend on
 it: pods have fixed names, and every status write has a resourceVersion. It only saves two operators
-from conflicts with each other. Clocks of different machines are never compared: a leader is gone
-when its record has not changed for the Lease's duration by the monotonic clock of this process.
+from conflicts with each other. :mod:`.lease` has the rules.
 """
 
 import asyncio
@@ -12,49 +11,47 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from nanogrid.backoff import jitter
 from nanogrid.kube.client import KubeApi
-from nanogrid.kube.conventions import KubeError, collection
+from nanogrid.kube.conventions import CORE, KubeError, collection
 from nanogrid.types import Json
+from nanogrid_operator.kube.lease import (
+    CALL_SECONDS,
+    DURATION_SECONDS,
+    POLL_SECONDS,
+    RENEW_AGAIN_SECONDS,
+    RENEW_SECONDS,
+    HolderState,
+    Observed,
+    holder_state,
+    may_take,
+    must_ask,
+    observe,
+    pod_of,
+)
 
 log = logging.getLogger("nanogrid.lease")
 
 LEASES = "/apis/coordination.k8s.io/v1"
-DURATION_SECONDS = 6  # another operator takes over this long after a crash, plus one poll
-RENEW_SECONDS = 2.0
-POLL_SECONDS = 1.0
 
 
 class LeaseLost(Exception):
     """Another process holds the Lease: this process must end."""
 
 
-class Observed(NamedTuple):
-    """The record of a Lease, and since when it has not changed (monotonic seconds)."""
-
-    record: tuple[str, str]
-    since: float
-
-
-def observe(lease: Json, before: Observed | None, now: float) -> Observed:
-    """Observe the record of a Lease; the time stays while the record does."""
-    spec = lease.get("spec") or {}
-    record = (spec.get("holderIdentity") or "", spec.get("renewTime") or "")
-    return before if before is not None and before.record == record else Observed(record, now)
-
-
-def may_take(lease: Json, observed: Observed, identity: str, now: float) -> bool:
-    """Whether a Lease is ours, free, or held by a process that has stopped renewing it."""
-    holder = observed.record[0]
-    duration = (lease.get("spec") or {}).get("leaseDurationSeconds") or DURATION_SECONDS
-    return holder in ("", identity) or now >= observed.since + float(duration)
-
-
 @dataclass(slots=True)
 class LeaderElector:
-    """:meth:`acquire` before the work, :meth:`renew` during it, :meth:`release` after it."""
+    """:meth:`acquire` before the work, :meth:`renew` during it, :meth:`release` after it.
+
+    Attributes:
+        kube: The API server. Nothing else uses this client, so that no other request delays a
+            renewal.
+        namespace: Of the Lease, and of the operators' pods.
+        name: Of the Lease.
+        identity: Of this process; see :func:`.lease.identity_of`.
+        clock: Monotonic seconds.
+    """
 
     kube: KubeApi
     namespace: str
@@ -62,6 +59,7 @@ class LeaderElector:
     identity: str
     clock: Callable[[], float] = time.monotonic
     _held: Json | None = field(default=None, init=False)
+    _observed: Observed | None = field(default=None, init=False)
 
     @property
     def _path(self) -> str:
@@ -69,23 +67,53 @@ class LeaderElector:
 
     async def acquire(self) -> None:
         """Return when this process holds the Lease; until then it stands by."""
-        observed: Observed | None = None
-        logged = ""
         while True:
-            try:
-                lease = await self._read()
-                observed = observe(lease, observed, self.clock())
-                if may_take(lease, observed, self.identity, self.clock()):
-                    await self._write(lease, self._record(lease))
-                    log.info("acquired Lease %s as %s", self.name, self.identity)
-                    return
-                if logged != observed.record[0]:
-                    logged = observed.record[0]
-                    log.info("standing by: %s holds Lease %s", logged, self.name)
-            except KubeError as e:
-                level = logging.INFO if e.code == 409 else logging.WARNING
-                log.log(level, "cannot acquire Lease %s, trying again: %s", self.name, e)
+            if await self.try_acquire():
+                return
             await asyncio.sleep(jitter(POLL_SECONDS, 0.8, 1.2))
+
+    async def try_acquire(self) -> bool:
+        """Take the Lease if that is possible now; returns whether this process holds it."""
+        if self._held is not None:
+            return True
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._take()
+        except TimeoutError:
+            log.warning("cannot acquire Lease %s, trying again: no answer", self.name)
+        except KubeError as e:
+            level = logging.INFO if e.code == 409 else logging.WARNING
+            log.log(level, "cannot acquire Lease %s, trying again: %s", self.name, e)
+        return False
+
+    async def _take(self) -> bool:
+        sent = self.clock()
+        lease = await self._read()
+        before, now = self._observed, observe(lease, self._observed, sent, self.clock())
+        self._observed = now
+        first = before is None or before.holder != now.holder
+        state = await self._state(now.holder) if must_ask(now, first=first) else HolderState.UNKNOWN
+        if may_take(lease, now, self.identity, state):
+            await self._write(lease, self._record(lease))
+            log.info("acquired Lease %s as %s%s", self.name, self.identity, _why(now, state))
+            return True
+        if first:
+            log.info("standing by: %s holds Lease %s", now.holder, self.name)
+        return False
+
+    async def _state(self, holder: str) -> HolderState:
+        """Ask for the pod of a holder. Without an answer the Lease's duration decides."""
+        pod = pod_of(holder)
+        if pod is None or holder == self.identity:
+            return HolderState.UNKNOWN
+        try:
+            found = await self.kube.get(collection(CORE, "pods", self.namespace), pod.name)
+        except KubeError as e:
+            if e.code == 404:
+                return holder_state(pod, None)
+            log.warning("cannot read pod %s, which holds Lease %s: %s", pod.name, self.name, e)
+            return HolderState.UNKNOWN
+        return holder_state(pod, found)
 
     async def renew(self) -> None:
         """Renew the Lease for ever.
@@ -96,28 +124,33 @@ class LeaderElector:
         Raises:
             LeaseLost: Another process holds it.
         """
+        pause = RENEW_SECONDS
         while True:
-            await asyncio.sleep(jitter(RENEW_SECONDS, 0.8, 1.0))
-            await self._renew_once()
+            await asyncio.sleep(jitter(pause, 0.8, 1.0))
+            pause = RENEW_SECONDS if await self._renew_once() else RENEW_AGAIN_SECONDS
 
-    async def _renew_once(self) -> None:
+    async def _renew_once(self) -> bool:
+        """Renew the Lease; returns whether the API server has answered that it is renewed."""
         assert self._held is not None  # noqa: S101 renewed only after it was acquired
         try:
-            async with asyncio.timeout(2 * RENEW_SECONDS):
+            async with asyncio.timeout(CALL_SECONDS):
                 await self._write(self._held, {"renewTime": _micro_time()})
+                return True
         except TimeoutError:
             log.warning("cannot renew Lease %s, trying again: no answer", self.name)
         except KubeError as e:
             log.warning("cannot renew Lease %s, trying again: %s", self.name, e)
             if e.code in (404, 409):
                 await self._still_ours()
+        return False
 
     async def _still_ours(self) -> None:
         """Check the holder after a conflict: someone annotated the Lease, or took it."""
         try:
-            self._held = await self._read()
-        except KubeError as e:
-            log.warning("cannot read Lease %s: %s", self.name, e)
+            async with asyncio.timeout(CALL_SECONDS):
+                self._held = await self._read()
+        except (KubeError, TimeoutError) as e:
+            log.warning("cannot read Lease %s: %s %s", self.name, type(e).__name__, e)
             return
         holder = (self._held.get("spec") or {}).get("holderIdentity")
         if holder != self.identity:
@@ -127,11 +160,19 @@ class LeaderElector:
         """Release the Lease, so that another process can start at once. Otherwise it expires."""
         if self._held is None:
             return
+        free = {"holderIdentity": "", "leaseDurationSeconds": 1}
         try:
-            await self._write(self._held, {"holderIdentity": "", "leaseDurationSeconds": 1})
+            async with asyncio.timeout(CALL_SECONDS):
+                try:
+                    await self._write(self._held, free)
+                except KubeError as e:
+                    if e.code != 409:
+                        raise
+                    await self._still_ours()  # a last renewal may have had no answer
+                    await self._write(self._held, free)
             log.info("released Lease %s", self.name)
-        except KubeError as e:
-            log.warning("cannot release Lease %s: %s", self.name, e)
+        except (KubeError, TimeoutError, LeaseLost) as e:
+            log.warning("cannot release Lease %s: %s %s", self.name, type(e).__name__, e)
         self._held = None
 
     async def _read(self) -> Json:
@@ -164,6 +205,15 @@ class LeaderElector:
         version = lease["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "spec": spec}
         self._held = await self.kube.patch(self._path, self.name, body)
+
+
+def _why(observed: Observed, state: HolderState) -> str:
+    """Why the Lease could be taken from its last holder, for the log."""
+    if not observed.holder:
+        return ""
+    if state is HolderState.UNKNOWN:
+        return f": {observed.holder} did not renew it for {observed.unchanged:.1f} s"
+    return f": the pod of {observed.holder} {'is gone' if state is HolderState.GONE else 'ended'}"
 
 
 def _micro_time() -> str:

@@ -190,6 +190,8 @@ class Reconciler:
                 self.queue.add(job.uid, seconds)
             case actions.Pin(ref):
                 await self._end_if_refused(job, await self.starter.pin(job, ref))
+            case actions.Create() if not self.cache.confirmed:
+                pass  # the first LIST of a new leader enqueues the job again
             case actions.Create(attempt):
                 await self._end_if_refused(job, await self.starter.create(job, attempt))
             case actions.Enqueue(shown):

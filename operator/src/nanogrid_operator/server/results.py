@@ -110,6 +110,8 @@ class ResultsApi:
     async def readyz(self, _: web.Request) -> web.Response:
         """Readiness: 200, or 503 with the checks that fail."""
         missing = self.health.missing()
+        if not self.cache.primed:
+            missing["lists"] = "the first LIST of jobs and pods has not ended"
         network = wire.to_dict(self.network())
         body = {"ready": not missing, "missing": missing, "network": network}
         return web.json_response(body, status=503 if missing else 200)
@@ -176,8 +178,10 @@ class ResultsApi:
         pod = self.cache.pod(uid, attempt)
         gone = self.cache.gone(uid, attempt)
         known = self.cache.job(uid) is not None
-        if not self.cache.primed or (known and pod is None and gone is None):
-            # The watch has not brought the pod yet: the agent tries again soon.
+        unknown = not self.cache.primed or (known and pod is None and gone is None)
+        if unknown or self.queue.paused:
+            # The watch has not brought the pod yet, or this process stands by: the agent tries
+            # again soon.
             return web.json_response({"error": "the pod is not known yet"}, status=503)
         owner = pod or gone
         may = owner is not None and sender.may_report(uid, owner["metadata"]["uid"])

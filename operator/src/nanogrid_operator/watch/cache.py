@@ -60,9 +60,10 @@ class JobCache:
 
     Args:
         default_ttl: the time to live of jobs whose spec names none, in seconds; None: never.
+        confirmed: False for a process that stands by.
     """
 
-    def __init__(self, default_ttl: int | None = None) -> None:
+    def __init__(self, default_ttl: int | None = None, *, confirmed: bool = True) -> None:
         self._default_ttl = default_ttl
         self._observers: list[CacheObserver] = []
         self._jobs: dict[str, Json] = {}
@@ -76,6 +77,9 @@ class JobCache:
         self._missed_pods: set[PodKey] = set()  # were gone before this process started
         self.namespaces: set[str] = set()  # that have or had jobs
         self.primed = False  # whether the cache ever took in a complete LIST
+        # Whether no pod of an earlier leader can be missing. A watch may lag, so a standby that
+        # takes over reads everything again, and creates no pod before.
+        self.confirmed = confirmed
 
     def add_observer(self, observer: CacheObserver) -> None:
         """Call this observer from now on."""
@@ -276,6 +280,10 @@ class JobCache:
         for key, body in list(self._pods.items()):
             if key not in alive and version_of(body) <= listed_at:
                 self.drop_pod(body)
+        return self.due()
+
+    def due(self) -> list[str]:
+        """The uids of the jobs that may need work, in the order of :meth:`replace`."""
         due = [
             uid
             for uid, body in self._jobs.items()

@@ -31,6 +31,8 @@ START_EVENTS = ("Scheduled", "Started")
 class Resync:
     """:meth:`first` before any worker starts, then :meth:`run` for ever.
 
+    A process that stands by only fills its cache. When it takes over, it calls :meth:`first` again.
+
     ``on_job`` receives each whole job of a LIST.
     """
 
@@ -44,11 +46,16 @@ class Resync:
     orphans_deleted: int = field(default=0, init=False)  # since the start
 
     async def first(self) -> None:
-        """Resync once, and find missed pods; tries again until the API server answers."""
+        """Resync once, and find missed pods; tries again until the API server answers.
+
+        After it, the cache has all that earlier leaders did.
+        """
         while True:
             try:
                 await self.resync()
-                await self.recover_missed_pods()
+                if not self.queue.paused:
+                    await self.recover_missed_pods()
+                    self._confirm()
                 return
             except KubeError as e:
                 log.error(
@@ -56,6 +63,14 @@ class Resync:
                     FIRST_RETRY_SECONDS, e,
                 )  # fmt: skip
                 await asyncio.sleep(FIRST_RETRY_SECONDS)
+
+    def _confirm(self) -> None:
+        if self.cache.confirmed:
+            return
+        self.cache.confirmed = True
+        for pods in self.cache.jobs_without_pod().values():
+            for uid in pods.values():
+                self.queue.add(uid)
 
     async def run(self) -> None:
         """Resync at the interval of the settings. A failed resync waits for the next interval."""
@@ -86,7 +101,8 @@ class Resync:
         for uid in self.cache.replace(jobs, pods, listed_at):
             self.queue.add(uid)
         log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
-        await self._delete_orphans(orphans(pods, jobs, self.clock()))
+        if not self.queue.paused:
+            await self._delete_orphans(orphans(pods, jobs, self.clock()))
 
     async def _list(self, namespace: str) -> tuple[tuple[Page, str], tuple[Page, str]]:
         """All jobs and all pods, at the same time: thousands take the API server a while."""
