@@ -4,7 +4,9 @@ from typing import Any
 
 import kopf
 import pytest
+from kopf._cogs.structs.references import Resource
 
+from nanogrid import names
 from nanogrid.types import Json
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.handlers import LISTED, EventHandlers, configure
@@ -98,6 +100,19 @@ async def test_deleted_objects_are_forgotten() -> None:
     assert operator.cache.pod(JOB_UID, 0) is None
     assert not await operator.job_enqueued_by("DELETED")
     assert operator.cache.job(JOB_UID) is None
+
+
+def test_kopf_watches_only_pods_of_jobs_and_all_jobs() -> None:
+    settings = kopf.OperatorSettings()
+    configure(settings)
+
+    def selected(group: str, version: str, plural: str) -> list[str]:
+        # The names of a kind also come from the API server, and a selector may match any of them.
+        found = Resource(group, version, plural, preferred=True, verbs=frozenset({"list"}))
+        return list(settings.watching.label_selectors.collect(found))
+
+    assert selected("", "v1", "pods") == [names.LABEL_JOB_UID]
+    assert selected(names.GROUP, names.VERSION, names.PLURAL) == []
 
 
 def test_kopf_neither_writes_nor_compares() -> None:
