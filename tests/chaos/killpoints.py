@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.faults import After, Before, Call, Effect, Fault
-from chaos.lab.operatorprocess import OperatorProcess
+from support.operator_process import OperatorProcess
 
 QUIET_SECONDS = 0.4
 QUIET_WITHIN_SECONDS = 5.0

@@ -15,9 +15,9 @@ from typing import TypeVar
 from chaos.lab.apiserver import api_server
 from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.laboratory import Laboratory
-from chaos.lab.operatorprocess import OperatorProcess
 from chaos.ledger import Ledger
 from support.kubectl import Namespace, kubectl
+from support.operator_process import OperatorProcess
 
 C = TypeVar("C")
 R = TypeVar("R")

@@ -21,7 +21,6 @@ from chaos.lab.faults import Answer, Call
 from chaos.lab.kubeclient import KubeCallError, KubeClient, core_path, jobs_path
 from chaos.lab.kwok import assign_pods, fake_nodes
 from chaos.lab.laboratory import Laboratory, two_operators
-from chaos.lab.operatorprocess import OperatorProcess
 from chaos.ledger import Ledger
 from nanogrid import names
 from nanogrid.quantity import quantity
@@ -29,6 +28,7 @@ from nanogrid.types import Json
 from nanogrid_operator.kube.objects import owner_reference, pod_name
 from support.job_record import JobRecord
 from support.kubectl import Namespace, eventually, inline
+from support.operator_process import OperatorProcess
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,6 @@ import pytest
 from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.faults import Answer, Call, Effect, LoseAnswer
 from chaos.lab.laboratory import Laboratory
-from chaos.lab.operatorprocess import OperatorProcess
 from chaos.ledger import Ledger
 from chaos.rig import Rig
 from chaos.scenarios import (
@@ -28,6 +27,7 @@ from chaos.scenarios import (
 )
 from nanogrid_operator.model.lifecycle import unstored
 from support.kubectl import KubectlError
+from support.operator_process import OperatorProcess
 
 SEED = 20_240_607
 APPLIED_AT_ONCE = 50

@@ -257,8 +257,8 @@ def reviewed(pod_uid: str, *, audience: str = "nanogrid-results", **changes: Any
 class RecordingQueue(WorkQueue):
     """A work queue that records the delays that it was asked for."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, paused: bool = False) -> None:
+        super().__init__(paused=paused)
         self.delays: list[float] = []
         self.retries: list[float] = []
 

@@ -72,6 +72,14 @@ class OperatorProcess:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(60)
 
+    def freeze(self) -> None:
+        """Send SIGSTOP: the process does nothing until :meth:`resume`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Send SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def stop(self) -> int:
         """Send SIGTERM, as a Deployment does; returns the exit code."""
         assert self._process is not None

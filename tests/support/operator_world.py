@@ -44,9 +44,9 @@ class World:
         self.kube.put(JOBS, body)
         self.cache.put_job(copy.deepcopy(body))
 
-    def start(self) -> None:
+    def start(self, *, standby: bool = False) -> None:
         """Start an operator that knows nothing yet."""
-        self.queue = RecordingQueue()
+        self.queue = RecordingQueue(paused=standby)
         self.webhook_client = WebhookClient(self.settings)
         self.parts = build(
             self.settings,
@@ -84,6 +84,15 @@ class World:
     async def restart(self) -> None:
         """Restart the operator: it lists everything and finds missed pods."""
         self.start()
+        await self.parts.resync.first()
+
+    async def stand_by(self) -> None:
+        """Start an operator that does not lead, and lists everything."""
+        self.start(standby=True)
+        await self.parts.resync.first()
+
+    async def confirm(self) -> None:
+        """After :meth:`Resync.take_over`: the new leader lists everything."""
         await self.parts.resync.first()
 
     def see_pod(self, **state: Any) -> None:

@@ -152,9 +152,7 @@ async def _lead(parts: Parts, group: asyncio.TaskGroup, *, took_over: bool) -> N
     """Start what acts. Decisions need all objects: no worker runs before the first LISTs."""
     await parts.network.load()
     if took_over:
-        parts.queue.resume()
-        for uid in parts.cache.due():
-            parts.queue.add(uid)
+        parts.resync.take_over()
         # In the background: thousands of objects take the API server seconds.
         group.create_task(parts.resync.first(), name="confirm")
     group.create_task(parts.network.run(), name="network")

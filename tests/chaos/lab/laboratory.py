@@ -24,9 +24,9 @@ import pytest
 
 from chaos.lab.apiserver import api_server, kubeconfig
 from chaos.lab.faultproxy import FaultProxy
-from chaos.lab.operatorprocess import OperatorProcess
 from chaos.lab.redisprocess import PASSWORD, RedisProcess
 from nanogrid.tenancy import Area
+from support.operator_process import OperatorProcess
 from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, free_port, running_server
 
 IMAGES = Path(__file__).parents[3] / "build" / "images.json"

@@ -157,6 +157,9 @@ async def test_a_leader_ends_when_another_process_has_the_lease() -> None:
 
     with pytest.raises(LeaseLost, match="b holds Lease nanogrid"):
         await first.renew()
+    await first.release()  # as at the end of the process
+
+    assert spec(kube)["holderIdentity"] == "b"
 
 
 async def test_an_annotation_on_the_lease_does_not_lose_it() -> None:

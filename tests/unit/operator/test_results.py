@@ -304,6 +304,16 @@ async def test_a_report_before_the_first_list_must_be_retried(endpoint: Endpoint
     assert answer[0] == 503
 
 
+async def test_a_report_to_a_standby_must_be_retried(endpoint: Endpoint) -> None:
+    endpoint.queue.paused = True
+    answer = await endpoint.post()
+    endpoint.queue.resume()
+
+    assert answer[0] == 503
+    assert not endpoint.noted
+    assert (await endpoint.post())[0] == 202
+
+
 async def test_an_accepted_report_is_noted(endpoint: Endpoint) -> None:
     endpoint.cache.drop_job(JOB_UID)
     endpoint.cache.put_pod(a_pod_body())
@@ -339,6 +349,20 @@ async def test_readiness_names_failed_checks(endpoint: Endpoint) -> None:
         "NetworkEnforced",
         "PoliciesDisabled",
     )
+
+
+async def test_a_process_is_ready_after_its_first_list(endpoint: Endpoint) -> None:
+    """So a rolling update ends the old leader when the new pod can take over at once."""
+    checking = asyncio.create_task(endpoint.health.run())
+    while endpoint.health.missing():  # noqa: ASYNC110 the checks end in the next turns of the loop
+        await asyncio.sleep(0)
+    checking.cancel()
+    ready = await endpoint.http.get("/readyz")
+    endpoint.cache.primed = False
+    early = await endpoint.http.get("/readyz")
+
+    assert (ready.status, early.status) == (200, 503)
+    assert list((await early.json())["missing"]) == ["lists"]
 
 
 async def test_liveness_succeeds_at_first(endpoint: Endpoint) -> None:

@@ -148,12 +148,13 @@ class LeaderElector:
         """Check the holder after a conflict: someone annotated the Lease, or took it."""
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                self._held = await self._read()
+                lease = await self._read()
         except (KubeError, TimeoutError) as e:
             log.warning("cannot read Lease %s: %s %s", self.name, type(e).__name__, e)
             return
-        holder = (self._held.get("spec") or {}).get("holderIdentity")
-        if holder != self.identity:
+        holder = (lease.get("spec") or {}).get("holderIdentity")
+        self._held = lease if holder == self.identity else None  # no release of another's Lease
+        if self._held is None:
             raise LeaseLost(f"{holder or 'no process'} holds Lease {self.name}")
 
     async def release(self) -> None:
@@ -168,7 +169,7 @@ class LeaderElector:
                 except KubeError as e:
                     if e.code != 409:
                         raise
-                    await self._still_ours()  # a last renewal may have had no answer
+                    await self._still_ours()  # the last renewal may have had no answer
                     await self._write(self._held, free)
             log.info("released Lease %s", self.name)
         except (KubeError, TimeoutError, LeaseLost) as e:

@@ -64,6 +64,12 @@ class Resync:
                 )  # fmt: skip
                 await asyncio.sleep(FIRST_RETRY_SECONDS)
 
+    def take_over(self) -> None:
+        """Enqueue the open jobs that a standby knows. After it, call :meth:`first` again."""
+        self.queue.resume()
+        for uid in self.cache.due():
+            self.queue.add(uid)
+
     def _confirm(self) -> None:
         if self.cache.confirmed:
             return

@@ -1,0 +1,365 @@
+"""A small API server with a kubelet, for operators that run as processes of their own.
+
+It has optimistic concurrency, merge patches, LIST and WATCH of any collection. Each operator has a
+port of its own, so requests have a sender. A pod that is created runs, and ends with a result.
+"""
+
+import asyncio
+import contextlib
+import copy
+import json
+import threading
+import time
+import uuid
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import yaml
+from aiohttp import web
+
+from nanogrid import names, wire
+from nanogrid.kube.conventions import JOBS, collection
+from nanogrid.types import Json
+from support.builders import (
+    RESULT_KEY_MASTER,
+    a_job_body,
+    a_report,
+    a_result,
+    ended,
+    merge_patch,
+    running,
+    signed,
+)
+from support.s3_server import free_port
+
+NAMESPACE = "team-a"
+LEASE_NAMESPACE = "platform"
+LEASE = "nanogrid"
+POD_SECONDS = 1.0
+CALL_SECONDS = 60.0
+WATCH_SECONDS = 300.0
+PODS_OF_JOBS = collection("/api/v1", "pods", NAMESPACE)
+OWN_PODS = collection("/api/v1", "pods", LEASE_NAMESPACE)
+JOBS_PATH = collection(JOBS, names.PLURAL, NAMESPACE)
+LEASE_PATH = f"{collection('/apis/coordination.k8s.io/v1', 'leases', LEASE_NAMESPACE)}/{LEASE}"
+
+
+def _kind(kind: str, plural: str) -> Json:
+    """A kind, as the API server describes it to Kopf."""
+    verbs = ["get", "list", "watch", "create", "patch", "delete"]
+    singular = kind.lower()
+    names_of = {"name": plural, "singularName": singular, "kind": kind}
+    return {**names_of, "namespaced": kind != "Namespace", "verbs": verbs}
+
+
+_VERSION = {"groupVersion": names.API_VERSION, "version": names.VERSION}
+DISCOVERY: Json = {
+    "/api": {"versions": ["v1"]},
+    "/api/v1": {"resources": [_kind("Pod", "pods"), _kind("Namespace", "namespaces")]},
+    "/apis": {
+        "groups": [{"name": names.GROUP, "versions": [_VERSION], "preferredVersion": _VERSION}]
+    },
+    f"/apis/{names.API_VERSION}": {"resources": [_kind(names.KIND, names.PLURAL)]},
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of an operator; ``at`` is in monotonic seconds."""
+
+    at: float
+    sender: str
+    method: str
+    path: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return self.method != "GET"
+
+
+class OperatorCluster:
+    """Its methods may be called from any thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self.objects: dict[str, Json] = {}
+        self.requests: list[Request] = []
+        self.holders: list[tuple[float, str]] = []  # when each one got the Lease
+        self.renewals: list[float] = []
+        self.pods: list[str] = []  # the names of all pods that were created for jobs
+        self.pod_seconds = POD_SECONDS
+        self._directory = directory
+        self._history: list[tuple[int, str, str, Json]] = []
+        self._version = 100
+        self._ports: dict[int, str] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runners: list[web.ServerRunner] = []
+
+    def start(self) -> "OperatorCluster":
+        """Start the server's thread."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Close all ports and end the thread."""
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CALL_SECONDS)
+        self._loop.close()
+
+    def environment(self, sender: str) -> dict[str, str]:
+        """The environment of an operator that has the port of its name."""
+        port = free_port()
+        self._call(self._listen(sender, port))
+        config = self._directory / f"kubeconfig-{sender}"
+        url = f"http://127.0.0.1:{port}"
+        entry = {"cluster": "fake", "user": "fake"}
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "fake",
+                    "clusters": [{"name": "fake", "cluster": {"server": url}}],
+                    "users": [{"name": "fake", "user": {}}],
+                    "contexts": [{"name": "fake", "context": entry}],
+                }
+            )
+        )
+        return {
+            "KUBECONFIG": str(config),
+            "NANOGRID_EXECUTOR_IMAGE": "nanogrid-executor:test",
+            "NANOGRID_RESULTS_URL": "http://127.0.0.1:1/v1/results",
+            "NANOGRID_RESULT_KEY_MASTER": RESULT_KEY_MASTER,
+            "NANOGRID_REPORT_KEY": "report-key-of-the-tests",
+            "NANOGRID_COMPATIBILITY_NAMESPACE": NAMESPACE,
+            "NANOGRID_WATCH_NAMESPACES": NAMESPACE,
+            "NANOGRID_NETWORK_POLICIES": "false",
+            "NANOGRID_ALLOW_UNENFORCED_NETWORK": "true",
+            "NANOGRID_LEASE_NAME": LEASE,
+            "NANOGRID_LEASE_NAMESPACE": LEASE_NAMESPACE,
+            "NANOGRID_IDENTITY": sender,
+        }
+
+    def put(self, path: str, body: Json) -> None:
+        """Create an object, or replace it."""
+        name = body["metadata"]["name"]
+        self._call(self._save(f"{path}/{name}", copy.deepcopy(body)))
+
+    def remove(self, at: str) -> None:
+        """Delete an object by its path."""
+        self._call(self._save(at, self.objects[at], kind="DELETED"))
+
+    def put_jobs(self, *job_names: str) -> None:
+        """Create jobs with inline code."""
+        for name in job_names:
+            job = a_job_body(name=name, uid=str(uuid.uuid4()))
+            job["metadata"]["creationTimestamp"] = _now()
+            self.put(JOBS_PATH, job)
+
+    @property
+    def lease(self) -> Json:
+        """The spec of the Lease; empty before there is one."""
+        found: Json = self.objects.get(LEASE_PATH, {}).get("spec") or {}
+        return found
+
+    @property
+    def holder(self) -> str:
+        """Who holds the Lease."""
+        return str(self.lease.get("holderIdentity") or "")
+
+    def unfinished(self) -> list[str]:
+        """The names of the jobs that have not ended."""
+        found = [o for path, o in list(self.objects.items()) if path.startswith(f"{JOBS_PATH}/")]
+        return [
+            o["metadata"]["name"]
+            for o in found
+            if not (o.get("status") or {}).get("completionTime")
+        ]
+
+    def sent(self, sender: str) -> list[Request]:
+        """The requests of an operator."""
+        return [r for r in list(self.requests) if r.sender == sender]
+
+    def watches(self, sender: str) -> int:
+        """How many watches an operator has opened."""
+        return sum("watch=" in r.path for r in self.sent(sender))
+
+    def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_SECONDS)
+
+    async def _listen(self, sender: str, port: int) -> None:
+        self._ports[port] = sender
+        server = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        self._runners.append(runner)
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        sender = self._ports[request.transport.get_extra_info("sockname")[1]]
+        self.requests.append(Request(time.monotonic(), sender, request.method, request.path_qs))
+        path, query = request.path, dict(parse_qsl(request.query_string))
+        if request.method != "GET":
+            body = json.loads(await request.read() or b"{}")
+            return await self._write(request.method, path, body)
+        if query.get("watch") == "true":
+            return await self._watch(request, path, query)
+        if path in DISCOVERY:
+            return web.json_response(DISCOVERY[path])
+        if path in self.objects:
+            return web.json_response(self.objects[path])
+        if not _is_collection(path):
+            return _failure(404, "NotFound", f"{path} not found")
+        items = [o for at, o in self.objects.items() if _inside(at, path) and _selected(o, query)]
+        meta = {"resourceVersion": str(self._version)}
+        return web.json_response({"metadata": meta, "items": items})
+
+    async def _write(self, method: str, path: str, body: Json) -> web.Response:
+        if method == "POST":
+            return await self._create(path, body)
+        target = path.removesuffix("/status")
+        found = self.objects.get(target)
+        if found is None:
+            return _failure(404, "NotFound", f"{target} not found")
+        if method == "DELETE":
+            return web.json_response(await self._save(target, found, kind="DELETED"))
+        wanted = (body.get("metadata") or {}).get("resourceVersion")
+        if wanted is not None and wanted != found["metadata"]["resourceVersion"]:
+            return _failure(409, "Conflict", "the object has been modified")
+        if target == LEASE_PATH:
+            self._note_lease(body)
+        return web.json_response(await self._save(target, merge_patch(found, body)))
+
+    def _note_lease(self, body: Json) -> None:
+        self.renewals.append(time.monotonic())
+        holder = body["spec"].get("holderIdentity")
+        if holder is not None:
+            self.holders.append((time.monotonic(), holder))
+
+    async def _create(self, path: str, body: Json) -> web.Response:
+        if path.endswith("/events"):
+            return web.json_response(body, status=201)
+        meta = body["metadata"]
+        at = f"{path}/{meta['name']}"
+        if at in self.objects:
+            return _failure(409, "AlreadyExists", f"{at} already exists")
+        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now()}
+        meta.setdefault("namespace", path.split("/")[-2])
+        if path == PODS_OF_JOBS:
+            self.pods.append(meta["name"])
+            self._spawn(self._run_pod(at))
+        return web.json_response(await self._save(at, body), status=201)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_pod(self, at: str) -> None:
+        """Run a pod to its end, as the kubelet does."""
+        await asyncio.sleep(0.1)
+        runs = [{"name": n, "state": running()} for n in ("agent", "sandbox")]
+        await self._save(at, self.objects[at] | {"status": _pod_status("Running", runs)})
+        await asyncio.sleep(self.pod_seconds)
+        pod = self.objects.get(at)
+        if pod is None:
+            return
+        (owner,) = pod["metadata"]["ownerReferences"]
+        ref = wire.JobRef(namespace=NAMESPACE, name=owner["name"], uid=owner["uid"])
+        result = signed(a_result(request_id=owner["uid"], job=ref))
+        texts = {"agent": wire.dumps(a_report(result)), "sandbox": ""}
+        ends = [{"name": n, "state": ended(message=text)} for n, text in texts.items()]
+        await self._save(at, pod | {"status": _pod_status("Succeeded", ends)})
+
+    async def _save(self, at: str, body: Json, kind: str = "") -> Json:
+        kind = kind or ("MODIFIED" if at in self.objects else "ADDED")
+        self._version += 1
+        meta = body["metadata"] | {"resourceVersion": str(self._version)}
+        stored = body | {"metadata": meta}
+        if kind == "DELETED":
+            del self.objects[at]
+        else:
+            self.objects[at] = stored
+        if at != LEASE_PATH:  # which has no watch
+            self._history.append((self._version, kind, at, stored))
+        async with self._changed:
+            self._changed.notify_all()
+        return stored
+
+    async def _watch(
+        self, request: web.BaseRequest, path: str, query: dict[str, str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        position = 0
+        version = int(query.get("resourceVersion") or 0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(float(query.get("timeoutSeconds") or WATCH_SECONDS)):
+                while True:
+                    for number, kind, at, body in self._history[position:]:
+                        if number > version and _inside(at, path) and _selected(body, query):
+                            line = json.dumps({"type": kind, "object": body})
+                            await response.write(line.encode() + b"\n")
+                    position = len(self._history)
+                    async with self._changed:
+                        await self._changed.wait_for(lambda at=position: len(self._history) > at)
+        return response
+
+
+def _pod_status(phase: str, containers: list[Json]) -> Json:
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    return {"phase": phase, "conditions": [scheduled], "containerStatuses": containers}
+
+
+def _is_collection(path: str) -> bool:
+    parts = path.strip("/").split("/")
+    start = 2 if parts[0] == "api" else 3
+    rest = parts[start:]
+    return len(rest) == 1 or (len(rest) == 3 and rest[0] == "namespaces")
+
+
+def _inside(at: str, path: str) -> bool:
+    base, _, plural = path.rpartition("/")
+    return at.rpartition("/")[0] == path or (
+        "/namespaces/" not in path and at.startswith(f"{base}/") and f"/{plural}/" in at
+    )
+
+
+def _selected(body: Json, query: dict[str, str]) -> bool:
+    key = query.get("labelSelector", "")
+    return not key or key in (body["metadata"].get("labels") or {})
+
+
+def _failure(code: int, reason: str, message: str) -> web.Response:
+    body = {"kind": "Status", "code": code, "reason": reason, "message": message}
+    return web.json_response(body, status=code)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def operator_cluster(directory: Path) -> Iterator[OperatorCluster]:
+    """A running cluster."""
+    cluster = OperatorCluster(directory).start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
