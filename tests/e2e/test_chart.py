@@ -159,6 +159,7 @@ EXPOSE = [
 LEASE = [
     (["coordination.k8s.io"], ["leases"], ["create"], None),
     (["coordination.k8s.io"], ["leases"], ["get", "patch"], ["nanogrid"]),
+    ([""], ["pods"], ["get"], None),
 ]
 TOKEN_REVIEW = "nanogrid-tokenreview"
 TENANTS = [

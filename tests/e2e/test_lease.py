@@ -1,34 +1,36 @@
 """Leader election: a rolling update hands over the Lease at once, a lost pod is replaced soon."""
 
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from nanogrid.types import Json
-from support.kubectl import Namespace, eventually, inline, kubectl, kubectl_json
-from support.release import IN_RELEASE, OPERATOR, OPERATOR_LABEL, RELEASE, wait_for_operator
+from support.kubectl import Namespace, eventually, inline, kubectl
+from support.release import (
+    IN_RELEASE,
+    OPERATOR,
+    acquired,
+    leader_pod,
+    lease,
+    settled_lease,
+    start_operator,
+    wait_for_operator,
+    with_new_holder,
+)
 
 
-def lease() -> Json:
-    """The Lease's spec."""
-    found: Json = kubectl_json(*IN_RELEASE, "get", "lease", RELEASE)["spec"]
-    return found
+@pytest.fixture
+def two_replicas(cluster: None) -> Iterator[None]:
+    """Leader and standby, both ready."""
+    start_operator(replicas=2)
+    yield
+    start_operator(replicas=1)
 
 
-def settled_lease() -> Json:
-    """The Lease, held by the only operator pod: an earlier handover has ended."""
-
-    def settled() -> Json | None:
-        pods = kubectl(*IN_RELEASE, "get", "pods", "-l", OPERATOR_LABEL, "-o", "name").split()
-        now = lease()
-        return now if pods == [f"pod/{now.get('holderIdentity')}"] else None
-
-    found: Json = eventually("the operator's only pod holds the Lease", settled)
-    return found
-
-
-def with_new_holder(before: Json) -> Json | None:
-    """The Lease, if another holder has it."""
-    now = lease()
-    return now if now.get("holderIdentity") not in ("", None, before["holderIdentity"]) else None
+def delete_by_force(pod: str) -> None:
+    """Delete a pod without grace, as when its node is lost."""
+    kubectl(*IN_RELEASE, "delete", "pod", pod, "--force", "--grace-period=0")
 
 
 def test_a_rolling_update_hands_over_while_jobs_run(namespace: Namespace) -> None:
@@ -48,23 +50,35 @@ def test_a_rolling_update_hands_over_while_jobs_run(namespace: Namespace) -> Non
     took = time.monotonic() - free[0] if free else 0.0
     wait_for_operator()
 
-    log = kubectl(*IN_RELEASE, "logs", after["holderIdentity"])
+    log = kubectl(*IN_RELEASE, "logs", leader_pod(after))
     print(f"released and taken over within {took:.1f} s")
     assert f"standing by: {before['holderIdentity']} holds Lease" in log, "the new pod did not wait"
-    assert took < before["leaseDurationSeconds"], "a released Lease is not waited for"
+    assert acquired(after).endswith(after["holderIdentity"]), "a released Lease is not waited for"
     assert namespace.finished("through")["result"]["stdout"] == "through\n"
     assert len(namespace.pods("through")) == 1
 
 
 def test_a_lost_leader_is_replaced(namespace: Namespace) -> None:
     before = settled_lease()
-    kubectl(
-        *IN_RELEASE, "delete", "pod", before["holderIdentity"],
-        "--force", "--grace-period=0",
-    )  # fmt: skip
+    delete_by_force(leader_pod(before))
     began = time.monotonic()
-    eventually("another holder", lambda: with_new_holder(before))
-    took = time.monotonic() - began
-    print(f"replaced after {took:.1f} s")
+    after = eventually("another holder", lambda: with_new_holder(before))
+    print(f"replaced after {time.monotonic() - began:.1f} s: {acquired(after)}")
 
+    assert "did not renew" not in acquired(after), "the pod is gone, so its Lease is not waited for"
     assert namespace.run(inline("after", "print('after')"))["reason"] == "Completed"
+
+
+@pytest.mark.usefixtures("two_replicas")
+def test_a_standby_takes_over_from_a_lost_leader(namespace: Namespace) -> None:
+    before = settled_lease(replicas=2)
+    namespace.apply(inline("through", "import time; time.sleep(6); print('through')"))
+    delete_by_force(leader_pod(before))
+    began = time.monotonic()
+    after = eventually("another holder", lambda: with_new_holder(before))
+    print(f"taken over after {time.monotonic() - began:.1f} s: {acquired(after)}")
+
+    log = kubectl(*IN_RELEASE, "logs", leader_pod(after))
+    assert f"standing by: {before['holderIdentity']} holds Lease" in log, "it had started before"
+    assert namespace.finished("through")["result"]["stdout"] == "through\n"
+    assert len(namespace.pods("through")) == 1

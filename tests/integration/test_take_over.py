@@ -1,22 +1,15 @@
 """Two real operator processes and one Lease: the standby takes over, and nothing happens twice."""
 
-import contextlib
 import itertools
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import redis
 
-from nanogrid.tenancy import PLATFORM_STREAM
-from support.operator_cluster import OWN_PODS, OperatorCluster, operator_cluster
-from support.operator_process import OperatorProcess
-from support.redis_server import PASSWORD, Server, a_server, needs_redis
-from support.s3_server import free_port
+from support.operator_cluster import OWN_PODS
+from support.operators import Operators, all_ended_once, running_operators, saturated
+from support.redis_server import needs_redis
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, needs_redis]
@@ -24,49 +17,10 @@ pytestmark = [pytest.mark.integration, needs_redis]
 SATURATED_SECONDS = 20
 
 
-class Operators:
-    """The operators of one cluster."""
-
-    def __init__(self, cluster: OperatorCluster, store: Server, directory: Path) -> None:
-        self.cluster, self._store, self._directory = cluster, store, directory
-        self.all: dict[str, OperatorProcess] = {}
-
-    def start(self, name: str, **settings: str) -> OperatorProcess:
-        """Start an operator; returns when it is ready."""
-        environment = self.cluster.environment(name) | {
-            "NANOGRID_REDIS_URL": f"redis://127.0.0.1:{self._store.port}/0",
-            "NANOGRID_REDIS_PASSWORD": PASSWORD,
-            **settings,
-        }
-        log = self._directory / f"{name}.log"
-        self.all[name] = OperatorProcess(environment, free_port(), log).start()
-        self.all[name].wait_ready()
-        return self.all[name]
-
-    def entries(self) -> list[str]:
-        """The requestIds in the stream, one for each delivery."""
-        with redis.Redis(port=self._store.port, password=PASSWORD, decode_responses=True) as store:
-            return [fields["requestId"] for _, fields in store.xrange(PLATFORM_STREAM)]
-
-
 @pytest.fixture
 def operators(tmp_path: Path) -> Iterator[Operators]:
-    with operator_cluster(tmp_path) as cluster, a_server(tmp_path) as store:
-        started = Operators(cluster, store, tmp_path)
+    with running_operators(tmp_path) as started:
         yield started
-        for operator in started.all.values():
-            operator.kill()
-
-
-def all_ended_once(operators: Operators, jobs: list[str]) -> None:
-    """Each job has one pod and one entry in the stream."""
-    cluster = operators.cluster
-    wait_until(lambda: len(operators.entries()) >= len(jobs) and not cluster.unfinished(), 120)
-    statuses = [o["status"] for path, o in cluster.objects.items() if "/executionjobs/" in path]
-    assert [s["reason"] for s in statuses] == ["Completed"] * len(jobs)
-    assert len(cluster.pods) == len(set(cluster.pods)) == len(jobs)
-    entries = operators.entries()
-    assert len(entries) == len(set(entries)) == len(jobs)
 
 
 def test_a_standby_has_listed_and_writes_nothing(operators: Operators) -> None:
@@ -151,17 +105,6 @@ def test_a_single_replica_does_not_wait_for_a_pod_that_is_gone(operators: Operat
     assert "the pod of a_uid-a is gone" in successor.log.read_text()
     assert "standing by" not in successor.log.read_text()
     all_ended_once(operators, ["job-0"])
-
-
-@contextmanager
-def saturated() -> Iterator[None]:
-    """Four processes use all CPU that they get, as long as the context lasts."""
-    burner = [sys.executable, "-c", "while True: pass"]
-    with contextlib.ExitStack() as stack:
-        for _ in range(4):
-            process = stack.enter_context(subprocess.Popen(burner))
-            stack.callback(process.kill)
-        yield
 
 
 def test_a_leader_without_spare_cpu_stays_the_leader(operators: Operators) -> None:

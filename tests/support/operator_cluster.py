@@ -165,6 +165,17 @@ class OperatorCluster:
             job["metadata"]["creationTimestamp"] = _now()
             self.put(JOBS_PATH, job)
 
+    def put_finished(self, count: int) -> None:
+        """Create jobs that have ended, with 12 KB of output each."""
+        result = {"stdout": "x" * 12_000}
+        status = {
+            "phase": "Succeeded", "completionTime": _now(), "result": result,
+            "delivery": {"state": "Delivered"},
+        }  # fmt: skip
+        for number in range(count):
+            job = a_job_body(name=f"old-{number}", uid=str(uuid.uuid4()), status=status)
+            self.put(JOBS_PATH, job)
+
     @property
     def lease(self) -> Json:
         """The spec of the Lease; empty before there is one."""
@@ -227,8 +238,11 @@ class OperatorCluster:
         if not _is_collection(path):
             return _failure(404, "NotFound", f"{path} not found")
         items = [o for at, o in self.objects.items() if _inside(at, path) and _selected(o, query)]
+        begin = int(query.get("continue") or 0)
+        end = begin + int(query.get("limit") or len(items) or 1)
         meta = {"resourceVersion": str(self._version)}
-        return web.json_response({"metadata": meta, "items": items})
+        meta |= {"continue": str(end)} if end < len(items) else {}
+        return web.json_response({"metadata": meta, "items": items[begin:end]})
 
     async def _write(self, method: str, path: str, body: Json) -> web.Response:
         if method == "POST":
@@ -302,6 +316,10 @@ class OperatorCluster:
             self._changed.notify_all()
         return stored
 
+    async def _after(self, position: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._history) > position)
+
     async def _watch(
         self, request: web.BaseRequest, path: str, query: dict[str, str]
     ) -> web.StreamResponse:
@@ -317,8 +335,7 @@ class OperatorCluster:
                             line = json.dumps({"type": kind, "object": body})
                             await response.write(line.encode() + b"\n")
                     position = len(self._history)
-                    async with self._changed:
-                        await self._changed.wait_for(lambda at=position: len(self._history) > at)
+                    await self._after(position)
         return response
 
 

@@ -104,9 +104,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.networking.connect_timeout = 5
     # After an outage of any length, Kopf watches the API server again within seconds.
     settings.networking.error_backoffs = WATCH_BACKOFFS
-    settings.watching.label_selectors["", "v1", "pods"] = (
-        names.LABEL_JOB_UID
-    )  # the API server selects
+    # The API server selects. Kopf would take a text as the key for the name of a kind.
+    settings.watching.label_selectors["", "v1", "pods"] = names.LABEL_JOB_UID
     # Thousands of objects come page by page at a start, and Kopf keeps none of them for long.
     settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = IDLE_SECONDS
