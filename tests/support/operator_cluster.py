@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -35,6 +34,15 @@ from support.builders import (
     running,
     signed,
 )
+from support.operator_api import (
+    DISCOVERY,
+    failure,
+    inside,
+    is_collection,
+    now_text,
+    pod_status,
+    selected,
+)
 from support.s3_server import free_port
 
 NAMESPACE = "team-a"
@@ -47,25 +55,6 @@ PODS_OF_JOBS = collection("/api/v1", "pods", NAMESPACE)
 OWN_PODS = collection("/api/v1", "pods", LEASE_NAMESPACE)
 JOBS_PATH = collection(JOBS, names.PLURAL, NAMESPACE)
 LEASE_PATH = f"{collection('/apis/coordination.k8s.io/v1', 'leases', LEASE_NAMESPACE)}/{LEASE}"
-
-
-def _kind(kind: str, plural: str) -> Json:
-    """A kind, as the API server describes it to Kopf."""
-    verbs = ["get", "list", "watch", "create", "patch", "delete"]
-    singular = kind.lower()
-    names_of = {"name": plural, "singularName": singular, "kind": kind}
-    return {**names_of, "namespaced": kind != "Namespace", "verbs": verbs}
-
-
-_VERSION = {"groupVersion": names.API_VERSION, "version": names.VERSION}
-DISCOVERY: Json = {
-    "/api": {"versions": ["v1"]},
-    "/api/v1": {"resources": [_kind("Pod", "pods"), _kind("Namespace", "namespaces")]},
-    "/apis": {
-        "groups": [{"name": names.GROUP, "versions": [_VERSION], "preferredVersion": _VERSION}]
-    },
-    f"/apis/{names.API_VERSION}": {"resources": [_kind(names.KIND, names.PLURAL)]},
-}
 
 
 @dataclass(frozen=True)
@@ -162,14 +151,14 @@ class OperatorCluster:
         """Create jobs with inline code."""
         for name in job_names:
             job = a_job_body(name=name, uid=str(uuid.uuid4()))
-            job["metadata"]["creationTimestamp"] = _now()
+            job["metadata"]["creationTimestamp"] = now_text()
             self.put(JOBS_PATH, job)
 
     def put_finished(self, count: int) -> None:
         """Create jobs that have ended, with 12 KB of output each."""
         result = {"stdout": "x" * 12_000}
         status = {
-            "phase": "Succeeded", "completionTime": _now(), "result": result,
+            "phase": "Succeeded", "completionTime": now_text(), "result": result,
             "delivery": {"state": "Delivered"},
         }  # fmt: skip
         for number in range(count):
@@ -235,9 +224,9 @@ class OperatorCluster:
             return web.json_response(DISCOVERY[path])
         if path in self.objects:
             return web.json_response(self.objects[path])
-        if not _is_collection(path):
-            return _failure(404, "NotFound", f"{path} not found")
-        items = [o for at, o in self.objects.items() if _inside(at, path) and _selected(o, query)]
+        if not is_collection(path):
+            return failure(404, "NotFound", f"{path} not found")
+        items = [o for at, o in self.objects.items() if inside(at, path) and selected(o, query)]
         begin = int(query.get("continue") or 0)
         end = begin + int(query.get("limit") or len(items) or 1)
         meta = {"resourceVersion": str(self._version)}
@@ -250,12 +239,12 @@ class OperatorCluster:
         target = path.removesuffix("/status")
         found = self.objects.get(target)
         if found is None:
-            return _failure(404, "NotFound", f"{target} not found")
+            return failure(404, "NotFound", f"{target} not found")
         if method == "DELETE":
             return web.json_response(await self._save(target, found, kind="DELETED"))
         wanted = (body.get("metadata") or {}).get("resourceVersion")
         if wanted is not None and wanted != found["metadata"]["resourceVersion"]:
-            return _failure(409, "Conflict", "the object has been modified")
+            return failure(409, "Conflict", "the object has been modified")
         if target == LEASE_PATH:
             self._note_lease(body)
         return web.json_response(await self._save(target, merge_patch(found, body)))
@@ -272,8 +261,8 @@ class OperatorCluster:
         meta = body["metadata"]
         at = f"{path}/{meta['name']}"
         if at in self.objects:
-            return _failure(409, "AlreadyExists", f"{at} already exists")
-        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now()}
+            return failure(409, "AlreadyExists", f"{at} already exists")
+        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now_text()}
         meta.setdefault("namespace", path.split("/")[-2])
         if path == PODS_OF_JOBS:
             self.pods.append(meta["name"])
@@ -289,7 +278,7 @@ class OperatorCluster:
         """Run a pod to its end, as the kubelet does."""
         await asyncio.sleep(0.1)
         runs = [{"name": n, "state": running()} for n in ("agent", "sandbox")]
-        await self._save(at, self.objects[at] | {"status": _pod_status("Running", runs)})
+        await self._save(at, self.objects[at] | {"status": pod_status("Running", runs)})
         await asyncio.sleep(self.pod_seconds)
         pod = self.objects.get(at)
         if pod is None:
@@ -299,7 +288,7 @@ class OperatorCluster:
         result = signed(a_result(request_id=owner["uid"], job=ref))
         texts = {"agent": wire.dumps(a_report(result)), "sandbox": ""}
         ends = [{"name": n, "state": ended(message=text)} for n, text in texts.items()]
-        await self._save(at, pod | {"status": _pod_status("Succeeded", ends)})
+        await self._save(at, pod | {"status": pod_status("Succeeded", ends)})
 
     async def _save(self, at: str, body: Json, kind: str = "") -> Json:
         kind = kind or ("MODIFIED" if at in self.objects else "ADDED")
@@ -331,45 +320,12 @@ class OperatorCluster:
             async with asyncio.timeout(float(query.get("timeoutSeconds") or WATCH_SECONDS)):
                 while True:
                     for number, kind, at, body in self._history[position:]:
-                        if number > version and _inside(at, path) and _selected(body, query):
+                        if number > version and inside(at, path) and selected(body, query):
                             line = json.dumps({"type": kind, "object": body})
                             await response.write(line.encode() + b"\n")
                     position = len(self._history)
                     await self._after(position)
         return response
-
-
-def _pod_status(phase: str, containers: list[Json]) -> Json:
-    scheduled = {"type": "PodScheduled", "status": "True"}
-    return {"phase": phase, "conditions": [scheduled], "containerStatuses": containers}
-
-
-def _is_collection(path: str) -> bool:
-    parts = path.strip("/").split("/")
-    start = 2 if parts[0] == "api" else 3
-    rest = parts[start:]
-    return len(rest) == 1 or (len(rest) == 3 and rest[0] == "namespaces")
-
-
-def _inside(at: str, path: str) -> bool:
-    base, _, plural = path.rpartition("/")
-    return at.rpartition("/")[0] == path or (
-        "/namespaces/" not in path and at.startswith(f"{base}/") and f"/{plural}/" in at
-    )
-
-
-def _selected(body: Json, query: dict[str, str]) -> bool:
-    key = query.get("labelSelector", "")
-    return not key or key in (body["metadata"].get("labels") or {})
-
-
-def _failure(code: int, reason: str, message: str) -> web.Response:
-    body = {"kind": "Status", "code": code, "reason": reason, "message": message}
-    return web.json_response(body, status=code)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager

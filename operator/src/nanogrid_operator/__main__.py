@@ -9,8 +9,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import kopf
 
@@ -18,8 +19,9 @@ from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.listening import listen_on_all
 from nanogrid.settings import SettingsError
-from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost
+from nanogrid_operator.kube.leader_election import LeaseLost
 from nanogrid_operator.kube.lease import CALL_SECONDS, identity_of
+from nanogrid_operator.kube.lease_thread import Election, election
 from nanogrid_operator.parts import Clients, Parts, build
 from nanogrid_operator.server.serve import serving
 from nanogrid_operator.settings import Settings
@@ -50,22 +52,25 @@ async def run(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _elector(settings: Settings) -> AsyncIterator[LeaderElector | None]:
-    """The election, with a client of its own; None if this process leads without a Lease."""
+async def _elector(settings: Settings) -> AsyncIterator[Election | None]:
+    """The election; None if this process leads without a Lease."""
     if not settings.lease_name:
         yield None
         return
-    kube = await KubeApi.connect(
-        CALL_SECONDS, user_agent=names.MANAGED_BY, connections=LEASE_CONNECTIONS
-    )
+
+    def connect() -> Coroutine[Any, Any, KubeApi]:
+        return KubeApi.connect(
+            CALL_SECONDS, user_agent=names.MANAGED_BY, connections=LEASE_CONNECTIONS
+        )
+
     identity = identity_of(settings.identity, settings.pod_uid)
-    try:
-        yield LeaderElector(kube, settings.lease_namespace, settings.lease_name, identity)
-    finally:
-        await kube.close()
+    async with election(
+        connect, settings.lease_namespace, settings.lease_name, identity
+    ) as elector:
+        yield elector
 
 
-async def _run_parts(settings: Settings, parts: Parts, elector: LeaderElector | None) -> None:
+async def _run_parts(settings: Settings, parts: Parts, elector: Election | None) -> None:
     """Run all parts; see :func:`run`."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -117,7 +122,7 @@ class _Stopped(Exception):
 
 
 async def _stand_by(
-    settings: Settings, parts: Parts, elector: LeaderElector | None, group: asyncio.TaskGroup
+    settings: Settings, parts: Parts, elector: Election | None, group: asyncio.TaskGroup
 ) -> bool:
     """Fill the caches and keep them current; return when this process leads.
 
@@ -141,7 +146,7 @@ async def _stand_by(
     return not leads
 
 
-async def _hold(elector: LeaderElector, leading: asyncio.Event) -> None:
+async def _hold(elector: Election, leading: asyncio.Event) -> None:
     """Acquire the Lease, and renew it for ever."""
     await elector.acquire()
     leading.set()

@@ -7,7 +7,7 @@ import pytest
 
 from support.fake_time import FakeTimeLoop
 
-REAL_SOCKETS = frozenset({"test_client.py", "test_results.py"})
+REAL_SOCKETS = frozenset({"test_client.py", "test_lease_thread.py", "test_results.py"})
 
 
 def pytest_asyncio_loop_factories(

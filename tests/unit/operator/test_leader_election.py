@@ -185,6 +185,19 @@ async def test_a_long_outage_of_the_api_server_does_not_lose_the_lease() -> None
     assert spec(kube)["holderIdentity"] == "a"
 
 
+async def test_a_process_that_hangs_does_not_renew() -> None:
+    kube, alive = FakeKube(), True
+    first = LeaderElector(kube, "platform", "nanogrid", "a", now, may_renew=lambda: alive)
+    await first.acquire()
+    renewing = asyncio.create_task(first.renew())
+    assert not await within(30, an_elector(kube, "b"))
+
+    alive = False
+
+    assert await within(30, an_elector(kube, "b"))
+    renewing.cancel()
+
+
 async def test_a_deleted_lease_is_lost() -> None:
     kube = FakeKube()
     first = await acquired(kube)

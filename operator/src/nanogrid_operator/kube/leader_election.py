@@ -51,6 +51,7 @@ class LeaderElector:
         name: Of the Lease.
         identity: Of this process; see :func:`.lease.identity_of`.
         clock: Monotonic seconds.
+        may_renew: Whether this process still works; if not, another one may take over.
     """
 
     kube: KubeApi
@@ -58,6 +59,7 @@ class LeaderElector:
     name: str
     identity: str
     clock: Callable[[], float] = time.monotonic
+    may_renew: Callable[[], bool] = lambda: True
     _held: Json | None = field(default=None, init=False)
     _observed: Observed | None = field(default=None, init=False)
 
@@ -127,6 +129,10 @@ class LeaderElector:
         pause = RENEW_SECONDS
         while True:
             await asyncio.sleep(jitter(pause, 0.8, 1.0))
+            if not self.may_renew():
+                log.error("not renewing Lease %s: the process hangs", self.name)
+                pause = RENEW_SECONDS
+                continue
             pause = RENEW_SECONDS if await self._renew_once() else RENEW_AGAIN_SECONDS
 
     async def _renew_once(self) -> bool:
