@@ -15,6 +15,7 @@ from support.waiting import wait_until
 pytestmark = [pytest.mark.integration, needs_redis]
 
 SATURATED_SECONDS = 20
+LOST_EVERY_SECONDS = 7
 
 
 @pytest.fixture
@@ -92,15 +93,12 @@ def test_a_frozen_leader_that_comes_back_ends_itself(operators: Operators) -> No
 
 def test_a_single_replica_does_not_wait_for_a_pod_that_is_gone(operators: Operators) -> None:
     cluster = operators.cluster
-    for name in ("a", "b"):
-        pod = {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": "platform"}}
-        cluster.put(OWN_PODS, pod)
-    leader = operators.start("a", NANOGRID_POD_UID="uid-a")
+    leader = operators.start_in_pod("a")
     cluster.put_jobs("job-0")
     leader.freeze()  # it does not notice, as on a node that is cut off
     cluster.remove(f"{OWN_PODS}/a")
 
-    successor = operators.start("b", NANOGRID_POD_UID="uid-b")
+    successor = operators.start_in_pod("b")
 
     assert "the pod of a_uid-a is gone" in successor.log.read_text()
     assert "standing by" not in successor.log.read_text()
@@ -123,3 +121,26 @@ def test_a_leader_without_spare_cpu_stays_the_leader(operators: Operators) -> No
     all_ended_once(operators, jobs)
 
     assert [holder for _, holder in cluster.holders] == ["a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_jobs_progress_while_the_leader_is_lost_every_seven_seconds(
+    operators: Operators, replicas: int
+) -> None:
+    """Its pod is gone each time, and the Deployment makes a new one."""
+    cluster, lost = operators.cluster, 0
+    cluster.pod_seconds = 3.0
+    for number in range(replicas):
+        operators.start_in_pod(f"operator-{number}")
+    jobs = [f"job-{n}" for n in range(100)]
+    for first in range(0, len(jobs), 20):
+        cluster.put_jobs(*jobs[first : first + 20])
+        time.sleep(LOST_EVERY_SECONDS)
+        wait_until(lambda: cluster.holder)
+        leader = cluster.holder.partition("_")[0]
+        operators.lose(leader)
+        lost += 1
+        operators.start_in_pod(f"operator-{replicas + lost}", wait=False)
+    all_ended_once(operators, jobs)
+    print(f"{replicas} replicas: the leader was lost {lost} times")

@@ -10,7 +10,12 @@ from pathlib import Path
 import redis
 
 from nanogrid.tenancy import PLATFORM_STREAM
-from support.operator_cluster import OperatorCluster, operator_cluster
+from support.operator_cluster import (
+    LEASE_NAMESPACE,
+    OWN_PODS,
+    OperatorCluster,
+    operator_cluster,
+)
 from support.operator_process import OperatorProcess
 from support.redis_server import PASSWORD, Server, a_server
 from support.s3_server import free_port
@@ -24,8 +29,19 @@ class Operators:
         self.cluster, self._store, self._directory = cluster, store, directory
         self.all: dict[str, OperatorProcess] = {}
 
-    def start(self, name: str, **settings: str) -> OperatorProcess:
-        """Start an operator; returns when it is ready."""
+    def start_in_pod(self, name: str, *, wait: bool = True) -> OperatorProcess:
+        """Start an operator in a pod of its name, which the API server knows."""
+        meta = {"name": name, "uid": f"uid-{name}", "namespace": LEASE_NAMESPACE}
+        self.cluster.put(OWN_PODS, {"metadata": meta})
+        return self.start(name, wait=wait, NANOGRID_POD_UID=meta["uid"])
+
+    def lose(self, name: str) -> None:
+        """Kill an operator; its pod is gone, as after a deletion by force."""
+        self.all[name].kill()
+        self.cluster.remove(f"{OWN_PODS}/{name}")
+
+    def start(self, name: str, *, wait: bool = True, **settings: str) -> OperatorProcess:
+        """Start an operator; returns when it is ready, unless ``wait`` is False."""
         environment = self.cluster.environment(name) | {
             "NANOGRID_REDIS_URL": f"redis://127.0.0.1:{self._store.port}/0",
             "NANOGRID_REDIS_PASSWORD": PASSWORD,
@@ -33,7 +49,8 @@ class Operators:
         }
         log = self._directory / f"{name}.log"
         self.all[name] = OperatorProcess(environment, free_port(), log).start()
-        self.all[name].wait_ready()
+        if wait:
+            self.all[name].wait_ready()
         return self.all[name]
 
     def entries(self) -> list[str]:
