@@ -331,6 +331,16 @@ def test_lease_tenants_and_network_are_the_only_permissions_in_the_releases_name
     assert deployment_of(off)["spec"]["strategy"] == {"type": "Recreate"}
 
 
+def test_the_holder_of_the_lease_names_its_pod_and_uid() -> None:
+    named_by = {"NANOGRID_IDENTITY": "metadata.name", "NANOGRID_POD_UID": "metadata.uid"}
+    on, off = operator_env(REAL), operator_env(REAL | {"leaderElection": {"enabled": False}})
+
+    assert {key: on[key] for key in named_by} == {
+        key: {"fieldRef": {"fieldPath": field}} for key, field in named_by.items()
+    }
+    assert named_by.keys() & off.keys() == set()
+
+
 def test_with_a_role_for_s3_and_no_sessions_secrets_are_not_accessible() -> None:
     values = REAL | {
         "s3": {"bucket": "jobs"},
