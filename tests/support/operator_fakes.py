@@ -49,6 +49,7 @@ class FakeKube(KubeApi):
         self.review: Json = {}
         self.refusals: dict[str, list[KubeError]] = {}
         self.version = 100
+        self.deleted: set[str] = set()  # uids
         self.clock: Callable[[], float] = lambda: CREATED
         self.server_clock = ServerClock()
 
@@ -103,7 +104,9 @@ class FakeKube(KubeApi):
             raise KubeError(409, "AlreadyExists", f"{key} already exists")
         made = copy.deepcopy(body)
         created = timestamp(self.clock())
-        made["metadata"] |= {"uid": f"uid-{self.version}", "creationTimestamp": created}
+        made["metadata"] |= {
+            "uid": f"uid-{self.version}", "creationTimestamp": created, "generation": 1
+        }  # fmt: skip
         return self._store(key, made)
 
     async def patch(self, path: str, name: str, body: Json) -> Json:
@@ -123,15 +126,25 @@ class FakeKube(KubeApi):
         version: str | None = None,
         gone: frozenset[int] = GONE,
     ) -> Json | None:
-        """As the API server: a pod takes time to end, and the answer shows it as it is."""
+        """As the API server: pods take time to end, and finalizers keep an object.
+
+        The garbage collector deletes what has no owner any more.
+        """
         self.writes.append(f"DELETE {path}/{name} {uid}")
-        known = self.objects.get(f"{path}/{name}")
-        if known is not None and version not in (None, known["metadata"].get("resourceVersion")):
+        self._maybe_refuse("DELETE")
+        key = f"{path}/{name}"
+        found = self.objects.get(key)
+        if found is None:
+            return None
+        if version not in (None, found["metadata"].get("resourceVersion")):
             if 409 in gone:
                 return None
             raise KubeError(409, "Conflict", f"{name} has changed")
-        found = self.objects.pop(f"{path}/{name}", None)
-        if found is None or not path.endswith("/pods"):
+        if found["metadata"].get("finalizers"):
+            found["metadata"]["deletionTimestamp"] = timestamp(self.clock())
+            return self._store(key, found)
+        self._remove(key)
+        if not path.endswith("/pods"):
             return None
         self.version += 1
         found["metadata"] |= {
@@ -139,6 +152,24 @@ class FakeKube(KubeApi):
             "resourceVersion": str(self.version),
         }
         return found
+
+    def finalize(self, path: str, name: str) -> None:
+        """A controller removes its finalizers."""
+        found = self.objects[f"{path}/{name}"]
+        del found["metadata"]["finalizers"]
+        if found["metadata"].get("deletionTimestamp"):
+            self._remove(f"{path}/{name}")
+
+    def _remove(self, key: str) -> None:
+        """Remove an object, and what only it owns."""
+        self.deleted.add(self.objects.pop(key)["metadata"].get("uid", ""))
+        for other, body in list(self.objects.items()):
+            owners = {o["uid"] for o in body["metadata"].get("ownerReferences") or []}
+            if other in self.objects and owners and owners <= self.deleted:
+                if body["metadata"].get("finalizers"):
+                    body["metadata"]["deletionTimestamp"] = timestamp(self.clock())
+                elif not other.rpartition("/")[0].endswith("/pods"):  # the kubelet ends them
+                    self._remove(other)
 
     def _patch(self, verb: str, key: str, body: Json) -> Json:
         self._maybe_refuse(verb)

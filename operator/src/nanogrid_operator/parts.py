@@ -24,6 +24,7 @@ from nanogrid_operator.kube.server_clock import ServerClock
 from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.reconcile.finish import JobFinisher
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.reconcile.reconciler import Reconciler
@@ -281,6 +282,7 @@ def _build_reconciler(
     settings, clients = shared.settings, shared.clients
     secrets = S3SecretReplica(clients.kube, settings)
     tracker = SessionStatusTracker(settings)
+    exposures = Exposures(settings=settings, kube=clients.kube, clock=clients.clock)
     starter = PodStarter(
         settings=settings,
         tenants=shared.tenants,
@@ -293,6 +295,7 @@ def _build_reconciler(
         ),
         admission=shared.admission,
         network=shared.network,
+        exposures=exposures,
         writer=shared.writer,
         clock=clients.clock,
     )
@@ -316,6 +319,7 @@ def _build_reconciler(
         writer=shared.writer,
         tracker=tracker,
         memory=shared.memory,
+        exposures=exposures,
         store_late=delivery.outbox.offer,
         on_finished=on_finished,
         clock=clients.clock,
@@ -333,6 +337,7 @@ def _build_reconciler(
         writer=shared.writer,
         tracker=tracker,
         memory=shared.memory,
+        exposures=exposures,
         starter=starter,
         recovery=recovery,
         finisher=finisher,

@@ -17,6 +17,7 @@ from nanogrid.ca_bundle import certificates
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
+ALB = "alb.ingress.kubernetes.io"  # prefix of the load balancer controller's annotations
 # Requests of sync and agent. With limits below them, the API server would reject every pod.
 AGENT_REQUESTS = {name: bounds.least for name, bounds in AGENT.items()}
 
@@ -285,6 +286,11 @@ class Settings:
         "",
         "of sessions' Ingresses, a JSON object of strings",
     )
+    session_target_networking: str = env(
+        "NANOGRID_SESSION_TARGET_NETWORKING",
+        "",
+        "spec.networking of sessions' TargetGroupBindings, a JSON object; empty: none",
+    )
     deregistration_seconds: int = env(
         "NANOGRID_DEREGISTRATION_SECONDS",
         10,
@@ -323,6 +329,29 @@ class Settings:
         """How sessions may be exposed besides the router."""
         return self.words("session_expose")
 
+    @property
+    def session_listeners(self) -> dict[str, int]:
+        """Ports of the load balancer of sessions' Ingresses, by protocol: HTTP, HTTPS.
+
+        As the AWS Load Balancer Controller reads the annotations: without listen-ports it listens
+        on HTTPS if there is a certificate, else on HTTP.
+
+        Raises:
+            SettingsError: The annotation is not valid.
+        """
+        given = self.objects("session_ingress_annotations")
+        text = given.get(f"{ALB}/listen-ports")
+        if not text:
+            return {"HTTPS": 443} if given.get(f"{ALB}/certificate-arn") else {"HTTP": 80}
+        try:
+            found = {name: int(port) for one in json.loads(text) for name, port in one.items()}
+        except (ValueError, TypeError, AttributeError):
+            raise SettingsError(
+                f"NANOGRID_SESSION_INGRESS_ANNOTATIONS: {ALB}/listen-ports is {text}: expected "
+                'JSON like [{"HTTPS": 443}]'
+            ) from None
+        return found
+
     def words(self, name: str) -> list[str]:
         """A setting that is a comma-separated list."""
         text: str = getattr(self, name)
@@ -336,6 +365,11 @@ class Settings:
     def objects(self, name: str) -> dict[str, str]:
         """A setting that is a JSON object of strings."""
         found: dict[str, str] = json.loads(getattr(self, name) or "{}")
+        return found
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A setting that is a JSON object of any values."""
+        found: dict[str, Any] = json.loads(getattr(self, name) or "{}")
         return found
 
     def lists(self, name: str) -> list[dict[str, Any]]:
@@ -359,7 +393,7 @@ class Settings:
             if not getattr(settings, name):
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
-        _ = settings.own_networks
+        _ = settings.own_networks, settings.session_listeners
         _check_ca_bundle(settings.s3_ca_bundle)
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
@@ -385,6 +419,7 @@ JSON_LISTS = (
     "egress_proxy_peers",
     "image_pull_secrets",
 )
+JSON_MAPPINGS = ("session_target_networking",)
 KEYS = ("session_key", "report_key", "result_key_master", "egress_key")
 QUANTITIES = {
     "agent_cpu": "sandbox.agent.cpu",
@@ -418,8 +453,8 @@ def _check(name: str, env: str, value: Any) -> None:
         _check_ttl(env, value)
     if name in KEYS and len(value) < names.KEY_BYTES:
         raise SettingsError(f"{env} has {len(value)} characters: expected 16 random ones or more")
-    if name in JSON_OBJECTS or name in JSON_LISTS:
-        _check_json(env, value, name in JSON_LISTS)
+    if name in (*JSON_OBJECTS, *JSON_LISTS, *JSON_MAPPINGS):
+        _check_json(env, value, name)
     if name == "tenant_defaults":
         _check_tenant(env, value)
     if name in URLS and not re.fullmatch(URLS[name][0], value):
@@ -448,12 +483,15 @@ def _check_uids(start: int, count: int) -> None:
         )
 
 
-def _check_json(env: str, text: str, many: bool) -> None:
+def _check_json(env: str, text: str, name: str) -> None:
     try:
         found = json.loads(text)
     except ValueError as e:
         raise SettingsError(f"{env}: not valid JSON: {e}") from None
-    if many:
+    if name in JSON_MAPPINGS:
+        if not isinstance(found, dict):
+            raise SettingsError(f"{env}: expected an object")
+    elif name in JSON_LISTS:
         if not (isinstance(found, list) and all(isinstance(v, dict) for v in found)):
             raise SettingsError(f"{env}: expected a list of objects")
     elif not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):

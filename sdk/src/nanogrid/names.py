@@ -48,6 +48,7 @@ MODE_SESSION: Final = "Session"
 # What NetworkPolicies select: the network access of a job, and sessions with an own entry point.
 LABEL_EGRESS: Final = f"{GROUP}/egress"
 LABEL_EXPOSED: Final = f"{GROUP}/exposed"
+LABEL_DRAIN: Final = f"{GROUP}/drain-seconds"  # that its containers run on after the session's end
 # Labels of Kueue. A job's queue and priority are those of its pods; Kueue marks the pods it queues.
 LABEL_KUEUE_PRIORITY: Final = "kueue.x-k8s.io/priority-class"
 KUEUE_LABELS: Final = ("kueue.x-k8s.io/queue-name", LABEL_KUEUE_PRIORITY)
@@ -59,6 +60,9 @@ LABEL_PROBE: Final = f"{GROUP}/probe"
 PROBE_DENIED: Final = "denied"
 PROBE_ALLOWED: Final = "allowed"
 PROBE_KINDS: Final = (PROBE_DENIED, PROBE_ALLOWED)
+# The AWS Load Balancer Controller sets a condition with this prefix, and the name of the
+# TargetGroupBinding, on each pod that has it as a readiness gate.
+TARGET_HEALTH_PREFIX: Final = "target-health.elbv2.k8s.aws/"
 ANNOTATION_DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
 # The EKS identity webhook injects the role into all containers except those in this annotation.
 ANNOTATION_IRSA_SKIP: Final = "eks.amazonaws.com/skip-containers"
@@ -192,8 +196,20 @@ def short_digest(uid: str) -> str:
 
 
 def session_object(job_name: str, uid: str) -> str:
-    """The name of a session's Secret (key ``token``), Service and Ingress."""
+    """The name of a session's Secret (key ``token``)."""
     return f"{job_name[:45]}-s-{short_digest(uid)}"
+
+
+def session_service(job_name: str, uid: str) -> str:
+    """The name of a session's Service, Ingress and TargetGroupBinding.
+
+    A job's name may have dots and begin with a digit. A Service's name may not (RFC 1035), so dots
+    become hyphens, and another first character follows ``s-``.
+    """
+    label = job_name.replace(".", "-")
+    if not label[:1].isalpha():
+        label = f"s-{label}"
+    return f"{label[:45]}-s-{short_digest(uid)}"
 
 
 KEY_BYTES: Final = 16  # of a secret key; a shorter one could be guessed

@@ -70,6 +70,10 @@ class Reason(StrEnum):
     SESSION_READY = "SessionReady"
     INITIALIZING = "Initializing"
     SANDBOX_RESTARTED = "SandboxRestarted"
+    EXPOSURE_PENDING = "ExposurePending"
+    EXPOSURE_FAILED = "ExposureFailed"
+    EXPOSURE_IGNORED = "ExposureIgnored"
+    TARGET_UNHEALTHY = "TargetUnhealthy"
     CONTEXT_LOST = "ContextLost"
     EXECUTION_RUNNING = "ExecutionRunning"
     EXECUTION_INTERRUPTED = "ExecutionInterrupted"
@@ -337,6 +341,23 @@ HELP: dict[Reason, Help] = {
         "The session's sandbox container restarted. Its contexts are lost, its files are not.",
         "Run the code that sets the variables of the context again. The usual cause is a lack of "
         "memory.",
+    ),
+    R.EXPOSURE_PENDING: Help(
+        "The sandbox is ready. The load balancer of the session is not.", "Wait."
+    ),
+    R.EXPOSURE_FAILED: Help(
+        "The load balancer controller cannot expose the session.",
+        "Correct what the message of the controller names, or use session.expose: Router.",
+    ),
+    R.EXPOSURE_IGNORED: Help(
+        "No load balancer controller has taken up the session.",
+        "Check that the AWS Load Balancer Controller runs, and that it serves this Ingress class. "
+        "See docs/eks.md.",
+    ),
+    R.TARGET_UNHEALTHY: Help(
+        "The health checks of the load balancer do not reach the session.",
+        "Let the load balancer reach port 9080 of the pods, in their security group, and compare "
+        "the health check of its target group. See docs/eks.md.",
     ),
     R.CONTEXT_LOST: Help(
         "The process of a context ended (crash, out of memory, or deletion).",

@@ -98,6 +98,7 @@ class SessionRules:
     execution_timeout_seconds: float
     max_executions: int = 0  # 0: no limit
     concurrency_policy: str = "Serial"  # Serial | Reject
+    drain_seconds: float = 0.0  # that the API answers after the end, for load balancers in front
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

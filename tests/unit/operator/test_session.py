@@ -1,7 +1,6 @@
 """A session: pod, token, exposure, decisions, status."""
 
 import base64
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -122,15 +121,6 @@ def test_the_kubelet_ends_a_session_if_its_agent_does_not() -> None:
     assert deadlines[0] > 100 + 20
 
 
-def test_a_load_balancer_target_is_deregistered_before_the_pod_stops() -> None:
-    pod = manifest(expose="Service")
-
-    for container in pod["spec"]["containers"]:
-        assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 10}}}
-    before = manifest()["spec"]["terminationGracePeriodSeconds"]
-    assert pod["spec"]["terminationGracePeriodSeconds"] == before + 10
-
-
 def test_the_task_has_the_rules_and_the_place_of_artifacts() -> None:
     body = a_session_body(maxExecutions=3, concurrencyPolicy="Reject", executionTimeoutSeconds=7)
     job = job_facts(body).model
@@ -165,53 +155,6 @@ async def test_the_secret_is_created_before_the_pod() -> None:
 
     assert world.kube.writes == [f"POST {SECRETS}", f"POST {PODS}"]
     assert f"{SECRETS}/{OWN}" in world.kube.objects
-
-
-@pytest.mark.parametrize("policy", ["", "PreferDualStack"])
-def test_the_service_of_a_session_has_the_ip_families_of_the_chart(policy: str) -> None:
-    settings = with_sessions(session_expose="Service", ip_family_policy=policy)
-    job = job_facts(a_session_body(expose="Service"))
-    (service,) = [body for _, plural, body in session.owned_objects(job, settings)
-                  if plural == "services"]  # fmt: skip
-    assert service["spec"].get("ipFamilyPolicy", "") == policy
-
-
-async def test_objects_that_exist_already_are_adopted() -> None:
-    world = a_world(settings=with_sessions(session_expose="Service"), expose="Service")
-    for base, plural, body in session.owned_objects(
-        job_facts(a_session_body(expose="Service")), with_sessions()
-    ):
-        world.kube.put(f"{base}/namespaces/team-a/{plural}", body)
-
-    await world.reconcile()
-
-    assert world.kube.writes == [f"POST {SECRETS}", f"POST {SERVICES}", f"POST {PODS}"]
-
-
-@pytest.mark.parametrize(
-    ("rules", "paths"),
-    [
-        ({"expose": "Service"}, [SERVICES]),
-        ({"expose": "Ingress"}, [SERVICES, INGRESSES]),
-        ({"expose": "TargetGroupBinding", "targetGroupARN": ARN}, [SERVICES, BINDINGS]),
-    ],
-)
-async def test_exposure_objects_are_deleted_when_the_session_ends(
-    rules: Json, paths: list[str]
-) -> None:
-    allow = json.dumps({"allow": {"targetGroupARNs": [ARN]}})
-    expose = "Service,Ingress,TargetGroupBinding"
-    world = a_world(settings=with_sessions(session_expose=expose, tenant_defaults=allow), **rules)
-
-    await world.reconcile()
-    assert all(f"{path}/{OWN}" in world.kube.objects for path in paths)
-
-    idle = replace(a_result(), reason=Reason.IDLE_TIMEOUT.value)
-    world.push(a_report(idle))
-    await world.reconcile()
-
-    assert world.end == ("Succeeded", "IdleTimeout", "Delivered")
-    assert not any(f"{path}/{OWN}" in world.kube.objects for path in paths)
 
 
 async def test_an_exposure_that_is_not_allowed_is_refused_with_a_hint() -> None:

@@ -14,7 +14,7 @@ from nanogrid_operator.decision.snapshot import Snapshot, started
 from nanogrid_operator.decision.start_errors import is_lasting
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import pod_facts, warning_of
-from nanogrid_operator.status.session import readiness
+from nanogrid_operator.status.session import SessionFacts, readiness
 from nanogrid_operator.watch.transform import transform_pod
 from support.builders import a_job, a_pod_body, ended, running, waiting
 from support.snapshots import a_snapshot
@@ -193,7 +193,7 @@ def test_the_sandbox_of_a_session_is_started_again_until_the_startup_timeout(san
     assert shown[:2] == ("Pending", Reason.START_FAILED)
     assert TRANSIENT[1] in shown[2]
     assert end_of(found)[0] is Reason.START_FAILED
-    assert readiness(found.pod).reason is Reason.INITIALIZING
+    assert readiness(found.job, SessionFacts(found.pod)).reason is Reason.INITIALIZING
 
 
 @pytest.mark.parametrize("sandbox", [START_ERROR, waiting("CrashLoopBackOff", "back-off 10s")])

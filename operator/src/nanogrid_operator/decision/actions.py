@@ -43,6 +43,11 @@ class Inspect:
 
 
 @dataclass(frozen=True, slots=True)
+class ObserveExposure:
+    """Look at the Ingress or TargetGroupBinding of a session."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Write what the job is doing, then look again after this many seconds."""
 
@@ -120,6 +125,7 @@ Action = (
     | Pin
     | Create
     | Inspect
+    | ObserveExposure
     | Progress
     | ShowMemory
     | Enqueue

@@ -15,7 +15,9 @@ from nanogrid_operator.decision.snapshot import Snapshot
 from nanogrid_operator.model.lifecycle import time_to_live
 from nanogrid_operator.model.pod_facts import Pod
 
-LINGER_SECONDS = 60.0  # that a pod may outlive the end of its attempt; its agent needs at most 40
+LINGER_SECONDS = (
+    60.0  # that a pod may outlive the end of its attempt; its agent needs at most 40, and its drain
+)
 UNSTORED_SECONDS = 86_400.0  # the longest that a job outlives its time to live until S3 has it
 
 
@@ -65,5 +67,5 @@ def _outliving(snapshot: Snapshot) -> list[tuple[float, Pod]]:
     for pod in snapshot.other_pods:
         end = ends.get(pod.attempt) or job.completed
         if end is not None and not pod.over and not pod.deleting:
-            found.append((end + LINGER_SECONDS - snapshot.now, pod))
+            found.append((end + LINGER_SECONDS + pod.drain_seconds - snapshot.now, pod))
     return found

@@ -20,6 +20,7 @@ from nanogrid_operator.decision.actions import (
     Finish,
     Inspect,
     Nothing,
+    ObserveExposure,
     Pin,
     Progress,
     Recover,
@@ -299,6 +300,11 @@ def overdue(snapshot: Snapshot, pod: Pod) -> Action | None:
     return ended(snapshot, outcome.failure(snapshot.job, reason, detail, remove_pod=True))
 
 
+def exposed(snapshot: Snapshot, _: Pod) -> Action | None:
+    """It is time to look at the Ingress or TargetGroupBinding of a session."""
+    return ObserveExposure() if snapshot.exposure_check == 0.0 else None
+
+
 def in_progress(snapshot: Snapshot, pod: Pod) -> Action:
     """Write what the job is doing, but save short jobs the write."""
     age = snapshot.now - pod.created
@@ -336,7 +342,7 @@ def _progress(
     pod = snapshot.pod
     if pod is not None and pod.gated:  # it was Queued without a pod before, for another reason
         shown = shown and status.get("podName") == pod.name
-    if shown and not snapshot.queue_due:
+    if shown and not (snapshot.queue_due or snapshot.session_due):
         return Wait(seconds)
     return Progress(phase, reason, sentence(reason, detail)[: outcome.MESSAGE_CAP], seconds)
 
@@ -380,6 +386,7 @@ POD_RULES: tuple[PodRule, ...] = (
     cannot_start,
     pod_failed,
     overdue,
+    exposed,
 )
 
 

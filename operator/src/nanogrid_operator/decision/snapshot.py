@@ -15,6 +15,7 @@ from nanogrid_operator.decision.start_errors import (
     obstacle,
     start_failed,
 )
+from nanogrid_operator.model.exposure import Exposure
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import Inspection, Rejection, SessionObservation
 from nanogrid_operator.model.pod_facts import Ended, Pod
@@ -62,6 +63,8 @@ class Snapshot:
     session_due: bool = False  # whether status.session should be written now
     session_check: float = IDLE_CHECK_SECONDS  # if not, check again after this many seconds
     memory_due: bool = False  # whether the memory of the running code should be written now
+    exposure: Exposure | None = None  # of a session with a way in of its own
+    exposure_check: float | None = None  # seconds until it is to be looked at; None: there is none
     other_pods: tuple[Pod, ...] = ()
     default_ttl: int | None = None  # seconds, of jobs whose spec names none; None: they stay
     now: float
@@ -239,5 +242,6 @@ def next_check(snapshot: Snapshot, pod: Pod) -> float:
         startup_left(snapshot, pod),
         deadline_left(snapshot),
         deletion_left(snapshot, pod),
+        snapshot.exposure_check,
     ]
     return max(0.1, min(seconds for seconds in due if seconds is not None))

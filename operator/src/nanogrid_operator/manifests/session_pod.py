@@ -9,6 +9,7 @@ from nanogrid.api.job import ExecutionJob
 from nanogrid.api.runtime import Timeouts
 from nanogrid.api.session import EXPOSE_ROUTER, SessionSpec
 from nanogrid.types import Json
+from nanogrid_operator.manifests.exposure import drain_seconds, readiness_gate
 from nanogrid_operator.settings import Settings
 
 VOLUME = "session"
@@ -33,18 +34,24 @@ def adapt(pod: Json, job: ExecutionJob, settings: Settings) -> Json:
     agent, sandbox = spec["containers"]
     agent["ports"] = [{"name": "http", "containerPort": names.SESSION_PORT}]
     agent["readinessProbe"] = PROBE
+    name, uid = job.metadata["name"], job.metadata["uid"]
     if rules.auth == "Token":
-        own = names.session_object(job.metadata["name"], job.metadata["uid"])
+        own = names.session_object(name, uid)
         spec["volumes"].append({"name": VOLUME, "secret": {"secretName": own}})
         mount = {"name": VOLUME, "mountPath": names.SESSION_TOKEN_DIR, "readOnly": True}
         agent["volumeMounts"].append(mount)
     if rules.expose != EXPOSE_ROUTER:
         pod["metadata"]["labels"][names.LABEL_EXPOSED] = "true"
-    if rules.expose != EXPOSE_ROUTER and settings.deregistration_seconds > 0:
-        # A load balancer sends requests until the target is deregistered.
-        pause = {"preStop": {"sleep": {"seconds": settings.deregistration_seconds}}}
-        agent["lifecycle"] = sandbox["lifecycle"] = pause
-        spec["terminationGracePeriodSeconds"] += settings.deregistration_seconds
+    if gate := readiness_gate(rules, name, uid):
+        # The webhook of the controller adds it too, but only if it sees the binding before the pod.
+        spec["readinessGates"] = [{"conditionType": gate}]
+    if drain := drain_seconds(rules, settings):
+        # A load balancer sends requests until the target is deregistered. The agent waits as long
+        # when the session ends by itself.
+        agent["lifecycle"] = sandbox["lifecycle"] = {"preStop": {"sleep": {"seconds": drain}}}
+        pod["metadata"]["labels"][names.LABEL_DRAIN] = str(drain)
+        spec["terminationGracePeriodSeconds"] += drain
+        spec["activeDeadlineSeconds"] += 2 * drain  # the grace period, and the agent's own wait
     return pod
 
 

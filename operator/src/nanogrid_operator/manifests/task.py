@@ -8,6 +8,7 @@ from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.runtime import Timeouts
 from nanogrid.quantity import quantity
 from nanogrid_operator.manifests.egress import proxy_env
+from nanogrid_operator.manifests.exposure import drain_seconds
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.execution_time import execution_seconds
 from nanogrid_operator.model.keys import Keys
@@ -142,6 +143,7 @@ def _session_rules(spec: Spec, tenant: Tenant, settings: Settings) -> wire.Sessi
         execution_timeout_seconds=float(execution_seconds(spec, tenant, settings)),
         max_executions=rules.max_executions or 0,
         concurrency_policy=rules.concurrency_policy,
+        drain_seconds=float(drain_seconds(rules, settings)),
     )
 
 

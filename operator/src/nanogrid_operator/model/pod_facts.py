@@ -19,6 +19,7 @@ DISRUPTIONS = {
     "TerminationByKubelet": Reason.EVICTED,
 }
 
+GATES_NOT_READY = "ReadinessGatesNotReady"  # reason of Ready=False, of the kubelet
 GATED = "SchedulingGated"  # reason of PodScheduled=False while a pod has scheduling gates
 
 
@@ -67,6 +68,8 @@ class Pod:
     message: str = ""
     deleting: bool = False
     ready: bool = False
+    waits_for_gates: bool = False  # its containers are ready, a readiness gate is not
+    unhealthy_target: str = ""  # what a load balancer reports about the pod, while it is unhealthy
     gone_by: float | None = None  # when the grace of its deletion ends, in seconds since the epoch
     silent: bool = False  # its node has stopped answering
     scheduled: bool = False  # it has a node
@@ -78,6 +81,7 @@ class Pod:
     disruption: Reason | None = None
     memory_limit_bytes: int | None = None
     signs: bool = False
+    drain_seconds: int = 0  # that its containers run on after the session's end
     restarts: bool = False  # the kubelet restarts containers that failed: of a session
     containers: dict[str, Container] = field(default_factory=dict)
 
@@ -111,6 +115,8 @@ def pod_facts(body: Json) -> Pod:
         message=status.get("message", ""),
         deleting=bool(meta.get("deletionTimestamp")),
         ready=conditions.get("Ready", {}).get("status") == "True",
+        waits_for_gates=_waits_for_gates(conditions),
+        unhealthy_target=_unhealthy_target(conditions),
         gone_by=seconds(meta.get("deletionTimestamp")),
         silent=_silent(conditions),
         scheduled=has_node,
@@ -124,6 +130,7 @@ def pod_facts(body: Json) -> Pod:
         disruption=_disruption(conditions),
         memory_limit_bytes=_memory_limit(body),
         signs=_signs(body),
+        drain_seconds=_small_number(labels.get(names.LABEL_DRAIN, ""), digits=4),
         restarts=labels.get(names.LABEL_MODE) == names.MODE_SESSION,
         containers={c["name"]: _container(c) for c in reported},
     )
@@ -141,8 +148,12 @@ def _disruption(conditions: dict[str, Json]) -> Reason | None:
 
 def attempt_number(labels: Json) -> int:
     """The attempt that a pod's labels name. A malformed label counts as the first attempt."""
-    text = labels.get(names.LABEL_ATTEMPT, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+    return _small_number(labels.get(names.LABEL_ATTEMPT, ""), digits=3)
+
+
+def _small_number(text: str, digits: int) -> int:
+    """The number in a label, which users can change; 0 if there is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else 0
 
 
 def warning_of(events: list[Json]) -> tuple[Reason, str] | None:
@@ -165,10 +176,27 @@ def warning_of(events: list[Json]) -> tuple[Reason, str] | None:
 def _silent(conditions: dict[str, Json]) -> bool:
     """Whether the node controller made the pod unready while its containers are ready.
 
-    The kubelet itself always writes both or neither: sandbox pods have no readiness gates.
+    The kubelet itself always writes both or neither, except for readiness gates.
     """
+    return _only_containers_ready(conditions) and not _waits_for_gates(conditions)
+
+
+def _only_containers_ready(conditions: dict[str, Json]) -> bool:
     states = {kind: found.get("status") for kind, found in conditions.items()}
     return states.get("Ready") == "False" and states.get("ContainersReady") == "True"
+
+
+def _waits_for_gates(conditions: dict[str, Json]) -> bool:
+    reason = conditions.get("Ready", {}).get("reason")
+    return _only_containers_ready(conditions) and reason == GATES_NOT_READY
+
+
+def _unhealthy_target(conditions: dict[str, Json]) -> str:
+    """Reason and text of the load balancer for a target that is not healthy; empty if it is."""
+    for kind, found in conditions.items():
+        if kind.startswith(names.TARGET_HEALTH_PREFIX) and found.get("status") == "False":
+            return f"{found.get('reason', '')}: {found.get('message', '')}".strip(": ")
+    return ""
 
 
 def _memory_limit(body: Json) -> int | None:

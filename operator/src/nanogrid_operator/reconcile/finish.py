@@ -24,12 +24,12 @@ from nanogrid_operator.delivery.delivery import DELIVERY_CAP_SECONDS
 from nanogrid_operator.delivery.pending_results import PendingResults
 from nanogrid_operator.delivery.redis import Publisher
 from nanogrid_operator.delivery.s3 import ResultStore
-from nanogrid_operator.manifests import session
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import Pod
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import final_status, retry_status
 from nanogrid_operator.status.live_memory import LiveMemory
@@ -72,6 +72,7 @@ class JobFinisher:
     writer: Writer
     tracker: SessionStatusTracker
     memory: LiveMemory
+    exposures: Exposures
     store_late: Callable[[str], None]
     on_finished: Callable[[Json], None]
     clock: Callable[[], float] = time.time
@@ -92,7 +93,7 @@ class JobFinisher:
         end = await self._publish_once(snapshot, ended)
         ended, delivery, storage = end
         # Before the write, because a finished job is not reconciled again.
-        await self._delete_exposure_objects(job)
+        await self.exposures.remove(job)
         if delivery.state == "Pending" or (storage is not None and storage.pending):
             self.pending_results.put(job.uid, ended.result)
         written = await self.writer.write(
@@ -249,19 +250,6 @@ class JobFinisher:
             return webhook.target(job.spec, self.settings) is not None
         except InvalidSpecError:
             return False  # that is why the job failed
-
-    async def _delete_exposure_objects(self, job: Job) -> None:
-        """Delete what exposes a session that has ended, such as a load balancer's target."""
-        for base, plural, manifest in session.exposure_objects(job, self.settings):
-            path = collection(base, plural, job.namespace)
-            try:
-                await self.kube.delete(path, manifest["metadata"]["name"])
-            except KubeError as e:
-                if e.code != 403:
-                    raise
-                # The chart's values do not allow this kind any more. The garbage collector deletes
-                # the object with the job.
-                log.warning("job uid=%s: cannot delete %s: %s", job.uid, plural, e)
 
     async def _remove_pod(self, snapshot: Snapshot, ended: Outcome) -> None:
         pod = snapshot.pod

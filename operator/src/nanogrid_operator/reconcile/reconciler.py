@@ -30,6 +30,7 @@ from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job, job_facts
 from nanogrid_operator.model.lifecycle import settled
 from nanogrid_operator.model.pod_facts import Pod, pod_facts
+from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.reconcile.finish import JobFinisher
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.reconcile.recovery import ResultRecovery
@@ -38,7 +39,7 @@ from nanogrid_operator.reconcile.waiting import QueuePlace, Waiting
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import progress_status
 from nanogrid_operator.status.live_memory import LiveMemory
-from nanogrid_operator.status.session import SessionStatusTracker
+from nanogrid_operator.status.session import SessionFacts, SessionStatusTracker
 from nanogrid_operator.status.writer import REFUSED_CODES, Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
@@ -71,6 +72,7 @@ class Reconciler:
     writer: Writer
     tracker: SessionStatusTracker
     memory: LiveMemory
+    exposures: Exposures
     starter: PodStarter
     recovery: ResultRecovery
     finisher: JobFinisher
@@ -121,6 +123,7 @@ class Reconciler:
         self.pending_results.drop(uid)
         self.waiting.forget(uid)
         self.recovery.forget(uid)
+        self.exposures.forget(uid)
 
     async def _recover(self, snapshot: Snapshot, fallback: Outcome) -> actions.Action:
         """Read the result from S3; if there is none, use the fallback."""
@@ -135,6 +138,7 @@ class Reconciler:
         named = job.status.get("podName") == pod_name(job.name, uid, attempt)
         observed, now = self.cache.session(uid, attempt), self.clock()
         facts = pod_facts(pod) if pod else None
+        session = SessionFacts(facts, observed, self.exposures.known(job))
         gone_facts = pod_facts(gone) if gone else None
         written = None
         if report is None and not job.finished:
@@ -161,9 +165,11 @@ class Reconciler:
             ungated_at=self.waiting.ungated_at(job, facts),
             network=OPEN if has_slot else self._network(job),
             session=observed,
-            session_due=self.tracker.due(job, facts, observed, now),
+            session_due=self.tracker.due(job, session, now),
             session_check=self.tracker.next_check(job, now),
             memory_due=self.memory.due(job),
+            exposure=session.exposure,
+            exposure_check=self.exposures.next_look(job),
             other_pods=others,
             default_ttl=self.settings.default_ttl,
             now=now,
@@ -199,8 +205,8 @@ class Reconciler:
                 # The startup timeout does not run in the queue, so forget when it began.
                 self.cache.drop_rejection(job.uid, job.attempt)
                 await self._act(snapshot, shown)
-            case actions.Inspect(pod):
-                await self.starter.inspect(job, pod)
+            case actions.Inspect() | actions.ObserveExposure():
+                await self.starter.look(job, action)
             case actions.Progress():
                 await self._progress(snapshot, action)
             case actions.ShowMemory(seconds):
@@ -232,7 +238,8 @@ class Reconciler:
     async def _progress(self, snapshot: Snapshot, action: actions.Progress) -> None:
         job = snapshot.job
         status = progress_status(job, snapshot.pod, action.phase, action.reason, action.message)
-        status |= self.tracker.progress(job, snapshot.pod, snapshot.session, snapshot.now)
+        session = SessionFacts(snapshot.pod, snapshot.session, snapshot.exposure)
+        status |= self.tracker.progress(job, session, snapshot.now)
         if action.reason is Reason.EXECUTING:
             status |= self.memory.status(job, snapshot.pod)
             self.memory.written(job)
@@ -251,6 +258,8 @@ class Reconciler:
         if snapshot.wait_reason:
             self.waiting.written(job)
         self.queue.add(job.uid, action.seconds)
+        if problem := self.tracker.problem(job, session):
+            self.writer.record_event(job, problem.reason, problem.message, bad=True)
         same = job.status.get("reason") == action.reason
         if same and (snapshot.session_due or snapshot.queue_due):
             return  # new counts of a session, and a new position, are not transitions

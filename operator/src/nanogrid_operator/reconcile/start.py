@@ -14,7 +14,16 @@ from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
-from nanogrid_operator.decision import decide, limits, outcome, policy, quota, retry, webhook
+from nanogrid_operator.decision import (
+    actions,
+    decide,
+    limits,
+    outcome,
+    policy,
+    quota,
+    retry,
+    webhook,
+)
 from nanogrid_operator.decision.admission import AdmissionQueue
 from nanogrid_operator.decision.outcome import Outcome
 from nanogrid_operator.decision.pod_use import pod_need
@@ -29,6 +38,7 @@ from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import Inspection
 from nanogrid_operator.model.pod_facts import Pod, warning_of
 from nanogrid_operator.model.tenant import Tenants, with_default_limits
+from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import pinned_status
@@ -42,6 +52,7 @@ log = logging.getLogger("nanogrid.reconcile")
 # service account, a quota. A quota that other pods have used up makes the job queue.
 INVALID_CODES = frozenset({400, 422})
 REJECTED_CODES = frozenset({403, 404})
+WEBHOOK_FAILED = "failed calling webhook"  # message of code 500: its server does not answer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +68,7 @@ class PodStarter:
     policies: NetworkPolicies
     admission: AdmissionQueue
     network: NetworkProbe
+    exposures: Exposures
     writer: Writer
     clock: Callable[[], float] = time.time
 
@@ -110,7 +122,7 @@ class PodStarter:
         except KubeError as e:
             if e.code in INVALID_CODES:
                 return outcome.failure(job, Reason.POD_REJECTED, e.message)
-            if e.code in REJECTED_CODES:
+            if e.code in REJECTED_CODES or WEBHOOK_FAILED in e.message:
                 self._note_refusal(job, attempt, e)
                 return None
             if e.code != 409:
@@ -166,15 +178,23 @@ class PodStarter:
             except KubeError as e:
                 if e.code != 409:
                     raise
+        await self.exposures.create(job)
 
-    async def inspect(self, job: Job, pod: Pod) -> None:
+    async def look(self, job: Job, action: actions.Inspect | actions.ObserveExposure) -> None:
+        """Look at what keeps a job's pod, or the way into its session, from working."""
+        if isinstance(action, actions.Inspect):
+            await self._inspect(job, action.pod)
+        else:
+            await self.exposures.observe(job)
+        self.queue.add(job.uid)
+
+    async def _inspect(self, job: Job, pod: Pod) -> None:
         """Read the pod's Events to find out why it does not start."""
         path = collection(CORE, "events", job.namespace)
         of_pod = f"involvedObject.uid={pod.uid},type=Warning"
         events, _ = await self.kube.list(path, fields=of_pod)
         inspection = Inspection(warning_of(events), self.clock())
         self.cache.put_inspection(job.uid, job.attempt, inspection)
-        self.queue.add(job.uid)
 
     def _note_refusal(self, job: Job, attempt: int, error: KubeError) -> None:
         """The API server refused the pod: it queues for its quota, or shows the rejection."""

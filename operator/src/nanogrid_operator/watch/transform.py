@@ -44,7 +44,7 @@ def transform_pod(pod: Json) -> Json:
                 _some(c, "name", "state", "lastState", "restartCount") for c in status[name]
             ]
     if "conditions" in kept:
-        kept["conditions"] = [c for c in kept["conditions"] if c["type"] in _CONDITIONS]
+        kept["conditions"] = [c for c in kept["conditions"] if _is_read(c["type"])]
     containers = [_transform_container(c) for c in spec.get("containers", [])]
     return {
         **_some(pod, "apiVersion", "kind"),
@@ -52,6 +52,10 @@ def transform_pod(pod: Json) -> Json:
         "spec": {"containers": containers},
         "status": kept,
     }
+
+
+def _is_read(kind: str) -> bool:
+    return kind in _CONDITIONS or kind.startswith(names.TARGET_HEALTH_PREFIX)
 
 
 def _transform_container(container: Json) -> Json:
