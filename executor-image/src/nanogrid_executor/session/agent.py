@@ -61,10 +61,12 @@ class SessionAgent:
         self.gate = NetworkGate(url, task.gate_port)
         self.upload: Deadline | None = None
         self.stopping = False
+        self.stop_requested = threading.Event()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM: the pod is being deleted; stop and report within the grace period."""
         self.stopping = True
+        self.stop_requested.set()
         if self.session.end_reason is None:
             self.session.end_reason = Reason.TERMINATED
         self.session.end_requested.set()
@@ -85,6 +87,7 @@ class SessionAgent:
         reason = self._wait_for_end()
         report = self._end(reason)
         hand_over(self.task, self.paths, report)
+        self._drain()
         # Responses in progress are sent; a request that hangs does not delay the end.
         stopping = threading.Thread(target=server.stop, name="http-stop", daemon=True)
         stopping.start()
@@ -184,6 +187,16 @@ class SessionAgent:
         seconds = min(RECORDS_SECONDS, self.upload.remaining())
         unrecorded = session.history.records.flush(Deadline(seconds))
         return self._report(reason, stored, unrecorded)
+
+    def _drain(self) -> None:
+        """Answer until the load balancers in front have deregistered the pod.
+
+        The report has made the operator deregister it. Before SIGTERM the kubelet waits as long.
+        """
+        rules = self.task.session
+        if rules is not None and rules.drain_seconds > 0 and not self.stopping:
+            log("session-draining", seconds=rules.drain_seconds)
+            self.stop_requested.wait(rules.drain_seconds)
 
     def _report(self, reason: Reason, stored: Stored, unrecorded: int) -> wire.Report:
         session, history = self.session, self.session.history
