@@ -152,9 +152,10 @@ ROUTER = [
     ([""], ["pods"], ["list", "watch"], None),
 ]
 EXPOSE = [
-    ([""], ["services"], ["create", "delete"], None),
-    (["networking.k8s.io"], ["ingresses"], ["create", "delete"], None),
-    (["elbv2.k8s.aws"], ["targetgroupbindings"], ["create", "delete"], None),
+    # An Ingress or TargetGroupBinding becomes the owner of the Service.
+    ([""], ["services"], ["create", "delete", "patch"], None),
+    (["networking.k8s.io"], ["ingresses"], ["create", "delete", "get"], None),
+    (["elbv2.k8s.aws"], ["targetgroupbindings"], ["create", "delete", "get"], None),
 ]
 LEASE = [
     (["coordination.k8s.io"], ["leases"], ["create"], None),
@@ -318,6 +319,10 @@ def test_session_entry_points_add_their_permissions_only() -> None:
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
     assert roles["nanogrid"] == JOBS + POLICIES + SECRETS + EXPOSE
+    only = REAL | {"sessions": {"expose": ["Service"]}}
+    roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(only))}
+    services = ([""], ["services"], ["create", "delete"], None)
+    assert roles["nanogrid"] == [*JOBS, *POLICIES, *SECRETS, services]
 
 
 def test_lease_tenants_and_network_are_the_only_permissions_in_the_releases_namespace() -> None:
