@@ -1,12 +1,11 @@
-"""How sessions end, their own Ingress, and a router that is replaced."""
+"""How sessions end, and a router that is replaced."""
 
 import threading
 import time
 
 from e2e.sessions import SMALL, artifacts, records, start
-from nanogrid import names
 from nanogrid.types import Json
-from scripts.devaccess import DevAccess, PortForward
+from scripts.devaccess import DevAccess
 from support.kubectl import (
     Namespace,
     eventually,
@@ -50,35 +49,6 @@ def test_cancel_keeps_artifacts_and_records(
     kept = artifacts(namespace, dev, request_id)
     assert kept >= {"half.txt"} or kept == {".partial/half.txt"}
     assert "execution_1.json" in records(namespace, dev, request_id)
-
-
-def test_a_sessions_own_ingress_is_created_and_deleted_with_it(
-    namespace: Namespace, router_url: str
-) -> None:
-    caller, path, status = start(
-        namespace, router_url, session("own", {"expose": "Ingress"}, resources=SMALL)
-    )
-    own = status["session"]["serviceName"]
-    ingress = kubectl_json("--namespace", namespace.name, "get", "ingress", own)
-    assert ingress["metadata"]["ownerReferences"][0]["name"] == "own"
-    (rule,) = ingress["spec"]["rules"]
-    assert rule["http"]["paths"][0]["path"] == path
-
-    # As a load balancer does: the pod's own port and the unchanged path.
-    pod = namespace.only_pod("own")
-    with PortForward(namespace.name, f"pod/{pod['metadata']['name']}", names.SESSION_PORT) as port:
-        direct = Caller(f"http://127.0.0.1:{port.wait_ready()}", caller.token)
-        assert direct.execute(path, "print('direct')")["stdout"] == "direct\n"
-
-    began = time.monotonic()
-    namespace.patch("own", cancel=True)
-    namespace.finished("own")
-    # The preStop hook gives the load balancer time to deregister the target.
-    assert time.monotonic() - began >= 3
-    eventually(
-        "nothing is exposed",
-        lambda: not namespace.kubectl("get", "services,ingresses", "-o", "name"),
-    )
 
 
 def test_the_router_is_replaced_during_an_execution(

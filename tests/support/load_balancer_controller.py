@@ -30,6 +30,8 @@ FINALIZERS = {
     "TargetGroupBinding": "elbv2.k8s.aws/resources",
 }
 ADDRESS = "internal-k8s-nanogrid-0123456789.ap-northeast-2.elb.amazonaws.com"
+# Of the rules that it adds to the security groups of pods (``pkg/networking``).
+RULE_DESCRIPTION = "elbv2.k8s.aws/targetGroupBinding=shared"
 PREFIX = "target-health.elbv2.k8s.aws/"
 
 
@@ -70,7 +72,7 @@ class LoadBalancerController:
         self.kube.put(EVENTS, event)
 
     def clean_up(self) -> None:
-        """Deregister the target of an object that is being deleted, and let it go."""
+        """Deregister the target of an object that is being deleted, and remove the finalizer."""
         assert self.body["metadata"]["deletionTimestamp"]
         self.kube.finalize(self.path, self.name)
 
