@@ -191,6 +191,12 @@ TABLE = [
         "memory.max",
     ),
     Bad("negative cpu", with_field(resources={"limits": {"cpu": "-1"}}), "cpu"),
+    Bad("no disk", with_field(resources={"limits": {"ephemeral-storage": "0"}}), "1Mi at least"),
+    Bad(
+        "thousandths of disk",
+        with_field(resources={"requests": {"ephemeral-storage": "512m"}}),
+        "the unit is bytes",
+    ),
     Bad("gpu", with_field(resources={"limits": {"gpu": "1"}}), "gpu"),
     Bad("timeout of zero", with_field(timeouts={"executionSeconds": 0}), "executionSeconds"),
     Bad("timeout of two days", with_field(timeouts={"executionSeconds": 172800}), "execution"),

@@ -105,6 +105,9 @@ class Settings:
     cpu_limit: str = env("NANOGRID_DEFAULT_CPU", "1", "limit of a job without one")
     cpu_request: str = env("NANOGRID_DEFAULT_CPU_REQUEST", "100m", "request of a job without one")
     workspace_size: str = env("NANOGRID_WORKSPACE_SIZE", "2Gi", "sizeLimit of /app")
+    max_workspace_size: str = env(
+        "NANOGRID_MAX_WORKSPACE_SIZE", "2Gi", "largest size of /app that a job may choose"
+    )
     tmp_size: str = env("NANOGRID_TMP_SIZE", "256Mi", "sizeLimit of /tmp")
     storage_medium: str = env(
         "NANOGRID_STORAGE_MEDIUM", "", "of /app and /tmp: empty for disk, or Memory"
@@ -428,6 +431,7 @@ QUANTITIES = {
     "cpu_limit": "sandbox.cpu",
     "cpu_request": "sandbox.cpuRequest",
     "workspace_size": "sandbox.workspaceSize",
+    "max_workspace_size": "sandbox.maxWorkspaceSize",
     "tmp_size": "sandbox.tmpSize",
     "ephemeral_request": "sandbox.ephemeralStorageRequest",
 }

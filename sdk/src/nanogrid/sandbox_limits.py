@@ -20,6 +20,7 @@ MOST_CPU: Final = "10k"
 
 MEMORY: Final = "memory"
 CPU: Final = "cpu"
+DISK: Final = "ephemeral-storage"
 
 
 class Bounds(NamedTuple):
@@ -31,23 +32,25 @@ class Bounds(NamedTuple):
     why: str
 
 
+SIZE: Final = Bounds("the size", "1Mi", MOST_MEMORY, "0 would be no limit")
 _NO_REQUEST: Final = "leave it out for the default"
 LIMITS: Final = {
     MEMORY: Bounds(
         MEMORY, f"{LEAST_MEMORY_MIB}Mi", MOST_MEMORY, "with less the sandbox does not start"
     ),
     CPU: Bounds(CPU, LEAST_CPU, MOST_CPU, "the kernel has no smaller quota"),
+    DISK: SIZE,
 }
 REQUESTS: Final = {
     MEMORY: Bounds(MEMORY, "1Mi", MOST_MEMORY, _NO_REQUEST),
     CPU: Bounds(CPU, "1m", MOST_CPU, _NO_REQUEST),
+    DISK: SIZE,
 }
 # Of the containers sync and agent; the smallest limits are their requests.
 AGENT: Final = {
     MEMORY: Bounds(MEMORY, "64Mi", MOST_MEMORY, "sync and agent request as much"),
     CPU: Bounds(CPU, "50m", MOST_CPU, "sync and agent request as much"),
 }
-SIZE: Final = Bounds("the size", "1Mi", MOST_MEMORY, "0 would be no limit")
 # Values of the chart, which the chart and the operator check.
 CHART_VALUES: Final = {
     "sandbox.memory": LIMITS[MEMORY],
@@ -56,6 +59,7 @@ CHART_VALUES: Final = {
     "sandbox.agent.memory": AGENT[MEMORY],
     "sandbox.agent.cpu": AGENT[CPU],
     "sandbox.workspaceSize": SIZE,
+    "sandbox.maxWorkspaceSize": SIZE,
     "sandbox.tmpSize": SIZE,
     "sandbox.ephemeralStorageRequest": REQUESTS[MEMORY]._replace(what="the size"),
     "tenancy.defaults.limits.memory": LIMITS[MEMORY],

@@ -63,6 +63,7 @@ def exposing(**changes: Any) -> Settings:
         "session_url": "http://router",
         "session_expose": "Service,Ingress,TargetGroupBinding",
         "s3_secret": "",
+        "watch_namespaces": "team-a",
         "tenant_defaults": json.dumps({"allow": {"targetGroupARNs": [ARN]}}),
     }
     return some_settings(**(given | changes))
@@ -573,6 +574,38 @@ async def test_the_status_keeps_the_public_url() -> None:
     await world.reconcile()
     assert world.status["phase"] == "Succeeded"
     assert world.status["session"]["url"] == f"http://{ADDRESS}{PATH}"
+
+
+async def test_a_restart_of_the_operator_does_not_make_a_session_unready() -> None:
+    world, controller = await started(INGRESS, INGRESSES)
+    controller.apply()
+    see(world, ready_pod())
+    await settle(world)
+    assert ready(world)[0] == "True"
+
+    world.kube.put(PODS, ready_pod())
+    await world.restart()
+    assert world.cache.job(JOB_UID)
+    before = len(world.kube.writes)
+    await settle(world)
+    assert ready(world)[:2] == ("True", "SessionReady")
+    assert len(world.kube.writes) == before, "the status does not change"
+
+
+async def test_the_url_of_the_router_follows_the_values() -> None:
+    world = World(exposing(), session_body())
+    await world.reconcile()
+    see(world, ready_pod())
+    await settle(world)
+    assert world.status["session"]["url"] == f"http://router{PATH}"
+
+    world.settings = exposing(session_url="https://public.example")
+    world.kube.put(PODS, ready_pod())
+    await world.restart()
+    world.push(a_report(replace(a_result(), reason=Reason.IDLE_TIMEOUT.value)))
+    await world.reconcile()
+    assert world.status["phase"] == "Succeeded"
+    assert world.status["session"]["url"] == f"https://public.example{PATH}"
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,9 @@ def test_a_job_without_own_fields_runs_with_those_of_the_function() -> None:
         # Less than the function's request, which was chosen for its own limit.
         ({"resources": {"limits": {"memory": "64Mi"}}}, "resources",
          {"limits": {"cpu": "2", "memory": "64Mi"}, "requests": {"cpu": "500m"}}),
+        ({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}, "resources",
+         {"limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+          "requests": {"cpu": "500m", "memory": "256Mi"}}),
         ({"resources": {"requests": {"memory": "128Mi"}}}, "resources",
          {"limits": {"cpu": "2", "memory": "512Mi"},
           "requests": {"cpu": "500m", "memory": "128Mi"}}),

@@ -1,5 +1,7 @@
 """What keeps a sandbox pod from the node, from its neighbours and from the pod's role."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +99,42 @@ def test_requests_of_storage_are_small_and_never_above_the_limit() -> None:
             "resources"
         ]
         assert resources["requests"]["ephemeral-storage"] == want
+
+
+def disk(limit: str | int | None = None, request: str | int | None = None, **chart: Any) -> Json:
+    """The pod of a job with this disk space."""
+    amounts: Json = {
+        "limits": None if limit is None else {"ephemeral-storage": limit},
+        "requests": None if request is None else {"ephemeral-storage": request},
+    }
+    return built(some_settings(**chart), resources={k: v for k, v in amounts.items() if v})
+
+
+def test_a_job_chooses_the_size_of_its_workspace() -> None:
+    pod = disk("10Gi", "5Gi")
+    sandbox = container(pod, "sandbox")
+    (workspace,) = [v for v in pod["spec"]["volumes"] if v["name"] == "workspace"]
+
+    assert workspace["emptyDir"]["sizeLimit"] == "10Gi"
+    want = quantity("10Gi") + quantity("256Mi") + quantity("64Mi")
+    assert quantity(sandbox["resources"]["limits"]["ephemeral-storage"]) == want
+    assert sandbox["resources"]["requests"]["ephemeral-storage"] == "5Gi"
+    assert f"--max-file-bytes={10 << 30}" in sandbox["command"]
+    assert sandbox["resources"]["limits"]["memory"] == "256Mi", "the others keep their defaults"
+
+
+def test_fargate_sizes_the_pods_disk_by_what_the_job_chose() -> None:
+    resources = container(disk("30Gi", guaranteed=True), "sandbox")["resources"]
+
+    assert resources["requests"] == resources["limits"]
+    assert quantity(resources["requests"]["ephemeral-storage"]) > quantity("30Gi")
+
+
+def test_a_request_of_disk_above_the_limit_is_cut_to_it() -> None:
+    resources = container(disk(1 << 30, "1Ti"), "sandbox")["resources"]
+
+    assert resources["requests"]["ephemeral-storage"] == "1344Mi"
+    assert resources["limits"]["ephemeral-storage"] == "1344Mi"
 
 
 def test_volumes_in_memory_need_no_room_on_the_disk() -> None:

@@ -169,6 +169,26 @@ def test_a_pattern_with_many_stars_takes_no_time() -> None:
     assert not image_allowed("a" * 500, ["*a" * 250 + "*b"])
 
 
+@pytest.mark.parametrize(
+    ("chart", "size", "refused"),
+    [
+        ({}, "2Gi", False),
+        ({}, "2049Mi", True),
+        ({"max_workspace_size": "20Gi"}, "20Gi", False),
+        ({"max_workspace_size": "20Gi"}, str((20 << 30) + 1), True),
+        ({"workspace_size": "4Gi"}, "4Gi", False),
+    ],
+)
+def test_the_platform_team_bounds_the_disk_of_a_job(
+    chart: dict[str, str], size: str, refused: bool
+) -> None:
+    resources = {"limits": {"ephemeral-storage": size}}
+    message = refusal(some_settings(**chart), resources=resources)
+
+    assert bool(message) is refused
+    assert not refused or "sandbox.maxWorkspaceSize" in message
+
+
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/{}/0123456789abcdef"
 
 

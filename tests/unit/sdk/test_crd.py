@@ -151,8 +151,10 @@ def test_cel_rules_check_what_a_schema_cannot() -> None:
         ".spec.outputs.s3.prefix",
         ".spec.resources.limits.cpu",
         ".spec.resources.limits.memory",
+        ".spec.resources.limits.ephemeral-storage",
         ".spec.resources.requests.cpu",
         ".spec.resources.requests.memory",
+        ".spec.resources.requests.ephemeral-storage",
         ".spec.session",
         ".status.function.env[]",
         ".status.function.env[].name",
@@ -164,8 +166,10 @@ def test_cel_rules_check_what_a_schema_cannot() -> None:
         ".status.function.outputs.s3.prefix",
         ".status.function.resources.limits.cpu",
         ".status.function.resources.limits.memory",
+        ".status.function.resources.limits.ephemeral-storage",
         ".status.function.resources.requests.cpu",
         ".status.function.resources.requests.memory",
+        ".status.function.resources.requests.ephemeral-storage",
         ".status.function.s3.key",
     }
 

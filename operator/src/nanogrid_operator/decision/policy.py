@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from nanogrid import names
 from nanogrid.api.job import Spec
+from nanogrid.quantity import quantity
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.execution_time import execution_seconds, longer_grace
 from nanogrid_operator.model.tenant import Tenant
@@ -34,6 +35,7 @@ def check(spec: Spec, tenant: Tenant, settings: Settings) -> None:
         *_secrets(spec, tenant, settings),
         *_execution_time(spec, tenant, settings),
         *_target_group(spec, tenant),
+        *_disk(spec, settings),
     ]
     if refused:
         raise InvalidSpecError("; ".join(refused))
@@ -139,6 +141,19 @@ def _target_group(spec: Spec, tenant: Tenant) -> Iterator[str]:
     arn = spec.session_rules.target_group_arn if spec.is_session else None
     if arn is not None and not target_group_allowed(arn, tenant):
         yield _refusal("spec.session.targetGroupARN", arn, tenant, "targetGroupARNs")
+
+
+def _disk(spec: Spec, settings: Settings) -> Iterator[str]:
+    """The disk belongs to the node, so the platform team bounds what one job may fill."""
+    limits = spec.resources.limits if spec.resources else None
+    given = limits.ephemeral_storage if limits else None
+    most = max(settings.workspace_size, settings.max_workspace_size, key=quantity)
+    if given is not None and quantity(given) > quantity(most):
+        yield (
+            f"spec.resources.limits.ephemeral-storage: {given} exceeds {most}, the largest size of "
+            "/app: lower it, or ask the platform team to raise sandbox.maxWorkspaceSize in the "
+            "chart's values"
+        )
 
 
 def _refusal(field: str, value: str | None, tenant: Tenant, allow_list: str) -> str:

@@ -20,6 +20,7 @@ from nanogrid_operator.manifests.volumes import (
     mount,
     passwd_mount,
     sandbox_storage,
+    workspace_size,
 )
 from nanogrid_operator.settings import Settings
 
@@ -177,7 +178,7 @@ def _untrusted(
 def sandbox_container(spec: Spec, settings: Settings, memory_limit: int | None) -> dict[str, Any]:
     """The container of the launcher and the user's code, without any credential."""
     limits, requests = resources(spec, settings, memory_limit)
-    limits[EPHEMERAL], requests[EPHEMERAL] = sandbox_storage(settings)
+    limits[EPHEMERAL], requests[EPHEMERAL] = sandbox_storage(spec, settings)
     foreign = _foreign_image(spec, settings)
     launcher = names.INSTALLED_LAUNCHER_DIR if foreign else names.LAUNCHER_DIR
     mounts = [
@@ -193,15 +194,15 @@ def sandbox_container(spec: Spec, settings: Settings, memory_limit: int | None) 
         foreign or settings.executor_image,
         settings,
         mounts,
-        command=[*PYTHON, launcher, *_process_limits(settings)],
+        command=[*PYTHON, launcher, *_process_limits(spec, settings)],
         workingDir=names.WORKSPACE,
         resources={"limits": limits, "requests": requests},
     )
 
 
-def _process_limits(settings: Settings) -> list[str]:
+def _process_limits(spec: Spec, settings: Settings) -> list[str]:
     """Arguments of the launcher: limits of the kernel for user code."""
-    largest = max(quantity(settings.workspace_size), quantity(settings.tmp_size))
+    largest = max(quantity(workspace_size(spec, settings)), quantity(settings.tmp_size))
     found = [f"--max-file-bytes={int(largest)}"]
     if settings.max_processes:
         found.append(f"--max-processes={settings.max_processes}")

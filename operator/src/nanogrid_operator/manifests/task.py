@@ -5,7 +5,7 @@ from decimal import Decimal
 from nanogrid import names, source_encoding, wire
 from nanogrid.api.inputs_outputs import Input, Logs, Outputs
 from nanogrid.api.job import ExecutionJob, Spec
-from nanogrid.api.runtime import Timeouts
+from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Timeouts
 from nanogrid.quantity import quantity
 from nanogrid_operator.manifests.egress import proxy_env
 from nanogrid_operator.manifests.exposure import drain_seconds
@@ -208,20 +208,24 @@ def task_json(task: wire.PodTask) -> str:
     return wire.dumps(task).replace("$", "\\u0024")
 
 
+def _cpu_and_memory(given: ResourceLimits | ResourceRequests) -> dict[str, str]:
+    return {name: amount for name, amount in given.amounts().items() if name in ("cpu", "memory")}
+
+
 def resources(
     spec: Spec, settings: Settings, memory_limit: int | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Limits and requests of the sandbox container."""
+    """Limits and requests of the sandbox container for CPU and memory."""
     given = spec.resources
     limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
     requests: dict[str, str] = {}
     if given and given.requests:
-        requests = given.requests.amounts()
+        requests = _cpu_and_memory(given.requests)
         # A default limit is not smaller than what the job requests.
         limits |= {n: max(limits[n], requests[n], key=_amount) for n in requests}
     if given and given.limits:
-        limits |= given.limits.amounts()
-        requests = given.limits.amounts() | requests
+        limits |= _cpu_and_memory(given.limits)
+        requests = _cpu_and_memory(given.limits) | requests
     if "cpu" not in requests:
         small = min((limits["cpu"], settings.cpu_request), key=_amount)
         requests["cpu"] = small

@@ -6,7 +6,7 @@ docs/limits.md lists every path that user code can write, with its bound.
 from typing import Any, Final
 
 from nanogrid import names
-from nanogrid.api.job import ExecutionJob
+from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.quantity import quantity
 from nanogrid_operator.manifests import report_token
 from nanogrid_operator.settings import Settings
@@ -29,7 +29,7 @@ def volumes(job: ExecutionJob, settings: Settings) -> list[dict[str, Any]]:
     """All volumes of the pod, each with a limit of its size."""
     name, uid = job.metadata["name"], job.metadata["uid"]
     return [
-        _empty_dir("workspace", settings.workspace_size, settings.storage_medium),
+        _empty_dir("workspace", workspace_size(job.spec, settings), settings.storage_medium),
         _empty_dir("run", f"{RUN_MIB}Mi"),
         _empty_dir("tmp", settings.tmp_size, settings.storage_medium),
         _empty_dir("masked", "1Mi"),
@@ -48,6 +48,13 @@ def volumes(job: ExecutionJob, settings: Settings) -> list[dict[str, Any]]:
         },
         report_token.volume("token", name, uid, settings),
     ]
+
+
+def workspace_size(spec: Spec, settings: Settings) -> str:
+    """The size of /app."""
+    limits = spec.resources.limits if spec.resources else None
+    given = limits.ephemeral_storage if limits else None
+    return settings.workspace_size if given is None else str(given)
 
 
 def _empty_dir(name: str, size: str, medium: str = "") -> dict[str, Any]:
@@ -73,13 +80,17 @@ def trusted_storage() -> tuple[str, str]:
     return f"{RUN_MIB + LOG_MIB}Mi", TRUSTED_REQUEST
 
 
-def sandbox_storage(settings: Settings) -> tuple[str, str]:
+def sandbox_storage(spec: Spec, settings: Settings) -> tuple[str, str]:
     """Limit and request of ephemeral storage of the sandbox container.
 
     The limit is above the sum of its volumes: so the volume that is full ends the pod, and the
-    kubelet's message names it.
+    kubelet's message names it. A larger request is cut to the limit.
     """
-    on_disk = (settings.workspace_size, settings.tmp_size) if not settings.storage_medium else ()
+    sizes = (workspace_size(spec, settings), settings.tmp_size)
+    on_disk = sizes if not settings.storage_medium else ()
     size = sum(quantity(text) for text in on_disk)
     limit = f"{-(-int(size) // MIB) + LOG_MIB}Mi"
-    return limit, min(settings.ephemeral_request, limit, key=quantity)
+    requests = spec.resources.requests if spec.resources else None
+    given = requests.ephemeral_storage if requests else None
+    request = settings.ephemeral_request if given is None else str(given)
+    return limit, min(request, limit, key=quantity)

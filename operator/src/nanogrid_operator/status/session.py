@@ -7,7 +7,12 @@ bounded rate, because every write goes to every client that watches the job.
 from typing import NamedTuple
 
 from nanogrid import names
-from nanogrid.api.session import EXPOSE_INGRESS, EXPOSE_ROUTER, EXPOSE_TARGET_GROUP
+from nanogrid.api.session import (
+    EXPOSE_INGRESS,
+    EXPOSE_ROUTER,
+    EXPOSE_TARGET_GROUP,
+    SessionSpec,
+)
 from nanogrid.reasons import Reason, sentence
 from nanogrid.types import Json
 from nanogrid_operator.decision.outcome import Outcome
@@ -49,7 +54,7 @@ def session_status(job: Job, settings: Settings, facts: SessionFacts) -> Json:
     pod, observed = facts.pod, facts.observed
     name, uid = job.name, job.uid
     values: Json = {
-        "url": _url(job, settings, facts.exposure),
+        "url": _url(job, rules, settings, facts.exposure),
         "tokenSecretName": names.session_object(name, uid) if rules.auth == "Token" else None,
         "serviceName": None if rules.expose == EXPOSE_ROUTER else names.session_service(name, uid),
     }
@@ -68,11 +73,13 @@ def session_status(job: Job, settings: Settings, facts: SessionFacts) -> Json:
     return values
 
 
-def _url(job: Job, settings: Settings, found: Exposure | None) -> str | None:
-    """The URL of the session. One that is known stays while the address is not known again."""
+def _url(job: Job, rules: SessionSpec, settings: Settings, found: Exposure | None) -> str | None:
+    """The URL of the session. That of a load balancer stays while its address is not known."""
     shown: str | None = (job.status.get("session") or {}).get("url")
     address = found.address if found else ""
-    return exposure.url(job, settings, address) if address or not shown else shown
+    if shown and rules.expose == EXPOSE_INGRESS and not address:
+        return shown
+    return exposure.url(job, settings, address)
 
 
 def readiness(job: Job, facts: SessionFacts) -> Fact:

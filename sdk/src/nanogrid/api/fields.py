@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from nanogrid import globs, names
 from nanogrid.sandbox_limits import (
     CPU,
+    DISK,
     LEAST_MEMORY_MIB,
     LIMITS,
     MEMORY,
@@ -151,6 +152,7 @@ CpuLimit = Annotated[str | int, _bounded(LIMITS[CPU]), _within(LIMITS[CPU])]
 MemoryLimit = Annotated[str | int, _bounded(LIMITS[MEMORY]), _within(LIMITS[MEMORY])]
 CpuRequest = Annotated[str | int, _bounded(REQUESTS[CPU]), _within(REQUESTS[CPU])]
 MemoryRequest = Annotated[str | int, _bounded(REQUESTS[MEMORY]), _within(REQUESTS[MEMORY])]
+DiskSize = Annotated[str | int, _bounded(LIMITS[DISK]), _within(LIMITS[DISK])]
 # In a list: up to Kubernetes 1.33 CEL rules would exceed the API server's budget, because it took
 # a quantity for as long as a request. The operator checks the bounds of a text.
 ListedMemoryLimit = Annotated[

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from nanogrid.api.fields import (
     CpuLimit,
     CpuRequest,
+    DiskSize,
     ListedMemoryLimit,
     MemoryLimit,
     MemoryRequest,
@@ -34,25 +35,37 @@ class Runtime(Model):
 
 
 class _Amounts(Model):
-    """Amounts of CPU and memory by name."""
+    """Amounts by name."""
 
     def amounts(self) -> dict[str, str]:
-        """The given amounts by name."""
+        """The given amounts by the name of the field."""
         return {name: str(value) for name, value in self if value is not None}
 
 
 class ResourceLimits(_Amounts):
-    """Maximum CPU and memory."""
+    """Maximum CPU, memory and disk space."""
 
     cpu: CpuLimit | None = Field(None, description="CPU in cores, for example '1' or 500m.")
     memory: MemoryLimit | None = Field(None, description="Memory in bytes, for example 256Mi.")
+    ephemeral_storage: DiskSize | None = Field(
+        None,
+        alias="ephemeral-storage",
+        description="Size of /app in bytes, for example 10Gi. The platform team sets the default "
+        "and the maximum. See docs/limits.md.",
+    )
 
 
 class ResourceRequests(_Amounts):
-    """Reserved CPU and memory."""
+    """Reserved CPU, memory and disk space."""
 
     cpu: CpuRequest | None = Field(None, description="CPU in cores, for example '1' or 500m.")
     memory: MemoryRequest | None = Field(None, description="Memory in bytes, for example 256Mi.")
+    ephemeral_storage: DiskSize | None = Field(
+        None,
+        alias="ephemeral-storage",
+        description="Disk space in bytes that the scheduler reserves on the node. Defaults to the "
+        "operator's setting.",
+    )
 
 
 class Resources(Model):
