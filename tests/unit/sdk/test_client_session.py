@@ -206,6 +206,19 @@ def test_a_session_that_does_not_get_ready_is_cancelled(client: Client, api: Fak
     assert api.objects[api.job_path("s")]["spec"]["cancel"] is True
 
 
+def test_the_error_names_what_keeps_a_session_from_being_ready(
+    client: Client, api: FakeApi
+) -> None:
+    """Its sandbox runs; its load balancer does not."""
+    waiting = {"type": "Ready", "status": "False", "reason": "ExposureIgnored"}
+    shown = {"status": {"phase": "Running", "reason": "Executing", "conditions": [waiting]}}
+    api.operator = lambda store, path, job: store.put(path, store.objects[path] | shown)
+
+    named = pytest.raises(WaitTimeout, match="ExposureIgnored")
+    with named, client.session(name="s", ready_timeout=0.2):
+        pytest.fail("the session is not ready")
+
+
 def late_operator(store: ApiStore, path: str, job: Json) -> None:
     """Make the session ready after its creator has begun to wait."""
     store.put(path, store.objects[path] | {"status": {"phase": "Pending"}})

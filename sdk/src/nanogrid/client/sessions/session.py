@@ -246,7 +246,8 @@ class Session:
         """Wait until the session is ready or has ended."""
         seconds = self._ready_timeout if timeout is None else timeout
         if not self.run.until(lambda: self.run.finished or _is_ready(self.run), seconds):
-            message = f"session {self.name} is not ready within {seconds} s: {self.run.reason}."
+            reason = _readiness(self.run).get("reason") or self.run.reason
+            message = f"session {self.name} is not ready within {seconds} s: {reason}."
             raise WaitTimeout(message, "Call ready() again, or read the status of the job.")
 
     def _until_usable(self) -> None:
@@ -279,6 +280,11 @@ class Session:
         return f"{head}, ends after {self.idle_timeout} s without a request>"
 
 
-def _is_ready(run: Run) -> bool:
+def _readiness(run: Run) -> Json:
+    """The condition Ready; empty before it is written."""
     conditions = run.status.get("conditions") or []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return next((one for one in conditions if one["type"] == "Ready"), {})
+
+
+def _is_ready(run: Run) -> bool:
+    return bool(_readiness(run).get("status") == "True")
