@@ -6,12 +6,14 @@ and of AWS, with their sources.
 
 from typing import Any
 
+import boto3
 import pytest
 
 from nanogrid.types import Json
 from nanogrid_operator.manifests import exposure
 from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.settings import Settings
+from support.aws_stacks import account
 from support.builders import a_job_body
 from support.helm import CHART, helm, manifests, named, of_kind, pod_spec
 from support.load_balancer_controller import (
@@ -92,6 +94,32 @@ def test_aws_accepts_the_target_group_of_every_ingress() -> None:
     without = dict(found["session"])
     del without[f"{ALB}/healthcheck-timeout-seconds"]
     assert "greater than the timeout" in aws_refusal(create_target_group(without))
+
+
+def test_a_target_comes_and_goes_in_each_target_group() -> None:
+    """The calls of the controller, replayed against moto."""
+    with account():
+        vpc = boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        elb: Any = boto3.client("elbv2")
+
+        def create(name: str, group: Json) -> str:
+            ports = {"Protocol": "HTTP", "Port": 1, "HealthCheckProtocol": "HTTP", "VpcId": vpc}
+            made = elb.create_target_group(Name=name, **ports, **group)["TargetGroups"]
+            return str(made[0]["TargetGroupArn"])
+
+        def targets(arn: str) -> int:
+            return len(elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"])
+
+        groups = {n: create_target_group(a) for n, a in annotations_of(render(ALL)).items()}
+        for name, group in groups.items():
+            arn = create(name, group)
+            target = {"TargetGroupArn": arn, "Targets": [{"Id": "10.0.0.9", "Port": 9080}]}
+            elb.register_targets(**target)
+            assert targets(arn) == 1
+            elb.deregister_targets(**target)
+            assert targets(arn) == 0
+        with pytest.raises(elb.exceptions.ClientError, match="smaller than the interval"):
+            create("old", groups["session"] | {"HealthCheckTimeoutSeconds": 5})
 
 
 def test_a_session_drains_longer_than_its_target_group() -> None:

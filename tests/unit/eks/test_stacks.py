@@ -103,6 +103,19 @@ def test_the_base_stack_makes_the_endpoints(sandboxes: str, more: set[str]) -> N
     assert kinds["Gateway"] == ["s3"]
 
 
+def test_the_load_balancer_controller_cleans_up_the_sandboxes_group_and_no_other() -> None:
+    """It looks for leftover rules in tagged groups; a pod with two of them stops it."""
+    with deployed():
+        cluster = outputs(described(BASE))["ClusterName"]
+        sandbox = outputs(described(PLATFORM))["SandboxSecurityGroup"]
+        tag = f"kubernetes.io/cluster/{cluster}"
+        found = boto3.client("ec2").describe_security_groups(
+            Filters=[{"Name": "tag-key", "Values": [tag]}]
+        )["SecurityGroups"]
+
+    assert [group["GroupId"] for group in found] == [sandbox]
+
+
 def test_with_your_network_the_base_stack_makes_the_endpoints_in_it() -> None:
     with account():
         ec2 = boto3.client("ec2")
