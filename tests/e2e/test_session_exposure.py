@@ -125,17 +125,16 @@ def test_a_session_that_ends_by_itself_answers_until_it_is_deregistered(
     eventually("nothing is exposed", lambda: not services(namespace))
 
 
+def owners(namespace: Namespace) -> list[str]:
+    """The kinds of the owners of the session's Service; none while there is no Service."""
+    query = ("get", "services", "-l", names.LABEL_JOB_UID)
+    found = kubectl_json("--namespace", namespace.name, *query)["items"]
+    return [owner["kind"] for one in found for owner in one["metadata"]["ownerReferences"]]
+
+
 def test_deleting_the_job_deletes_the_ingress_before_the_service(namespace: Namespace) -> None:
     namespace.apply(session("gone", {"expose": "Ingress"}, resources=SMALL))
-    eventually(
-        "the Ingress owns the Service",
-        lambda: (
-            kubectl_json(
-                "--namespace", namespace.name, "get", "services", "-l", names.LABEL_JOB_UID
-            )["items"][0]["metadata"]["ownerReferences"][0]["kind"]
-            == "Ingress"
-        ),
-    )
+    eventually("the Ingress owns the Service", lambda: owners(namespace) == ["Ingress"])
     with controller(namespace) as own:
         namespace.kubectl("delete", "ej", "gone", "--wait=false")
         eventually(
