@@ -156,7 +156,7 @@ def test_the_tables_of_this_module_have_all_routes() -> None:
     gateway.kube = type("Kube", (), {"namespace": OWN})()
     gateway.settings = type("Settings", (), {"max_waiting": 1})()
     Pages(gateway, part, part, namespaces).add_to(recorder)
-    Lists(part, part, namespaces, part).add_to(recorder)
+    Lists(part, part, namespaces).add_to(recorder)
     shapes = {
         (method, path.replace("{team}-function", "{function_id}").replace("{team}-done", "{run_id}")
          .replace("chart.png", "{name}"))

@@ -50,7 +50,9 @@ def reviews() -> Reviews:
 
 async def status_of(auth: Any, header: str | None, permission: Permission = RUN) -> tuple[int, str]:
     try:
-        return 200, (await auth.authorize(header, "1.2.3.4", permission)).name
+        user = await auth.caller(header, "1.2.3.4")
+        await auth.check(user, permission)
+        return 200, user.name
     except ApiError as e:
         return e.status, e.reason.value
 

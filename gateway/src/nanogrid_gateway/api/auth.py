@@ -28,17 +28,27 @@ MAX_TOKEN: Final = 16_384
 class Auth(Protocol):
     """One way to check callers."""
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
+    async def caller(self, header: str | None, address: str) -> User:
         """The caller.
 
         Args:
             header: the Authorization header.
             address: the caller's IP address.
-            permission: what the request needs; with :data:`KNOWN_CALLER` nothing but a valid token.
 
         Raises:
-            ApiError: 401 unknown caller, 403 no permission, 429 too many attempts from this
-                address, 503 the check itself failed.
+            ApiError: 401 unknown caller, 429 too many attempts from this address, 503 the check
+                itself failed.
+        """
+
+    async def check(self, user: User, permission: Permission) -> None:
+        """Check that a caller has a permission.
+
+        Args:
+            user: the caller.
+            permission: what the request needs; with :data:`KNOWN_CALLER` nothing.
+
+        Raises:
+            ApiError: 403 no permission, 503 the check itself failed.
         """
 
 
@@ -63,9 +73,12 @@ def make_auth(settings: Settings, kube: Kube) -> Auth:
 class NoAuth:
     """Allows all callers; their address is their name."""
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
+    async def caller(self, header: str | None, address: str) -> User:
         """The address."""
         return User(address)
+
+    async def check(self, user: User, permission: Permission) -> None:
+        """All have all permissions."""
 
 
 class TokenAuth:
@@ -78,7 +91,7 @@ class TokenAuth:
         self._names: dict[bytes, str] = {}
         self._load()
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
+    async def caller(self, header: str | None, address: str) -> User:
         """The name of the token's line."""
         digest = hashlib.sha256(bearer_token(header).encode()).digest()
         found = ""
@@ -90,6 +103,9 @@ class TokenAuth:
                 raise too_many_attempts(pause)
             raise unauthorized("This gateway does not know the token")
         return User(found)
+
+    async def check(self, user: User, permission: Permission) -> None:
+        """Each token of the file gives all permissions."""
 
     def _load(self) -> dict[bytes, str]:
         """The tokens' digests and names; reads the file again when it has changed."""
@@ -149,19 +165,28 @@ class KubernetesAuth:
         self._permissions: TTLCache[bool] = TTLCache(seconds, clock)
         self._attempts = Attempts(clock)
 
-    async def authorize(self, header: str | None, address: str, permission: Permission) -> User:
+    async def caller(self, header: str | None, address: str) -> User:
         """The user."""
         token = bearer_token(header)
         key = hashlib.sha256(token.encode()).digest()
         try:
             user = await self._users.get(key, lambda: self._limited_review(key, token, address))
-            if user is None:
-                raise unauthorized("The cluster does not know the token")
-            allowed = permission == KNOWN_CALLER or await self._permissions.get(
+        except KubeError as e:
+            raise cluster_unavailable(f"checking the token: {e}") from e
+        if user is None:
+            raise unauthorized("The cluster does not know the token")
+        return user
+
+    async def check(self, user: User, permission: Permission) -> None:
+        """Ask the API server, unless its last answer still counts."""
+        if permission == KNOWN_CALLER:
+            return
+        try:
+            allowed = await self._permissions.get(
                 (user, permission), lambda: self._reviews.allows(user, permission)
             )
         except KubeError as e:
-            raise cluster_unavailable(f"checking the token: {e}") from e
+            raise cluster_unavailable(f"checking the permission: {e}") from e
         if not allowed:
             what = f"{permission.verb} {permission.resource}.{names.GROUP}"
             # The same for a namespace that does not exist, so it says nothing about the namespace.
@@ -169,7 +194,6 @@ class KubernetesAuth:
             message = f"{user.name} may not {what} in namespace {where}."
             hint = "Ask for a role with that permission."
             raise ApiError(403, Reason.FORBIDDEN, message, hint=hint)
-        return user
 
     async def _limited_review(self, key: bytes, token: str, address: str) -> User | None:
         """A review that counts as an attempt, unless the token was valid the last time."""

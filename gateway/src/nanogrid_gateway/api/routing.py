@@ -31,15 +31,14 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a caller shows, for permissions that depend on the content of a request."""
+    """Checks a known caller, also for permissions that depend on the content of a request."""
 
     auth: Auth
-    header: str | None
-    address: str
+    user: User
 
-    async def authorize(self, permission: Permission) -> User:
-        """As :meth:`Auth.authorize`."""
-        return await self.auth.authorize(self.header, self.address, permission)
+    async def check(self, permission: Permission) -> None:
+        """As :meth:`Auth.check`."""
+        await self.auth.check(self.user, permission)
 
 
 CALLER: web.RequestKey[User] = web.RequestKey("caller", User)
@@ -121,11 +120,12 @@ class Routes:
         if (namespace := request.match_info.get(NAMESPACE)) is not None:
             place = _valid(namespace)
             permissions = [permission.within(place) for permission in permissions]
-        access = Access(self.auth, self.credentials(request), request[ADDRESS])
-        caller = await _caller(access, permissions)
-        request[ACCESS] = access
+        caller = await self.auth.caller(self.credentials(request), request[ADDRESS])
+        access = Access(self.auth, caller)
+        # First the limit: a path can name any namespace, and each one needs a review of its own.
         with self.limits.request(caller.name):
-            request[CALLER] = caller
+            await _check(access, permissions)
+            request[ACCESS], request[CALLER] = access, caller
             return await handler(request)
 
 
@@ -141,20 +141,20 @@ def _valid(namespace: str) -> str:
     return namespace
 
 
-async def _caller(access: Access, permissions: Sequence[Permission]) -> User:
-    """The caller, if it has one of the permissions.
+async def _check(access: Access, permissions: Sequence[Permission]) -> None:
+    """Check that the caller has one of the permissions.
 
     Raises:
-        ApiError: as :meth:`Auth.authorize`; 403 names the last permission.
+        ApiError: as :meth:`Auth.check`; 403 names the last permission.
     """
     *others, last = permissions
     for permission in others:
         try:
-            return await access.authorize(permission)
+            return await access.check(permission)
         except ApiError as e:
             if e.status != FORBIDDEN:
                 raise
-    return await access.authorize(last)
+    return await access.check(last)
 
 
 def _api_error(request: web.Request, error: Exception) -> ApiError:

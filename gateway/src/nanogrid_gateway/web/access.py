@@ -14,7 +14,6 @@ from aiohttp import web
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.auth import BEARER, Auth
 from nanogrid_gateway.api.errors import ApiError
-from nanogrid_gateway.api.reviews import KNOWN_CALLER
 from nanogrid_gateway.api.routing import ADDRESS
 from nanogrid_gateway.web.paths import PREFIX, SIGN_IN
 from nanogrid_gateway.web.sign_in_cookie import SignInCookie
@@ -80,7 +79,7 @@ async def sign_in(
     if not token.isascii() or not token.isprintable():
         message = "A token has only printable ASCII characters. Copy it again."
         raise ApiError(401, Reason.UNAUTHORIZED, message)
-    await auth.authorize(f"Bearer {token}", request[ADDRESS], KNOWN_CALLER)
+    await auth.caller(f"Bearer {token}", request[ADDRESS])
     value = cookie.encrypt(token, time.time())
     if value is None:
         message = "The token is too long for a cookie. Use one with fewer claims or groups."

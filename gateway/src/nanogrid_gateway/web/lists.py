@@ -13,7 +13,7 @@ from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.listing import list_page
 from nanogrid_gateway.api.requests import FUNCTION, valid_id
 from nanogrid_gateway.api.reviews import KNOWN_CALLER, require
-from nanogrid_gateway.api.routing import ADDRESS, Credentials, Routes
+from nanogrid_gateway.api.routing import ACCESS, Routes
 from nanogrid_gateway.kube.client import Kube
 from nanogrid_gateway.web import function_view, paths
 from nanogrid_gateway.web.namespaces import Namespaces
@@ -36,7 +36,6 @@ class Lists:
     gateway: Gateway
     renderer: Renderer
     namespaces: Namespaces
-    credentials: Credentials
 
     def add_to(self, routes: Routes) -> None:
         """Register the handlers."""
@@ -139,9 +138,8 @@ class Lists:
     async def _may_list(self, request: web.Request, here: Scope) -> bool:
         """Whether the caller may also list runs; the functions' page works without that."""
         permission = LIST_RUNS if here.own else LIST_RUNS.within(here.namespace)
-        header = self.credentials(request)
         try:
-            await self.gateway.auth.authorize(header, request[ADDRESS], permission)
+            await request[ACCESS].check(permission)
         except ApiError as e:
             if e.status != 403:
                 raise

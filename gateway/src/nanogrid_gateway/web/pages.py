@@ -61,7 +61,7 @@ def add_routes(app: web.Application, gateway: Gateway) -> Refusal:
     watcher = RunWatcher(gateway.kube.cluster, jobs, RunIndex(), lambda: gateway.draining)
     namespaces = Namespaces(scopes, watcher, _visible(gateway) if everywhere else None)
     pages = Pages(gateway, renderer, cookie, namespaces)
-    lists = Lists(gateway, renderer, namespaces, credentials)
+    lists = Lists(gateway, renderer, namespaces)
     routes = Routes(
         app, gateway.auth, gateway.limits, credentials=credentials, refuse=pages.refused
     )

@@ -43,7 +43,7 @@ class FunctionRoutes:
         """Store code as a new function, or as a new version."""
 
         async def permit(verb: str) -> None:
-            await request[ACCESS].authorize(_may(verb))
+            await request[ACCESS].check(_may(verb))
 
         form = await self.bodies.form(request, self.max_bytes, FILE_FIELDS)
         try:
