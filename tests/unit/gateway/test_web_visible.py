@@ -115,6 +115,28 @@ async def test_what_was_seen_is_asked_first_again() -> None:
     assert await visible.of(ALPHA, names(250)) == {"ns-0249"}
 
 
+async def test_each_of_many_namespaces_is_reached_while_the_page_polls() -> None:
+    clock, many = FakeClock(), names(3000)
+    reviews = Reviews((ALPHA, many[0]), (ALPHA, many[-1]))
+    visible = VisibleNamespaces(reviews, 30, clock)
+
+    found = frozenset[str]()
+    for _ in range(2 * len(many) // MAX_REVIEWS):
+        found = await visible.of(ALPHA, many) or frozenset()
+        clock.now += 2
+
+    assert found == {many[0], many[-1]}
+
+
+async def test_without_a_cache_each_request_has_the_answers_of_its_own_reviews() -> None:
+    reviews = Reviews((ALPHA, "a"))
+    visible = VisibleNamespaces(reviews, 0, FakeClock())
+
+    for _ in range(2):
+        assert await visible.of(ALPHA, ["a", "b"]) == {"a"}
+    assert sorted(reviews.asked) == ["", "", "a", "a", "b", "b"]
+
+
 async def test_requests_at_the_same_time_do_not_ask_twice() -> None:
     reviews = Reviews((ALPHA, "a"))
     visible = VisibleNamespaces(reviews, 30, FakeClock())

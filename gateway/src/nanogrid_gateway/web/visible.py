@@ -6,6 +6,7 @@ requests of the page, which polls. A namespace without a valid review is not sho
 """
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,15 +21,34 @@ MAX_REVIEWS: Final = 100  # for one request
 CONCURRENT: Final = 8  # reviews of all callers; the API server has other clients
 CALLERS: Final = 200  # whose answers are kept
 
+NEVER: Final = (-math.inf, False)  # asked about
+
 Review = Callable[[User, Permission], Awaitable[bool]]
 
 
 @dataclass(slots=True)
 class _Answers:
-    """What the API server said about one caller: by namespace, until when, and the answer."""
+    """What the API server said about one caller: by namespace, until when, and the answer.
+
+    An answer that is too old shows no namespace; it only says when to ask again.
+    """
 
     known: dict[str, tuple[float, bool]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def valid(self, name: str, now: float) -> bool:
+        """Whether there is an answer, and it is too early to ask again."""
+        return now < self.known.get(name, NEVER)[0]
+
+    def visible(self, name: str, now: float) -> bool:
+        """Whether the answer is yes, and no older than it may be; one of just now always counts."""
+        until, allowed = self.known.get(name, NEVER)
+        return allowed and now <= until
+
+    def turn(self, name: str) -> tuple[bool, float]:
+        """The sort key of a namespace without a valid answer: the smallest is asked about first."""
+        until, allowed = self.known.get(name, NEVER)
+        return not allowed, until
 
 
 class VisibleNamespaces:
@@ -70,19 +90,13 @@ class VisibleNamespaces:
             if answers.known[ALL_NAMESPACES][1]:
                 return None
             wanted = dict.fromkeys((ALL_NAMESPACES, *candidates))
-            last = {name: allowed for name, (_, allowed) in answers.known.items()}
-            answers.known = {
-                name: answer
-                for name, answer in answers.known.items()
-                if name in wanted and now < answer[0]
-            }
-            unknown = [name for name in candidates if name not in answers.known]
-            # First those that the caller saw before, so that an open page keeps its rows.
-            unknown.sort(key=lambda name: not last.get(name, False))
+            answers.known = {n: answer for n, answer in answers.known.items() if n in wanted}
+            unknown = [name for name in candidates if not answers.valid(name, now)]
+            # First those that the caller saw before, so that an open page keeps its rows. Then those
+            # that were asked about longest ago or never, so that each one has its turn.
+            unknown.sort(key=answers.turn)
             await self._ask(user, answers, unknown[:MAX_REVIEWS], now)
-            return frozenset(
-                name for name in candidates if answers.known.get(name, (0.0, False))[1]
-            )
+            return frozenset(name for name in candidates if answers.visible(name, now))
 
     async def _ask(self, user: User, answers: _Answers, names: list[str], now: float) -> None:
         """Add the answers about these namespaces that are not known."""
@@ -93,7 +107,7 @@ class VisibleNamespaces:
             # Spread, so that a page with many namespaces does not ask for all again at once.
             answers.known[name] = (now + jitter(self._seconds, 0.5, 1.0), allowed)
 
-        wanted = [name for name in names if answers.known.get(name, (0.0, False))[0] <= now]
+        wanted = [name for name in names if not answers.valid(name, now)]
         try:
             async with asyncio.TaskGroup() as group:
                 for name in wanted:
