@@ -40,15 +40,15 @@ PERMISSIONS = sorted({(verb, kind) for _, _, verbs, kind in ROUTES for verb in v
 
 
 def test_a_caller_above_its_rate_must_wait_and_others_need_not(world: World) -> None:
-    world.cluster.tokens |= {"a" * 20: "alice", "b" * 20: "bob"}
-    world.cluster.rights |= {(user, "list", names.PLURAL) for user in ("alice", "bob")}
+    world.cluster.tokens |= {"a" * 20: "caller-a", "b" * 20: "caller-b"}
+    world.cluster.rights |= {(user, "list", names.PLURAL) for user in ("caller-a", "caller-b")}
     with world.gateway(auth_mode="kubernetes", rate_per_second=0.01, rate_burst=3) as small:
-        alice, bob = ({"Authorization": f"Bearer {t * 20}"} for t in "ab")
-        answers = [small.call("GET", "/runs", headers=alice) for _ in range(4)]
+        first, second = ({"Authorization": f"Bearer {t * 20}"} for t in "ab")
+        answers = [small.call("GET", "/runs", headers=first) for _ in range(4)]
 
         assert [a.status for a in answers] == [200, 200, 200, 429]
         assert int(answers[-1].headers["Retry-After"]) > 10
-        assert small.call("GET", "/runs", headers=bob).status == 200
+        assert small.call("GET", "/runs", headers=second).status == 200
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from support.gateway_fixtures import MARKS
 from support.gateway_world import Answer, Gateway, World
 
 pytestmark = [*MARKS, pytest.mark.security]
-VALID = "alice-" + "a" * 20
-NEW = "bob-" + "b" * 20
+VALID = "caller-a-" + "a" * 20
+NEW = "caller-b-" + "b" * 20
 HALF_HEAD = b"GET /runs HTTP/1.1\r\nX-Padding: "
 MOST_DENIALS = 30 * ADDRESS_BURST  # a slow machine gets some attempts back meanwhile
 _numbers = itertools.count()
@@ -25,8 +25,8 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def guarded(world: World) -> Iterator[Gateway]:
-    world.cluster.tokens |= {VALID: "alice", NEW: "bob"}
-    world.cluster.rights |= {(user, "list", names.PLURAL) for user in ("alice", "bob")}
+    world.cluster.tokens |= {VALID: "caller-a", NEW: "caller-b"}
+    world.cluster.rights |= {(user, "list", names.PLURAL) for user in ("caller-a", "caller-b")}
     # The tests themselves are a proxy.
     with world.gateway(auth_mode="kubernetes", trusted_proxies="127.0.0.1/32") as gateway:
         yield gateway
@@ -91,7 +91,7 @@ def test_sign_ins_with_wrong_tokens_are_limited(world: World, guarded: Gateway) 
 
 
 def test_a_client_cannot_choose_its_address(world: World) -> None:
-    world.cluster.tokens[VALID] = "alice"
+    world.cluster.tokens[VALID] = "caller-a"
     with world.gateway(auth_mode="kubernetes") as gateway:  # without trusted proxies
         statuses = []
         for _ in range(MOST_DENIALS):

@@ -238,23 +238,23 @@ async def test_header_mode_trusts_only_the_header(routing: World) -> None:
     router = await routing.router(
         NANOGRID_AUTH_MODE="header",
         NANOGRID_AUTH_HEADER="X-User",
-        NANOGRID_AUTH_HEADER_VALUES="ann, bob",
+        NANOGRID_AUTH_HEADER_VALUES="caller-a, caller-b",
     )
     session = await routing.session("header")
-    ann = {"X-User": "ann"}
-    await routing.reaches(router, f"{session.path}/x", 200, ann)
+    user = {"X-User": "caller-a"}
+    await routing.reaches(router, f"{session.path}/x", 200, user)
     before = session.agent.seen.total()
-    for headers, status in [({}, 401), ({"X-User": "eve"}, 403), (session.auth, 401)]:
+    for headers, status in [({}, 401), ({"X-User": "caller-c"}, 403), (session.auth, 401)]:
         got = await routing.get(router, f"{session.path}/x", headers)
         assert (got[0], got[1]["error"]["reason"]) == (status, "Unauthorized")
     assert session.agent.seen.total() == before
-    missing = await routing.get(router, f"/sessions/{NAMESPACE}/unknown/x", ann)
+    missing = await routing.get(router, f"/sessions/{NAMESPACE}/unknown/x", user)
     assert (missing[0], missing[1]["error"]["reason"]) == (404, "SessionNotFound")
-    async with routing.client.get(f"{router.url}{session.path}/x", headers=ann) as answer:
+    async with routing.client.get(f"{router.url}{session.path}/x", headers=user) as answer:
         assert (await answer.json())["headers"]["Authorization"] == f"Bearer {session.token}"
         cookies = answer.cookies
     assert (await routing.get(router, "/execute", sent(cookies)))[0] == 401
-    assert (await routing.get(router, "/execute", sent(cookies) | ann))[0] == 200
+    assert (await routing.get(router, "/execute", sent(cookies) | user))[0] == 200
 
 
 async def test_unprotected_session_needs_the_installations_permission(

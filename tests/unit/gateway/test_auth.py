@@ -23,8 +23,8 @@ class Reviews:
     namespace = "functions"
 
     def __init__(self) -> None:
-        self.users = {"good-token": "alice"}
-        self.may = {("alice", "create")}
+        self.users = {"good-token": "caller-a"}
+        self.may = {("caller-a", "create")}
         self.asked: list[str] = []
         self.places: list[str] = []  # the namespaces of the reviews of permissions
         self.away = False
@@ -60,7 +60,7 @@ async def status_of(auth: Any, header: str | None, permission: Permission = RUN)
 async def test_the_cluster_knows_callers_and_their_permissions(reviews: Reviews) -> None:
     auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
 
-    assert await status_of(auth, "Bearer good-token") == (200, "alice")
+    assert await status_of(auth, "Bearer good-token") == (200, "caller-a")
     assert await status_of(auth, "bearer good-token", require("delete")) == (403, "Forbidden")
     wrong = ("", "Basic x", "Bearer ", "Bearer " + "x" * 20_000, "Bearer other", "Bearer 토큰")
     for header in (None, *wrong):
@@ -70,8 +70,8 @@ async def test_the_cluster_knows_callers_and_their_permissions(reviews: Reviews)
 async def test_a_permission_in_another_namespace_is_asked_for_there(reviews: Reviews) -> None:
     auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
 
-    assert await status_of(auth, "Bearer good-token", RUN.within("team-a")) == (200, "alice")
-    assert await status_of(auth, "Bearer good-token", RUN.within("functions")) == (200, "alice")
+    assert await status_of(auth, "Bearer good-token", RUN.within("team-a")) == (200, "caller-a")
+    assert await status_of(auth, "Bearer good-token", RUN.within("functions")) == (200, "caller-a")
     assert reviews.asked[1:] == [
         "/apis/authorization.k8s.io/v1/subjectaccessreviews",
         LOCAL_REVIEWS,
@@ -83,7 +83,7 @@ async def test_a_known_caller_needs_a_valid_token_and_no_permission(reviews: Rev
     auth: Any = KubernetesAuth(reviews, "", 30, FakeClock())  # type: ignore[arg-type]
     reviews.may.clear()
 
-    assert await status_of(auth, "Bearer good-token", KNOWN_CALLER) == (200, "alice")
+    assert await status_of(auth, "Bearer good-token", KNOWN_CALLER) == (200, "caller-a")
     assert await status_of(auth, "Bearer other", KNOWN_CALLER) == (401, "Unauthorized")
     assert await status_of(auth, "Bearer good-token") == (403, "Forbidden")
 
@@ -101,7 +101,7 @@ async def test_the_answers_of_the_cluster_are_cached_for_a_short_time(reviews: R
     clock.now += 2
     assert (await status_of(auth, "Bearer good-token"))[0] == 401
 
-    reviews.users["good-token"] = "alice"
+    reviews.users["good-token"] = "caller-a"
     clock.now += 6
     assert (await status_of(auth, "Bearer good-token"))[0] == 200
 
@@ -121,18 +121,18 @@ async def test_the_audience_must_be_confirmed(reviews: Reviews) -> None:
 
 async def test_a_changed_file_of_tokens_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
-    file.write_text("# who may enter\nalice aaaaaaaaaaaaaaaaaaaa\n")
+    file.write_text("# who may enter\ncaller-a aaaaaaaaaaaaaaaaaaaa\n")
     auth = TokenAuth(str(file))
-    assert await status_of(auth, "Bearer aaaaaaaaaaaaaaaaaaaa") == (200, "alice")
+    assert await status_of(auth, "Bearer aaaaaaaaaaaaaaaaaaaa") == (200, "caller-a")
     assert (await status_of(auth, "Bearer bbbbbbbbbbbbbbbbbbbb"))[0] == 401
 
-    (tmp_path / "new").write_text("bob bbbbbbbbbbbbbbbbbbbb\n")
+    (tmp_path / "new").write_text("caller-b bbbbbbbbbbbbbbbbbbbb\n")
     (tmp_path / "new").rename(file)
-    assert await status_of(auth, "Bearer bbbbbbbbbbbbbbbbbbbb") == (200, "bob")
+    assert await status_of(auth, "Bearer bbbbbbbbbbbbbbbbbbbb") == (200, "caller-b")
     assert (await status_of(auth, "Bearer aaaaaaaaaaaaaaaaaaaa"))[0] == 401
 
 
-@pytest.mark.parametrize("text", ["", "alice", "alice short", "a b c"])
+@pytest.mark.parametrize("text", ["", "caller-a", "caller-a short", "a b c"])
 def test_a_file_without_valid_tokens_is_refused_at_the_start(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens").write_text(text)
     with pytest.raises(SettingsError, match="tokens"):

@@ -93,17 +93,17 @@ def test_unprotected_session_is_open_only_if_the_installation_allows_it() -> Non
 
 
 def test_header_mode_needs_an_allowed_value_in_every_request() -> None:
-    strict = policy(auth_mode="header", auth_header="X-User", auth_header_values="ann,bob")
-    assert strict.authorize(HERE, {"X-User": "bob"}, None) == SESSIONS[HERE]
-    for headers, status in [({}, 401), ({"X-User": ""}, 401), ({"X-User": "eve"}, 403)]:
+    strict = policy(auth_mode="header", auth_header="X-User", auth_header_values="caller-a,caller-b")
+    assert strict.authorize(HERE, {"X-User": "caller-b"}, None) == SESSIONS[HERE]
+    for headers, status in [({}, 401), ({"X-User": ""}, 401), ({"X-User": "caller-c"}, 403)]:
         found = strict.authorize(HERE, headers, SessionCookie(HERE, "u1", 9))
         assert isinstance(found, Denial)
         assert found.status == status
     any_user = policy(auth_mode="header", auth_header="X-User")
     assert (
-        any_user.authorize(None, {"X-User": "eve"}, SessionCookie(HERE, "u1", 9)) == SESSIONS[HERE]
+        any_user.authorize(None, {"X-User": "caller-c"}, SessionCookie(HERE, "u1", 9)) == SESSIONS[HERE]
     )
-    assert isinstance(any_user.authorize(None, {"X-User": "eve"}, None), Denial)
+    assert isinstance(any_user.authorize(None, {"X-User": "caller-c"}, None), Denial)
 
 
 def test_only_the_bearer_scheme_gives_a_token() -> None:
@@ -275,7 +275,7 @@ def test_header_mode_serves_only_on_a_network_that_is_enforced() -> None:
     problem = [""]
     settings = RouterSettings(session_key=KEY, auth_mode="header")
     access = AccessPolicy(settings, SESSIONS, lambda: problem[0])
-    headers = {"X-Forwarded-User": "ann"}
+    headers = {"X-Forwarded-User": "caller-a"}
     assert access.authorize(HERE, headers, None) == SESSIONS[HERE]
 
     problem[0] = "a pod reached 8081"

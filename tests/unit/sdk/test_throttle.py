@@ -89,15 +89,15 @@ async def test_denials_expire_sooner_and_displace_no_valid_answer(clock: FakeClo
 
         return await cache.get(key, load)
 
-    assert await ask("good", "alice") == await ask("good", "other") == "alice"
+    assert await ask("good", "caller-a") == await ask("good", "other") == "caller-a"
     for number in range(2 * ENTRIES):
         await ask(f"wrong-{number}", "")
     loads.clear()
-    assert await ask("good", "other") == "alice"
+    assert await ask("good", "other") == "caller-a"
     assert await ask(f"wrong-{2 * ENTRIES - 1}", "other") == ""
     assert loads == []
     clock.now += DENIED_SECONDS
-    assert await ask(f"wrong-{2 * ENTRIES - 1}", "bob") == "bob"
+    assert await ask(f"wrong-{2 * ENTRIES - 1}", "caller-b") == "caller-b"
     assert cache.was_granted("good")
     clock.now += 30
     assert cache.was_granted("good")  # expired, but valid at its last check
