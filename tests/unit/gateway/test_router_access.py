@@ -93,7 +93,9 @@ def test_unprotected_session_is_open_only_if_the_installation_allows_it() -> Non
 
 
 def test_header_mode_needs_an_allowed_value_in_every_request() -> None:
-    strict = policy(auth_mode="header", auth_header="X-User", auth_header_values="caller-a,caller-b")
+    strict = policy(
+        auth_mode="header", auth_header="X-User", auth_header_values="caller-a,caller-b"
+    )
     assert strict.authorize(HERE, {"X-User": "caller-b"}, None) == SESSIONS[HERE]
     for headers, status in [({}, 401), ({"X-User": ""}, 401), ({"X-User": "caller-c"}, 403)]:
         found = strict.authorize(HERE, headers, SessionCookie(HERE, "u1", 9))
@@ -101,7 +103,8 @@ def test_header_mode_needs_an_allowed_value_in_every_request() -> None:
         assert found.status == status
     any_user = policy(auth_mode="header", auth_header="X-User")
     assert (
-        any_user.authorize(None, {"X-User": "caller-c"}, SessionCookie(HERE, "u1", 9)) == SESSIONS[HERE]
+        any_user.authorize(None, {"X-User": "caller-c"}, SessionCookie(HERE, "u1", 9))
+        == SESSIONS[HERE]
     )
     assert isinstance(any_user.authorize(None, {"X-User": "caller-c"}, None), Denial)
 

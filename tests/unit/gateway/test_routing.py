@@ -97,6 +97,7 @@ async def test_a_caller_above_its_rate_causes_no_reviews_of_permissions() -> Non
     Routes(app, auth, limits).add("GET", "/ns/{namespace}/", _ok, require("list"))
 
     async with TestClient(TestServer(app)) as client:
+
         async def status(caller: str, number: int) -> int:
             path = f"/ns/team-{number}/"
             async with client.get(path, headers={"Authorization": caller}) as answer:

@@ -66,7 +66,11 @@ class Settings(BaseModel):
     storage_threads: Count = Field(
         32, description="threads for calls of S3 and checks of archives; further ones queue"
     )
-    max_streams: Count = Field(16, description="log streams at a time; others are answered 429")
+    max_streams: Count = Field(
+        16,
+        description="log streams at a time, of one caller at most half of them; others are "
+        "answered 429",
+    )
     max_slow_clients: Count = Field(
         100, description="clients that send a request slowly, at a time; others are answered 408"
     )

@@ -92,8 +92,8 @@ class VisibleNamespaces:
             wanted = dict.fromkeys((ALL_NAMESPACES, *candidates))
             answers.known = {n: answer for n, answer in answers.known.items() if n in wanted}
             unknown = [name for name in candidates if not answers.valid(name, now)]
-            # First those that the caller saw before, so that an open page keeps its rows. Then those
-            # that were asked about longest ago or never, so that each one has its turn.
+            # First those that the caller saw before, so that an open page keeps its rows. Then
+            # those that were asked about longest ago or never, so that each one has its turn.
             unknown.sort(key=answers.turn)
             await self._ask(user, answers, unknown[:MAX_REVIEWS], now)
             return frozenset(name for name in candidates if answers.visible(name, now))

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from nanogrid import names
-from nanogrid.connection_limits import Slots
+from nanogrid.connection_limits import Shares, Slots
 from nanogrid.hints import Surface
 from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import Reason
@@ -23,6 +23,7 @@ from nanogrid.types import Json
 from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.job_fields import status_of
 from nanogrid_gateway.api.responses import send_stream
+from nanogrid_gateway.api.routing import CALLER
 from nanogrid_gateway.api.runs.jobs import RunAnswer
 from nanogrid_gateway.api.runs.runs import Runs
 from nanogrid_gateway.kube.client import Kube
@@ -40,10 +41,14 @@ HEADERS: Final = {"Content-Type": EVENTS, "Cache-Control": "no-store", "X-Accel-
 
 
 class LogStreams:
-    """Streams the logs of runs to clients, a bounded number at a time."""
+    """Streams the logs of runs to clients, a bounded number at a time.
+
+    A caller has at most half of them, because callers of other namespaces share this gateway.
+    """
 
     def __init__(self, count: int, stopping: Callable[[], bool]) -> None:
         self._slots = Slots(count)
+        self._callers = Shares((count + 1) // 2)
         self._stopping = stopping
 
     async def send(
@@ -59,14 +64,14 @@ class LogStreams:
             ApiError: 404 no such run, 429 too many streams.
         """
         await runs.look(request_id)  # a 404 as an error, not as an event
-        if not self._slots.take():
-            message = "Too many log streams are open in this gateway. Try again later."
-            raise ApiError(429, Reason.RATE_LIMITED, message, retry_after=5)
-        try:
-            async with aclosing(self._events(runs, request_id, surface)) as events:
-                return await send_stream(request, web.StreamResponse(headers=HEADERS), events)
-        finally:
-            self._slots.give_back()
+        with self._callers.slot(request[CALLER].name, _too_many_of_caller):
+            if not self._slots.take():
+                raise _too_many("Too many log streams are open in this gateway. Try again later.")
+            try:
+                async with aclosing(self._events(runs, request_id, surface)) as events:
+                    return await send_stream(request, web.StreamResponse(headers=HEADERS), events)
+            finally:
+                self._slots.give_back()
 
     async def _events(
         self, runs: Runs, request_id: str, surface: Surface
@@ -74,6 +79,14 @@ class LogStreams:
         async with aclosing(follow(runs, request_id, self._stopping, surface)) as events:
             async for event in events:
                 yield event.encode("utf-8", "replace")
+
+
+def _too_many(message: str) -> ApiError:
+    return ApiError(429, Reason.RATE_LIMITED, message, retry_after=5)
+
+
+def _too_many_of_caller() -> ApiError:
+    return _too_many("This caller has too many open log streams. Close one of them.")
 
 
 def encode(name: str, data: object) -> str:
