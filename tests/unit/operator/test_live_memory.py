@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from nanogrid.live_memory import MemoryUse
+from nanogrid.live_memory import REPORT_SECONDS, MemoryUse
 from nanogrid.types import Json
+from nanogrid_operator.kube.objects import pod_name
+from nanogrid_operator.reconcile.reconciler import MEMORY_SHARE
 from nanogrid_operator.status.live_memory import LiveMemory
 from support.builders import (
     CREATED,
@@ -16,6 +18,7 @@ from support.builders import (
     a_failed_result,
     a_job_body,
     a_lost_result,
+    a_pod_body,
     a_report,
     a_result,
     running,
@@ -221,32 +224,83 @@ async def test_the_next_attempt_shows_nothing_of_the_last_one() -> None:
     assert shown(world) == (None, None)
 
 
-async def test_a_lost_race_is_dropped() -> None:
+async def test_a_lost_race_is_repeated_though_the_agent_reports_nothing_new() -> None:
     world = running_world()
     use(world, 38, 41)
     world.kube.touch(JOBS, "sales")  # another client changes the job
 
     await give_turns(world)
-    await give_turns(world, 60)
-
-    assert world.kube.writes == [WRITE_STATUS]
     assert shown(world) == (None, None)
     assert world.queue.retries == []
-    use(world, 100, 100)
+    await give_turns(world, REPORT_SECONDS - 2)
+    assert world.kube.writes == [WRITE_STATUS]
+    await give_turns(world, 3)
+
+    assert world.kube.writes == [WRITE_STATUS] * 2
+    assert shown(world) == ("38Mi", "41Mi/256Mi")
     await give_turns(world, 60)
-    assert shown(world) == ("100Mi", "100Mi/256Mi")
+    assert world.kube.writes == [WRITE_STATUS] * 2
 
 
 @pytest.mark.parametrize("code", [0, 403, 422, 429, 500])
-async def test_a_failed_write_is_dropped(code: int) -> None:
+async def test_a_failed_write_is_repeated_at_a_later_turn(code: int) -> None:
     world = running_world()
+    world.kube.refuse("PATCH", code)
     world.kube.refuse("PATCH", code)
     use(world, 38, 41)
 
+    for _ in range(4):
+        await give_turns(world, REPORT_SECONDS + 1)
+
+    assert world.kube.writes == [WRITE_STATUS] * 3
+    assert world.queue.retries == []
+    assert shown(world) == ("38Mi", "41Mi/256Mi")
+
+
+async def test_a_failed_write_of_an_ended_job_is_not_repeated() -> None:
+    world = running_world()
+    world.kube.refuse("PATCH", 500)
+    use(world, 38, 41)
     await give_turns(world)
+    world.push(a_report())
+    await world.reconcile()
+    writes = len(world.kube.writes)
+
     await give_turns(world, 60)
 
-    assert world.kube.writes == [WRITE_STATUS]
+    assert len(world.kube.writes) == writes
+    assert shown(world) == (None, "41Mi/256Mi")
+
+
+async def test_writes_without_answer_leave_most_workers_to_other_jobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = running_world(workers=16)
+    uids = [f"uid-{number}" for number in range(16)]
+    for number, uid in enumerate(uids):
+        name = f"job-{number}"
+        status = {"phase": "Running", "reason": "Executing", "podName": "x"}
+        world.cache.put_job(a_job_body(name=name, uid=uid, status=status))
+        pod = a_pod_body(job_uid=uid, phase="Running", agent=running(), sandbox=running())
+        pod["metadata"]["name"] = pod_name(name, uid, 0)
+        world.cache.put_pod(pod)
+        world.parts.memory.take(uid, 0, MemoryUse(MIB, MIB), LIMIT)
+    await run_for(60, world.parts.memory.run())  # all have their turn
+    hanging: list[str] = []
+    patch = world.kube.patch_status
+
+    async def hang(path: str, name: str, body: Json) -> Json:
+        hanging.append(name)
+        await asyncio.sleep(600)
+        return await patch(path, name, body)
+
+    monkeypatch.setattr(world.kube, "patch_status", hang)
+    await asyncio.gather(*(world.parts.reconciler.reconcile(uid) for uid in uids))
+    assert len(hanging) == 16 // MEMORY_SHARE
+
+    await run_for(60, world.parts.memory.run())
+    await asyncio.gather(*(world.parts.reconciler.reconcile(uid) for uid in uids[-4:]))
+    assert len(hanging) == 2 * (16 // MEMORY_SHARE), "the others have a later turn"
 
 
 async def test_a_write_without_answer_does_not_delay_the_result(

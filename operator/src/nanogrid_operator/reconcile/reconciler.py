@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, KubeError, collection
@@ -50,6 +50,7 @@ EXPECTED = frozenset(
     {Reason.POD_CREATED, Reason.QUEUED, Reason.NETWORK_UNKNOWN}
 )  # reasons of a pending job: no Warning
 MEMORY_SECONDS = 2.0  # for the write of a running job's memory, which a result may wait for
+MEMORY_SHARE = 4  # one of so many workers may write memory: a slow API server stops no results
 REMOVED_SECONDS = 1.0  # until the next pass after a lingering pod was deleted
 
 
@@ -80,6 +81,7 @@ class Reconciler:
     send_webhook: Callable[[str], None]
     store_late: Callable[[str], None]
     clock: Callable[[], float] = time.time
+    _memory_writes: int = field(default=0, init=False)  # in progress
 
     async def reconcile(self, uid: str) -> None:
         """Decide and act once for one job."""
@@ -267,17 +269,24 @@ class Reconciler:
         self.writer.record_event(job, action.reason, action.message, bad=bad)
 
     async def _show_memory(self, snapshot: Snapshot) -> None:
-        """Write the memory of the running code once: the next report replaces a failed write."""
+        """Write the memory of the running code; if that fails, a later turn of the job does it."""
         job = snapshot.job
         status = self.memory.status(job, snapshot.pod)
         self.memory.written(job)
         if all(job.status.get(name) == value for name, value in status.items()):
             return
+        if self._memory_writes >= max(1, self.settings.workers // MEMORY_SHARE):
+            self.memory.failed(job)
+            return
+        self._memory_writes += 1
         try:
             async with asyncio.timeout(MEMORY_SECONDS):
                 await self.writer.write(job, status)
         except (KubeError, TimeoutError) as e:
             log.info("job uid=%s: its memory is not shown: %s", job.uid, e or "no answer")
+            self.memory.failed(job)
+        finally:
+            self._memory_writes -= 1
 
     async def _delete_pod(self, job: Job, pod: Pod) -> None:
         path = collection(CORE, "pods", job.namespace)

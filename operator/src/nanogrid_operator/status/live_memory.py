@@ -7,6 +7,7 @@ within ``REPORT_SECONDS``. The numbers are a sandbox's own: no decision and no r
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ class _Known:
     attempt: int
     use: MemoryUse
     written: MemoryUse | None = None
-    since: float = 0.0  # loop time of that write
+    since: float = -math.inf  # loop time of the last write
 
 
 class LiveMemory:
@@ -77,11 +78,14 @@ class LiveMemory:
         if uid in self._waiting or uid in self._turn:
             return
         if worth_reporting(known.written, use, limit):
-            now = asyncio.get_running_loop().time()
-            when = now if known.written is None else max(now, known.since + REPORT_SECONDS)
-            self._waiting[uid] = when
-            heapq.heappush(self._heap, (when, uid))
-            self._added.set()
+            self._wait(uid, known)
+
+    def _wait(self, uid: str, known: _Known) -> None:
+        """Let a job wait for its turn."""
+        when = max(asyncio.get_running_loop().time(), known.since + REPORT_SECONDS)
+        self._waiting[uid] = when
+        heapq.heappush(self._heap, (when, uid))
+        self._added.set()
 
     def due(self, job: Job) -> bool:
         """Whether the job's newest use should be written now."""
@@ -95,13 +99,21 @@ class LiveMemory:
         return memory_status(known.use, pod.memory_limit_bytes if pod else None)
 
     def written(self, job: Job) -> None:
-        """The newest use is being written; a write that fails is not repeated."""
+        """The newest use is being written; call :meth:`failed` if that fails."""
         self._turn.discard(job.uid)
         self._waiting.pop(job.uid, None)
         known = self._known.get(job.uid)
         if known is not None and known.attempt == job.attempt:
             known.written = known.use
             known.since = asyncio.get_running_loop().time()
+
+    def failed(self, job: Job) -> None:
+        """The newest use is not written. The agent may report no other one, so the job waits."""
+        known = self._known.get(job.uid)
+        if known is not None and known.attempt == job.attempt:
+            known.written = None
+            if job.uid not in self._waiting:
+                self._wait(job.uid, known)
 
     def observe_pod(self, namespace: str, name: str, body: Json | None) -> None:
         """Pods do not matter here."""
