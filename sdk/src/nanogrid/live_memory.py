@@ -11,6 +11,8 @@ STEPS: Final = 16  # of the limit: a smaller change is not worth a request
 LEAST_BYTES: Final = MIB
 UNLIMITED_BYTES: Final = 16 * MIB  # the step without a known limit
 REPORT_SECONDS: Final = 10.0  # the shortest time between two reports of one job
+# Then a use is reported again although it is equal: another operator may lead by then.
+REFRESH_SECONDS: Final = 300.0
 
 
 class MemoryUse(NamedTuple):

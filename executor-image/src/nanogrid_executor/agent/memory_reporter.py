@@ -3,6 +3,7 @@
 Such a report is worth no job: nothing waits for it, and its failure is one line in the log.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from typing import Final
 
 from nanogrid import names, wire
 from nanogrid.backoff import jitter
-from nanogrid.live_memory import REPORT_SECONDS, MemoryUse, worth_reporting
-from nanogrid_executor.agent.report_client import is_refusal, post_once, url_of
+from nanogrid.live_memory import REFRESH_SECONDS, REPORT_SECONDS, MemoryUse, worth_reporting
+from nanogrid_executor.agent.report_client import post_once, url_of
 from nanogrid_executor.log import log
 
 FIRST_SECONDS: Final = 3.0  # short jobs send no report
 LOOK_SECONDS: Final = 1.0
+# An operator of another version does not know the body or the path. All other refusals may be over
+# soon: a new leader may not know the job yet.
+USELESS: Final = (400, 404)
 
 Post = Callable[[str, str, bytes], int | str]  # URL, token file, body
 Wait = Callable[[threading.Event, float], object]  # until the event is set, or for some seconds
@@ -52,6 +56,7 @@ class MemoryReporter:
         self._failed = not url
         self._failing = False
         self._last: MemoryUse | None = None
+        self._refresh = math.inf
 
     def stop(self) -> None:
         """Post no more reports. Does not wait for one that is being sent."""
@@ -66,7 +71,8 @@ class MemoryReporter:
                 return
             use = self._use()
             limit = self._task.memory_limit_bytes
-            if use is not None and worth_reporting(self._last, use, limit):
+            old = self._clock() >= self._refresh
+            if use is not None and (old or worth_reporting(self._last, use, limit)):
                 self._send(use)
                 due = self._clock() + jitter(REPORT_SECONDS, 1.0, 1.2)
 
@@ -84,10 +90,10 @@ class MemoryReporter:
         except OSError as error:  # the token file is missing
             answer = str(error)
         if isinstance(answer, int) and 200 <= answer < 300:
-            self._last = use
+            self._last, self._refresh = use, self._clock() + jitter(REFRESH_SECONDS, 1.0, 1.2)
             self._failing = False
             return
-        self._failed = is_refusal(answer)  # an older operator does not know the path
+        self._failed = answer in USELESS
         if not self._failing and not self._stopped.is_set():  # log once per outage
             log("memory-not-reported", answer=answer)
         self._failing = True
