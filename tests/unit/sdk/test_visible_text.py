@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from nanogrid import visible_text
 from nanogrid.cli.app.errors import print_error
 from nanogrid.cli.app.output import columns, note
 from nanogrid.client.jobs.result import Result
@@ -118,3 +119,16 @@ def test_the_error_of_code_shows_a_name_as_it_is() -> None:
     stderr = f"Traceback (most recent call last):\n  x\nFileNotFoundError: {NAME}\n"
     assert last_line(stderr) == f"FileNotFoundError: {SHOWN}"
     assert SHOWN in remote_traceback(stderr)
+
+
+def test_no_text_makes_the_tables_large_and_each_character_keeps_its_form() -> None:
+    every = [chr(code) for code in range(0x30000)]
+    first = [(printable(one), printable_lines(one)) for one in every]
+
+    assert len(visible_text._NAME) <= visible_text.KEPT
+    assert len(visible_text._LINES) <= visible_text.KEPT
+    assert printable("".join(every)) == "".join(name for name, _ in first)
+    assert printable_lines("".join(every)) == "".join(line for _, line in first)
+    for one, (name, _) in zip(every, first, strict=True):
+        seen = one.isprintable() and one not in "\u115f\u1160\u2800\u3164\uffa0"
+        assert name == (one if seen else ascii(one)[1:-1])
