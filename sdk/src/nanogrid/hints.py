@@ -253,7 +253,8 @@ def reworded(message: str, surface: Surface, job: str = "JOB") -> str:
     result before that. Text may follow a hint.
     """
     for hint, reason in _WRITTEN:
-        message = _replaced(message, hint, hint_for(reason, surface, job))
+        if hint in message:  # of about 200: a list of thousands of jobs asks for each of them
+            message = _replaced(message, hint, hint_for(reason, surface, job))
     return message
 
 
