@@ -2,9 +2,11 @@
 
 import json
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +18,7 @@ from nanogrid_executor.agent.memory_reporter import FIRST_SECONDS, MemoryReporte
 from nanogrid_executor.launcher.live_memory import INTERVAL_SECONDS, MemoryNews
 from nanogrid_executor.session import launcher_messages
 from nanogrid_executor.session.memory_watch import MemoryWatch
+from nanogrid_executor.session.sandbox import LauncherSandbox
 from support.fake_clock import FakeClock
 from support.s3_server import make_task
 from support.session_fakes import FakeSandbox, make_paths, make_session, session_task
@@ -223,6 +226,36 @@ def test_a_session_reports_a_noticeable_change_at_most_every_ten_seconds() -> No
     clock.now += REPORT_SECONDS
     assert not watch.due(MemoryUse(MIB, None))
     assert watch.due(MemoryUse(99 * MIB, None))
+
+
+class OneConnection:
+    """A launcher's connection: it lasts while ``seen`` runs."""
+
+    def __init__(self, memory_bytes: int | None, seen: Callable[[], None]) -> None:
+        self.memory_bytes, self.read = memory_bytes, seen
+
+    def hang_up(self) -> None:
+        """Nothing is open."""
+
+    close = hang_up
+
+
+@pytest.mark.parametrize(("sent", "after"), [(64 * MIB, 0), (None, None)])
+def test_a_sandbox_without_its_launcher_holds_no_memory(
+    sent: int | None, after: int | None
+) -> None:
+    """The kubelet may take minutes to start it again; nothing says so where memory is not known."""
+    sandbox = LauncherSandbox("/unused", "/unused")
+    seen: list[int | None] = []
+    sandbox._listener = cast(Any, SimpleNamespace(wait_until_gone=lambda connection: None))
+    assert sandbox.memory_bytes is None
+
+    for memory in (sent, None):
+        connection = OneConnection(memory, lambda: seen.append(sandbox.memory_bytes))
+        sandbox._serve_one(cast(Any, connection))
+        assert sandbox.memory_bytes == after
+
+    assert seen == [sent, None]
 
 
 def test_a_session_reports_the_memory_of_its_sandbox(

@@ -45,6 +45,7 @@ class LauncherSandbox:
         self._changed = threading.Condition()
         self._connection: LauncherConnection | None = None
         self._connections = 0
+        self._idle_bytes: int | None = None  # without a launcher: 0 once a launcher measured
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
 
@@ -74,7 +75,7 @@ class LauncherSandbox:
     def memory_bytes(self) -> int | None:
         """Memory of the whole sandbox, as the launcher last sent it; None if it is not known."""
         connection = self._current()
-        return None if connection is None else connection.memory_bytes
+        return self._idle_bytes if connection is None else connection.memory_bytes
 
     def wait_available(self, seconds: float) -> bool:
         """Wait for a launcher; False when none connected in time."""
@@ -223,6 +224,8 @@ class LauncherSandbox:
             log("sandbox-connection-broken", error=error)
         with self._changed:
             self._connection = None
+            if connection.memory_bytes is not None:
+                self._idle_bytes = 0
         log("sandbox-gone")
         connection.hang_up()
         self._listener.wait_until_gone(connection)
