@@ -28,8 +28,15 @@ OTHERS = {
     "deploy": ("#!/bin/sh\necho 1", "a shell script", "spec.command"),
     "start": ("#!/usr/bin/perl\nprint 1", "a script", "spec.command"),
     "code.tar.gz": ("x", "an archive", "run the folder"),
-    "notes.txt": ("print(1)", "not a Python file", "ends in .py"),
+    "bash": ("#!/home/python/bin/bash\nx=1", "a shell script", "spec.command"),
+    "notes.txt": ("Call the team.", "not a Python file", "ends in .py"),
     "table.csv": ("a,b", "not a Python file", "ends in .py"),
+    "numbers.dat": ("1\n2\n", "not a Python file", "ends in .py"),
+    "long.log": ("f()\n" * 300_000, "not a Python file", "ends in .py"),
+    "manifest.txt": (f"# A job\n---\n{MANIFEST}", "a manifest", "nanogrid submit -f "),
+    "template": ("#!/usr/bin/env -S tool x\n<a>", "a script", "spec.command"),
+    "page.js": ("f(1)", "source of another language", "spec.command"),
+    "app.pyz": ("x", "an archive", "run the folder"),
     "Dockerfile": ("FROM python", "not a Python file", "ends in .py"),
 }
 PYTHON = {
@@ -41,6 +48,17 @@ PYTHON = {
     "uv": "#!/usr/bin/env -S uv run --script\nprint(1)",
     "fields.py": "kind: str\napiVersion: str = 'x'\n",  # the name decides
     "data": "{'kind': 1}",
+    # Python runs a file with any name.
+    "script.txt": "print(1)",
+    "train-1.2": "import os\n",
+    "main.py.bak": "x = 1",
+    "tool.cgi": "#!/usr/bin/python3 -u\nx",
+    "invalid.txt": "import re\nre.match('\\d', '1')",  # a warning of the code is no error
+    "installed": "#!/bin/sh\n'''exec' /a/long/path/python3 \"$0\" \"$@\"\n' '''\nprint(1)",
+    "pipx": "#!/usr/bin/env -S pipx run\nprint(1)",
+    "own": "#!/opt/tools/py\nprint(1)",
+    "try": f"try:\n    JOB = '''\n{MANIFEST}'''\nfinally:\n    print(1)",
+    "contains": f"import yaml\nJOB = '''\n{MANIFEST}'''\nprint(JOB)",
 }
 
 
@@ -99,7 +117,23 @@ def test_standard_input_is_checked_by_its_text(terminal: Terminal, text: str) ->
     done = terminal.run("run", "-", stdin=text)
     assert done.exit_code == Exit.USAGE
     assert "the standard input " in done.stderr
+    if not text.startswith("#!"):
+        assert "submit -f -\n" in done.stderr
     assert terminal.run("run", "-d", "-", stdin="print(1)").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["contains", "installed"])
+def test_text_that_contains_another_kind_runs_by_any_way(terminal: Terminal, name: str) -> None:
+    assert terminal.run("run", "-d", "-", stdin=PYTHON[name]).exit_code == 0
+    assert terminal.run("run", "-d", "-c", PYTHON[name]).exit_code == 0
+    done = terminal.run("session", "exec", "s", "-", stdin=PYTHON[name])
+    assert "not Python" not in done.stderr
+
+
+def test_a_manifest_as_an_argument_names_a_file_to_write(terminal: Terminal) -> None:
+    done = terminal.run("run", "-c", MANIFEST)
+    assert done.exit_code == Exit.USAGE
+    assert "nanogrid submit -f FILE" in done.stderr
 
 
 def test_a_command_of_a_function_may_start_any_file(tmp_path: Path) -> None:

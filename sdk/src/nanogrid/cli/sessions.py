@@ -131,8 +131,8 @@ def run_code(
             source_file.refuse_other_kind(file)
         content = file.read_bytes() if file else sys.stdin.buffer.read()
         text = source.decoded(content, str(file or "stdin"))
-        if not bash and not (file and file.suffix):
-            source_file.refuse_other_text(text, str(file or "the standard input"))
+        if not bash:
+            source_file.refuse_other_text(text, file or source_file.STDIN)
     session = ctx.client().attach(name, ready_timeout=READY_SECONDS)
     quiet = not output.for_people
     seconds = source.duration_option("--timeout", timeout)

@@ -124,9 +124,9 @@ def read_code(
         hint = "nanogrid run FILE.py | FOLDER | -   or   nanogrid run -c 'print(1)'"
         raise UsageError("exactly one of FILE, FOLDER, - and -c is required", hint)
     if text is not None:
-        return _checked(text, "the code"), None, "run"
+        return _checked(text, source_file.INLINE), None, "run"
     if file == "-":
-        return _checked(stdin, "the standard input"), None, "run"
+        return _checked(stdin, source_file.STDIN), None, "run"
     path = Path(str(file))
     if path.is_dir():
         if not _has_entry_point(path):
@@ -139,7 +139,7 @@ def read_code(
         kind = kind_of(path.stat().st_mode)
         raise UsageError(f"{path} is {kind}", "Use a regular file, or - for standard input.")
     source_file.refuse_other_kind(path)
-    return _checked(_text(path), str(path), named=bool(path.suffix)), None, path.stem
+    return _checked(_text(path), path), None, path.stem
 
 
 def _has_entry_point(folder: Path) -> bool:
@@ -169,14 +169,13 @@ def _text(path: Path) -> str:
     return decoded(path.read_bytes(), str(path))
 
 
-def _checked(text: str, what: str, named: bool = False) -> str:
-    """The text of code; ``named``: it is from a file whose name says that it is Python."""
+def _checked(text: str, what: Path | str) -> str:
+    """The text of code from a file, or from what it is called."""
     from nanogrid.client import source_file
 
     if not text.strip():
         raise UsageError(f"{what} is empty", "Provide Python code.")
-    if not named:
-        source_file.refuse_other_text(text, what)
+    source_file.refuse_other_text(text, what)
     try:
         source_encoding.encode(text)
     except source_encoding.EncodingError as error:

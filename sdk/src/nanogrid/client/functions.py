@@ -192,8 +192,7 @@ def archive_of(path: Path, command: Sequence[str] | None = None) -> bytes:
                 raise InvalidRequest(f"{path} is not a readable ZIP.", "Create the ZIP again.")
             if command is None:  # otherwise the user says what starts it
                 source_file.refuse_other_kind(path)
-                if not path.suffix:
-                    source_file.refuse_other_text(content.decode("utf-8", "replace"), str(path))
+                source_file.refuse_other_text(content.decode("utf-8", "replace"), path)
             content = zip_files({names.ENTRYPOINT: (content, False)})
     entry = archive.entry_point_of(command or ["python3", names.ENTRYPOINT])
     try:

@@ -144,8 +144,7 @@ def _script(path: Path) -> tuple[str | None, bytes | None]:
     except source_encoding.EncodingError as e:
         hint = "Save it as UTF-8, or declare its encoding: # -*- coding: NAME -*-"
         raise InvalidRequest(f"{path}: {e}.", hint) from e
-    if not path.suffix:
-        source_file.refuse_other_text(text, str(path))
+    source_file.refuse_other_text(text, path)
     if len(text.encode()) > INLINE_BYTES:
         return None, zip_files({names.ENTRYPOINT: (content, False)})
     return text, None
