@@ -250,21 +250,32 @@ def reworded(message: str, surface: Surface, job: str = "JOB") -> str:
     """A status message with each of its hints in the words of ``surface``.
 
     A message can have hints of several reasons, for example of what stopped a job and of the
-    result before that. Text may follow a hint.
+    result before that. Text may follow a hint. A hint of several reasons stays if ``surface`` has
+    different words for them: the message does not say which it is.
     """
-    for hint, reason in _WRITTEN:
-        if hint in message:  # of about 200: a list of thousands of jobs asks for each of them
-            message = _replaced(message, hint, hint_for(reason, surface, job))
+    for hint, reasons in _WRITTEN:
+        if hint not in message:  # of about 200: a list of thousands of jobs asks for each of them
+            continue
+        words = {hint_for(reason, surface, job) for reason in reasons}
+        if len(words) == 1:
+            message = _replaced(message, hint, words.pop())
     return message
 
 
 # Who writes messages: operator and agent for statuses, sessions and router for HTTP.
 _WRITERS: Final = (Surface.KUBECTL, Surface.HTTP)
+
+
+def _reasons_of_hints() -> dict[str, list[Reason]]:
+    found: dict[str, list[Reason]] = {}
+    for writer in _WRITERS:
+        for reason in Reason:
+            found.setdefault(hint_for(reason, writer), []).append(reason)
+    return found
+
+
 # The longest first: a short hint may be a part of a longer one.
-_WRITTEN: Final = sorted(
-    {hint_for(reason, writer): reason for writer in _WRITERS for reason in Reason}.items(),
-    key=lambda item: -len(item[0]),
-)
+_WRITTEN: Final = sorted(_reasons_of_hints().items(), key=lambda item: -len(item[0]))
 
 
 def _replaced(message: str, hint: str, by: str) -> str:

@@ -83,6 +83,18 @@ def test_a_message_gets_the_hint_of_another_surface(reason: Reason, surface: Sur
         assert [one for one in FOREIGN[surface] if re.search(one, own)] == [], shown
 
 
+@pytest.mark.parametrize("surface", [Surface.CLI, Surface.KUBECTL, Surface.CLIENT])
+@pytest.mark.parametrize("reason", Reason)
+def test_a_message_never_gets_the_hint_of_another_reason(reason: Reason, surface: Surface) -> None:
+    # Several reasons have one hint for HTTP and distinct hints elsewhere.
+    hint = hint_for(reason, Surface.HTTP)
+    shown = reworded(f"It failed. {hint}", surface).removeprefix("It failed. ")
+    same = {hint_for(one, surface) for one in Reason if hint_for(one, Surface.HTTP) == hint}
+    written = {hint_for(one, Surface.KUBECTL) for one in Reason}
+    if hint not in written:
+        assert shown == (hint_for(reason, surface) if len(same) == 1 else hint)
+
+
 def test_a_text_inside_a_sentence_is_no_hint() -> None:
     message = "It printed: Fix the problem in the message.x"
     assert without_hint("InvalidSpec", message) == message

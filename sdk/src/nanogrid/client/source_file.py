@@ -62,7 +62,9 @@ _RUNNERS: Final = frozenset({
     "uv", "uvx", "pipx", "hatch", "poetry", "pdm", "rye", "pixi", "nix-shell", "conda", "mamba",
     "micromamba",
 })  # fmt: skip
-_SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "csh", "tcsh", "fish"})
+_SHELLS: Final = frozenset(
+    {"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "csh", "tcsh", "fish"}
+)
 _OTHERS: Final = frozenset({
     "awk", "bun", "deno", "gawk", "julia", "lua", "make", "node", "perl", "php", "pwsh", "ruby",
     "Rscript", "sed", "tclsh",
