@@ -81,7 +81,6 @@ def test_only_true_turns_the_verification_off(
         changed("user", **{"auth-provider": {"name": "oidc"}}),
         changed("user", tokenFile="/token"),
         changed("user", username="x", password="y"),
-        changed("user", **{"as": "someone"}),
         changed("cluster", **{"proxy-url": "http://proxy:1"}),
         changed("cluster", **{"a-key-of-a-later-release": True}),
         CONFIG | {"current-context": "nowhere"},

@@ -13,9 +13,9 @@ import yaml
 from nanogrid.cli.app.errors import as_cli_error
 from nanogrid.client.errors import InvalidRequest, NanoGridError, NotConfigured
 from nanogrid.client.gateway import Gateway
-from nanogrid.client.kube import paths
+from nanogrid.client.kube import connection, paths
 from nanogrid.client.kube.cluster import Cluster
-from nanogrid.client.storage import Storage
+from nanogrid.client.storage import ENV_KEYS, Storage
 from support.api_store import NAMESPACE
 from support.client_server import FakeApi
 
@@ -126,6 +126,71 @@ def test_a_wrong_token_of_a_gateway_is_named(monkeypatch: pytest.MonkeyPatch, to
             Gateway.connect("http://h")
         refused(caught.value, "$NANOGRID_TOKEN", WRONG_TOKENS[token])
     Gateway.connect("http://h", GOOD_TOKENS[1]).close()
+
+
+# The library of S3 reads these variables by itself. It would send the line end, and fail with the
+# secret in its message.
+@pytest.mark.parametrize("value", [f"{SECRET}\n", f"{SECRET}\r", f" {SECRET}"])
+@pytest.mark.parametrize("variable", ENV_KEYS)
+def test_a_key_of_s3_with_a_line_end_around_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    for name in ENV_KEYS:
+        monkeypatch.setenv(name, SECRET)
+    Storage.from_env().close()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(NotConfigured) as caught:
+        Storage.from_env()
+    refused(caught.value, f"${variable}", "at its start or end")
+
+
+def test_the_scheme_of_a_url_has_any_case(tmp_path: Path) -> None:
+    for user in ({"token": "t"}, by_program("t")):
+        path = written(tmp_path, config(user, server="HTTPS://127.0.0.1:1/k8s/clusters/c-1/"))
+        assert Cluster.connect(None, path).connection.host == "https://127.0.0.1:1/k8s/clusters/c-1"
+
+
+def test_a_proxy_that_needs_a_package_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "find_spec", lambda name: None)
+    proxied = {"proxy-url": "socks5://127.0.0.1:1080"}
+    with pytest.raises(NotConfigured) as caught:
+        Cluster.connect(None, written(tmp_path, config({"token": "t"}, **proxied)))
+    refused(caught.value, "a proxy with socks:// needs the package")
+    assert "pysocks" in caught.value.hint
+    proxied = {"proxy-url": "http://127.0.0.1:3128"}
+    assert Cluster.connect(None, written(tmp_path, config({"token": "t"}, **proxied)))
+
+
+FAILED: dict[str, Any] = {
+    "missing": {"command": "no-such-program", "args": ["x"]},
+    "fails": {"command": sys.executable, "args": ["-c", "raise SystemExit('sign in again')"]},
+    "gives nothing": {"command": sys.executable, "args": ["-c", ""]},
+}
+
+
+@pytest.mark.parametrize("kind", FAILED)
+def test_a_program_that_gives_no_credentials_is_named(tmp_path: Path, kind: str) -> None:
+    # Without this error the request has no credentials, and the server says Forbidden.
+    user = {"exec": {"apiVersion": EXEC, "interactiveMode": "Never", **FAILED[kind]}}
+    with pytest.raises(NotConfigured) as caught:
+        Cluster.connect(None, written(tmp_path, config(user)))
+    refused(caught.value, f"'{FAILED[kind]['command']}' of the kubeconfig gave no credentials")
+
+
+@pytest.mark.parametrize("key", ["as", "as-groups", "as-uid", "as-user-extra"])
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_user_that_acts_as_another_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, files: int
+) -> None:
+    # Without these headers the requests would have the rights of the real user.
+    monkeypatch.setenv("KUBECONFIG", ":".join([written(tmp_path, config({"token": "t"}))] * files))
+    assert Cluster.connect().connection.auth_headers() == {"authorization": "Bearer t"}
+    written(tmp_path, config({"token": "t", key: ["viewer"]}))
+    with pytest.raises(NotConfigured) as caught:
+        Cluster.connect()
+    refused(caught.value, f"the user of context a has '{key}'")
 
 
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])

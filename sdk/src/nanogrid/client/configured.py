@@ -36,13 +36,24 @@ def header_text(value: Any, origin: str) -> str:
     return text
 
 
+def check_exact(value: Any, origin: str) -> None:
+    """Do nothing for a value that another library reads by itself, and sends as it is.
+
+    Raises:
+        NotConfigured: an HTTP header cannot have it, or it has spaces or line ends around it.
+    """
+    if header_text(value, origin) != (value or ""):
+        raise NotConfigured(f"{origin} has a space or a line end at its start or end.", _COPY)
+
+
 def server_url(value: Any, origin: str) -> str:
-    """The URL of a server, without a slash at its end.
+    """The URL of a server, with its scheme in small letters and without a slash at its end.
 
     Raises:
         NotConfigured: it is not an HTTP URL.
     """
-    text = str(value).strip()
+    scheme, marker, rest = str(value).strip().partition("://")
+    text = f"{scheme.lower() if marker else scheme}{marker}{rest}"
     if fault := _url_fault(text):
         raise NotConfigured(f"{origin} is '{shown_url(text)}': {fault}.", _URL)
     return text.rstrip("/")

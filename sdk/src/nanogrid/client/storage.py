@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nanogrid import names
-from nanogrid.client.configured import header_text, server_url
+from nanogrid.client.configured import check_exact, server_url
 from nanogrid.client.errors import (
     Forbidden,
     NanoGridError,
@@ -77,7 +77,7 @@ class Storage:
         if endpoint:
             endpoint = server_url(endpoint, f"${names.ENV_S3_ENDPOINT}")
         for variable in ENV_KEYS:
-            header_text(os.environ.get(variable), f"${variable}")
+            check_exact(os.environ.get(variable), f"${variable}")
         region = os.environ.get(names.ENV_S3_REGION) or (DEV_REGION if endpoint else None)
         bucket = os.environ.get(ENV_BUCKET) or None
         return cls(_connect(endpoint, region), bucket, namespace=namespace)

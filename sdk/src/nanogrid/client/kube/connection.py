@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ import urllib3
 
 from nanogrid.client.configured import header_text, namespace_name, server_url
 from nanogrid.client.errors import NotConfigured
-from nanogrid.client.kube.kubeconfig import Access, read
+from nanogrid.client.kube.kubeconfig import Access, program_of, read, user_of
+from nanogrid.types import Json
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ENV_NAMESPACE: Final = "NANOGRID_NAMESPACE"
@@ -117,7 +119,11 @@ def _by_package(
             path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser(DEFAULT_PATH)
             config.load_kube_config(path, context, client_configuration=settings)
             found = _namespace_of(config, path, context)
+            _refuse_failed_program(user_of(_merged(path), context), settings)
         settings.host = server_url(settings.host, "the server of the Kubernetes configuration")
+        if str(settings.proxy).startswith("socks") and find_spec("socks") is None:
+            hint = "Install it: pip install pysocks. Or use a proxy with http://."
+            raise NotConfigured("a proxy with socks:// needs the package pysocks.", hint)
         pool = RESTClientObject(settings).pool_manager
     except (config.ConfigException, OSError, ValueError) as e:
         raise _unusable(e) from e
@@ -125,6 +131,29 @@ def _by_package(
         raise _unusable(ValueError(f"a field is missing or has a wrong type: {e}")) from e
     chosen = namespace or _of_context(found)
     return Connection(settings.host, pool, chosen, settings, in_cluster, kubeconfig, context)
+
+
+def _merged(path: str) -> Json:
+    """One kubeconfig of several files."""
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    found = KubeConfigMerger(path).config.value
+    return {
+        key: [getattr(one, "value", one) for one in value] if isinstance(value, list) else value
+        for key, value in found.items()
+    }
+
+
+def _refuse_failed_program(user: Json, settings: Any) -> None:
+    """The package logs why a program failed, and continues without credentials.
+
+    Raises:
+        NotConfigured: the program or provider of a user gave nothing.
+    """
+    given = any(settings.api_key.values()) or settings.cert_file or settings.username
+    if (program := program_of(user)) and not given:
+        message = f"'{program}' of the kubeconfig gave no credentials."
+        raise NotConfigured(message, "Run it in this shell, for example kubectl get namespaces.")
 
 
 def _of_context(namespace: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib3.util.ssl_ import create_urllib3_context
 
 from nanogrid.client.configured import header_text, server_url
+from nanogrid.client.errors import NotConfigured
 from nanogrid.types import Json
 
 CLUSTER_KEYS: Final = frozenset({
@@ -28,6 +29,7 @@ USER_KEYS: Final = frozenset({
     "extensions",
 })  # fmt: skip
 # With a proxy, the package decides which requests use it.
+IMPERSONATION: Final = ("as", "as-uid", "as-groups", "as-user-extra")
 PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -61,7 +63,7 @@ def read(path: str, context: str | None, environ: Mapping[str, str]) -> Access |
     Raises:
         OSError: a file of a certificate cannot be read.
         ValueError: a certificate or a key is not valid; the message names it.
-        NotConfigured: the token or the server is not valid.
+        NotConfigured: the token or the server is not valid, or the user acts as another one.
     """
     import yaml
 
@@ -73,6 +75,7 @@ def read(path: str, context: str | None, environ: Mapping[str, str]) -> Access |
         found = yaml.load(file.read_text("utf-8"), loader)  # noqa: S506 a safe loader
     except (OSError, ValueError, yaml.YAMLError):
         return None  # the package reports it
+    user_of(found, context)
     parts = chosen(found, context)
     if parts is None:
         return None
@@ -104,6 +107,32 @@ def chosen(config: Any, context: str | None) -> tuple[Json, Json, str] | None:
     if set(cluster) - CLUSTER_KEYS or set(user) - USER_KEYS:
         return None
     return cluster, user, str(place.get("namespace") or "")
+
+
+def user_of(config: Any, context: str | None) -> Json:
+    """The user of a context; empty if there is none.
+
+    Raises:
+        NotConfigured: the user acts as another one. Requests without these headers would have
+            other rights, mostly more.
+    """
+    if not isinstance(config, dict):
+        return {}
+    name = context or config.get("current-context")
+    place = _named(config, "contexts", "context", name) or {}
+    user = _named(config, "users", "user", place.get("user")) or {}
+    if named := [key for key in IMPERSONATION if user.get(key)]:
+        message = f"the user of context {name} has '{named[0]}', which is not supported."
+        raise NotConfigured(message, "Use a context whose user has its own credentials.")
+    return user
+
+
+def program_of(user: Json) -> str:
+    """What gives the credentials of a user: a program or a provider; empty for fixed ones."""
+    for key, name in (("exec", "command"), ("auth-provider", "name")):
+        if isinstance(found := user.get(key), dict):
+            return str(found.get(name) or key)
+    return ""
 
 
 def _named(config: Json, plural: str, kind: str, name: Any) -> Json | None:
