@@ -41,17 +41,31 @@ print(answer)
 ISSUER = "https://" + PARAMETERS["OidcProvider"]
 
 
-def run(folder: Path, sandboxes: str) -> list[tuple[str, list[str], str]]:
+SECRETS = ("RedisPasswordSecret", "GatewayRedisPasswordSecret")
+
+
+def with_secrets(text: str) -> str:
+    """The description of a stack that made its Redis; moto cannot make one."""
+    found = json.loads(text)
+    found["Stacks"][0]["Outputs"] += [
+        {"OutputKey": key, "OutputValue": f"arn:{key}"} for key in SECRETS
+    ]
+    return json.dumps(found)
+
+
+def run(folder: Path, sandboxes: str, new_redis: bool = True) -> list[tuple[str, list[str], str]]:
     """Each program that the commands started, with its arguments and what it read."""
     with deployed(sandboxes):
         stacks = {name: described(name) for name in (BASE, PLATFORM, TENANT)}
+    if new_redis:
+        stacks[PLATFORM] = with_secrets(stacks[PLATFORM])
     answers = [
         *((["describe-stacks", name], text) for name, text in stacks.items()),
         (["cluster.identity.oidc.issuer"], ISSUER),
         (["cluster.resourcesVpcConfig.clusterSecurityGroupId"], "sg-cluster"),
         (["describe-managed-prefix-lists"], "pl-0123"),
         (["request-certificate"], PARAMETERS["CertificateArn"]),
-        (["get-secret-value"], "a-password"),
+        *((["get-secret-value", f"arn:{key}"], f"password of {key}") for key in SECRETS),
         (["helm", "values"], "image:\n  repository: example.com/images/controller\n  tag: v3.5.0"),
         (["helm", "chart"], "appVersion: 0.1.0"),
     ]
@@ -103,17 +117,19 @@ def test_the_stacks_get_the_parameters_of_the_cluster(calls: Json) -> None:
 
 def test_the_cluster_gets_what_is_filled_in_and_in_this_order(calls: Json) -> None:
     applied: list[tuple[str, str]] = []
+    passwords: list[str] = []
     for name, arguments, text in calls["calls"]:
         assert "${" not in text
         if name == "kubectl" and "apply" in arguments and text:
             applied += [(d["kind"], d["metadata"]["name"]) for d in yaml.safe_load_all(text)]
         elif name == "kubectl" and "create" in arguments:
-            assert arguments[-1] == "--from-literal=password=a-password"
+            passwords.append(arguments[-1].removeprefix("--from-literal=password="))
             applied.append(("Secret", arguments[3]))
         elif name == "helm" and "upgrade" in arguments:
             assert yaml.safe_load(text)
             applied.append(("Release", arguments[2]))
 
+    assert passwords == [f"password of {key}" for key in SECRETS]
     fargate = calls["sandboxes"] == "Fargate"
     assert applied == [
         ("Namespace", "nanogrid-system"),
@@ -129,6 +145,13 @@ def test_the_cluster_gets_what_is_filled_in_and_in_this_order(calls: Json) -> No
         *([] if fargate else [("Release", "cluster-autoscaler")]),
         ("Release", "nanogrid"),
     ]  # fmt: skip
+
+
+def test_no_secret_is_made_of_passwords_that_the_stack_does_not_have(tmp_path: Path) -> None:
+    # With RedisHost. A Secret with an empty password would fail later, in the operator's log.
+    calls = run(tmp_path, "Fargate", new_redis=False)
+    assert [a for name, a, _ in calls if name == "helm" and "nanogrid" in a]
+    assert not [a for name, a, _ in calls if name == "kubectl" and "secret" in a]
 
 
 def test_the_cluster_is_made_in_the_network_of_the_stack(calls: Json) -> None:

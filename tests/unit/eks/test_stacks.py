@@ -274,3 +274,26 @@ def test_the_users_of_redis_have_the_permissions_of_the_guide() -> None:
 
 def test_the_values_files_say_which_stack_they_need() -> None:
     assert {stack_of(file) for file in FILLED} == {BASE, PLATFORM, TENANT}
+
+
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html
+RULE_FUNCTIONS = {
+    "Fn::And", "Fn::Contains", "Fn::EachMemberEquals", "Fn::EachMemberIn", "Fn::Equals", "Fn::Not",
+    "Fn::Or", "Fn::RefAll", "Fn::ValueOf", "Fn::ValueOfAll", "Ref",
+}  # fmt: skip
+
+
+def test_rules_use_the_functions_of_rules_only() -> None:
+    rules = {file: load(file).get("Rules", {}) for file in EKS.glob("*.cfn.yaml")}
+    assert any(rules.values())
+    for found in rules.values():
+        text = json.dumps(found)
+        assert set(re.findall(r'"(Fn::\w+|Ref)":', text)) <= RULE_FUNCTIONS
+
+
+@pytest.mark.parametrize("name", ["cluster-ec2.yaml", "cluster-fargate.yaml"])
+def test_a_cluster_has_the_addons_of_its_file_only(name: str) -> None:
+    # eksctl adds metrics-server, which would wait for ever: no Fargate profile selects it.
+    (cluster,) = documents(EKS / name)
+    assert cluster["addonsConfig"] == {"disableDefaultAddons": True}
+    assert {"vpc-cni", "kube-proxy", "coredns"} <= {each["name"] for each in cluster["addons"]}
