@@ -38,6 +38,8 @@ WRONG_URLS = {
     "http://h:99999": "out of range",
     "http://h:x": "x",
     "https://[::1": "IPv6",
+    "https://h/runs?namespace=a": "a query or a fragment",
+    "https://h/#top": "a query or a fragment",
 }
 
 

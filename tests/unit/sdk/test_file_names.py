@@ -123,4 +123,6 @@ def test_the_fault_is_named(name: str, fault: str) -> None:
 def test_a_message_keeps_letters_and_escapes_what_is_not_seen() -> None:
     assert printable("매출.csv") == "매출.csv"
     assert printable("매출\u202e.csv") == r"매출\u202e.csv"
-    assert all(printable(name).isprintable() for name in (*LEGAL, *REFUSED))
+    word = "نام\u200cها.txt"  # the joiner changes the shape of letters
+    assert printable(word) == word
+    assert all(printable(name).isprintable() for name in {*LEGAL, *REFUSED} - {word})

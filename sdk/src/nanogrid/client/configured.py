@@ -90,4 +90,6 @@ def _url_fault(text: str) -> str:
         valid = bool(parts.hostname) and parts.port != 0
     except ValueError as error:
         return str(error)
+    if "?" in text or "#" in text:  # copied from a browser; each path would become a part of it
+        return "it has a query or a fragment"
     return "" if valid else "it names no host and port"
