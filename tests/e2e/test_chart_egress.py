@@ -1,5 +1,6 @@
 """The egress proxy as the chart renders it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -35,21 +36,23 @@ def test_operator_and_proxy_share_the_key_and_the_address() -> None:
     documents = render(with_proxy())
     operator = env_of(named("Deployment", "nanogrid", documents))
     proxy = env_of(named("Deployment", NAME, documents))
-    key = {"secretKeyRef": {"name": "nanogrid-egress-key", "key": "key"}}
+    key = {"name": "nanogrid-egress-key", "key": "key"}
 
-    assert operator["NANOGRID_EGRESS_KEY"] == proxy["NANOGRID_EGRESS_KEY"] == key
-    assert named("Secret", "nanogrid-egress-key", documents)["data"]["key"]
+    assert proxy["NANOGRID_EGRESS_KEY"] == {"secretKeyRef": key}
+    # The operator creates the Secret if it is absent.
+    assert operator["NANOGRID_EGRESS_KEY"] == {"secretKeyRef": key | {"optional": True}}
+    assert "nanogrid-egress-key" in json.loads(operator["NANOGRID_KEY_SECRETS"]).values()
     assert operator["NANOGRID_EGRESS_PROXY_URL"] == "http://nanogrid-egress.platform.svc:3128"
     assert "nanogrid-egress-key" in operator["NANOGRID_RESERVED_SECRETS"].split(",")
     (port,) = named("Service", NAME, documents)["spec"]["ports"]
     assert port["port"] == 3128
 
     own = render(with_proxy(existingKeySecret="mine"))
-    assert env_of(named("Deployment", NAME, own))["NANOGRID_EGRESS_KEY"]["secretKeyRef"] == {
-        "name": "mine",
-        "key": "key",
-    }
-    assert "nanogrid-egress-key" not in [d["metadata"]["name"] for d in of_kind("Secret", own)]
+    mine = {"secretKeyRef": {"name": "mine", "key": "key"}}
+    operator = env_of(named("Deployment", "nanogrid", own))
+    assert env_of(named("Deployment", NAME, own))["NANOGRID_EGRESS_KEY"] == mine
+    assert operator["NANOGRID_EGRESS_KEY"] == mine
+    assert "NANOGRID_EGRESS_KEY" not in json.loads(operator["NANOGRID_KEY_SECRETS"])
 
 
 def test_the_proxy_has_no_rights_and_no_root() -> None:

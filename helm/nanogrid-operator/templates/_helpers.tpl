@@ -28,21 +28,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* The name of the operator's service account. */}}
 {{- define "nanogrid.serviceAccount" -}}
-{{- if .Values.serviceAccount.create }}
-{{- default (include "nanogrid.fullname" .) .Values.serviceAccount.name }}
-{{- else }}
-{{- required "serviceAccount.name is required if serviceAccount.create is false" .Values.serviceAccount.name }}
-{{- end }}
-{{- end }}
-
-{{- /* image: dict "image" .Values.image.X "chart" .Chart */}}
-{{- define "nanogrid.image" -}}
-{{- if .image.digest }}
-{{- printf "%s@%s" .image.repository .image.digest }}
-{{- else }}
-{{- printf "%s:%s" .image.repository (default .chart.AppVersion .image.tag) }}
-{{- end }}
+{{- include "nanogrid.accountName" (dict "name" (include "nanogrid.fullname" .) "account" .Values.serviceAccount "accountPath" "serviceAccount") }}
 {{- end }}
 
 {{- define "nanogrid.s3Endpoint" -}}
@@ -136,6 +124,38 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- $default := or .Values.devServices.enabled .Values.tenancy.singleTenant }}
 {{- $chosen := ternary $default .Values.s3.replicateSecret (kindIs "invalid" .Values.s3.replicateSecret) }}
 {{- if and (include "nanogrid.s3Secret" .) $chosen }}true{{ end }}
+{{- end }}
+
+{{- define "nanogrid.reportKeySecret" -}}
+{{ include "nanogrid.fullname" . }}-report-key
+{{- end }}
+
+{{- /* Random keys that the operator creates: its variable and the name of the Secret (a JSON object). */}}
+{{- define "nanogrid.generatedKeys" -}}
+{{- $keys := dict }}
+{{- if not .Values.results.existingKeySecret }}
+{{- $_ := set $keys "NANOGRID_RESULT_KEY_MASTER" (include "nanogrid.resultKeySecret" .) }}
+{{- end }}
+{{- if not .Values.rbac.clusterWide }}
+{{- $_ := set $keys "NANOGRID_REPORT_KEY" (include "nanogrid.reportKeySecret" .) }}
+{{- end }}
+{{- if and .Values.sessions.enabled (not .Values.sessions.existingKeySecret) }}
+{{- $_ := set $keys "NANOGRID_SESSION_KEY" (include "nanogrid.sessionKeySecret" .) }}
+{{- end }}
+{{- if and .Values.egressProxy.enabled (not .Values.egressProxy.existingKeySecret) }}
+{{- $_ := set $keys "NANOGRID_EGRESS_KEY" (include "nanogrid.egressKeySecret" .) }}
+{{- end }}
+{{- if and .Values.gateway.enabled (not .Values.gateway.web.existingKeySecret) }}
+{{- $_ := set $keys "NANOGRID_WEB_KEY" (include "nanogrid.webKeySecret" .) }}
+{{- end }}
+{{- $keys | toJson }}
+{{- end }}
+
+{{- /* A key of the operator as an environment variable: dict "root" $ "variable" NAME "secret" NAME. One
+       that the operator creates is absent when it starts for the first time. */}}
+{{- define "nanogrid.operatorKeyEnv" -}}
+- name: {{ .variable }}
+  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: key{{ if hasKey (include "nanogrid.generatedKeys" .root | fromJson) .variable }}, optional: true{{ end }}}}
 {{- end }}
 
 {{- define "nanogrid.resultKeySecret" -}}
@@ -246,15 +266,15 @@ spec:
 {{- define "nanogrid.platformImages" -}}
 {{- $images := list }}
 {{- range list .Values.image.operator .Values.image.gateway }}
-{{- $images = append $images (include "nanogrid.image" (dict "image" . "chart" $.Chart)) }}
+{{- $images = append $images (include "nanogrid.image" (dict "image" . "root" $)) }}
 {{- end }}
 {{- join "," $images }}
 {{- end }}
 
 {{- /* Secrets of the release that no job may read, by commas. */}}
 {{- define "nanogrid.reservedSecrets" -}}
-{{- $secrets := list (include "nanogrid.s3Secret" .) (include "nanogrid.redisSecret" .) .Values.webhook.existingSecret (include "nanogrid.sessionKeySecret" .) (include "nanogrid.egressKeySecret" .) (include "nanogrid.webKeySecret" .) .Values.gateway.auth.tokensSecret (printf "%s-report-key" (include "nanogrid.fullname" .)) (include "nanogrid.resultKeySecret" .) (include "nanogrid.gatewayRedisSecret" .) }}
-{{- range .Values.imagePullSecrets }}
+{{- $secrets := list (include "nanogrid.s3Secret" .) (include "nanogrid.redisSecret" .) .Values.webhook.existingSecret (include "nanogrid.sessionKeySecret" .) (include "nanogrid.egressKeySecret" .) (include "nanogrid.webKeySecret" .) .Values.gateway.auth.tokensSecret (include "nanogrid.reportKeySecret" .) (include "nanogrid.resultKeySecret" .) (include "nanogrid.gatewayRedisSecret" .) }}
+{{- range include "nanogrid.pullSecrets" . | fromJsonArray }}
 {{- $secrets = append $secrets .name }}
 {{- end }}
 {{- $secrets | compact | uniq | join "," }}
@@ -318,44 +338,6 @@ true
 - name: NANOGRID_REDIS_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
 {{- end }}
-{{- end }}
-
-{{- /* Placement of a pod; the argument is the component's values. Empty by default. */}}
-{{- define "nanogrid.scheduling" -}}
-{{- with .nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .affinity }}
-affinity: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end }}
-
-{{- /* dict "root" $ "component" NAME */}}
-{{- define "nanogrid.topologySpread" -}}
-topologySpreadConstraints:
-  - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels: {{- include "nanogrid.selector" .root | nindent 8 }}
-        app.kubernetes.io/component: {{ .component }}
-{{- end }}
-
-{{- /* dict "root" $ "component" NAME "name" NAME */}}
-{{- define "nanogrid.disruptionBudget" -}}
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  name: {{ .name }}
-  labels: {{- include "nanogrid.labels" .root | nindent 4 }}
-spec:
-  maxUnavailable: 1
-  selector:
-    matchLabels: {{- include "nanogrid.selector" .root | nindent 6 }}
-      app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- /* The spec of an Ingress for all paths of a Service: dict "name" SERVICE "ingress" VALUES */}}

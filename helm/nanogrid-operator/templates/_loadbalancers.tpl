@@ -1,9 +1,29 @@
-{{- /* The annotations of the router's Ingress (YAML). Those in router.ingress.annotations win. */}}
+{{- /* "true" if annotations of the AWS Load Balancer Controller belong on an Ingress; the argument has
+       className and controller. */}}
+{{- define "nanogrid.isAlb" -}}
+{{- if eq (default .className .controller) "alb" }}true{{ end }}
+{{- end }}
+
+{{- /* Annotations of an Ingress (a JSON object): dict "ingress" VALUES "annotations" MAP. Those of the AWS
+       Load Balancer Controller are left out for another controller. */}}
+{{- define "nanogrid.ingressAnnotations" -}}
+{{- $alb := include "nanogrid.isAlb" .ingress }}
+{{- $found := dict }}
+{{- range $key, $value := .annotations }}
+{{- if or $alb (not (hasPrefix "alb.ingress.kubernetes.io/" $key)) }}{{ $_ := set $found $key $value }}{{ end }}
+{{- end }}
+{{- $found | toJson }}
+{{- end }}
+
+{{- /* The annotations of the router's Ingress (YAML). Those in router.ingress.annotations win. The chart
+       adds those of the AWS Load Balancer Controller only if that controller makes the load balancer. */}}
 {{- define "nanogrid.routerIngressAnnotations" -}}
 {{- $ingress := .Values.router.ingress }}
 {{- $health := $ingress.healthCheck }}
 {{- $alb := "alb.ingress.kubernetes.io" }}
-{{- $own := dict
+{{- $own := dict }}
+{{- if include "nanogrid.isAlb" $ingress }}
+{{- $own = dict
   (printf "%s/scheme" $alb) $ingress.scheme
   (printf "%s/target-type" $alb) "ip"
   (printf "%s/backend-protocol" $alb) "HTTP"
@@ -17,6 +37,7 @@
   (printf "%s/load-balancer-attributes" $alb) (printf "idle_timeout.timeout_seconds=%d" (int64 $ingress.idleTimeoutSeconds)) }}
 {{- with $ingress.groupName }}
 {{- $_ := set $own (printf "%s/group.name" $alb) . }}
+{{- end }}
 {{- end }}
 {{- merge (dict) ($ingress.annotations | default dict) $own | toYaml }}
 {{- end }}
@@ -50,10 +71,10 @@
 {{- $_ := set $ingresses "router.ingress" (include "nanogrid.routerIngressAnnotations" . | fromYaml) }}
 {{- end }}
 {{- if and .Values.gateway.enabled .Values.gateway.ingress.enabled }}
-{{- $_ := set $ingresses "gateway.ingress" (.Values.gateway.ingress.annotations | default dict) }}
+{{- $_ := set $ingresses "gateway.ingress" (include "nanogrid.ingressAnnotations" (dict "ingress" .Values.gateway.ingress "annotations" .Values.gateway.ingress.annotations) | fromJson) }}
 {{- end }}
 {{- if and .Values.sessions.enabled (has "Ingress" .Values.sessions.expose) }}
-{{- $_ := set $ingresses "sessions.ingress" (.Values.sessions.ingress.annotations | default dict) }}
+{{- $_ := set $ingresses "sessions.ingress" (include "nanogrid.ingressAnnotations" (dict "ingress" .Values.sessions.ingress "annotations" .Values.sessions.ingress.annotations) | fromJson) }}
 {{- end }}
 {{- $alb := "alb.ingress.kubernetes.io" }}
 {{- $seen := dict }}

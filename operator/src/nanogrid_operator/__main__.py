@@ -7,6 +7,7 @@ it. All state that matters is in the cluster, in S3 and in Redis.
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -17,8 +18,10 @@ import kopf
 
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
+from nanogrid.kube.conventions import KubeError
 from nanogrid.listening import listen_on_all
 from nanogrid.settings import SettingsError
+from nanogrid_operator.kube.key_secrets import connect_and_create
 from nanogrid_operator.kube.leader_election import LeaseLost
 from nanogrid_operator.kube.lease import CALL_SECONDS, identity_of
 from nanogrid_operator.kube.lease_thread import Election, election
@@ -196,10 +199,14 @@ def main() -> int:
         print("nanogrid-operator: all imports work")
         return 0
     try:
-        settings = Settings.from_env()
+        created = asyncio.run(connect_and_create(os.environ))
+        settings = Settings.from_env({**os.environ, **created})
     except SettingsError as e:
         print(f"nanogrid-operator: {e}", file=sys.stderr)
         return 2
+    except KubeError as e:
+        print(f"nanogrid-operator: cannot create the Secrets of keys: {e}", file=sys.stderr)
+        return 1
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
