@@ -10,22 +10,16 @@ import yaml
 
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.types import Json
-from support.helm import CHART, helm, manifests, named, of_kind, pod_spec
+from support.helm import CHART, DEV, REAL, helm, manifests, named, of_kind, pod_spec
 
 pytestmark = pytest.mark.security
 
-REAL: dict[str, Any] = {
-    "s3": {"bucket": "jobs", "existingSecret": "s3-keys"},
-    "network": {"s3": {"peers": [{"ipBlock": {"cidr": "10.0.128.0/20"}}]}},
-    "redis": {"url": "rediss://redis:6379/0", "existingSecret": "redis-auth"},
-}
 NAMESPACED = REAL | {
     "rbac": {"clusterWide": False},
     "watchNamespaces": ["a", "b"],
     "gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}},
 }
 TTL = "NANOGRID_TTL_SECONDS_AFTER_FINISHED"
-DEV = {"devServices": {"enabled": True}}
 REPLICATING = REAL | {"s3": REAL["s3"] | {"replicateSecret": True}}
 
 

@@ -9,6 +9,13 @@ import yaml
 from nanogrid.types import Json
 
 CHART = "helm/nanogrid-operator"
+# The fewest values that the chart accepts, for real services and for those of a demo.
+REAL: dict[str, Any] = {
+    "s3": {"bucket": "jobs", "existingSecret": "s3-keys"},
+    "network": {"s3": {"peers": [{"ipBlock": {"cidr": "10.0.128.0/20"}}]}},
+    "redis": {"url": "rediss://redis:6379/0", "existingSecret": "redis-auth"},
+}
+DEV = {"devServices": {"enabled": True}}
 
 
 def helm(*args: str, values: Any = None) -> "subprocess.CompletedProcess[str]":

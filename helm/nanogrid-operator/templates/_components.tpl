@@ -32,7 +32,7 @@
 {{- define "nanogrid.globalPullSecrets" -}}
 {{- $names := list }}
 {{- range dig "imagePullSecrets" list (.Values.global | default dict) }}
-{{- $names = append $names (kindIs "string" . | ternary . (dig "name" "" .)) }}
+{{- if kindIs "string" . }}{{ $names = append $names . }}{{ else }}{{ $names = append $names .name }}{{ end }}
 {{- end }}
 {{- $names | uniq | toJson }}
 {{- end }}
@@ -163,7 +163,9 @@ resources: {{- toYaml .values.resources | nindent 2 }}
 {{- end }}
 {{- $found := list }}
 {{- range $spread }}
-{{- $found = append $found (merge (deepCopy .) (dict "labelSelector" (dict "matchLabels" $selector))) }}
+{{- $constraint := deepCopy . }}
+{{- if not .labelSelector }}{{ $_ := set $constraint "labelSelector" (dict "matchLabels" $selector) }}{{ end }}
+{{- $found = append $found $constraint }}
 {{- end }}
 {{- toYaml $found }}
 {{- end }}

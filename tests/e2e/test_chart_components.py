@@ -1,0 +1,354 @@
+"""Values that operator, egress proxy, router and gateway share. Needs helm only."""
+
+import json
+from typing import Any
+
+import pytest
+
+from nanogrid.types import Json
+from support.helm import CHART, DEV, REAL, helm, manifests, named, of_kind, pod_spec
+
+# The values of each component, and its Deployment.
+COMPONENTS = {
+    "operator": "nanogrid",
+    "egressProxy": "nanogrid-egress",
+    "router": "nanogrid-router",
+    "gateway": "nanogrid-gateway",
+}
+WITH_ALL = REAL | {"egressProxy": {"enabled": True}}
+
+
+def render(values: Json) -> list[Json]:
+    return manifests("--namespace", "platform", values=values)
+
+
+def for_all(fields: Json) -> Json:
+    """The values of a release in which these fields are set for all components."""
+    return (
+        REAL
+        | {name: dict(fields) for name in COMPONENTS}
+        | {"egressProxy": {"enabled": True, **fields}}
+    )
+
+
+def deployments(documents: list[Json]) -> dict[str, Json]:
+    """The Deployments of the components by the name of their values."""
+    return {key: named("Deployment", name, documents) for key, name in COMPONENTS.items()}
+
+
+def refused(values: Json) -> str:
+    done = helm("template", "nanogrid", CHART, values=values)
+    assert done.returncode != 0
+    return done.stderr
+
+
+POD_FIELDS: Json = {
+    "nodeSelector": {"pool": "system"},
+    "tolerations": [{"key": "system", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}},
+    "priorityClassName": "system-high",
+}
+
+
+def test_all_components_take_the_same_values_for_their_pods() -> None:
+    shared = POD_FIELDS | {
+        "podLabels": {"team": "platform", "app.kubernetes.io/component": "other"},
+        "podAnnotations": {"note": "yes"},
+        "resources": {"requests": {"cpu": "1m"}},
+        "extraEnv": [{"name": "EXTRA", "value": "1"}],
+        "extraVolumes": [{"name": "more", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    }
+    plain = deployments(render(WITH_ALL))
+
+    for key, deployment in deployments(render(for_all(shared))).items():
+        template = deployment["spec"]["template"]
+        pod, before = template["spec"], pod_spec(plain[key])
+        (container,) = pod["containers"]
+        assert {field: pod[field] for field in POD_FIELDS} == POD_FIELDS, key
+        assert not POD_FIELDS.keys() & before.keys(), key
+        labels = template["metadata"]["labels"]
+        assert labels["team"] == "platform"
+        # Services select by the chart's own labels.
+        assert labels.items() >= deployment["spec"]["selector"]["matchLabels"].items()
+        assert template["metadata"]["annotations"] == {"note": "yes"}
+        assert container["resources"]["requests"]["cpu"] == "1m"
+        assert container["env"][-1] == {"name": "EXTRA", "value": "1"}
+        assert pod["volumes"] == [*before.get("volumes", []), *shared["extraVolumes"]]
+        own = before["containers"][0].get("volumeMounts", [])
+        assert container["volumeMounts"] == [*own, *shared["extraVolumeMounts"]]
+
+
+def test_fields_of_security_contexts_are_replaced_one_by_one_and_null_removes_one() -> None:
+    shared = {
+        "podSecurityContext": {"runAsUser": None, "runAsGroup": 7, "fsGroup": None},
+        "securityContext": {"readOnlyRootFilesystem": False},
+    }
+
+    for key, deployment in deployments(render(for_all(shared))).items():
+        pod = pod_spec(deployment)
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsGroup": 7,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, key
+        assert pod["containers"][0]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def spread_of(deployment: Json) -> list[Json]:
+    found: list[Json] = pod_spec(deployment)["topologySpreadConstraints"]
+    return found
+
+
+def test_replicas_are_spread_over_nodes_and_zones_unless_the_values_say_otherwise() -> None:
+    own = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    chosen = {"labelSelector": {"matchLabels": {"a": "b"}}}
+    documents = render(for_all({"topologySpreadConstraints": [own, own | chosen]}))
+
+    for key, deployment in deployments(render(WITH_ALL)).items():
+        selector = {"labelSelector": deployment["spec"]["selector"]}
+        assert [c["topologyKey"] for c in spread_of(deployment)] == [
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        ]
+        for constraint in spread_of(deployment):
+            assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+            assert constraint["labelSelector"] == selector["labelSelector"]
+        assert spread_of(deployments(documents)[key]) == [own | selector, own | chosen]
+
+
+def test_each_component_has_a_service_account_of_its_own() -> None:
+    documents = render(WITH_ALL)
+    accounts = {a["metadata"]["name"]: a for a in of_kind("ServiceAccount", documents)}
+
+    used = {pod_spec(d)["serviceAccountName"] for d in deployments(documents).values()}
+    assert used == set(accounts) == set(COMPONENTS.values())
+
+
+def test_service_accounts_can_be_named_annotated_and_created_by_others() -> None:
+    def values(account: Json) -> Json:
+        found = for_all({"serviceAccount": account})
+        del found["operator"]
+        return found | {"serviceAccount": account}
+
+    annotated = render(values({"annotations": {"role": "arn"}}))
+    for account in of_kind("ServiceAccount", annotated):
+        assert account["metadata"]["annotations"] == {"role": "arn"}
+    theirs = render(values({"create": False, "name": "given"}))
+    assert of_kind("ServiceAccount", theirs) == []
+    for deployment in deployments(theirs).values():
+        assert pod_spec(deployment)["serviceAccountName"] == "given"
+    bindings = of_kind("RoleBinding", theirs) + of_kind("ClusterRoleBinding", theirs)
+    assert {s["name"] for b in bindings for s in b["subjects"]} == {"given"}
+    for name in ("router", "gateway"):
+        nameless = REAL | {name: {"serviceAccount": {"create": False}}}
+        assert f"{name}.serviceAccount.name is required" in refused(nameless)
+
+
+IMAGES = {"nanogrid-operator:0.1.0", "nanogrid-gateway:0.1.0"}
+
+
+def images_of(documents: list[Json]) -> set[str]:
+    return {c["image"] for d in of_kind("Deployment", documents) for c in pod_spec(d)["containers"]}
+
+
+def test_the_global_registry_is_that_of_every_image_without_one() -> None:
+    registry = {"global": {"imageRegistry": "reg.example:5000/team"}}
+    dev = {"nanogrid-dev-redis:dev", "nanogrid-dev-s3:dev"}
+
+    assert images_of(render(DEV)) == IMAGES | dev
+    documents = render(DEV | registry)
+    assert images_of(documents) == {f"reg.example:5000/team/{image}" for image in IMAGES | dev}
+    env = env_of(documents)
+    assert env["NANOGRID_EXECUTOR_IMAGE"] == "reg.example:5000/team/nanogrid-executor:0.1.0"
+    assert env["NANOGRID_PLATFORM_IMAGES"].split(",") == [
+        "reg.example:5000/team/nanogrid-operator:0.1.0",
+        "reg.example:5000/team/nanogrid-gateway:0.1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("repository", "image"),
+    [
+        ("other.example/op", "other.example/op:0.1.0"),
+        ("localhost/op", "localhost/op:0.1.0"),
+        ("other:5000/op", "other:5000/op:0.1.0"),
+        ("team/op", "reg.example/team/op:0.1.0"),
+    ],
+)
+def test_a_repository_with_a_registry_keeps_it(repository: str, image: str) -> None:
+    values = {"image": {"operator": {"repository": repository}}}
+    values |= {"global": {"imageRegistry": "reg.example"}}
+
+    deployment = named("Deployment", "nanogrid", render(REAL | values))
+    assert pod_spec(deployment)["containers"][0]["image"] == image
+
+
+def env_of(documents: list[Json], name: str = "nanogrid") -> dict[str, Any]:
+    (container,) = pod_spec(named("Deployment", name, documents))["containers"]
+    return {e["name"]: e.get("value") for e in container["env"]}
+
+
+def test_global_pull_secrets_are_those_of_every_pod() -> None:
+    values = {
+        "global": {"imagePullSecrets": ["shared", {"name": "more"}]},
+        "imagePullSecrets": [{"name": "own"}, {"name": "more"}],
+        "sandbox": {"imagePullSecrets": ["theirs"]},
+        "egressProxy": {"enabled": True},
+    }
+    documents = render(DEV | values)
+    wanted = [{"name": name} for name in ("own", "more", "shared")]
+
+    for deployment in of_kind("Deployment", documents):
+        assert pod_spec(deployment)["imagePullSecrets"] == wanted
+    env = env_of(documents)
+    assert json.loads(env["NANOGRID_IMAGE_PULL_SECRETS"]) == wanted
+    assert env["NANOGRID_SANDBOX_PULL_SECRETS"] == "theirs,shared,more"
+    assert {"own", "more", "shared"} <= set(env["NANOGRID_RESERVED_SECRETS"].split(","))
+    plain = render(DEV)
+    assert "imagePullSecrets" not in pod_spec(named("Deployment", "nanogrid", plain))
+    assert env_of(plain)["NANOGRID_SANDBOX_PULL_SECRETS"] == ""
+
+
+def budgets(documents: list[Json]) -> dict[str, Json]:
+    return {d["metadata"]["name"]: d["spec"] for d in of_kind("PodDisruptionBudget", documents)}
+
+
+def test_more_than_one_replica_has_a_disruption_budget() -> None:
+    assert budgets(render(for_all({"replicas": 1}))) == {}
+    found = budgets(render(for_all({"replicas": 3, "podDisruptionBudget": {"minAvailable": 2}})))
+    assert {name: b["minAvailable"] for name, b in found.items()} == dict.fromkeys(
+        COMPONENTS.values(), 2
+    )
+    standard = render(WITH_ALL | {"operator": {"replicas": 2}})
+    assert {b["maxUnavailable"] for b in budgets(standard).values()} == {1}
+    for deployment in deployments(standard).values():
+        budget = budgets(standard)[deployment["metadata"]["name"]]
+        assert budget["selector"] == deployment["spec"]["selector"]
+
+
+def test_an_autoscaler_takes_the_place_of_replicas() -> None:
+    scaling = {"enabled": True, "minReplicas": 3, "maxReplicas": 9, "behavior": {"scaleUp": {}}}
+    values = {name: {"replicas": 1, "autoscaling": scaling} for name in ("router", "gateway")}
+    documents = render(REAL | values)
+
+    for name in ("nanogrid-router", "nanogrid-gateway"):
+        scaler = named("HorizontalPodAutoscaler", name, documents)["spec"]
+        assert scaler["scaleTargetRef"]["name"] == name
+        assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 9)
+        assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == 80
+        assert scaler["behavior"] == {"scaleUp": {}}
+        assert "replicas" not in named("Deployment", name, documents)["spec"]
+        assert name in budgets(documents)
+    assert of_kind("HorizontalPodAutoscaler", render(REAL)) == []
+    backwards = {"autoscaling": {"enabled": True, "minReplicas": 4, "maxReplicas": 3}}
+    assert "minReplicas 4 is more than maxReplicas 3" in refused(REAL | {"router": backwards})
+
+
+RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+
+def test_without_rbac_create_no_role_and_no_binding_is_rendered() -> None:
+    values = WITH_ALL | {"router": {"auth": {"mode": "header", "peers": [{"podSelector": {}}]}}}
+    off = render(values | {"rbac": {"create": False}})
+    on = render(values)
+
+    assert {d["kind"] for d in off} & set(RBAC) == set()
+    assert {d["kind"] for d in on} >= set(RBAC)
+    rest = [d for d in on if d["kind"] not in RBAC]
+    assert sorted(map(json.dumps, off)) == sorted(map(json.dumps, rest))
+
+
+def test_extra_objects_are_templates() -> None:
+    text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: '{{ .Release.Name }}-text'}"
+    tree = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "{{ .Release.Name }}-x"}}
+    documents = render(REAL | {"extraObjects": [text, tree]})
+
+    names = {d["metadata"]["name"] for d in of_kind("ConfigMap", documents)}
+    assert names == {"nanogrid-network", "nanogrid-text", "nanogrid-x"}
+
+
+ALB = "alb.ingress.kubernetes.io/"
+INGRESSES = {
+    "router": {"ingress": {"enabled": True, "annotations": {"mine": "yes"}}},
+    "gateway": {"ingress": {"enabled": True, "annotations": {"mine": "yes"}}},
+}
+
+
+def annotations_of(values: Json) -> dict[str, dict[str, str]]:
+    """The annotations of the Ingresses of router, gateway and sessions."""
+    documents = render(values)
+    found = {
+        d["metadata"]["name"]: d["metadata"].get("annotations", {})
+        for d in of_kind("Ingress", documents)
+    }
+    return found | {
+        "sessions": json.loads(env_of(documents)["NANOGRID_SESSION_INGRESS_ANNOTATIONS"])
+    }
+
+
+def with_ingress(fields: Json) -> Json:
+    found = {name: {"ingress": v["ingress"] | fields} for name, v in INGRESSES.items()}
+    return REAL | found | {"sessions": {"ingress": fields}}
+
+
+def test_annotations_of_the_aws_controller_are_for_its_class_only() -> None:
+    for fields in ({}, {"className": "internal", "controller": "alb"}):
+        for name, found in annotations_of(with_ingress(fields)).items():
+            assert [key for key in found if key.startswith(ALB)], name
+    for fields in ({"className": "nginx"}, {"controller": "other"}):
+        assert annotations_of(with_ingress(fields)) == {
+            "nanogrid-router": {"mine": "yes"},
+            "nanogrid-gateway": {"mine": "yes"},
+            "sessions": {},
+        }
+
+
+def test_an_annotation_of_the_values_replaces_that_of_the_chart() -> None:
+    own = {"annotations": {f"{ALB}scheme": "internet-facing"}}
+    found = annotations_of(with_ingress(own))
+
+    assert {a[f"{ALB}scheme"] for a in found.values()} == {"internet-facing"}
+
+
+def test_the_gateway_api_routes_all_paths_to_router_and_gateway() -> None:
+    route = {
+        "enabled": True,
+        "parentRefs": [{"name": "public", "namespace": "gateways"}],
+        "hostnames": ["jobs.example.com"],
+        "timeouts": {"request": "0s"},
+    }
+    documents = render(REAL | {name: {"httpRoute": route} for name in INGRESSES})
+
+    for name in ("nanogrid-router", "nanogrid-gateway"):
+        spec = named("HTTPRoute", name, documents)["spec"]
+        assert (spec["parentRefs"], spec["hostnames"]) == (route["parentRefs"], route["hostnames"])
+        (rule,) = spec["rules"]
+        (backend,) = rule["backendRefs"]
+        (port,) = named("Service", backend["name"], documents)["spec"]["ports"]
+        assert (backend["name"], backend["port"]) == (name, port["port"])
+        assert rule["timeouts"] == {"request": "0s"}
+    assert of_kind("HTTPRoute", render(REAL)) == []
+    orphan = {"httpRoute": {"enabled": True}}
+    assert "router.httpRoute.parentRefs is required" in refused(REAL | {"router": orphan})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"global": {"imageRegistry": "https://reg.example"}}, "imageRegistry"),
+        ({"global": {"imagePullSecrets": [{"nome": "x"}]}}, "imagePullSecrets"),
+        ({"router": {"podLabel": {}}}, "podLabel"),
+        (
+            {"gateway": {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}},
+            "podDisruptionBudget",
+        ),
+        ({"gateway": {"ingress": {"controller": "nginx"}}}, "controller"),
+    ],
+)
+def test_wrong_values_are_refused(values: Json, message: str) -> None:
+    assert message in refused(REAL | values)
