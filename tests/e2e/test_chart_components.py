@@ -249,6 +249,21 @@ def test_an_autoscaler_takes_the_place_of_replicas() -> None:
     assert "minReplicas 4 is more than maxReplicas 3" in refused(REAL | {"router": backwards})
 
 
+def test_defaults_of_sandbox_pods_reach_the_operator() -> None:
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]
+    sandbox = {
+        "affinity": affinity,
+        "topologySpreadConstraints": spread,
+        "priorityClassName": "batch",
+    }
+    env = env_of(render(REAL | {"sandbox": sandbox}))
+
+    assert json.loads(env["NANOGRID_AFFINITY"]) == affinity
+    assert json.loads(env["NANOGRID_TOPOLOGY_SPREAD"]) == spread
+    assert env["NANOGRID_PRIORITY_CLASS"] == "batch"
+
+
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 

@@ -150,6 +150,16 @@ class Settings:
         "",
         "from its end to the deletion of a finished job whose spec names no time; empty: it stays",
     )
+    affinity: str = env("NANOGRID_AFFINITY", "", "of sandbox pods, a JSON object")
+    topology_spread: str = env(
+        "NANOGRID_TOPOLOGY_SPREAD",
+        "",
+        "topologySpreadConstraints of sandbox pods, a JSON list of objects; one without a "
+        "labelSelector counts all sandbox pods of the namespace",
+    )
+    priority_class: str = env(
+        "NANOGRID_PRIORITY_CLASS", "", "priorityClassName of jobs that name none; empty: none"
+    )
     termination_grace_seconds: float = env(
         "NANOGRID_TERMINATION_GRACE_SECONDS",
         10.0,
@@ -417,12 +427,13 @@ JSON_OBJECTS = (
 )
 JSON_LISTS = (
     "tolerations",
+    "topology_spread",
     "sandbox_egress",
     "session_ingress",
     "egress_proxy_peers",
     "image_pull_secrets",
 )
-JSON_MAPPINGS = ("session_target_networking",)
+JSON_MAPPINGS = ("affinity", "session_target_networking")
 KEYS = ("session_key", "report_key", "result_key_master", "egress_key")
 QUANTITIES = {
     "agent_cpu": "sandbox.agent.cpu",
@@ -492,13 +503,12 @@ def _check_json(env: str, text: str, name: str) -> None:
         found = json.loads(text)
     except ValueError as e:
         raise SettingsError(f"{env}: not valid JSON: {e}") from None
-    if name in JSON_MAPPINGS:
-        if not isinstance(found, dict):
-            raise SettingsError(f"{env}: expected an object")
-    elif name in JSON_LISTS:
+    if name in JSON_LISTS:
         if not (isinstance(found, list) and all(isinstance(v, dict) for v in found)):
             raise SettingsError(f"{env}: expected a list of objects")
-    elif not (isinstance(found, dict) and all(isinstance(v, str) for v in found.values())):
+    elif not isinstance(found, dict):
+        raise SettingsError(f"{env}: expected an object")
+    elif name in JSON_OBJECTS and not all(isinstance(v, str) for v in found.values()):
         raise SettingsError(f"{env}: expected an object of strings")
 
 

@@ -43,6 +43,39 @@ def test_node_selector_and_tolerations_come_from_the_settings() -> None:
     assert taint in pod["spec"]["tolerations"]
 
 
+def test_affinity_and_spread_come_from_the_settings() -> None:
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    own = {"labelSelector": {"matchLabels": {"a": "b"}}}
+    pod = built(affinity=json.dumps(affinity), topology_spread=json.dumps([spread, spread | own]))
+
+    assert pod["spec"]["affinity"] == affinity
+    first, second = pod["spec"]["topologySpreadConstraints"]
+    (counted,) = first.pop("labelSelector")["matchExpressions"]
+    assert (first, second) == (spread, spread | own)
+    assert counted == {"key": names.LABEL_JOB_UID, "operator": "Exists"}
+    assert counted["key"] in pod["metadata"]["labels"]
+    assert not {"affinity", "topologySpreadConstraints"} & built()["spec"].keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "spec", "want"),
+    [
+        ({}, {}, None),
+        ({"priority_class": "batch"}, {}, "batch"),
+        ({"priority_class": "batch"}, {"priorityClassName": "urgent"}, "urgent"),
+    ],
+)
+def test_a_job_that_names_no_priority_class_has_the_installations(
+    settings: Json, spec: Json, want: str | None
+) -> None:
+    job = job_facts(a_job_body(**spec)).model
+    assert job is not None
+    pod = build_pod(job, 0, some_settings(**settings), tenant_of())
+
+    assert pod["spec"].get("priorityClassName") == want
+
+
 def test_guaranteed_pods_request_their_limits() -> None:
     pod = built(guaranteed=True, agent_cpu="250m", agent_memory="200Mi")
 

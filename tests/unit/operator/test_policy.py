@@ -1,6 +1,7 @@
 """What a job may choose: the installation's own values, and those of the allow-lists."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,13 @@ def test_the_lists_that_allow_everything_do_allow_the_rest() -> None:
     spec = {"runtime": {"image": "any/thing"}, "priorityClassName": "low", "env": [SECRET]}
 
     assert refusal(settings_with(allow), **spec) == ""
+
+
+def test_every_job_may_name_the_installations_priority_class() -> None:
+    settings = replace(settings_with(), priority_class="batch")
+
+    assert refusal(settings, priorityClassName="batch") == ""
+    assert "priorityClassName: urgent" in refusal(settings, priorityClassName="urgent")
 
 
 def test_the_message_has_every_refused_value() -> None:

@@ -35,6 +35,22 @@ def test_a_short_result_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("AFFINITY", "[]", "expected an object"),
+        ("AFFINITY", "{", "not valid JSON"),
+        ("TOPOLOGY_SPREAD", "{}", "expected a list of objects"),
+        ("POD_LABELS", '{"a": {}}', "expected an object of strings"),
+    ],
+)
+def test_json_of_another_form_is_refused(name: str, text: str, message: str) -> None:
+    Settings.from_env({**REQUIRED, "NANOGRID_AFFINITY": '{"nodeAffinity": {"a": []}}'})
+
+    with pytest.raises(SettingsError, match=f"NANOGRID_{name}: {message}"):
+        Settings.from_env({**REQUIRED, f"NANOGRID_{name}": text})
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "JSON"),

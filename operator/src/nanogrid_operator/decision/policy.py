@@ -93,7 +93,7 @@ def _identity(spec: Spec, tenant: Tenant, settings: Settings) -> Iterator[str]:
             f"spec.priorityClassName: {priority} is for the cluster's own pods: remove it, or use "
             "another class"
         )
-    elif priority not in (None, *allow.priority_classes):
+    elif priority not in (None, settings.priority_class, *allow.priority_classes):
         yield _refusal("spec.priorityClassName", priority, tenant, "priorityClasses")
     runtime = spec.runtime.runtime_class_name if spec.runtime else None
     if runtime not in (None, settings.runtime_class, *allow.runtime_classes):

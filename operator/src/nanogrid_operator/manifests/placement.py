@@ -1,12 +1,20 @@
 """What the platform team adds to every sandbox pod: labels, placement, sizes. Pure."""
 
+from typing import Final
+
+from nanogrid import names
 from nanogrid.types import Json
 from nanogrid_operator.manifests.volumes import EPHEMERAL, trusted_storage
 from nanogrid_operator.settings import AGENT_REQUESTS, Settings
 
+# A constraint without a selector would count no pod.
+ALL_SANDBOXES: Final = {
+    "labelSelector": {"matchExpressions": [{"key": names.LABEL_JOB_UID, "operator": "Exists"}]}
+}
+
 
 def place(pod: Json, settings: Settings) -> Json:
-    """Add the installation's labels, annotations, node selector and tolerations; returns the pod.
+    """Add the installation's labels, annotations and placement; returns the pod.
 
     Values of NanoGrid win, so that a label of the installation cannot misidentify a pod.
     """
@@ -20,6 +28,10 @@ def place(pod: Json, settings: Settings) -> Json:
         spec["nodeSelector"] = selector
     if tolerations := settings.lists("tolerations"):
         spec["tolerations"] = [*spec.get("tolerations", []), *tolerations]
+    if affinity := settings.mapping("affinity"):
+        spec["affinity"] = affinity
+    if constraints := settings.lists("topology_spread"):
+        spec["topologySpreadConstraints"] = [ALL_SANDBOXES | c for c in constraints]
     if settings.guaranteed:
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
             resources = container["resources"]

@@ -131,7 +131,8 @@ def _tolerations(settings: Settings) -> list[dict[str, Any]]:
 def _options(spec: Spec, settings: Settings) -> dict[str, Any]:
     """Fields of the pod's spec that are left out if they are not set."""
     runtime = (spec.runtime and spec.runtime.runtime_class_name) or settings.runtime_class
-    options = {"runtimeClassName": runtime, "priorityClassName": spec.priority_class_name}
+    priority = spec.priority_class_name or settings.priority_class
+    options = {"runtimeClassName": runtime, "priorityClassName": priority}
     found: dict[str, Any] = {name: value for name, value in options.items() if value}
     if secrets := settings.words("sandbox_pull_secrets"):
         found["imagePullSecrets"] = [{"name": secret} for secret in secrets]
