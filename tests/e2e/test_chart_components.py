@@ -264,6 +264,13 @@ def test_defaults_of_sandbox_pods_reach_the_operator() -> None:
     assert env["NANOGRID_PRIORITY_CLASS"] == "batch"
 
 
+def test_all_components_log_in_the_same_format() -> None:
+    for values, style in ((WITH_ALL, "text"), (WITH_ALL | {"logFormat": "json"}, "json")):
+        documents = render(values)
+        for name in COMPONENTS.values():
+            assert env_of(documents, name)["NANOGRID_LOG_FORMAT"] == style
+
+
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 

@@ -1,19 +1,21 @@
 """The command line of both servers: settings from the environment, ``--check``, and logs."""
 
 import argparse
-import logging
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from nanogrid import logs
 from nanogrid.settings import SettingsError
 
 
-class _HasLogLevel(Protocol):
+class _HasLogs(Protocol):
     @property
     def log_level(self) -> str: ...
+    @property
+    def log_format(self) -> str: ...
 
 
-S = TypeVar("S", bound=_HasLogLevel)
+S = TypeVar("S", bound=_HasLogs)
 
 
 def start(program: str, description: str, environment: str, read: Callable[[], S]) -> S:
@@ -42,8 +44,5 @@ def start(program: str, description: str, environment: str, read: Callable[[], S
         settings = read()
     except SettingsError as e:
         parser.exit(2, f"{program}: {e}\n")
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    logs.configure(settings.log_level, settings.log_format)
     return settings

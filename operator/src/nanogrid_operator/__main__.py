@@ -16,7 +16,7 @@ from typing import Any
 
 import kopf
 
-from nanogrid import names
+from nanogrid import logs, names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import KubeError
 from nanogrid.listening import listen_on_all
@@ -207,10 +207,7 @@ def main() -> int:
     except KubeError as e:
         print(f"nanogrid-operator: cannot create the Secrets of keys: {e}", file=sys.stderr)
         return 1
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    logs.configure(settings.log_level, settings.log_format)
     # Kopf logs each handled event; the operator logs each transition.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     code = 0

@@ -179,7 +179,7 @@ def build(
         ),
         handlers=EventHandlers(cache, queue, liveness),
         reconciler=reconciler,
-        workers=Workers(queue, reconciler.reconcile, settings.workers),
+        workers=Workers(queue, reconciler.reconcile, settings.workers, cache.log_fields),
         resync=Resync(
             settings=settings,
             cache=cache,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nanogrid import names
+from nanogrid import logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
@@ -321,6 +321,7 @@ class Settings:
     resync_seconds: float = env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     kube_timeout_seconds: float = env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
     log_level: str = env("NANOGRID_LOG_LEVEL", "INFO", "of logs", choices=LOG_LEVELS)
+    log_format: str = env("NANOGRID_LOG_FORMAT", "text", "of logs", choices=logs.FORMATS)
 
     @property
     def namespaces(self) -> list[str]:

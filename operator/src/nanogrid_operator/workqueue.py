@@ -7,9 +7,10 @@ is done. ``add`` with a delay keeps the earliest pending time. This module knows
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from nanogrid.backoff import exponential, jitter
+from nanogrid.logs import about
 
 BASE_SECONDS = 0.1
 CAP_SECONDS = 30.0
@@ -147,6 +148,7 @@ async def run_workers(
     act: Callable[[str], Awaitable[None]],
     on_error: Callable[[str, Exception], None],
     *,
+    log_fields: Callable[[str], Mapping[str, str]],
     timeout_seconds: float | None = None,
 ) -> None:
     """Run ``workers`` workers for ever.
@@ -156,20 +158,25 @@ async def run_workers(
         workers: How many keys are worked on at the same time.
         act: Works on one key.
         on_error: Receives each error of ``act``: it logs the error and retries the key.
+        log_fields: What the logs of the work on a key are about.
         timeout_seconds: The limit for one call of ``act``; None is no limit.
     """
 
     async def work() -> None:
         while True:
             key = await queue.get()
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    await act(key)
-                queue.forget(key)
-            except Exception as e:
-                on_error(key, e)
-            finally:
-                queue.done(key)
+            with about(log_fields(key)):
+                await turn(key)
+
+    async def turn(key: str) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await act(key)
+            queue.forget(key)
+        except Exception as e:
+            on_error(key, e)
+        finally:
+            queue.done(key)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):

@@ -27,7 +27,7 @@ async def test_a_worker_continues_after_an_error_and_the_job_is_tried_again(
         await world.parts.reconciler.reconcile(uid)
 
     world.queue.add(JOB_UID)
-    await run_for(1, Workers(world.queue, reconcile, 1).run())
+    await run_for(1, Workers(world.queue, reconcile, 1, world.cache.log_fields).run())
 
     assert world.kube.writes == [CREATE_POD]
     assert len(world.queue.retries) == 2
@@ -51,6 +51,6 @@ async def test_a_job_that_hangs_is_given_up_after_three_minutes() -> None:
         await asyncio.sleep(3600)
 
     world.queue.add(JOB_UID)
-    await run_for(181, Workers(world.queue, hang, 1).run())
+    await run_for(181, Workers(world.queue, hang, 1, world.cache.log_fields).run())
 
     assert tries == [JOB_UID, JOB_UID]

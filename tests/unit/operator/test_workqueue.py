@@ -1,14 +1,22 @@
 """A keyed queue: once per key, earliest time wins, back-off grows, one worker per key."""
 
 import asyncio
+import json
+import logging
 import random
 
 import pytest
 
+from nanogrid.logs import JsonFormatter
 from nanogrid_operator.workqueue import WorkQueue, run_workers
 from support.operator_world import run_for
 
 TICK = 0.02
+
+
+def about_key(key: str) -> dict[str, str]:
+    """What logs show of a key."""
+    return {"key": key}
 
 
 async def handed_out(queue: WorkQueue, within: float = TICK) -> list[str]:
@@ -243,7 +251,7 @@ async def test_workers_take_keys_at_the_same_time_and_each_key_once() -> None:
 
     for key in "abcd":
         queue.add(key)
-    await run_for(3, run_workers(queue, 3, act, lambda key, error: None))
+    await run_for(3, run_workers(queue, 3, act, lambda key, error: None, log_fields=about_key))
 
     assert most == 3
     assert len(queue) == 0
@@ -264,7 +272,7 @@ async def test_a_worker_continues_after_an_error_and_the_handler_retries_the_key
         queue.retry(key)
 
     queue.add("a")
-    await run_for(5, run_workers(queue, 1, act, on_error))
+    await run_for(5, run_workers(queue, 1, act, on_error, log_fields=about_key))
 
     assert acted == ["a"] * 3
     assert errors == [("a", "bug")] * 2
@@ -280,8 +288,42 @@ async def test_the_work_on_a_key_has_a_timeout() -> None:
 
     queue.add("a")
     workers = run_workers(
-        queue, 1, hang, lambda _, error: errors.append(type(error)), timeout_seconds=10
+        queue,
+        1,
+        hang,
+        lambda _, error: errors.append(type(error)),
+        log_fields=about_key,
+        timeout_seconds=10,
     )
     await run_for(11, workers)
 
     assert errors == [TimeoutError]
+
+
+async def test_logs_of_the_work_and_of_its_error_are_about_the_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    queue = WorkQueue()
+    log = logging.getLogger("test")
+    caplog.handler.setFormatter(JsonFormatter())
+
+    async def act(key: str) -> None:
+        log.warning("act")
+        raise ValueError
+
+    for key in "ab":
+        queue.add(key)
+    await run_for(
+        1,
+        run_workers(queue, 2, act, lambda _, e: log.warning("error"), log_fields=about_key),
+    )
+    log.warning("outside")
+
+    *inside, outside = map(json.loads, caplog.text.splitlines())
+    assert sorted((line["message"], line["key"]) for line in inside) == [
+        ("act", "a"),
+        ("act", "b"),
+        ("error", "a"),
+        ("error", "b"),
+    ]
+    assert "key" not in outside

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from nanogrid.kube.conventions import KubeError
+from nanogrid.logs import about
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.auth import Auth
 from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
@@ -98,6 +99,10 @@ class Routes:
         self, method: str, path: str, handler: Handler, permissions: Sequence[Permission]
     ) -> None:
         async def serve(request: web.Request) -> web.StreamResponse:
+            with about(_log_fields(request)):
+                return await answered(request)
+
+        async def answered(request: web.Request) -> web.StreamResponse:
             try:
                 if not permissions:
                     return await handler(request)
@@ -155,6 +160,13 @@ async def _check(access: Access, permissions: Sequence[Permission]) -> None:
             if e.status != FORBIDDEN:
                 raise
     return await access.check(last)
+
+
+def _log_fields(request: web.Request) -> dict[str, str]:
+    """What logs about a request show."""
+    fields = {"method": request.method, "path": request.path}
+    found = request.match_info.get("request_id") or request.match_info.get("run_id")
+    return fields | ({"requestId": found} if found else {})
 
 
 def _api_error(request: web.Request, error: Exception) -> ApiError:

@@ -35,6 +35,7 @@ class Settings(BaseModel):
     host: str = Field("", description="address to listen on; empty means all addresses")
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(8080, description="port of the API")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
+    log_format: Literal["text", "json"] = Field("text", description="of logs")
 
     s3_endpoint: str = Field("", description="URL of the S3 server; empty is AWS")
     s3_region: str = Field("us-east-1", description="region of the bucket")

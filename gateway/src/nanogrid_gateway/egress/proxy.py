@@ -10,12 +10,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from nanogrid.addresses import plain
 from nanogrid.connection_limits import Shares
 from nanogrid.connections import Connections
 from nanogrid.egress_grant import Grant, InvalidGrantError, host_within, is_host, verified
+from nanogrid.logs import FIELDS
 from nanogrid_gateway.egress.answers import ESTABLISHED, Refused, answer, log_line
 from nanogrid_gateway.egress.request import END, HEAD_BYTES, ConnectRequest, parse
 from nanogrid_gateway.egress.resolve import Resolver
@@ -43,9 +44,9 @@ class Record:
     reason: str = ""
     transfer: Transfer = field(default_factory=Transfer)
 
-    def line(self) -> str:
-        """The log line."""
-        return log_line(
+    def fields(self) -> dict[str, Any]:
+        """What the log has of it."""
+        return dict(
             namespace=self.grant.namespace if self.grant else "",
             job=self.grant.job if self.grant else "",
             uid=self.grant.uid if self.grant else "",
@@ -109,7 +110,8 @@ class EgressProxy:
         finally:
             client.writer.close()
             if record.reason:
-                log.info("%s", record.line())
+                fields = record.fields()
+                log.info("%s", log_line(**fields), extra={FIELDS: fields})
 
     async def _serve(self, head: bytes, client: Stream, record: Record) -> None:
         request = parse(head)

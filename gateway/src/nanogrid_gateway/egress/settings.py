@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanogrid import names
+from nanogrid import logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
@@ -54,6 +54,7 @@ class EgressSettings:
         "NANOGRID_DRAIN_SECONDS", 60.0, "then the longest wait for open tunnels", zero=True
     )
     log_level: str = env("NANOGRID_LOG_LEVEL", "INFO", "level of logs", choices=LOG_LEVELS)
+    log_format: str = env("NANOGRID_LOG_FORMAT", "text", "format of logs", choices=logs.FORMATS)
 
     @property
     def denied(self) -> Networks:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanogrid import names
+from nanogrid import logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
@@ -124,6 +124,7 @@ class RouterSettings:
         "NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "timeout per request to the API server"
     )
     log_level: str = env("NANOGRID_LOG_LEVEL", "INFO", "level of logs", choices=LOG_LEVELS)
+    log_format: str = env("NANOGRID_LOG_FORMAT", "text", "format of logs", choices=logs.FORMATS)
 
     @property
     def key(self) -> bytes:

@@ -94,7 +94,12 @@ class FunctionRuns:
     async def run(self) -> None:
         """Count runs for ever."""
         await run_workers(
-            self._queue, WORKERS, self._turn, self._failed, timeout_seconds=TURN_SECONDS
+            self._queue,
+            WORKERS,
+            self._turn,
+            self._failed,
+            log_fields=lambda key: {"function": key},
+            timeout_seconds=TURN_SECONDS,
         )
 
     def _failed(self, key: str, error: Exception) -> None:

@@ -51,7 +51,12 @@ class Outbox:
     async def run(self) -> None:
         """Store results for ever."""
         await run_workers(
-            self._queue, WORKERS, self._turn, self._failed, timeout_seconds=TURN_SECONDS
+            self._queue,
+            WORKERS,
+            self._turn,
+            self._failed,
+            log_fields=self.cache.log_fields,
+            timeout_seconds=TURN_SECONDS,
         )
 
     def _failed(self, uid: str, error: Exception) -> None:

@@ -88,7 +88,9 @@ class Webhooks:
 
     async def run(self) -> None:
         """POST results for ever."""
-        await run_workers(self._queue, ALL_HOSTS, self._turn, self._failed)
+        await run_workers(
+            self._queue, ALL_HOSTS, self._turn, self._failed, log_fields=self.cache.log_fields
+        )
 
     def _failed(self, uid: str, error: Exception) -> None:
         delay = self._queue.retry(uid)

@@ -4,7 +4,7 @@ Errors of a reconciliation end here. The queue hands out the key again after a b
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.s3.errors import S3Error
@@ -19,9 +19,14 @@ class Workers:
     """:meth:`run` reconciles jobs for ever, ``workers`` of them at the same time."""
 
     def __init__(
-        self, queue: WorkQueue, reconcile: Callable[[str], Awaitable[None]], workers: int
+        self,
+        queue: WorkQueue,
+        reconcile: Callable[[str], Awaitable[None]],
+        workers: int,
+        log_fields: Callable[[str], Mapping[str, str]],
     ) -> None:
         self._queue = queue
+        self._log_fields = log_fields
         self._reconcile = reconcile
         self._workers = workers
 
@@ -32,6 +37,7 @@ class Workers:
             self._workers,
             self._reconcile,
             self._failed,
+            log_fields=self._log_fields,
             timeout_seconds=RECONCILE_SECONDS,
         )
 

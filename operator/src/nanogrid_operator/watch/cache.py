@@ -139,6 +139,14 @@ class JobCache:
         for observer in self._observers:
             observer.observe_pod(*key, body)
 
+    def log_fields(self, uid: str) -> dict[str, str]:
+        """What logs about a job show; only the uid if the job is unknown."""
+        body = self._jobs.get(uid)
+        if body is None:
+            return {"uid": uid}
+        metadata = body["metadata"]
+        return {"namespace": metadata["namespace"], "job": metadata["name"], "uid": uid}
+
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
         """The attempt's own pod: its namespace and name are fixed, and the job owns it.
 

@@ -15,6 +15,7 @@ from nanogrid import names
 from nanogrid.connection_limits import Slots
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
+from nanogrid.logs import about
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.async_objects import AsyncObjects
@@ -64,6 +65,11 @@ class Runs:
                 request, 422 the API server refuses the job, 503.
         """
         request_id = request.request_id or str(uuid.uuid4())
+        with about({"requestId": request_id}):
+            return await self._run(request, request_id, given)
+
+    async def _run(self, request: RunRequest, request_id: str, given: RunInput) -> RunAnswer:
+        """See :meth:`run`."""
         wait = self._settings.wait_seconds if request.wait is None else request.wait
         wait = min(wait, self._settings.max_wait_seconds)
         deadline = time.monotonic() + wait
