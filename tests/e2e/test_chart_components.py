@@ -271,6 +271,28 @@ def test_all_components_log_in_the_same_format() -> None:
             assert env_of(documents, name)["NANOGRID_LOG_FORMAT"] == style
 
 
+def test_cas_of_all_servers_and_of_one_reach_the_programs_that_use_it() -> None:
+    def pem(name: str) -> str:
+        return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
+
+    targets = ("s3", "redis", "webhook")
+    values: Json = {"caBundle": pem("all")} | {n: {"caBundle": pem(n)} for n in targets}
+    values["s3"] |= REAL["s3"]
+    values["redis"] |= REAL["redis"]
+    values["webhook"]["proxy"] = "http://proxy.example:3128"
+    documents = render(REAL | values)
+
+    operator, gateway = env_of(documents), env_of(documents, "nanogrid-gateway")
+    for name in targets:
+        variable = f"NANOGRID_{name.upper()}_CA_BUNDLE"
+        assert operator[variable].split() == (pem("all") + pem(name)).split()
+        if name != "webhook":
+            assert gateway[variable] == operator[variable]
+    assert operator["NANOGRID_WEBHOOK_PROXY"] == "http://proxy.example:3128"
+    plain = env_of(render(REAL))
+    assert [plain[f"NANOGRID_{n.upper()}_CA_BUNDLE"] for n in targets] == ["", "", ""]
+
+
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 

@@ -57,6 +57,11 @@ http://{{ include "nanogrid.fullname" . }}-dev-s3.{{ .Release.Namespace }}.svc:8
 {{- end }}
 {{- end }}
 
+{{- /* CAs of one server, after those of all: dict "root" $ "own" TEXT */}}
+{{- define "nanogrid.caBundle" -}}
+{{- list .root.Values.caBundle .own | compact | join "\n" }}
+{{- end }}
+
 {{- define "nanogrid.redisUrl" -}}
 {{- if .Values.devServices.enabled -}}
 redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.svc:6379/0
@@ -331,6 +336,7 @@ true
 {{- /* Environment of a container that uses Redis: dict "root" $ "user" NAME "secret" NAME "key" KEY */}}
 {{- define "nanogrid.redisEnv" -}}
 - {name: NANOGRID_REDIS_URL, value: {{ include "nanogrid.redisUrl" .root | quote }}}
+- {name: NANOGRID_REDIS_CA_BUNDLE, value: {{ include "nanogrid.caBundle" (dict "root" .root "own" .root.Values.redis.caBundle) | quote }}}
 {{- with .user }}
 - {name: NANOGRID_REDIS_USERNAME, value: {{ . | quote }}}
 {{- end }}

@@ -13,9 +13,8 @@ from nanogrid import logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
-from nanogrid.ca_bundle import certificates
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
-from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
+from nanogrid.settings import LOG_LEVELS, SettingsError, check_ca_bundle, env, values
 
 ALB = "alb.ingress.kubernetes.io"  # prefix of the load balancer controller's annotations
 # Requests of sync and agent. With limits below them, the API server would reject every pod.
@@ -83,6 +82,9 @@ class Settings:
     redis_url: str = env("NANOGRID_REDIS_URL", "redis://localhost:6379/0", "redis:// or rediss://")
     redis_username: str = env("NANOGRID_REDIS_USERNAME", "", "overrides the URL's user")
     redis_password: str = env("NANOGRID_REDIS_PASSWORD", "", "overrides the URL's password")
+    redis_ca_bundle: str = env(
+        "NANOGRID_REDIS_CA_BUNDLE", "", "PEM text of CAs that Redis may have, besides the system's"
+    )
     redis_timeout_seconds: float = env("NANOGRID_REDIS_TIMEOUT_SECONDS", 2.0, "per call")
     result_ttl_seconds: int = env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
     stream_max_length: int = env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
@@ -93,6 +95,14 @@ class Settings:
         "NANOGRID_WEBHOOK_ALLOWED_URL_PREFIXES",
         "",
         "of jobs' own URLs, by spaces; empty: none",
+    )
+    webhook_ca_bundle: str = env(
+        "NANOGRID_WEBHOOK_CA_BUNDLE",
+        "",
+        "PEM text of CAs that webhooks may have, besides the system's",
+    )
+    webhook_proxy: str = env(
+        "NANOGRID_WEBHOOK_PROXY", "", "URL of an HTTP proxy for webhooks; empty: none"
     )
     webhook_timeout_seconds: float = env("NANOGRID_WEBHOOK_TIMEOUT_SECONDS", 10.0, "per request")
     webhook_give_up_seconds: float = env(
@@ -408,7 +418,9 @@ class Settings:
                 env = next(f.metadata["env"] for f in fields(cls) if f.name == name)
                 raise SettingsError(f"{env} is not set; the chart sets it")
         _ = settings.own_networks, settings.session_listeners
-        _check_ca_bundle(settings.s3_ca_bundle)
+        for f in fields(cls):
+            if f.name in CA_BUNDLES:
+                check_ca_bundle(f.metadata["env"], getattr(settings, f.name))
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
             raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
@@ -435,6 +447,7 @@ JSON_LISTS = (
     "image_pull_secrets",
 )
 JSON_MAPPINGS = ("affinity", "session_target_networking")
+CA_BUNDLES = ("s3_ca_bundle", "redis_ca_bundle", "webhook_ca_bundle")
 KEYS = ("session_key", "report_key", "result_key_master", "egress_key")
 QUANTITIES = {
     "agent_cpu": "sandbox.agent.cpu",
@@ -447,12 +460,14 @@ QUANTITIES = {
     "tmp_size": "sandbox.tmpSize",
     "ephemeral_request": "sandbox.ephemeralStorageRequest",
 }
+PROXY = (
+    r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?/?",
+    "http://HOST:PORT, without user and password",
+)
 URLS = {
     "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
-    "s3_proxy": (
-        r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?/?",
-        "http://HOST:PORT, without user and password",
-    ),
+    "s3_proxy": PROXY,
+    "webhook_proxy": PROXY,
     "egress_proxy_url": (r"http://([a-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]+", "http://HOST:PORT"),
 }
 PLATFORM_UID = 65532  # of operator, gateway and router
@@ -480,14 +495,6 @@ def _check(name: str, env: str, value: Any) -> None:
 def _check_ttl(env: str, value: str) -> None:
     if not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= MAX_TTL_SECONDS):
         raise SettingsError(f"{env} is {value!r}: expected seconds from 0 to {MAX_TTL_SECONDS}")
-
-
-def _check_ca_bundle(text: str) -> None:
-    try:
-        if text:
-            certificates(text)
-    except ValueError as e:
-        raise SettingsError(f"NANOGRID_S3_CA_BUNDLE: {e}") from None
 
 
 def _check_uids(start: int, count: int) -> None:

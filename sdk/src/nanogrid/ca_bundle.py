@@ -1,4 +1,4 @@
-"""Certificates of CAs that a client of S3 trusts in addition to those of the system.
+"""Certificates of CAs that a client trusts in addition to those of the system.
 
 They come as text, because pods have read-only file systems: a file in memory has them, and only
 this process can open it.
@@ -7,7 +7,10 @@ this process can open it.
 import os
 import re
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_BYTES: Final = 32 * 1024  # the text is in the environment of two containers of each pod
 SYSTEM_FILES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem")
@@ -50,3 +53,17 @@ def trusted_file(text: str) -> str:
     with open(system, "rb") as known, open(descriptor, "wb", closefd=False) as file:
         file.write(known.read() + b"\n" + text.encode() + b"\n")
     return f"/proc/self/fd/{descriptor}"
+
+
+def client_context(text: str) -> "ssl.SSLContext":
+    """Settings of TLS for a client that trusts the system's CAs and these.
+
+    Raises:
+        ValueError: see :func:`certificates`.
+    """
+    import ssl
+
+    context = ssl.create_default_context()
+    if text:
+        context.load_verify_locations(cadata=certificates(text))
+    return context

@@ -1,8 +1,8 @@
 """Logs of the platform's servers: as text, or as one JSON object per line.
 
 In JSON each line has ``time`` (UTC), ``level``, ``logger`` and ``message``, and ``error`` with the
-traceback if there is one. It also has what it is about: the fields of :func:`about` around the call,
-for example the job.
+traceback if there is one. It also has what it is about: the fields of :func:`about` around the
+call, for example the job.
 """
 
 import json

@@ -1,6 +1,11 @@
-"""The URL of Redis with user and password, which come from separate variables and a Secret."""
+"""How Redis is reached: its URL with user and password, and the CAs of its certificate.
+
+User and password come from separate variables and a Secret.
+"""
 
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from nanogrid.ca_bundle import certificates
 
 
 def with_credentials(url: str, username: str, password: str) -> str:
@@ -15,3 +20,14 @@ def with_credentials(url: str, username: str, password: str) -> str:
     user = quote(username, safe="") or parts.username or ""
     secret = quote(password, safe="") or parts.password or ""
     return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
+
+
+def tls_options(url: str, ca_bundle: str) -> dict[str, str]:
+    """Options of a Redis client that trusts the system's CAs and these; none without TLS.
+
+    Raises:
+        ValueError: see :func:`nanogrid.ca_bundle.certificates`.
+    """
+    if not ca_bundle or urlsplit(url).scheme != "rediss":
+        return {}
+    return {"ssl_ca_data": certificates(ca_bundle)}

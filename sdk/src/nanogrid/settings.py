@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import Field, field, fields
 from typing import Any, Final
 
+from nanogrid.ca_bundle import certificates
+
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SECRET: Final = ("KEY", "PASSWORD", "URL")
 
@@ -47,6 +49,19 @@ def values(cls: Any, environ: Mapping[str, str]) -> dict[str, Any]:
     """
     given = ((f, environ.get(f.metadata["env"], "")) for f in fields(cls))
     return {f.name: _value(f, text) for f, text in given if text}
+
+
+def check_ca_bundle(variable: str, text: str) -> None:
+    """Refuse a PEM text of CAs that no client can use.
+
+    Raises:
+        SettingsError: it has no certificate, or one that is not valid.
+    """
+    try:
+        if text:
+            certificates(text)
+    except ValueError as e:
+        raise SettingsError(f"{variable}: {e}") from None
 
 
 def help_text(cls: Any) -> str:

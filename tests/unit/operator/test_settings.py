@@ -191,3 +191,9 @@ def test_the_repr_of_settings_shows_no_secret() -> None:
     shown = repr(Settings(redis_password="hush", s3_secret_key="hush"))
 
     assert "hush" not in shown
+
+
+@pytest.mark.parametrize("target", ["S3", "REDIS", "WEBHOOK"])
+def test_a_ca_bundle_without_a_certificate_is_refused(target: str) -> None:
+    with pytest.raises(SettingsError, match=f"NANOGRID_{target}_CA_BUNDLE: it has no certificate"):
+        Settings.from_env({**REQUIRED, f"NANOGRID_{target}_CA_BUNDLE": "/etc/ssl/ca.pem"})

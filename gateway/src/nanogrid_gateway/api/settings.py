@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nanogrid import names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
-from nanogrid.settings import SettingsError
+from nanogrid.settings import SettingsError, check_ca_bundle
 from nanogrid.tenancy import Area
 
 PREFIX = "NANOGRID_"
@@ -52,6 +52,7 @@ class Settings(BaseModel):
     redis_url: str = Field(description="where results are delivered, the operator's; required")
     redis_username: str = Field("", description="of Redis; empty: that of the URL")
     redis_password: str = Field("", description="of Redis", repr=False)
+    redis_ca_bundle: str = Field("", description="PEM text of CAs that Redis may have")
     redis_timeout_seconds: Seconds = Field(2.0, description="per Redis command")
     kube_timeout_seconds: Seconds = Field(10.0, description="per Kubernetes API request")
 
@@ -180,6 +181,8 @@ class Settings(BaseModel):
                 raise SettingsError("NANOGRID_WAIT_SECONDS exceeds NANOGRID_MAX_WAIT_SECONDS")
             settings = settings.model_copy(update={"wait_seconds": settings.max_wait_seconds})
         _ = settings.proxies
+        for name in ("s3_ca_bundle", "redis_ca_bundle"):
+            check_ca_bundle(variable(name), getattr(settings, name))
         return settings
 
 

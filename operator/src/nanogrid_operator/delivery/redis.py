@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
-from nanogrid.redis_url import with_credentials
+from nanogrid.redis_url import tls_options, with_credentials
 from nanogrid.tenancy import PLATFORM_STREAM
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
@@ -127,6 +127,7 @@ class Publisher:
         self._clock = clock
         self._client = client or redis.asyncio.Redis.from_url(
             with_credentials(settings.redis_url, settings.redis_username, settings.redis_password),
+            **tls_options(settings.redis_url, settings.redis_ca_bundle),
             socket_timeout=settings.redis_timeout_seconds,
             socket_connect_timeout=settings.redis_timeout_seconds,
             health_check_interval=15,

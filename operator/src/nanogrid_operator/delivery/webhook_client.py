@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from nanogrid import names, wire
+from nanogrid.ca_bundle import client_context
 from nanogrid_operator.decision.webhook import Answer, signature
 from nanogrid_operator.settings import Settings
 
@@ -33,7 +34,12 @@ class WebhookClient:
         if self._session is None:
             limit = aiohttp.ClientTimeout(total=self._settings.webhook_timeout_seconds)
             self._session = aiohttp.ClientSession(
-                timeout=limit, cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(
+                    ssl=client_context(self._settings.webhook_ca_bundle)
+                ),
+                proxy=self._settings.webhook_proxy or None,
+                timeout=limit,
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
             async with self._session.post(
