@@ -16,7 +16,7 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from support.builders import RESULT_KEY_MASTER, a_result, some_settings
 from support.certificates import Certificates, certificates
 
-pytestmark = [pytest.mark.integration, pytest.mark.security]
+pytestmark = pytest.mark.integration
 
 COMMAND = re.compile(rb"(?:^|\r\n)\*\d+\r\n")
 

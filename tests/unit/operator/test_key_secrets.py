@@ -11,8 +11,6 @@ from nanogrid_operator.kube.key_secrets import absent_keys, connect_and_create, 
 from nanogrid_operator.settings import KEYS, Settings
 from support.operator_fakes import FakeKube
 
-pytestmark = pytest.mark.security
-
 PATH = "/api/v1/namespaces/platform/secrets"
 WANTED = {"NANOGRID_RESULT_KEY_MASTER": "r", "NANOGRID_SESSION_KEY": "s"}
 ENVIRON = {

@@ -84,7 +84,6 @@ def test_an_error_has_its_traceback_in_the_same_line(log: tuple[logging.Logger, 
     assert "ValueError: two\nlines" in line["error"]
 
 
-@pytest.mark.security
 def test_text_of_users_adds_no_line_and_no_field(log: tuple[logging.Logger, Lines]) -> None:
     logger, text = log
     forged = 'x", "level": "CRITICAL"}\n{"level": "CRITICAL", "message": "forged"}'

@@ -8,9 +8,10 @@ the other.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from nanogrid.api.job import Spec
 from nanogrid.api.status import Status
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.codegen.chart_checks import chart_checks
+from nanogrid.codegen.chart_values import values_markdown
 from nanogrid.codegen.field_docs import fields_markdown
 from nanogrid.reasons import reasons_markdown
 
@@ -234,8 +236,11 @@ def _yaml(value: Any) -> str:
     return text
 
 
-def generated_files() -> dict[str, str]:
-    """Path (relative to the repository) and text of each generated file."""
+CHART: Final = "helm/nanogrid-operator"
+
+
+def generated_files(root: Path = Path()) -> dict[str, str]:
+    """Path (relative to the root of the repository) and text of each generated file."""
     files = {}
     sources = {
         "job": (names.PLURAL, crd),
@@ -250,9 +255,12 @@ def generated_files() -> dict[str, str]:
         wanted = "{{- if and .Values.crds.install .Values.rbac.clusterWide }}\n"
         chart = wanted + header + _yaml(kept) + "{{- end }}\n"
         files[f"crds/{plural}.yaml"] = header + _yaml(make())
-        files[f"helm/nanogrid-operator/templates/crds/{plural}.yaml"] = chart
+        files[f"{CHART}/templates/crds/{plural}.yaml"] = chart
+    values = (root / CHART / "values.yaml").read_text(encoding="utf-8")
+    schema = json.loads((root / CHART / "values.schema.json").read_text(encoding="utf-8"))
     return files | {
-        "helm/nanogrid-operator/templates/_quantities.tpl": chart_checks(),
+        f"{CHART}/templates/_quantities.tpl": chart_checks(),
+        "docs/values.md": values_markdown(values, schema),
         "docs/executionjob.md": fields_markdown(crd()),
         "docs/function.md": fields_markdown(function_crd(), "versions"),
         "docs/tenant.md": fields_markdown(tenant_crd(), "allow"),
@@ -270,7 +278,7 @@ def main() -> None:
         "--check", action="store_true", help="only report files that are out of date"
     )
     options = parser.parse_args()
-    for name, text in generated_files().items():
+    for name, text in generated_files(options.root).items():
         path = options.root / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
