@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nanogrid.types import Json
-from support.helm import CHART, DEV, REAL, helm, manifests, named, of_kind, pod_spec
+from support.helm import CHART, DEV, REAL, helm, manifests, named, of_kind, pod_spec, with_tests
 
 # The values of each component, and its Deployment.
 COMPONENTS = {
@@ -291,6 +291,58 @@ def test_cas_of_all_servers_and_of_one_reach_the_programs_that_use_it() -> None:
     assert operator["NANOGRID_WEBHOOK_PROXY"] == "http://proxy.example:3128"
     plain = env_of(render(REAL))
     assert [plain[f"NANOGRID_{n.upper()}_CA_BUNDLE"] for n in targets] == ["", "", ""]
+
+
+def self_test(values: Json) -> tuple[list[Json], dict[str, Any]]:
+    """The objects of `helm test`, and the environment of its pod."""
+    documents = [
+        d
+        for d in with_tests("--namespace", "platform", values=values)
+        if "helm.sh/hook" in d["metadata"].get("annotations", {})
+    ]
+    (container,) = named("Pod", "nanogrid-test", documents)["spec"]["containers"]
+    return documents, {e["name"]: e["value"] for e in container["env"]}
+
+
+def test_helm_test_may_only_touch_its_one_job() -> None:
+    documents, env = self_test(REAL | {"watchNamespaces": ["a", "b"]})
+    role = named("Role", "nanogrid-test", documents)
+
+    assert {d["kind"] for d in documents} == {"Pod", "Role", "RoleBinding", "ServiceAccount"}
+    assert (role["metadata"]["namespace"], env["NANOGRID_SELF_TEST_NAMESPACE"]) == ("a", "a")
+    create, rest = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["executionjobs"], ["create"])
+    assert (rest["resources"], rest["verbs"]) == (["executionjobs"], ["get", "delete"])
+    assert rest["resourceNames"] == [env["NANOGRID_SELF_TEST_JOB"]]
+    for document in documents:
+        if document["kind"] != "Pod":
+            assert (
+                "hook-succeeded"
+                in document["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+            )
+    pod = named("Pod", "nanogrid-test", documents)["spec"]
+    operator = pod_spec(named("Deployment", "nanogrid", render(REAL)))
+    assert pod["securityContext"] == operator["securityContext"]
+    assert pod["containers"][0]["securityContext"] == operator["containers"][0]["securityContext"]
+
+
+def test_helm_test_asks_the_servers_that_it_can_reach() -> None:
+    def asked(values: Json) -> list[str]:
+        _, env = self_test(REAL | values)
+        urls = env["NANOGRID_SELF_TEST_URLS"].split(",")
+        return [url.partition("//")[2].partition(".")[0] for url in urls]
+
+    assert asked({}) == ["nanogrid", "nanogrid-gateway", "nanogrid-router"]
+    assert asked({"gateway": {"enabled": False}}) == ["nanogrid", "nanogrid-router"]
+    peers = {"router": {"auth": {"peers": [{"podSelector": {}}]}}}
+    assert asked(peers) == ["nanogrid", "nanogrid-gateway"]
+    (rule,) = named("NetworkPolicy", "nanogrid", render(REAL))["spec"]["ingress"]
+    labels = [peer["podSelector"].get("matchLabels", {}) for peer in rule["from"]]
+    assert "test" in [found.get("app.kubernetes.io/component") for found in labels]
+    elsewhere = {"watchNamespaces": ["a"], "selfTest": {"namespace": "b"}}
+    assert "selfTest.namespace" in refused(REAL | elsewhere)
+    off = with_tests(values=REAL | {"selfTest": {"enabled": False}})
+    assert of_kind("Pod", off) == []
 
 
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")

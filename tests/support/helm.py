@@ -27,7 +27,12 @@ def helm(*args: str, values: Any = None) -> "subprocess.CompletedProcess[str]":
 
 
 def manifests(*args: str, values: Any = None) -> list[Json]:
-    """The chart's manifests from `helm template` with these options and values."""
+    """The chart's manifests from `helm template` with these options and values, without tests."""
+    return with_tests("--skip-tests", *args, values=values)
+
+
+def with_tests(*args: str, values: Any = None) -> list[Json]:
+    """The chart's manifests, and those of `helm test`."""
     done = helm("template", "nanogrid", CHART, *args, values=values)
     assert done.returncode == 0, done.stderr
     return [d for d in yaml.safe_load_all(done.stdout) if d]

@@ -261,3 +261,10 @@ spec:
       {{- end }}
 {{- end }}
 {{- end }}
+
+{{- /* Annotations of an object that exists while `helm test` runs; the argument is its weight. */}}
+{{- define "nanogrid.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
