@@ -345,6 +345,22 @@ def test_helm_test_asks_the_servers_that_it_can_reach() -> None:
     assert of_kind("Pod", off) == []
 
 
+@pytest.mark.parametrize(
+    ("compatible", "root"), [("", "prod/"), ("-", "prod/platform/"), ("x", "prod/platform/")]
+)
+def test_prefix_and_kms_key_reach_the_programs_that_use_s3(compatible: str, root: str) -> None:
+    s3 = REAL["s3"] | {"prefix": "prod/", "kmsKeyId": "key-1"}
+    tenancy = {"compatibilityNamespace": compatible}
+    documents = render(REAL | {"s3": s3, "tenancy": tenancy})
+
+    operator, gateway = env_of(documents), env_of(documents, "nanogrid-gateway")
+    assert operator["NANOGRID_S3_PREFIX"] == "prod/"
+    assert env_of(documents, "nanogrid-router")["NANOGRID_S3_PREFIX"] == "prod/"
+    assert gateway["NANOGRID_S3_ROOT"] == root
+    for env in (operator, gateway):
+        assert env["NANOGRID_S3_KMS_KEY_ID"] == "key-1"
+
+
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 

@@ -77,6 +77,9 @@ def give(server: FakeS3, answer: Answer) -> None:
     does.statuses = lambda method, path, number: answer.status
 
 
+SSE = "x-amz-server-side-encryption"
+
+
 def storage() -> Storage:
     return Storage(delays=(0.0,), pause=lambda seconds: None)
 
@@ -208,6 +211,28 @@ def test_the_proxy_of_the_chart_is_used(monkeypatch: pytest.MonkeyPatch, server:
     assert client.read("b", "k", 10) == b"content"
     client.close()
     assert server.behaviour.requests == ["GET http://s3.invalid/b/k"] * 2
+
+
+def test_the_kms_key_of_the_chart_encrypts_what_is_stored(
+    monkeypatch: pytest.MonkeyPatch, server: FakeS3, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    for key_id in ("", "key-1"):
+        server.behaviour.headers.clear()
+        monkeypatch.setenv(names.ENV_S3_KMS_KEY, key_id)
+        storage().put_bytes("b", "agent", b"x", "text/plain")
+        client = S3(
+            server.endpoint, "us-east-1", "a", "s", connect=5, read=5, tries=1, kms_key_id=key_id
+        )
+        client.put("b", "operator", b"x")
+        client.upload(str(tmp_path / "file"), "b", "client")
+        client.close()
+
+        assert len(server.behaviour.headers) == 3
+        for found in server.behaviour.headers.values():
+            wanted = ("aws:kms", "key-1") if key_id else (None, None)
+            algorithm = found.get(SSE)
+            assert (algorithm, found.get(f"{SSE}-aws-kms-key-id")) == wanted
 
 
 def test_a_certificate_of_another_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

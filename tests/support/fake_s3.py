@@ -43,6 +43,7 @@ class Behaviour:
     honours_if_match: bool = True
     requests: list[str] = field(default_factory=list)
     puts: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)  # of the puts
     seen: "Counter[tuple[str, str]]" = field(default_factory=Counter)
 
 
@@ -96,6 +97,7 @@ class _Handler(QuietHandler):
             self._answer(200, f"<DeleteResult>{errors}</DeleteResult>".encode())
         elif self.command in ("PUT", "POST", "DELETE"):
             does.puts[self.path] = body
+            does.headers[self.path] = {name.lower(): v for name, v in self.headers.items()}
             self._answer(200, b"<R><UploadId>u</UploadId><ETag>e</ETag></R>", ETag='"e"')
         else:
             self._get(key, query)

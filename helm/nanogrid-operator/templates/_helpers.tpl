@@ -119,6 +119,7 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- /* The root of the gateway's namespace in the bucket, by the operator's rule. */}}
 {{- define "nanogrid.gatewayRoot" -}}
 {{- $namespace := include "nanogrid.gatewayNamespace" . }}
+{{- .Values.s3.prefix }}
 {{- if ne $namespace (include "nanogrid.compatibilityNamespace" .) -}}
 {{ $namespace }}/
 {{- end }}

@@ -66,6 +66,14 @@ class Settings:
         "NANOGRID_S3_CA_BUNDLE", "", "PEM text of CAs that S3 may have, besides the system's"
     )
     s3_proxy: str = env("NANOGRID_S3_PROXY", "", "URL of an HTTP proxy for S3; empty: none")
+    s3_kms_key_id: str = env(
+        names.ENV_S3_KMS_KEY, "", "KMS key of what is stored in S3; empty: as the bucket says"
+    )
+    s3_prefix: str = env(
+        names.ENV_S3_PREFIX,
+        "",
+        "in front of the default roots of all namespaces: a path that ends with a slash",
+    )
     s3_bucket: str = env("NANOGRID_S3_BUCKET", "", "default bucket for code, inputs and results")
     s3_secret: str = env(
         "NANOGRID_S3_SECRET",
@@ -464,7 +472,11 @@ PROXY = (
     r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?/?",
     "http://HOST:PORT, without user and password",
 )
-URLS = {
+FORMS = {  # messages do not repeat values: URLs may have passwords
+    "s3_prefix": (
+        r"([A-Za-z0-9_-][A-Za-z0-9._-]*/)+",
+        "a path that ends with a slash, such as team/prod/",
+    ),
     "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
     "s3_proxy": PROXY,
     "webhook_proxy": PROXY,
@@ -488,8 +500,8 @@ def _check(name: str, env: str, value: Any) -> None:
         _check_json(env, value, name)
     if name == "tenant_defaults":
         _check_tenant(env, value)
-    if name in URLS and not re.fullmatch(URLS[name][0], value):
-        raise SettingsError(f"{env}: expected {URLS[name][1]}")
+    if name in FORMS and not re.fullmatch(FORMS[name][0], value):
+        raise SettingsError(f"{env}: expected {FORMS[name][1]}")
 
 
 def _check_ttl(env: str, value: str) -> None:

@@ -107,6 +107,8 @@ ENV_S3_ENDPOINT: Final = "NANOGRID_S3_ENDPOINT"
 ENV_S3_REGION: Final = "AWS_REGION"
 ENV_S3_CA_BUNDLE: Final = "NANOGRID_S3_CA_BUNDLE"  # PEM text of CAs, in addition to the system's
 ENV_S3_PROXY: Final = "NANOGRID_S3_PROXY"  # URL of an HTTP proxy; empty: none
+ENV_S3_KMS_KEY: Final = "NANOGRID_S3_KMS_KEY_ID"  # encrypts what is stored; empty: as the bucket
+ENV_S3_PREFIX: Final = "NANOGRID_S3_PREFIX"  # of the default roots of all namespaces
 # The agent alone has these: one for each variable of the code with a value from a Secret.
 SECRET_ENV_PREFIX: Final = "NANOGRID_SECRET_ENV_"  # noqa: S105 a name
 # User code must not set these variables: they are, or look like, settings of NanoGrid.

@@ -12,9 +12,14 @@ from typing import Final
 PLATFORM_STREAM: Final = "results"
 
 
-def default_root(namespace: str) -> str:
-    """The root of a namespace that the installation does not name."""
-    return f"{namespace}/"
+def default_root(namespace: str, prefix: str = "") -> str:
+    """The root of a namespace that the installation does not name.
+
+    Args:
+        namespace: the Kubernetes namespace.
+        prefix: of the installation's roots: empty, or a path that ends with a slash.
+    """
+    return f"{prefix}{namespace}/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +46,11 @@ class Area:
         bucket: str,
         root: str | None = None,
         compatibility_namespace: str = "",
+        prefix: str = "",
     ) -> "Area":
-        """The area of a namespace; ``root`` None is the default root."""
+        """The area of a namespace; ``root`` None is the default root, below the ``prefix``."""
         plain = namespace == compatibility_namespace
-        default = "" if plain else default_root(namespace)
+        default = prefix if plain else default_root(namespace, prefix)
         return cls(
             namespace=namespace,
             bucket=bucket,

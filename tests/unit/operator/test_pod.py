@@ -321,6 +321,18 @@ def test_ca_and_proxy_reach_only_the_containers_that_use_s3(pem: str) -> None:
         assert proxy not in str(task.env)
 
 
+def test_the_kms_key_reaches_only_the_containers_that_use_s3() -> None:
+    pod = built(some_settings(s3_kms_key_id="key-1"), **ZIP_JOB)
+    having = [
+        found["name"]
+        for found in containers_of(pod)
+        if {"name": names.ENV_S3_KMS_KEY, "value": "key-1"} in found.get("env", [])
+    ]
+
+    assert sorted(having) == sorted([names.CONTAINER_AGENT, names.CONTAINER_SYNC])
+    assert names.ENV_S3_KMS_KEY not in str(built(**ZIP_JOB))
+
+
 def test_pull_secrets_are_those_of_the_chart_or_of_the_service_account() -> None:
     assert "imagePullSecrets" not in built(**ZIP_JOB)["spec"]
     pod = built(some_settings(sandbox_pull_secrets="registry, mirror"), **ZIP_JOB)

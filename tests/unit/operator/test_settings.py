@@ -197,3 +197,11 @@ def test_the_repr_of_settings_shows_no_secret() -> None:
 def test_a_ca_bundle_without_a_certificate_is_refused(target: str) -> None:
     with pytest.raises(SettingsError, match=f"NANOGRID_{target}_CA_BUNDLE: it has no certificate"):
         Settings.from_env({**REQUIRED, f"NANOGRID_{target}_CA_BUNDLE": "/etc/ssl/ca.pem"})
+
+
+@pytest.mark.parametrize("prefix", ["prod", "/prod/", "../", "a//", "a b/"])
+def test_a_prefix_of_roots_is_a_path_that_ends_with_a_slash(prefix: str) -> None:
+    assert Settings.from_env({**REQUIRED, "NANOGRID_S3_PREFIX": "a/b.c/"}).s3_prefix == "a/b.c/"
+
+    with pytest.raises(SettingsError, match="NANOGRID_S3_PREFIX"):
+        Settings.from_env({**REQUIRED, "NANOGRID_S3_PREFIX": prefix})

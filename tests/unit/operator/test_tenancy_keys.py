@@ -293,3 +293,12 @@ def test_a_session_reads_the_files_of_its_own_id() -> None:
     assert refusal(mode="Session", **own) == ""
     assert "reserved" in refusal(mode="Session", **other)
     assert "reserved" in refusal(**own)
+
+
+def test_the_installations_prefix_is_in_front_of_default_roots_only() -> None:
+    settings = some_settings(s3_prefix="prod/", compatibility_namespace="older")
+    tenants = Tenants(settings, set())
+    tenants.replace([{"metadata": {"name": "own"}, "spec": {"root": "data/own/"}}])
+
+    roots = {name: tenants.area(name).root for name in ("team-a", "older", "own")}
+    assert roots == {"team-a": "prod/team-a/", "older": "prod/", "own": "data/own/"}

@@ -117,6 +117,9 @@ def _connect(bucket: str, seconds: float, delays: tuple[float, ...]) -> "S3Store
         os.environ["SSL_CERT_FILE"] = trusted_file(pem)
     endpoint = os.environ.get(names.ENV_S3_ENDPOINT, "")
     config: S3Config = {"region": os.environ.get(names.ENV_S3_REGION) or "us-east-1"}
+    if kms_key := os.environ.get(names.ENV_S3_KMS_KEY):
+        config["server_side_encryption"] = "aws:kms"
+        config["sse_kms_key_id"] = kms_key
     if endpoint:
         # Servers other than AWS have no DNS name for each bucket.
         config["endpoint"] = endpoint

@@ -31,6 +31,7 @@ class Objects:
             connections=settings.storage_threads,
             proxy=settings.s3_proxy,
             ca_bundle=settings.s3_ca_bundle,
+            kms_key_id=settings.s3_kms_key_id,
             checksums="when_required",
         )
 

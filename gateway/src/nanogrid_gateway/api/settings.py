@@ -41,6 +41,7 @@ class Settings(BaseModel):
     s3_region: str = Field("us-east-1", description="region of the bucket")
     s3_ca_bundle: str = Field("", description="PEM text of CAs that S3 may have")
     s3_proxy: str = Field("", description="URL of an HTTP proxy for S3; empty: none")
+    s3_kms_key_id: str = Field("", description="KMS key of what is stored; empty: the bucket's")
     s3_bucket: Annotated[str, Field(min_length=3)] = Field(
         description="bucket of code, inputs, outputs and results, the operator's; required"
     )

@@ -56,13 +56,16 @@ def denied(denial: Denial) -> web.Response:
     return error(denial.status, denial.reason, denial.detail)
 
 
-def ended(job: Job, route: Ended, compatibility_namespace: str) -> web.Response:
+def ended(job: Job, route: Ended, compatibility_namespace: str, s3_prefix: str) -> web.Response:
     """410 with the S3 keys of the session's stored files, below the default root.
 
     The router may not read NanoGridTenants, so it does not know a root of another name.
     """
     area = Area.of(
-        job.address.namespace, bucket="", compatibility_namespace=compatibility_namespace
+        job.address.namespace,
+        bucket="",
+        compatibility_namespace=compatibility_namespace,
+        prefix=s3_prefix,
     )
     prefix = area.key(names.session_prefix(job.request_id))
     stored = {

@@ -194,8 +194,8 @@ class Router:
             )
         match self._table.route(job):
             case Ended() as ended:
-                compatibility = self._settings.compatibility_namespace
-                raise Refused(responses.ended(job, ended, compatibility))
+                s = self._settings
+                raise Refused(responses.ended(job, ended, s.compatibility_namespace, s.s3_prefix))
             case NotReady() as waiting if path == "/health":
                 raise Refused(responses.health(job, waiting, await self._progress(job, waiting)))
             case NotReady() as waiting:

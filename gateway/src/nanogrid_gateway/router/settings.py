@@ -52,6 +52,9 @@ class RouterSettings:
         "",
         "namespace whose S3 keys have no root, the operator's; empty: none",
     )
+    s3_prefix: str = env(
+        names.ENV_S3_PREFIX, "", "in front of the default roots of all namespaces, the operator's"
+    )
 
     connect_timeout_seconds: float = env(
         "NANOGRID_CONNECT_TIMEOUT_SECONDS", 3.0, "timeout of a connection to a session's pod"

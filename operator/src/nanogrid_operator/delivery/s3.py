@@ -39,6 +39,7 @@ class ResultStore:
                 tries=3,
                 proxy=s.s3_proxy,
                 ca_bundle=s.s3_ca_bundle,
+                kms_key_id=s.s3_kms_key_id,
             )
         return self._s3
 

@@ -87,6 +87,8 @@ def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]
         env.append({"name": names.ENV_S3_CA_BUNDLE, "value": text})
     if settings.s3_proxy:
         env.append({"name": names.ENV_S3_PROXY, "value": settings.s3_proxy})
+    if settings.s3_kms_key_id:
+        env.append({"name": names.ENV_S3_KMS_KEY, "value": settings.s3_kms_key_id})
     if settings.s3_secret:
         env += [
             {

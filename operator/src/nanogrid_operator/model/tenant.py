@@ -106,6 +106,7 @@ class Tenants:
             bucket=spec.bucket or self._defaults.bucket or self._settings.s3_bucket,
             root=spec.root,
             compatibility_namespace=self._settings.compatibility_namespace,
+            prefix=self._settings.s3_prefix,
         )
 
     def _others(self, own: Area) -> list[Area]:

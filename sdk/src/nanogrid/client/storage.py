@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENV_BUCKET: Final = "NANOGRID_S3_BUCKET"
 ENV_ROOT: Final = "NANOGRID_S3_ROOT"
-ENV_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+ENV_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", names.ENV_S3_KMS_KEY)
 RELEASE: Final = "nanogrid"
 RELEASE_NAMESPACE: Final = "nanogrid-system"
 DEV_BUCKET: Final = "nanogrid"
@@ -68,7 +68,7 @@ class Storage:
 
     @classmethod
     def from_env(cls, namespace: str = "") -> "Storage":
-        """Use AWS_* (credentials, region), NANOGRID_S3_ENDPOINT, _S3_BUCKET and _S3_ROOT.
+        """Use AWS_* (credentials, region), NANOGRID_S3_ENDPOINT, _BUCKET, _PREFIX, _ROOT.
 
         Raises:
             NotConfigured: one of them cannot be part of a request.
@@ -128,7 +128,7 @@ class Storage:
 
     def root_of(self, namespace: str | None) -> str:
         """The root of a namespace; None is the client's."""
-        return self.root if namespace in (None, self.namespace) else default_root(str(namespace))
+        return self.root if namespace in (None, self.namespace) else _default_root(str(namespace))
 
     def upload(
         self, path: str | Path, key: str | None = None, namespace: str | None = None
@@ -199,15 +199,30 @@ def _answers() -> Iterator[None]:
         raise api_error(e.status, e.code, f"S3: {e.message}.", hint) from e
 
 
+def _default_root(namespace: str) -> str:
+    """The root of a namespace below the prefix that the environment names."""
+    prefix = (os.environ.get(names.ENV_S3_PREFIX) or "").strip("/")
+    return default_root(namespace, f"{prefix}/" if prefix else "")
+
+
 def _root(namespace: str) -> str:
     """The root that the environment names, also an empty one, or the default of the namespace."""
     given = os.environ.get(ENV_ROOT)
     if given is None:
-        return default_root(namespace) if namespace else ""
+        return _default_root(namespace) if namespace else ""
     return given if not given or given.endswith("/") else f"{given}/"
 
 
 def _connect(endpoint: str, region: str | None, *keys: str) -> "S3":
     from nanogrid.s3.client import S3  # boto3 is slow to import
 
-    return S3(endpoint, region, *keys, connect=CONNECT_SECONDS, read=READ_SECONDS, tries=TRIES)
+    kms_key_id = os.environ.get(names.ENV_S3_KMS_KEY) or ""
+    return S3(
+        endpoint,
+        region,
+        *keys,
+        connect=CONNECT_SECONDS,
+        read=READ_SECONDS,
+        tries=TRIES,
+        kms_key_id=kms_key_id,
+    )

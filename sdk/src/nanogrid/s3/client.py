@@ -48,6 +48,7 @@ class S3:
         connections: open at the same time.
         proxy: URL of an HTTP proxy; empty: that of the environment.
         ca_bundle: PEM text of CAs, in addition to the system's; empty: boto3's own.
+        kms_key_id: encrypts what is stored; empty: as the bucket says.
         checksums: ``request_checksum_calculation`` of boto3; None: its default.
 
     Raises:
@@ -67,6 +68,7 @@ class S3:
         connections: int = CONNECTIONS,
         proxy: str = "",
         ca_bundle: str = "",
+        kms_key_id: str = "",
         checksums: Literal["when_supported", "when_required"] | None = None,
     ) -> None:
         config = Config(
@@ -78,6 +80,9 @@ class S3:
             s3={"addressing_style": "path" if endpoint else "auto"},
             proxies=_proxies(endpoint, proxy),
             request_checksum_calculation=checksums,
+        )
+        self._encryption: dict[str, Any] = (
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         )
         self.boto3: S3Client = boto3.client(
             "s3",
@@ -134,7 +139,7 @@ class S3:
         Raises:
             S3Error: ``unsupported`` when the server knows no conditions.
         """
-        options: dict[str, Any] = {"Metadata": metadata or {}}
+        options: dict[str, Any] = {"Metadata": metadata or {}, **self._encryption}
         if content_type:
             options["ContentType"] = content_type
         if only_if_absent:
@@ -151,7 +156,7 @@ class S3:
     def upload(self, path: str, bucket: str, key: str) -> None:
         """Store a file, in parts if it is large."""
         with _errors(_uri(bucket, key)):
-            self.boto3.upload_file(path, bucket, key)
+            self.boto3.upload_file(path, bucket, key, ExtraArgs=self._encryption)
 
     def written(self, bucket: str, prefix: str) -> dict[str, float]:
         """When each object below a prefix was written, in seconds since the epoch, by its key."""

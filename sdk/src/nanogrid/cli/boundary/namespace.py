@@ -81,6 +81,7 @@ def _known(
         bucket="",
         root=own.root,
         compatibility_namespace=installation.env("NANOGRID_COMPATIBILITY_NAMESPACE"),
+        prefix=installation.env(names.ENV_S3_PREFIX),
     )
     allow, ceiling = own.allow or defaults.allow, own.network or defaults.network
     accounts = [installation.env("NANOGRID_SANDBOX_SERVICE_ACCOUNT") or "default", "default"]
