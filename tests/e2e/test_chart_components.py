@@ -181,7 +181,7 @@ def test_the_global_registry_is_that_of_every_image_without_one() -> None:
     ],
 )
 def test_a_repository_with_a_registry_keeps_it(repository: str, image: str) -> None:
-    values = {"image": {"operator": {"repository": repository}}}
+    values: Json = {"image": {"operator": {"repository": repository}}}
     values |= {"global": {"imageRegistry": "reg.example"}}
 
     deployment = named("Deployment", "nanogrid", render(REAL | values))
@@ -250,7 +250,7 @@ def test_an_autoscaler_takes_the_place_of_replicas() -> None:
 
 
 def test_defaults_of_sandbox_pods_reach_the_operator() -> None:
-    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    affinity: Json = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
     spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]
     sandbox = {
         "affinity": affinity,
@@ -334,7 +334,7 @@ def test_helm_test_asks_the_servers_that_it_can_reach() -> None:
 
     assert asked({}) == ["nanogrid", "nanogrid-gateway", "nanogrid-router"]
     assert asked({"gateway": {"enabled": False}}) == ["nanogrid", "nanogrid-router"]
-    peers = {"router": {"auth": {"peers": [{"podSelector": {}}]}}}
+    peers: Json = {"router": {"auth": {"peers": [{"podSelector": {}}]}}}
     assert asked(peers) == ["nanogrid", "nanogrid-gateway"]
     (rule,) = named("NetworkPolicy", "nanogrid", render(REAL))["spec"]["ingress"]
     labels = [peer["podSelector"].get("matchLabels", {}) for peer in rule["from"]]

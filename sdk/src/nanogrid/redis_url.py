@@ -3,6 +3,7 @@
 User and password come from separate variables and a Secret.
 """
 
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from nanogrid.ca_bundle import certificates
@@ -22,7 +23,7 @@ def with_credentials(url: str, username: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
 
 
-def tls_options(url: str, ca_bundle: str) -> dict[str, str]:
+def tls_options(url: str, ca_bundle: str) -> dict[str, Any]:
     """Options of a Redis client that trusts the system's CAs and these; none without TLS.
 
     Raises:
