@@ -354,8 +354,8 @@ def test_prefix_and_kms_key_reach_the_programs_that_use_s3(compatible: str, root
     documents = render(REAL | {"s3": s3, "tenancy": tenancy})
 
     operator, gateway = env_of(documents), env_of(documents, "nanogrid-gateway")
-    assert operator["NANOGRID_S3_PREFIX"] == "prod/"
-    assert env_of(documents, "nanogrid-router")["NANOGRID_S3_PREFIX"] == "prod/"
+    for env in (operator, gateway, env_of(documents, "nanogrid-router")):
+        assert env["NANOGRID_S3_PREFIX"] == "prod/"
     assert gateway["NANOGRID_S3_ROOT"] == root
     for env in (operator, gateway):
         assert env["NANOGRID_S3_KMS_KEY_ID"] == "key-1"

@@ -45,8 +45,9 @@ def test_a_request_id_with_dots_opens_no_other_folder() -> None:
     assert not readable(key, AREA, "../../team-b/outputs/x")
 
 
+@pytest.mark.parametrize("prefix", ["", "prod/"])
 async def test_a_file_that_the_gateway_may_not_read_names_the_command_that_can(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     denied = storage_failed(S3Error("Access Denied", "s3://jobs/k", 403, "AccessDenied"))
     assert isinstance(denied, StorageDenied)
@@ -55,16 +56,16 @@ async def test_a_file_that_the_gateway_may_not_read_names_the_command_that_can(
         "metadata": {"name": "sales", "uid": "u"},
         "spec": {"requestId": "r-1"},
         "status": {"result": {"outputs": [
-            {"path": "a.png", "url": "s3://jobs/team-a/outputs/r-1/a.png"}]}},
+            {"path": "a.png", "url": f"s3://jobs/{prefix}team-a/outputs/r-1/a.png"}]}},
     }  # fmt: skip
-    settings = SimpleNamespace(s3_bucket="jobs", compatibility_namespace="")
+    settings = SimpleNamespace(s3_bucket="jobs", compatibility_namespace="", s3_prefix=prefix)
     failures: list[ApiError] = [denied, gone]
 
     class Objects:
         bucket = "jobs"
 
         async def download(self, bucket: str, key: str) -> None:
-            assert (bucket, key) == ("jobs", "team-a/outputs/r-1/a.png")
+            assert (bucket, key) == ("jobs", f"{prefix}team-a/outputs/r-1/a.png")
             raise failures.pop(0)
 
     async def job(name: str) -> Json:

@@ -45,6 +45,9 @@ class Settings(BaseModel):
     s3_bucket: Annotated[str, Field(min_length=3)] = Field(
         description="bucket of code, inputs, outputs and results, the operator's; required"
     )
+    s3_prefix: str = Field(
+        "", description="in front of the default roots of all namespaces, the operator's"
+    )
     s3_root: Annotated[str, Field(max_length=512, pattern=r"^([^/].*/)?$")] = Field(
         "",
         description="root of the namespace in the bucket, the operator's: empty, or a path that "

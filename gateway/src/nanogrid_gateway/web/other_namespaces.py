@@ -60,6 +60,7 @@ class OtherNamespaces:
             namespace,
             bucket=settings.s3_bucket,
             compatibility_namespace=settings.compatibility_namespace,
+            prefix=settings.s3_prefix,
         )
         if not readable(found, area, request_id_of(job)):
             why = f"This page reads files of {namespace} only in the folder of the run's outputs."

@@ -144,8 +144,10 @@ class JobCache:
         body = self._jobs.get(uid)
         if body is None:
             return {"uid": uid}
-        metadata = body["metadata"]
-        return {"namespace": metadata["namespace"], "job": metadata["name"], "uid": uid}
+        metadata = body.get("metadata", {})
+        # Logs must not fail, also not about an object that lacks what every object has.
+        named = {"namespace": metadata.get("namespace", ""), "job": metadata.get("name", "")}
+        return {**named, "uid": uid}
 
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
         """The attempt's own pod: its namespace and name are fixed, and the job owns it.
