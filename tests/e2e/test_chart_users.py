@@ -1,4 +1,4 @@
-"""``sandbox.hostUsers`` in the chart: what it makes of the nodes of a cluster. Needs helm only."""
+"""What the chart makes of the nodes and Secrets of a cluster. Needs helm only."""
 
 import json
 import shutil
@@ -15,7 +15,15 @@ from support.helm import CHART, helm, manifests, named, pod_spec
 
 DEV: Json = {"devServices": {"enabled": True}}
 RESOURCES = {
-    "/api/v1": [("nodes", "Node", False), ("configmaps", "ConfigMap", True)],
+    "/api/v1": [
+        ("nodes", "Node", False),
+        ("configmaps", "ConfigMap", True),
+        ("secrets", "Secret", True),
+    ],
+    "/apis/rbac.authorization.k8s.io/v1": [
+        ("roles", "Role", True),
+        ("rolebindings", "RoleBinding", True),
+    ],
     "/apis/node.k8s.io/v1": [("runtimeclasses", "RuntimeClass", False)],
 }
 
@@ -26,11 +34,17 @@ class ApiServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.nodes: list[Json] = []
+        self.secrets: dict[str, Json] = {}
         self.version = "v1.34.0"
 
     def answer(self, path: str) -> Json | None:
-        group = {"groupVersion": "node.k8s.io/v1", "version": "v1"}
-        groups = [{"name": "node.k8s.io", "versions": [group], "preferredVersion": group}]
+        groups = []
+        for name in ("node.k8s.io", "rbac.authorization.k8s.io"):
+            group = {"groupVersion": f"{name}/v1", "version": "v1"}
+            groups += [{"name": name, "versions": [group], "preferredVersion": group}]
+        secrets, _, secret = path.rpartition("/")
+        if secrets == "/api/v1/namespaces/platform/secrets":
+            return self.secrets.get(secret)
         found: dict[str, Json] = {
             "/version": {"major": "1", "minor": "34", "gitVersion": self.version},
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
@@ -93,18 +107,23 @@ def a_chart(folder: Path) -> str:
 
     helm asks the API server for the kind of each object: one kind is enough here.
     """
-    shutil.copytree(
-        f"{CHART}/templates",
-        folder / "templates",
-        ignore=shutil.ignore_patterns("*.*ml", "crds", "*.txt"),
-    )
-    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: small\nversion: 0.0.1\n")
+    with_helpers(folder)
     metadata = "metadata: {name: found}"
     data = 'data: {hostUsers: {{ include "nanogrid.hostUsers" . | quote }}}'
     (folder / "templates/found.yaml").write_text(
         f"apiVersion: v1\nkind: ConfigMap\n{metadata}\n{data}\n"
     )
     return str(folder)
+
+
+def with_helpers(folder: Path) -> None:
+    """A chart without objects, with the values and helpers of the chart."""
+    shutil.copytree(
+        f"{CHART}/templates",
+        folder / "templates",
+        ignore=shutil.ignore_patterns("*.*ml", "crds", "*.txt"),
+    )
+    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: small\nversion: 0.0.1\n")
 
 
 def host_users(api: ApiServer, chart: str, values: Json) -> str:
@@ -160,3 +179,77 @@ def test_other_values_are_refused() -> None:
 
     assert done.returncode != 0
     assert "hostUsers" in done.stderr
+
+
+def rendered(api: ApiServer, chart: Path, values: Json) -> list[Json]:
+    """The objects of a chart in the namespace ``platform`` of this cluster."""
+    server = ["--dry-run=server", "--disable-openapi-validation", "--namespace", "platform"]
+    address = f"http://127.0.0.1:{api.server_port}"
+    given = {"fullnameOverride": "nanogrid", **values}
+    done = helm("template", "x", str(chart), *server, "--kube-apiserver", address, values=given)
+    assert done.returncode == 0, done.stderr
+    return [d for d in yaml.safe_load_all(done.stdout) if d]
+
+
+def a_secret(name: str, release: str = "", version: str = "1") -> Json:
+    """A Secret of a cluster, and the Helm release that it belongs to."""
+    labels, annotations = (
+        {"app.kubernetes.io/managed-by": "Helm"},
+        {
+            "meta.helm.sh/release-name": release,
+            "meta.helm.sh/release-namespace": "platform",
+        },
+    )
+    metadata = {
+        "name": name,
+        "namespace": "platform",
+        "uid": "u",
+        "resourceVersion": version,
+        "labels": labels if release else {},
+        "annotations": annotations if release else {},
+    }
+    return {"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "data": {"key": "b2xk"}}
+
+
+def test_an_upgrade_keeps_keys_that_an_older_chart_made(api: ApiServer, tmp_path: Path) -> None:
+    with_helpers(tmp_path)
+    shutil.copy(f"{CHART}/values.yaml", tmp_path)
+    shutil.copy(f"{CHART}/templates/keys.yaml", tmp_path / "templates")
+    api.secrets = {
+        "nanogrid-result-key": a_secret("nanogrid-result-key", "x"),
+        "nanogrid-session-key": a_secret("nanogrid-session-key"),
+    }
+
+    found = [d for d in rendered(api, tmp_path, {}) if d["kind"] == "Secret"]
+
+    # Without it in the release, helm would delete the key. The other one was never in a release.
+    assert [s["metadata"]["name"] for s in found] == ["nanogrid-result-key"]
+    assert found[0]["data"] == {"key": "b2xk"}
+    api.secrets = {}
+    assert [d["kind"] for d in rendered(api, tmp_path, {})] == ["Role", "RoleBinding"]
+
+
+def test_pods_restart_when_a_secret_that_others_create_changes(
+    api: ApiServer, tmp_path: Path
+) -> None:
+    with_helpers(tmp_path)
+    component = (
+        '(dict "root" $ "component" "operator" "values" .Values.operator "secrets" (list "a"))'
+    )
+    (tmp_path / "templates/found.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: found\n"
+        f'  {{{{- include "nanogrid.podMetadata" {component} | nindent 2 }}}}\n'
+    )
+    values: Json = {"operator": {"podLabels": {}, "podAnnotations": {"own": "yes"}}}
+    annotations = []
+    for version in ("1", "1", "2"):
+        api.secrets = {"a": a_secret("a", version=version)}
+        (found,) = rendered(api, tmp_path, values)
+        annotations.append(found["metadata"]["annotations"])
+
+    assert annotations[0] == annotations[1] != annotations[2]
+    assert {a["own"] for a in annotations} == {"yes"}
+    assert len(annotations[0]["checksum/secrets"]) == 64
+    api.secrets = {}
+    (found,) = rendered(api, tmp_path, values)
+    assert found["metadata"]["annotations"] == {"own": "yes"}
