@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 ENV_BUCKET: Final = "NANOGRID_S3_BUCKET"
 ENV_ROOT: Final = "NANOGRID_S3_ROOT"
-ENV_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", names.ENV_S3_KMS_KEY)
+ENV_KEYS: Final = (  # their values are in headers
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    names.ENV_S3_KMS_KEY,
+)
 RELEASE: Final = "nanogrid"
 RELEASE_NAMESPACE: Final = "nanogrid-system"
 DEV_BUCKET: Final = "nanogrid"
