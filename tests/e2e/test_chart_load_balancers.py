@@ -151,6 +151,19 @@ def test_a_health_check_that_aws_refuses_is_refused(values: Json, name: str) -> 
     assert "below the interval" in message
 
 
+def test_what_aws_refuses_is_no_fault_of_another_controller() -> None:
+    timeout = {"router": {"ingress": {"enabled": True, "healthCheck": {"timeoutSeconds": 5}}}}
+    group = grouped("shared", "shared")
+    for values, sections in ((timeout, ("router",)), (group, ("router", "gateway"))):
+        refused(values)
+        for other in ({"controller": "other"}, {"className": "nginx"}):
+            render({s: {"ingress": values[s]["ingress"] | other} for s in sections})
+
+    secure = {"enabled": True, "className": "nginx", "host": "s.example.com"}
+    given = settings(render({"router": {"ingress": secure | {"tls": [{"secretName": "t"}]}}}))
+    assert given.session_url == "https://s.example.com"
+
+
 def grouped(gateway: str, router: str, **more: str) -> dict[str, Any]:
     """Gateway and router with these groups."""
     annotations = {f"{ALB}/group.name": gateway, **{f"{ALB}/{k}": v for k, v in more.items()}}
