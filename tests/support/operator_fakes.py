@@ -164,7 +164,8 @@ class FakeKube(KubeApi):
         """Remove an object, and what only it owns."""
         self.deleted.add(self.objects.pop(key)["metadata"].get("uid", ""))
         for other, body in list(self.objects.items()):
-            owners = {o["uid"] for o in body["metadata"].get("ownerReferences") or []}
+            # The APIResourceList of a group has no metadata.
+            owners = {o["uid"] for o in body.get("metadata", {}).get("ownerReferences") or []}
             if other in self.objects and owners and owners <= self.deleted:
                 if body["metadata"].get("finalizers"):
                     body["metadata"]["deletionTimestamp"] = timestamp(self.clock())

@@ -69,8 +69,9 @@ def leaves(node: Any, path: str = "") -> Iterator[str]:
             yield from leaves(value, f"{path}{key}.")
 
 
-# Values that are empty by default: their fields are those of Kubernetes or of a NanoGridTenant.
-EMPTY = ("podDisruptionBudget", "timeouts", "defaults")
+# Values that are empty by default: their fields are those of Kubernetes, of a NanoGridTenant or of
+# a TargetGroupBinding.
+EMPTY = ("podDisruptionBudget", "timeouts", "defaults", "networking", "targetGroupNetworking")
 
 
 def known(schema: dict[str, Any], path: str = "") -> Iterator[str]:
