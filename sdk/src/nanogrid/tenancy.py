@@ -2,14 +2,25 @@
 
 Every namespace is a tenant. All S3 keys of a namespace are below its root, which is ``NAMESPACE/``
 by default. One namespace of an installation, the *compatibility namespace*, has the names of the
-older systems: an empty root, and Redis keys without the namespace. Standard library only.
+older systems: an empty root, and Redis keys without the namespace. Installations that share a Redis
+put a prefix before all names in it. Standard library only.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-# The stream of the platform team: the results of all namespaces.
+# The stream of the platform team: the results of all namespaces. A prefix comes before it.
 PLATFORM_STREAM: Final = "results"
+ENV_REDIS_PREFIX: Final = "NANOGRID_REDIS_PREFIX"
+_REDIS_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+
+
+def redis_prefix_problem(prefix: str) -> str:
+    """Why a text cannot be the prefix of all names in Redis; empty if it can, and for none."""
+    if not prefix or _REDIS_PREFIX.fullmatch(prefix):
+        return ""
+    return "expected up to 100 of A-Z, a-z, 0-9, ., _, : and -, such as prod:"
 
 
 def default_root(namespace: str, prefix: str = "") -> str:
@@ -31,12 +42,14 @@ class Area:
         bucket: the S3 bucket; empty if the installation has none.
         root: prefix of all keys: empty, or a path that ends with a slash.
         plain: whether it is the compatibility namespace, with Redis keys of the older form.
+        redis_prefix: before all names in Redis.
     """
 
     namespace: str
     bucket: str
     root: str
     plain: bool = False
+    redis_prefix: str = ""
 
     @classmethod
     def of(
@@ -47,6 +60,7 @@ class Area:
         root: str | None = None,
         compatibility_namespace: str = "",
         prefix: str = "",
+        redis_prefix: str = "",
     ) -> "Area":
         """The area of a namespace; ``root`` None is the default root, below the ``prefix``."""
         plain = namespace == compatibility_namespace
@@ -56,6 +70,7 @@ class Area:
             bucket=bucket,
             root=default if root is None else root,
             plain=plain,
+            redis_prefix=redis_prefix,
         )
 
     def key(self, relative: str) -> str:
@@ -64,9 +79,15 @@ class Area:
 
     def result_key(self, request_id: str) -> str:
         """The Redis key and Redis channel of a request's result."""
-        return f"result:{request_id}" if self.plain else f"result:{self.namespace}:{request_id}"
+        own = "" if self.plain else f"{self.namespace}:"
+        return f"{self.redis_prefix}result:{own}{request_id}"
 
     @property
     def stream(self) -> str:
         """The Redis stream with the results of this namespace only."""
-        return f"results:{self.namespace}"
+        return f"{self.redis_prefix}results:{self.namespace}"
+
+    @property
+    def platform_stream(self) -> str:
+        """The Redis stream of the platform team: the results of all namespaces."""
+        return f"{self.redis_prefix}{PLATFORM_STREAM}"
