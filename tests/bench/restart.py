@@ -26,6 +26,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.resync import Resync
+from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
 
 NAMESPACE = "bench"
@@ -124,7 +125,7 @@ async def measure(port: int) -> Json:
     cache, queue = JobCache(), WorkQueue()
     settings = Settings(executor_image="e", results_url="r", watch_namespaces=NAMESPACE)
     resync = Resync(
-        settings=settings, cache=cache, queue=queue, kube=kube,
+        settings=settings, selection=Selection(""), cache=cache, queue=queue, kube=kube,
         liveness=Liveness(queue, 300), on_job=lambda job: None,
     )  # fmt: skip
     before, began = rss(), time.monotonic()

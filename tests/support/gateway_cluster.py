@@ -23,6 +23,7 @@ from nanogrid import names
 from nanogrid.cli.http_serving import QuietHandler
 from nanogrid.types import Json
 from support.builders import merge_patch
+from support.selectors import selected_by
 
 NAMESPACE = "functions"
 
@@ -257,12 +258,7 @@ class _Handler(QuietHandler):
 def _selected(body: Json, query: Json) -> bool:
     if query.get("namespace", "") not in ("", body["metadata"]["namespace"]):
         return False
-    labels = body["metadata"].get("labels", {})
-    key, equals, value = query.get("labelSelector", "").partition("=")
-    if key and (labels.get(key) != value if equals else key not in labels):
-        return False
-    phase = query.get("fieldSelector", "").removeprefix("status.phase=")
-    return not phase or body.get("status", {}).get("phase") == phase
+    return selected_by(body, query)
 
 
 class _Server(ThreadingHTTPServer):

@@ -46,11 +46,6 @@ def inside(at: str, path: str) -> bool:
     )
 
 
-def selected(body: Json, query: dict[str, str]) -> bool:
-    key = query.get("labelSelector", "")
-    return not key or key in (body["metadata"].get("labels") or {})
-
-
 def failure(code: int, reason: str, message: str) -> web.Response:
     body = {"kind": "Status", "code": code, "reason": reason, "message": message}
     return web.json_response(body, status=code)

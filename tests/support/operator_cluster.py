@@ -41,9 +41,9 @@ from support.operator_api import (
     is_collection,
     now_text,
     pod_status,
-    selected,
 )
 from support.s3_server import free_port
+from support.selectors import selected_by
 
 NAMESPACE = "team-a"
 LEASE_NAMESPACE = "platform"
@@ -147,10 +147,10 @@ class OperatorCluster:
         """Delete an object by its path."""
         self._call(self._save(at, self.objects[at], kind="DELETED"))
 
-    def put_jobs(self, *job_names: str) -> None:
-        """Create jobs with inline code."""
+    def put_jobs(self, *job_names: str, **spec: Any) -> None:
+        """Create jobs with inline code; keywords are fields of their spec."""
         for name in job_names:
-            job = a_job_body(name=name, uid=str(uuid.uuid4()))
+            job = a_job_body(name=name, uid=str(uuid.uuid4()), **spec)
             job["metadata"]["creationTimestamp"] = now_text()
             self.put(JOBS_PATH, job)
 
@@ -226,7 +226,7 @@ class OperatorCluster:
             return web.json_response(self.objects[path])
         if not is_collection(path):
             return failure(404, "NotFound", f"{path} not found")
-        items = [o for at, o in self.objects.items() if inside(at, path) and selected(o, query)]
+        items = [o for at, o in self.objects.items() if inside(at, path) and selected_by(o, query)]
         begin = int(query.get("continue") or 0)
         end = begin + int(query.get("limit") or len(items) or 1)
         meta = {"resourceVersion": str(self._version)}
@@ -320,7 +320,7 @@ class OperatorCluster:
             async with asyncio.timeout(float(query.get("timeoutSeconds") or WATCH_SECONDS)):
                 while True:
                     for number, kind, at, body in self._history[position:]:
-                        if number > version and inside(at, path) and selected(body, query):
+                        if number > version and inside(at, path) and selected_by(body, query):
                             line = json.dumps({"type": kind, "object": body})
                             await response.write(line.encode() + b"\n")
                     position = len(self._history)

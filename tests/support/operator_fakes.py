@@ -25,6 +25,7 @@ from nanogrid_operator.kube.server_clock import ServerClock
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.workqueue import CAP_SECONDS, WorkQueue
 from support.builders import CREATED, RESULT_KEY_MASTER, merge_patch
+from support.selectors import selected
 
 PODS = "/api/v1/namespaces/team-a/pods"
 EVENTS = "/api/v1/namespaces/team-a/events"
@@ -76,8 +77,9 @@ class FakeKube(KubeApi):
     ) -> tuple[list[Json], str]:
         self._maybe_refuse("LIST")
         found = [o for key, o in self.objects.items() if key.rpartition("/")[0] == path]
-        if labels:
-            found = [o for o in found if labels in o["metadata"].get("labels", {})]
+        if fields:
+            self._maybe_refuse("SELECT")
+        found = [o for o in found if selected(o, labels, fields)]
         found = copy.deepcopy(found)
         return [trim(o) for o in found] if trim else found, str(self.version)
 

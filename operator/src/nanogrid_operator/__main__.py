@@ -176,7 +176,7 @@ async def _watch(settings: Settings, parts: Parts) -> None:
     """Watch until Kopf is stopped."""
     registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
     register(registry, parts.handlers)
-    configure(options)
+    configure(options, parts.selection)
     await kopf.operator(
         registry=registry,
         settings=options,

@@ -44,6 +44,7 @@ from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.handlers import EventHandlers
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.resync import Resync
+from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.watch.tenants import TenantPoll
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -108,6 +109,7 @@ class Parts:
     function_runs: FunctionRuns
     network: NetworkProbe
     memory: LiveMemory
+    selection: Selection
 
 
 def build(
@@ -131,6 +133,7 @@ def build(
     """
     kube, clock = clients.kube, clients.clock
     cache = JobCache(settings.default_ttl, confirmed=not queue.paused)
+    selection = Selection(settings.controller_class)
     tenants = Tenants(settings, cache.namespaces)
     outputs = OutputBytes(tenants)
     admission = AdmissionQueue(settings, queue.add, tenants, outputs, clock)
@@ -177,11 +180,12 @@ def build(
             memory=memory,
             clock=clock,
         ),
-        handlers=EventHandlers(cache, queue, liveness),
+        handlers=EventHandlers(cache, queue, liveness, selection),
         reconciler=reconciler,
         workers=Workers(queue, reconciler.reconcile, settings.workers, cache.log_fields),
         resync=Resync(
             settings=settings,
+            selection=selection,
             cache=cache,
             queue=queue,
             kube=kube,
@@ -194,6 +198,7 @@ def build(
         function_runs=function_runs,
         network=network,
         memory=memory,
+        selection=selection,
     )
 
 

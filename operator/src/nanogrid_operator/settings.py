@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nanogrid import logs, names
+from nanogrid import controller_class, logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, check_ca_bundle, env, values
+from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_prefix_problem
 
 ALB = "alb.ingress.kubernetes.io"  # prefix of the load balancer controller's annotations
 # Requests of sync and agent. With limits below them, the API server would reject every pod.
@@ -40,6 +41,9 @@ class Settings:
     )
 
     namespace: str = env("NANOGRID_NAMESPACE", "", "the release's namespace, with NanoGridTenants")
+    controller_class: str = env(
+        controller_class.ENV, "", "spec.controllerClass of the jobs to run; empty: those without"
+    )
     compatibility_namespace: str = env(
         "NANOGRID_COMPATIBILITY_NAMESPACE",
         "",
@@ -93,6 +97,7 @@ class Settings:
     redis_ca_bundle: str = env(
         "NANOGRID_REDIS_CA_BUNDLE", "", "PEM text of CAs that Redis may have, besides the system's"
     )
+    redis_prefix: str = env(ENV_REDIS_PREFIX, "", "before all keys, channels and streams")
     redis_timeout_seconds: float = env("NANOGRID_REDIS_TIMEOUT_SECONDS", 2.0, "per call")
     result_ttl_seconds: int = env("NANOGRID_RESULT_TTL_SECONDS", 86400, "life of a result key")
     stream_max_length: int = env("NANOGRID_STREAM_MAX_LENGTH", 100_000, "entries kept, about")
@@ -482,6 +487,10 @@ FORMS = {  # messages do not repeat values: URLs may have passwords
     "webhook_proxy": PROXY,
     "egress_proxy_url": (r"http://([a-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]+", "http://HOST:PORT"),
 }
+NAMES = {
+    "controller_class": controller_class.problem,
+    "redis_prefix": redis_prefix_problem,
+}
 PLATFORM_UID = 65532  # of operator, gateway and router
 MAX_UID = (1 << 31) - 1  # of runAsUser
 
@@ -500,6 +509,8 @@ def _check(name: str, env: str, value: Any) -> None:
         _check_json(env, value, name)
     if name == "tenant_defaults":
         _check_tenant(env, value)
+    if name in NAMES and (wrong := NAMES[name](value)):
+        raise SettingsError(f"{env} is {value!r}: {wrong}")
     if name in FORMS and not re.fullmatch(FORMS[name][0], value):
         raise SettingsError(f"{env}: expected {FORMS[name][1]}")
 

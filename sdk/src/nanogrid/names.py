@@ -42,6 +42,8 @@ ANNOTATION_KEEP: Final = f"{GROUP}/keep"
 LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+# The controller class of the pod's job; see :mod:`nanogrid.controller_class`.
+LABEL_CONTROLLER_CLASS: Final = f"{GROUP}/controller-class"
 LABEL_MODE: Final = f"{GROUP}/mode"
 MODE_BATCH: Final = "Batch"
 MODE_SESSION: Final = "Session"

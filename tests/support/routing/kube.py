@@ -9,7 +9,6 @@ import contextlib
 import copy
 import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 from aiohttp import web
@@ -17,6 +16,7 @@ from aiohttp import web
 from nanogrid import names
 from nanogrid.types import Json
 from support.s3_server import free_port
+from support.selectors import selected_by
 
 Key = tuple[str, str, str]  # plural, namespace, name
 
@@ -115,7 +115,7 @@ class FakeKube:
         items = [
             body
             for (kind, of, _), body in self._objects.items()
-            if kind == plural and namespace in ("", of) and _selected(body, request.query)
+            if kind == plural and namespace in ("", of) and selected_by(body, request.query)
         ]
         meta = {"resourceVersion": str(self._version)}
         return web.json_response({"metadata": meta, "items": items})
@@ -142,18 +142,10 @@ class FakeKube:
                     for number, kind, event, body in [e for e in self._events if e[0] > version]:
                         version = number
                         inside = namespace in ("", body["metadata"]["namespace"])
-                        if kind == plural and inside and _selected(body, request.query):
+                        if kind == plural and inside and selected_by(body, request.query):
                             await response.write(_line(event, body))
                     await self._newer(version)
         return response
-
-
-def _selected(body: Json, query: Any) -> bool:
-    key, _, value = query.get("labelSelector", "").partition("=")
-    if key and body["metadata"].get("labels", {}).get(key) != value:
-        return False
-    mode = query.get("fieldSelector", "").removeprefix("spec.mode=")
-    return not mode or body["spec"].get("mode") == mode
 
 
 def _line(kind: str, body: Json) -> bytes:

@@ -113,7 +113,13 @@ def test_pods_with_an_allow_list_reach_the_proxy() -> None:
     settings = some_settings(egress_proxy_peers=json.dumps([PEER]))
     found = {p["metadata"]["name"]: p["spec"] for p in namespace_policies(settings)}
     assert found["nanogrid-sandbox-proxy"] == {
-        "podSelector": {"matchLabels": {names.LABEL_EGRESS: "Allowlist"}},
+        "podSelector": {
+            "matchLabels": {names.LABEL_EGRESS: "Allowlist"},
+            "matchExpressions": [
+                {"key": names.LABEL_JOB_UID, "operator": "Exists"},
+                {"key": names.LABEL_CONTROLLER_CLASS, "operator": "DoesNotExist"},
+            ],
+        },
         "policyTypes": ["Egress"],
         "egress": [{"to": [PEER], "ports": [{"protocol": "TCP", "port": 3128}]}],
     }

@@ -11,6 +11,7 @@ from nanogrid.types import Json
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.handlers import LISTED, EventHandlers, configure
 from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
 from support.builders import JOB_UID, a_job_body, a_pod_body
 
@@ -25,7 +26,9 @@ class Operator:
     def __init__(self, default_ttl: int | None = None, **job: Any) -> None:
         self.job, self.pod = a_job_body(**job), a_pod_body()
         self.cache, self.queue = JobCache(default_ttl), WorkQueue()
-        self.handlers = EventHandlers(self.cache, self.queue, Liveness(self.queue, 300))
+        self.handlers = EventHandlers(
+            self.cache, self.queue, Liveness(self.queue, 300), Selection("")
+        )
         self.cache.replace([self.job], [self.pod], 1)
 
     async def job_enqueued_by(self, kind: str | None, version: int | None = None) -> bool:
@@ -104,21 +107,21 @@ async def test_deleted_objects_are_forgotten() -> None:
 
 def test_kopf_watches_only_pods_of_jobs_and_all_jobs() -> None:
     settings = kopf.OperatorSettings()
-    configure(settings)
+    configure(settings, Selection(""))
 
     def selected(group: str, version: str, plural: str) -> list[str]:
         # The names of a kind also come from the API server, and a selector may match any of them.
         found = Resource(group, version, plural, preferred=True, verbs=frozenset({"list"}))
         return list(settings.watching.label_selectors.collect(found))
 
-    assert selected("", "v1", "pods") == [names.LABEL_JOB_UID]
+    assert selected("", "v1", "pods") == [f"{names.LABEL_JOB_UID},!{names.LABEL_CONTROLLER_CLASS}"]
     assert selected(names.GROUP, names.VERSION, names.PLURAL) == []
 
 
 def test_kopf_neither_writes_nor_compares() -> None:
     settings = kopf.OperatorSettings()
 
-    configure(settings)
+    configure(settings, Selection(""))
 
     assert not settings.posting.enabled
     body = kopf.Body({"metadata": {"name": "a"}, "spec": {"large": "x"}})

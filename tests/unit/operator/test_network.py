@@ -21,6 +21,10 @@ from support.pod_manifests import built
 pytestmark = pytest.mark.security
 
 DNS = {"to": [{"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]}
+SANDBOXES = [
+    {"key": names.LABEL_JOB_UID, "operator": "Exists"},
+    {"key": names.LABEL_CONTROLLER_CLASS, "operator": "DoesNotExist"},
+]
 ROUTER = {"podSelector": {"matchLabels": {"app": "router"}}}
 WITH_PEERS = some_settings(
     sandbox_egress=json.dumps([DNS]), session_ingress=json.dumps([ROUTER]), network_policies=True
@@ -39,7 +43,7 @@ def test_each_policy_is_about_one_direction() -> None:
 
 
 def test_every_sandbox_pod_is_denied_and_reaches_what_the_chart_names() -> None:
-    every = {"matchExpressions": [{"key": names.LABEL_JOB_UID, "operator": "Exists"}]}
+    every = {"matchExpressions": SANDBOXES}
     found = policies()
     assert found["nanogrid-sandbox-ingress"] == {"podSelector": every, "policyTypes": ["Ingress"]}
     assert found["nanogrid-sandbox-egress"] == {

@@ -22,7 +22,6 @@ from redis.backoff import NoBackoff
 from nanogrid import wire
 from nanogrid.reasons import Reason, sentence
 from nanogrid.redis_url import tls_options, with_credentials
-from nanogrid.tenancy import PLATFORM_STREAM
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
 from nanogrid_operator.model.result_keys import ResultKeys
@@ -198,7 +197,7 @@ class Publisher:
             3,
             owner.key,
             owner.area.stream,
-            PLATFORM_STREAM,
+            owner.area.platform_stream,
             text,
             str(s.result_ttl_seconds),
             str(s.stream_max_length),

@@ -14,6 +14,7 @@ from nanogrid.api.session import (
     EXPOSE_TARGET_GROUP,
     SessionSpec,
 )
+from nanogrid.controller_class import labels
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import owner_reference
 from nanogrid_operator.model.facts import Job
@@ -131,6 +132,7 @@ def metadata(job: Job, name: str | None = None) -> Json:
             "app.kubernetes.io/managed-by": names.MANAGED_BY,
             names.LABEL_JOB: job.name,
             names.LABEL_JOB_UID: job.uid,
+            **labels(job.controller_class),
         },
         "ownerReferences": [owner_reference(job.name, job.uid)],
     }

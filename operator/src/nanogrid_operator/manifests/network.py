@@ -12,6 +12,7 @@ from nanogrid import names
 from nanogrid.addresses import Networks
 from nanogrid.api.job import Spec
 from nanogrid.api.network import EGRESS_ALLOWLIST, EGRESS_INTERNET, EGRESS_ORDER, Network
+from nanogrid.controller_class import pod_selector, policy_name
 from nanogrid.egress_grant import host_within, is_host
 from nanogrid.public_addresses import METADATA, PRIVATE, PRIVATE_V4, PRIVATE_V6, is_public, within
 from nanogrid.types import Json
@@ -21,10 +22,7 @@ from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.tenant import Tenant
 from nanogrid_operator.settings import Settings
 
-PREFIX: Final = "nanogrid-sandbox"
-ALL_SANDBOXES: Final[Json] = {
-    "matchExpressions": [{"key": names.LABEL_JOB_UID, "operator": "Exists"}]
-}
+ALL_SANDBOXES: Final[Json] = {"key": names.LABEL_JOB_UID, "operator": "Exists"}
 
 
 def egress_of(spec: Spec) -> str:
@@ -36,30 +34,43 @@ def namespace_policies(settings: Settings) -> list[Json]:
     """The policies that a namespace needs before its first sandbox pod."""
     port = {"protocol": "TCP", "port": names.SESSION_PORT}
     router = settings.lists("session_ingress")
-    sessions = {"matchLabels": {names.LABEL_MODE: names.MODE_SESSION}}
-    exposed = {"matchLabels": {names.LABEL_MODE: names.MODE_SESSION, names.LABEL_EXPOSED: "true"}}
-    internet = {"matchLabels": {names.LABEL_EGRESS: EGRESS_INTERNET}}
+    session = {names.LABEL_MODE: names.MODE_SESSION}
     own = tuple(map(str, settings.own_networks))
     public = [
         {"to": [_block("0.0.0.0/0", (*PRIVATE_V4, *own)), _block("::/0", (*PRIVATE_V6, *own))]},
     ]
+
+    def policy(name: str, labels: dict[str, str], direction: str, rules: list[Json]) -> Json:
+        return _policy(*_of_class(name, labels, settings), direction, rules)
+
     found = [
-        _policy(f"{PREFIX}-ingress", ALL_SANDBOXES, "Ingress", []),
-        _policy(f"{PREFIX}-egress", ALL_SANDBOXES, "Egress", settings.lists("sandbox_egress")),
-        _policy(f"{PREFIX}-internet", internet, "Egress", public),
+        policy("ingress", {}, "Ingress", []),
+        policy("egress", {}, "Egress", settings.lists("sandbox_egress")),
+        policy("internet", {names.LABEL_EGRESS: EGRESS_INTERNET}, "Egress", public),
         # The load balancer or the Service of a session with an entry point of its own.
-        _policy(f"{PREFIX}-exposed", exposed, "Ingress", [{"ports": [port]}]),
+        policy("exposed", session | {names.LABEL_EXPOSED: "true"}, "Ingress", [{"ports": [port]}]),
     ]
     if router:
         allowed = [{"from": router, "ports": [port]}]
-        found.append(_policy(f"{PREFIX}-router", sessions, "Ingress", allowed))
+        found.append(policy("router", session, "Ingress", allowed))
     proxy = settings.lists("egress_proxy_peers")
     if proxy:
-        listed = {"matchLabels": {names.LABEL_EGRESS: EGRESS_ALLOWLIST}}
         open_port = {"protocol": "TCP", "port": names.EGRESS_PROXY_PORT}
         allowed = [{"to": proxy, "ports": [open_port]}]
-        found.append(_policy(f"{PREFIX}-proxy", listed, "Egress", allowed))
+        found.append(policy("proxy", {names.LABEL_EGRESS: EGRESS_ALLOWLIST}, "Egress", allowed))
     return found
+
+
+def _of_class(name: str, labels: dict[str, str], settings: Settings) -> tuple[str, Json]:
+    """Name and podSelector of a policy.
+
+    Two installations may have jobs in one namespace. Each has policies for its own pods only.
+    """
+    own = settings.controller_class
+    selector: Json = {"matchExpressions": [ALL_SANDBOXES, *pod_selector(own)]}
+    if labels:
+        selector["matchLabels"] = labels
+    return policy_name(name, own), selector
 
 
 def job_policy(job: Job) -> Json | None:

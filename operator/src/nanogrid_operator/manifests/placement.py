@@ -23,6 +23,8 @@ def place(pod: Json, settings: Settings) -> Json:
         ("labels", settings.objects("pod_labels")),
         ("annotations", settings.objects("pod_annotations")),
     ):
+        # A job without a class has no label of a class, so there is none that would win.
+        given.pop(names.LABEL_CONTROLLER_CLASS, None)
         metadata[name] = {**given, **metadata[name]}
     if selector := settings.objects("node_selector"):
         spec["nodeSelector"] = selector

@@ -12,6 +12,7 @@ from typing import Any
 from nanogrid import names, wire
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.runtime import Timeouts
+from nanogrid.controller_class import NO_CLASS, labels
 from nanogrid_operator.kube.objects import owner_reference, pod_name
 from nanogrid_operator.manifests.containers import (
     agent_container,
@@ -157,6 +158,7 @@ def _metadata(
             names.LABEL_JOB_UID: uid,
             names.LABEL_ATTEMPT: str(attempt),
             names.LABEL_EGRESS: egress_of(job.spec),
+            **labels(job.spec.controller_class or NO_CLASS),
         },
         "annotations": {
             names.ANNOTATION_DEFAULT_CONTAINER: names.CONTAINER_SANDBOX,

@@ -8,6 +8,7 @@ token is derived from this key and the job's uid, and a Secret of the job contai
 import base64
 
 from nanogrid import names
+from nanogrid.controller_class import labels
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import owner_reference
 from nanogrid_operator.model.facts import Job
@@ -32,6 +33,7 @@ def owned_objects(job: Job, settings: Settings) -> list[tuple[str, str, Json]]:
                 "app.kubernetes.io/managed-by": names.MANAGED_BY,
                 names.LABEL_JOB: job.name,
                 names.LABEL_JOB_UID: job.uid,
+                **labels(job.controller_class),
             },
             "ownerReferences": [owner_reference(job.name, job.uid)],
         },

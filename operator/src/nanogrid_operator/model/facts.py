@@ -9,6 +9,7 @@ from nanogrid.api.fields import STARTED
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.pinned_function import PinnedFunction
+from nanogrid.controller_class import NO_CLASS
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
@@ -53,6 +54,11 @@ class Job:
     def spec(self) -> Spec | None:
         """The spec in force; None if it is invalid."""
         return self.model.spec if self.model else None
+
+    @property
+    def controller_class(self) -> str:
+        """The class of the installation that runs it; empty: none."""
+        return (self.spec and self.spec.controller_class) or NO_CLASS
 
     @property
     def finished(self) -> bool:

@@ -107,6 +107,7 @@ class Tenants:
             root=spec.root,
             compatibility_namespace=self._settings.compatibility_namespace,
             prefix=self._settings.s3_prefix,
+            redis_prefix=self._settings.redis_prefix,
         )
 
     def _others(self, own: Area) -> list[Area]:

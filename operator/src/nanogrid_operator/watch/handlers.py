@@ -15,6 +15,7 @@ from nanogrid.lifecycle import finished
 from nanogrid.types import Json
 from nanogrid_operator.watch.cache import JobCache, version_of
 from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
 
 WATCH_BACKOFFS = (1, 1, 2, 3, 5)  # seconds; Kopf starts over after the last one
@@ -48,14 +49,19 @@ class NoDiffs(kopf.DiffBaseStorage):
 class EventHandlers:
     """Takes in the events of jobs and pods."""
 
-    def __init__(self, cache: JobCache, queue: WorkQueue, liveness: Liveness) -> None:
+    def __init__(
+        self, cache: JobCache, queue: WorkQueue, liveness: Liveness, selection: Selection
+    ) -> None:
         self._cache = cache
         self._queue = queue
         self._liveness = liveness
+        self._selection = selection
 
     def on_job(self, kind: str | None, body: Json) -> None:
         """Take in a job, and enqueue it unless a LIST shows a version that is known already."""
         self._liveness.seen(names.PLURAL, version_of(body))
+        if not self._selection.serves(body):
+            return  # another installation's; an old API server cannot select
         if kind == "DELETED":
             self._cache.drop_job(body["metadata"]["uid"])
             return
@@ -96,7 +102,7 @@ def register(registry: kopf.OperatorRegistry, handlers: EventHandlers) -> None:
         handlers.on_pod(event["type"], dict(event["object"]))
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
+def configure(settings: kopf.OperatorSettings, selection: Selection) -> None:
     """Configure Kopf: it logs little, selects objects on the server, and writes nothing itself."""
     settings.scanning.disabled = True
     settings.posting.enabled = False
@@ -105,7 +111,10 @@ def configure(settings: kopf.OperatorSettings) -> None:
     # After an outage of any length, Kopf watches the API server again within seconds.
     settings.networking.error_backoffs = WATCH_BACKOFFS
     # The API server selects. Kopf would take a text as the key for the name of a kind.
-    settings.watching.label_selectors["", "v1", "pods"] = names.LABEL_JOB_UID
+    settings.watching.label_selectors["", "v1", "pods"] = selection.pod_labels
+    if selection.job_fields:
+        jobs = (names.GROUP, names.VERSION, names.PLURAL)
+        settings.watching.field_selectors[jobs] = selection.job_fields
     # Thousands of objects come page by page at a start, and Kopf keeps none of them for long.
     settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = IDLE_SECONDS

@@ -24,6 +24,13 @@ def orphans(pods: list[Json], jobs: list[Json], now: float) -> list[Json]:
     return [pod for pod in pods if _ours(pod) and _orphaned(pod, alive, now)]
 
 
+def owner_name(pod: Json) -> str:
+    """The name of the job that a pod says it belongs to; empty if it names none."""
+    owners = pod["metadata"].get("ownerReferences") or []
+    named = [str(owner["name"]) for owner in owners if owner.get("kind") == names.KIND]
+    return named[0] if named else str(pod["metadata"]["labels"].get(names.LABEL_JOB) or "")
+
+
 def _ours(pod: Json) -> bool:
     labels = pod["metadata"].get("labels") or {}
     return labels.get("app.kubernetes.io/managed-by") == names.MANAGED_BY

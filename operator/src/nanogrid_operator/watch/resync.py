@@ -16,7 +16,8 @@ from nanogrid.types import Json
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
-from nanogrid_operator.watch.orphans import orphans
+from nanogrid_operator.watch.orphans import orphans, owner_name
+from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.watch.transform import transform_job, transform_pod
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -37,6 +38,7 @@ class Resync:
     """
 
     settings: Settings
+    selection: Selection
     cache: JobCache
     queue: WorkQueue
     kube: KubeApi
@@ -112,21 +114,34 @@ class Resync:
 
     async def _list(self, namespace: str) -> tuple[tuple[Page, str], tuple[Page, str]]:
         """All jobs and all pods, at the same time: thousands take the API server a while."""
-        paths = (collection(JOBS, names.PLURAL, namespace), collection(CORE, "pods", namespace))
+        path = collection(CORE, "pods", namespace)
+        labels = self.selection.pod_labels
         try:
             async with asyncio.TaskGroup() as group:
-                jobs = group.create_task(self.kube.list(paths[0], trim=self._trim))
-                pods = group.create_task(
-                    self.kube.list(paths[1], labels=names.LABEL_JOB_UID, trim=transform_pod)
-                )
+                jobs = group.create_task(self._list_jobs(namespace))
+                pods = group.create_task(self.kube.list(path, labels=labels, trim=transform_pod))
         except* KubeError as errors:
             failed = errors
         else:
             return jobs.result(), pods.result()
         raise failed.exceptions[0]
 
+    async def _list_jobs(self, namespace: str) -> tuple[Page, str]:
+        """The jobs of this installation, selected by the API server if it can."""
+        path, fields = collection(JOBS, names.PLURAL, namespace), self.selection.job_fields
+        try:
+            found, version = await self.kube.list(path, fields=fields, trim=self._trim)
+        except KubeError as e:
+            if e.code != 400 or not fields:
+                raise
+            log.warning("the API server cannot select jobs by class, listing all: %s", e)
+            self.selection.without_fields()
+            found, version = await self.kube.list(path, trim=self._trim)
+        return [job for job in found if self.selection.serves(job)], version
+
     def _trim(self, body: Json) -> Json:
-        self.on_job(body)
+        if self.selection.serves(body):
+            self.on_job(body)
         return transform_job(body)
 
     async def _delete_orphans(self, pods: list[Json]) -> None:
@@ -135,6 +150,8 @@ class Resync:
             meta = pod["metadata"]
             path = collection(CORE, "pods", meta["namespace"])
             try:
+                if await self._has_job(pod):
+                    continue
                 await self.kube.delete(path, meta["name"], meta["uid"])
             except KubeError as e:
                 log.warning("cannot delete orphan %s/%s: %s", meta["namespace"], meta["name"], e)
@@ -144,6 +161,24 @@ class Resync:
                 "orphan %s/%s deleted: its job is gone; %d since the start",
                 meta["namespace"], meta["name"], self.orphans_deleted,
             )  # fmt: skip
+
+    async def _has_job(self, pod: Json) -> bool:
+        """Whether the pod's job exists after all.
+
+        The LIST has only the jobs of this installation, and whoever may change the labels of a pod
+        can hide that it is another installation's.
+        """
+        meta, name = pod["metadata"], owner_name(pod)
+        if not name:
+            return False
+        path = collection(JOBS, names.PLURAL, meta["namespace"])
+        try:
+            job = await self.kube.get(path, name)
+        except KubeError as e:
+            if e.code != 404:
+                raise
+            return False
+        return bool(job["metadata"]["uid"] == meta["labels"][names.LABEL_JOB_UID])
 
     async def recover_missed_pods(self) -> None:
         """Use Events to find pods that were created and deleted while no operator ran.

@@ -4,7 +4,7 @@ Ten thousand finished jobs with their pods are common. The operator only deletes
 anything with them, so the cache keeps no code, no output and little of a pod's manifest.
 """
 
-from nanogrid import names
+from nanogrid import controller_class, names
 from nanogrid.types import Json
 from nanogrid_operator.model.lifecycle import kept, settled
 
@@ -20,16 +20,16 @@ _CONDITIONS = frozenset({
 
 
 def transform_job(job: Json) -> Json:
-    """The whole job while it is not settled; else its identity, its end and its time to live."""
+    """The whole job while it is not settled; else its identity, class, end and time to live."""
     if not settled(job):
         job["metadata"].pop("managedFields", None)
         return job
     spec, status = job.get("spec") or {}, job["status"]
-    ttl = _some(spec, "ttlSecondsAfterFinished")
+    some = _some(spec, "ttlSecondsAfterFinished", controller_class.FIELD)
     keep = {"annotations": {names.ANNOTATION_KEEP: "true"}} if kept(job) else {}
     return {
         "metadata": _some(job["metadata"], *_METADATA) | keep,
-        "spec": ttl,
+        "spec": some,
         "status": _some(status, "phase", "completionTime"),
     }
 

@@ -19,6 +19,7 @@ from nanogrid.api.runtime import (
 )
 from nanogrid.api.session import SessionSpec
 from nanogrid.api.status import Status
+from nanogrid.controller_class import MAX_CHARACTERS, PATTERN
 
 MAX_TTL_SECONDS: Final = 31_536_000  # a year
 
@@ -65,6 +66,7 @@ class Spec(Model):
             _immutable("serviceAccountName"),
             _immutable("priorityClassName"),
             _immutable("network"),
+            _immutable("controllerClass"),
             (
                 "self.mode == 'Session' || has(self.code) != has(self.functionRef)",
                 "a batch job needs code from exactly one source: set code.inline, code.s3 or "
@@ -191,6 +193,17 @@ class Spec(Model):
     )
     priority_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         None, description="PriorityClass of the pod."
+    )
+    controller_class: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=MAX_CHARACTERS, pattern=PATTERN),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Class of the installation that runs the job, if several share the cluster "
+        "(controllerClass in the chart's values). Defaults to the installation without a class.",
     )
 
     @property

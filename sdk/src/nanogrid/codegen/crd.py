@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from nanogrid import names
+from nanogrid import controller_class, names
 from nanogrid.api.function import FunctionStatus
 from nanogrid.api.function_spec import FunctionSpec
 from nanogrid.api.job import Spec
@@ -120,7 +120,7 @@ def crd() -> dict[str, Any]:
         spec=Spec,
         status=Status,
         columns=PRINTER_COLUMNS,
-        selectable=[".status.phase", ".spec.mode"],
+        selectable=[".status.phase", ".spec.mode", f".spec.{controller_class.FIELD}"],
         name_rule={
             "rule": f"size(self.metadata.name) <= {names.JOB_NAME_MAX}",
             "message": f"the name has more than {names.JOB_NAME_MAX} characters: use a shorter "
