@@ -2,16 +2,17 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from nanogrid import names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
+from nanogrid.controller_class import problem as class_problem
 from nanogrid.settings import SettingsError, check_ca_bundle
-from nanogrid.tenancy import Area
+from nanogrid.tenancy import Area, redis_prefix_problem
 
 PREFIX = "NANOGRID_"
 # Variables that the other components share.
@@ -19,6 +20,17 @@ ALIASES = {"s3_region": names.ENV_S3_REGION}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _checked(problem: Callable[[str], str]) -> Callable[[str], str]:
+    """A validator that refuses texts with a problem."""
+
+    def check(text: str) -> str:
+        if wrong := problem(text):
+            raise ValueError(wrong)
+        return text
+
+    return check
 
 
 class Settings(BaseModel):
@@ -31,6 +43,9 @@ class Settings(BaseModel):
     )
     compatibility_namespace: str = Field(
         "", description="namespace with the Redis names of the older systems; empty: none"
+    )
+    controller_class: Annotated[str, AfterValidator(_checked(class_problem))] = Field(
+        "", description="spec.controllerClass of the runs, the operator's; empty: none"
     )
     host: str = Field("", description="address to listen on; empty means all addresses")
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(8080, description="port of the API")
@@ -57,6 +72,9 @@ class Settings(BaseModel):
     redis_username: str = Field("", description="of Redis; empty: that of the URL")
     redis_password: str = Field("", description="of Redis", repr=False)
     redis_ca_bundle: str = Field("", description="PEM text of CAs that Redis may have")
+    redis_prefix: Annotated[str, AfterValidator(_checked(redis_prefix_problem))] = Field(
+        "", description="what all keys and channels begin with, the operator's; empty: nothing"
+    )
     redis_timeout_seconds: Seconds = Field(2.0, description="per Redis command")
     kube_timeout_seconds: Seconds = Field(10.0, description="per Kubernetes API request")
 
@@ -157,6 +175,7 @@ class Settings(BaseModel):
             bucket=self.s3_bucket,
             root=self.s3_root,
             compatibility_namespace=self.compatibility_namespace,
+            redis_prefix=self.redis_prefix,
         )
 
     @classmethod

@@ -14,7 +14,7 @@ from functools import partial
 
 from aiohttp import web
 
-from nanogrid import names
+from nanogrid import controller_class, names
 from nanogrid.connection_limits import ConnectionLimits, Slots
 from nanogrid.connections import Connections
 from nanogrid.kube.client import KubeApi
@@ -58,14 +58,17 @@ def reflectors(api: KubeApi, table: SessionTable, settings: RouterSettings) -> l
     ) -> Sink:
         return Sink(replace=partial(replace, namespace), put=put, drop=drop)
 
+    own = settings.controller_class
+    fields = f"{SESSION_JOBS},{controller_class.job_fields(own)}"
+    labels = f"{SESSION_PODS},{controller_class.label_selector(own)}"
     watches = []
     for namespace in settings.namespaces or [""]:
         scope = f"/namespaces/{namespace}" if namespace else ""
         jobs = f"/apis/{names.GROUP}/{names.VERSION}{scope}/{names.PLURAL}"
         job_sink = sink(table.replace_jobs, table.put_job, table.drop_job, namespace)
         pod_sink = sink(table.replace_pods, table.put_pod, table.drop_pod, namespace)
-        watches.append(reflector(jobs, job_sink, fields=SESSION_JOBS))
-        watches.append(reflector(f"/api/v1{scope}/pods", pod_sink, labels=SESSION_PODS))
+        watches.append(reflector(jobs, job_sink, fields=fields))
+        watches.append(reflector(f"/api/v1{scope}/pods", pod_sink, labels=labels))
     return watches
 
 
@@ -81,7 +84,7 @@ async def run(settings: RouterSettings) -> None:
     upstreams = Upstreams(
         connect=settings.connect_timeout_seconds, idle=settings.idle_timeout_seconds
     )
-    table = SessionTable(upstreams.drop)
+    table = SessionTable(upstreams.drop, settings.controller_class)
     api = await KubeApi.connect(settings.kube_timeout_seconds, user_agent=USER_AGENT)
     watches = reflectors(api, table, settings)
     guard = NetworkGuard(api, settings.network_config_map)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanogrid import logs, names
+from nanogrid import controller_class, logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
@@ -46,6 +46,9 @@ class RouterSettings:
     )
     watch_namespaces: str = env(
         "NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty means all namespaces"
+    )
+    controller_class: str = env(
+        controller_class.ENV, "", "spec.controllerClass of the sessions, the operator's"
     )
     compatibility_namespace: str = env(
         "NANOGRID_COMPATIBILITY_NAMESPACE",
@@ -169,6 +172,8 @@ class RouterSettings:
                 "and router"
             )
         _ = settings.proxies
+        if wrong := controller_class.problem(settings.controller_class):
+            raise SettingsError(f"{controller_class.ENV}: {wrong}")
         return settings
 
 

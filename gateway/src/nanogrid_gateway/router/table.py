@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from nanogrid.controller_class import NO_CLASS, serves
 from nanogrid.types import Json
 from nanogrid_gateway.router.route import Route, pod_address, route
 from nanogrid_gateway.router.sessions import Address, Job, Pod, address_of, job_from, pod_from
@@ -13,7 +14,8 @@ T = TypeVar("T")
 class SessionTable:
     """Jobs and pods by namespace and name; calls ``pod_gone`` for each pod that disappears."""
 
-    def __init__(self, pod_gone: Callable[[Pod], None]) -> None:
+    def __init__(self, pod_gone: Callable[[Pod], None], controller_class: str = NO_CLASS) -> None:
+        self._controller_class = controller_class
         self._jobs: dict[Address, Job] = {}
         self._pods: dict[Address, Pod] = {}
         self._pod_gone = pod_gone
@@ -33,7 +35,7 @@ class SessionTable:
 
     def put_job(self, body: Json) -> None:
         """Add or update a job."""
-        job = job_from(body)
+        job = self._own(body)
         if job is not None:
             self._jobs[job.address] = job
 
@@ -43,8 +45,12 @@ class SessionTable:
 
     def replace_jobs(self, namespace: str, bodies: Iterable[Json]) -> None:
         """Replace all jobs by a LIST of one namespace, or of all namespaces if it is empty."""
-        listed = [job for body in bodies if (job := job_from(body)) is not None]
+        listed = [job for body in bodies if (job := self._own(body)) is not None]
         self._jobs = _outside(self._jobs, namespace) | {job.address: job for job in listed}
+
+    def _own(self, body: Json) -> Job | None:
+        """The session of a job of this installation; an old API server cannot select."""
+        return job_from(body) if serves(self._controller_class, body) else None
 
     def put_pod(self, body: Json) -> None:
         """Add or update a pod; a new uid or IP means that the pod of that name was replaced."""

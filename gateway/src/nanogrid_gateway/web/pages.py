@@ -58,7 +58,13 @@ def add_routes(app: web.Application, gateway: Gateway) -> Refusal:
         csrf_token=cookie.csrf_token,
     )
     jobs = collection(JOBS, names.PLURAL) if everywhere else gateway.kube.jobs
-    watcher = RunWatcher(gateway.kube.cluster, jobs, RunIndex(), lambda: gateway.draining)
+    watcher = RunWatcher(
+        gateway.kube.cluster,
+        jobs,
+        RunIndex(),
+        lambda: gateway.draining,
+        controller_class=gateway.settings.controller_class,
+    )
     namespaces = Namespaces(scopes, watcher, _visible(gateway) if everywhere else None)
     pages = Pages(gateway, renderer, cookie, namespaces)
     lists = Lists(gateway, renderer, namespaces)

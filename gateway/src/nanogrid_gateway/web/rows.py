@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import names, wire
+from nanogrid.controller_class import FIELD, class_of
 from nanogrid.hints import Surface, reworded
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase
@@ -110,4 +111,4 @@ def compact(job: Json) -> Json:
     """A job as the index needs it: its row, and what a watch needs; the rest is freed at once."""
     meta = job["metadata"]
     kept = {k: meta[k] for k in ("uid", "resourceVersion") if k in meta}
-    return {"metadata": kept, ROW: row_of(job)}
+    return {"metadata": kept, "spec": {FIELD: class_of(job)}, ROW: row_of(job)}

@@ -7,7 +7,7 @@ from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
-from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
+from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.runs.jobs import again
 from nanogrid_gateway.api.runs.runs import Runs, refused
@@ -63,8 +63,4 @@ class RunsByName(Runs):
         return str(created["metadata"]["name"])
 
     async def _job(self, request_id: str) -> Json | None:
-        try:
-            job = await self.kube.get(self.kube.jobs, request_id)
-        except KubeError as e:
-            raise cluster_unavailable(str(e)) from e
-        return job or await super()._job(request_id)
+        return await self._named(request_id) or await super()._job(request_id)

@@ -7,11 +7,13 @@ Instead the first request starts one LIST and WATCH, which ends some time after 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from nanogrid.controller_class import NO_CLASS, job_fields, serves
 from nanogrid.kube.client import KubeApi
+from nanogrid.types import Json
 from nanogrid_gateway.kube.reflector import Reflector, Sink
 from nanogrid_gateway.web.rows import compact
 from nanogrid_gateway.web.run_index import RunIndex
@@ -33,6 +35,7 @@ class RunWatcher:
     Args:
         cluster: the API server.
         path: of the jobs' collection.
+        controller_class: of the jobs to show; empty: those without one.
         rows: receives the rows.
         stopping: whether the process is stopping.
         idle: seconds after the last request until the watch ends.
@@ -45,6 +48,7 @@ class RunWatcher:
     rows: RunIndex
     stopping: Callable[[], bool]
     _: KW_ONLY
+    controller_class: str = NO_CLASS
     idle: float = IDLE_SECONDS
     watch: float = WATCH_SECONDS
     clock: Callable[[], float] = time.monotonic
@@ -77,12 +81,13 @@ class RunWatcher:
         return self.rows
 
     async def _run(self) -> None:
-        sink = Sink(replace=self._replace, put=self.rows.put, drop=self.rows.drop)
+        sink = Sink(replace=self._replace, put=self._put, drop=self.rows.drop)
         # Each object is trimmed as it arrives: the rest is freed page by page.
         self._reflector = Reflector(
             self.cluster,
             self.path,
             sink,
+            fields=job_fields(self.controller_class),
             trim=compact,
             limit=PAGE,
             resync=RESYNC_SECONDS,
@@ -100,8 +105,16 @@ class RunWatcher:
             work.cancel()
             await asyncio.wait([work])
 
-    def _replace(self, jobs: Any) -> None:
-        self.rows.replace(jobs)
+    def _shown(self, job: Json) -> bool:
+        """Whether a compact job is one to show; an old API server cannot select."""
+        return serves(self.controller_class, job)
+
+    def _put(self, job: Json) -> None:
+        if self._shown(job):
+            self.rows.put(job)
+
+    def _replace(self, jobs: Iterable[Json]) -> None:
+        self.rows.replace(filter(self._shown, jobs))
         self._primed.set()
 
     def _end_if_idle(self) -> bool:

@@ -11,6 +11,7 @@ from nanogrid.api.environment import EnvVar
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.inputs_outputs import Input, S3Location
 from nanogrid.api.job import Spec
+from nanogrid.controller_class import NO_CLASS, class_of
 from nanogrid.function_input import fits_stdin, input_text
 from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase, finished
@@ -60,10 +61,15 @@ def run_input(request: RunRequest) -> RunInput:
     return RunInput(text, digest, fits_stdin(text))
 
 
-def job_name(request_id: str) -> str:
-    """The name of a request's job: the same for the same requestId, in any replica."""
+def job_name(request_id: str, controller_class: str = NO_CLASS) -> str:
+    """The name of a request's job: the same for the same requestId, in any replica.
+
+    Installations of different controller classes never share a name.
+    """
     slug = _NOT_PLAIN.sub("-", request_id.lower())[:_SLUG].strip("-")
-    digest = hashlib.sha256(request_id.encode()).hexdigest()[:16]
+    # No requestId has a line break.
+    hashed = f"{controller_class}\n{request_id}" if controller_class else request_id
+    digest = hashlib.sha256(hashed.encode()).hexdigest()[:16]
     return f"run-{slug}-{digest}"
 
 
@@ -79,6 +85,7 @@ def job_body(
     given: RunInput,
     ttl_seconds: int,
     root: str = "",
+    controller_class: str = NO_CLASS,
 ) -> Json:
     """The ExecutionJob of a request: a reference to the function, and the input.
 
@@ -92,6 +99,7 @@ def job_body(
         given: the request's input.
         ttl_seconds: how long the finished job is kept.
         root: of the namespace in the bucket.
+        controller_class: of the installation.
     """
     path = names.FUNCTION_INPUT_STDIN
     inputs = []
@@ -107,12 +115,13 @@ def job_body(
         env=[EnvVar(name=names.ENV_FUNCTION_INPUT, value=path)],
         inputs=inputs,
         ttl_seconds_after_finished=ttl_seconds,
+        controller_class=controller_class or None,
     )
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {
-            "name": job_name(request_id),
+            "name": job_name(request_id, controller_class),
             "labels": {
                 names.LABEL_FUNCTION: request.function_id,
                 LABEL_MANAGED_BY: MANAGED_BY,
@@ -128,7 +137,7 @@ def job_body(
 
 def again(job: Json, request_id: str) -> Json:
     """A job that runs the same as another one, under a requestId of its own."""
-    body = repeated(job, job_name(request_id))
+    body = repeated(job, job_name(request_id, class_of(job)))
     body["metadata"]["labels"] |= {LABEL_MANAGED_BY: MANAGED_BY}
     body["spec"]["requestId"] = request_id
     return body

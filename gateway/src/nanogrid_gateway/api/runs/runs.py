@@ -13,6 +13,7 @@ from typing import Final
 
 from nanogrid import names
 from nanogrid.connection_limits import Slots
+from nanogrid.controller_class import serves
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
 from nanogrid.logs import about
@@ -52,7 +53,9 @@ class Runs:
         self.kube = kube
         self._objects = objects
         self._feed = feed
-        self._results = results or StoredResults(feed, objects, kube.namespace)
+        self._results = results or StoredResults(
+            feed, objects, kube.namespace, settings.controller_class
+        )
         self._functions = functions
         self._settings = settings
         self._slots = Slots(settings.max_waiting)
@@ -130,7 +133,10 @@ class Runs:
         return jobs.run_state(job)
 
     async def page(self, query: RunsQuery) -> Json:
-        """One page of runs, in the order of the API server."""
+        """One page of runs, in the order of the API server.
+
+        It has fewer than the limit where installations of other controller classes have jobs.
+        """
         selector = names.LABEL_FUNCTION
         if query.function_id is not None:
             selector = f"{selector}={query.function_id}"
@@ -141,9 +147,8 @@ class Runs:
             parameters["continue"] = query.continue_
         page = await list_page(self.kube, self.kube.jobs, parameters)
         more = page["metadata"].get("continue")
-        return {"runs": [jobs.run_line(job) for job in page["items"]]} | (
-            {"continue": more} if more else {}
-        )
+        own = [job for job in page["items"] if serves(self._settings.controller_class, job)]
+        return {"runs": [jobs.run_line(job) for job in own]} | ({"continue": more} if more else {})
 
     async def result(self, job: Json) -> Json:
         """The result of a finished job, complete if it is still stored somewhere."""
@@ -215,13 +220,19 @@ class Runs:
         return found if found is not None and belongs_to(found, uid) else None
 
     async def _job(self, request_id: str) -> Json | None:
-        try:
-            job = await self.kube.get(self.kube.jobs, jobs.job_name(request_id))
-        except KubeError as e:
-            raise cluster_unavailable(str(e)) from e
+        name = jobs.job_name(request_id, self._settings.controller_class)
+        job = await self._named(name)
         if job is None or request_id_of(job) != request_id:
             return None
         return job
+
+    async def _named(self, name: str) -> Json | None:
+        """The job of a name, if it is this installation's."""
+        try:
+            job = await self.kube.get(self.kube.jobs, name)
+        except KubeError as e:
+            raise cluster_unavailable(str(e)) from e
+        return job if job is not None and serves(self._settings.controller_class, job) else None
 
     async def _find(self, request_id: str, given: RunInput) -> Json | None:
         """The job that the same request started before."""
@@ -242,7 +253,8 @@ class Runs:
             raise ApiError(404, Reason.VERSION_NOT_FOUND)
         ttl = self._settings.run_ttl_seconds
         root = self._objects.root
-        body = jobs.job_body(request, version.version, request_id, given, ttl, root)
+        own = self._settings.controller_class
+        body = jobs.job_body(request, version.version, request_id, given, ttl, root, own)
         if not given.by_stdin:
             key = self._objects.key(jobs.input_key(request.function_id, request_id, given))
             await self._objects.put_new(key, given.text.encode(), JSON_TYPE)

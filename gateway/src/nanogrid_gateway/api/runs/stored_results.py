@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nanogrid import json_text
+from nanogrid.controller_class import NO_CLASS
 from nanogrid.result_copy import shortened
 from nanogrid.types import Json
 from nanogrid_gateway.api.async_objects import AsyncObjects
@@ -36,6 +37,7 @@ class StoredResults:
     feed: ResultFeed
     objects: AsyncObjects
     namespace: str
+    controller_class: str = NO_CLASS
 
     async def of_job(self, job: Json) -> Json:
         """The result of a finished job, complete if it is still stored somewhere."""
@@ -66,7 +68,8 @@ class StoredResults:
 
     async def without_job(self, request_id: str) -> Json | None:
         """The stored result of a run whose job is gone."""
-        name = {"namespace": self.namespace, "name": jobs.job_name(request_id)}
+        own = jobs.job_name(request_id, self.controller_class)
+        name = {"namespace": self.namespace, "name": own}
         for source in (self.from_redis, self.objects.result):
             found = await source(request_id)
             job = (found or {}).get("job")
