@@ -25,6 +25,7 @@ class Terminal:
     def make_client(self, ctx: command.CommandContext, namespace: str | None) -> FakeClient:
         self.contexts.append((namespace, ctx))
         self.clients.append(FakeClient(self.cluster))
+        self.clients[-1].controller_class = ctx.controller_class or ""
         return self.clients[-1]
 
     def run(self, *args: str, stdin: str | None = None) -> Result:
@@ -33,7 +34,7 @@ class Terminal:
 
 def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal whose clients are fakes until the test ends."""
-    for name in ("NANOGRID_URL", "NANOGRID_TOKEN"):
+    for name in ("NANOGRID_URL", "NANOGRID_TOKEN", "NANOGRID_CONTROLLER_CLASS"):
         monkeypatch.delenv(name, raising=False)
     terminal = Terminal()
     monkeypatch.setattr(command, "make_client", terminal.make_client)

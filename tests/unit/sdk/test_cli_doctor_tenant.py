@@ -13,6 +13,7 @@ from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.boundary import attacks, installation, namespace, rights
 from nanogrid.client.errors import ApiError, Forbidden, Invalid, NotFound
 from nanogrid.client.kube.paths import pods
+from nanogrid.controller_class import policy_name
 from nanogrid.types import Json
 from support.cli_fakes import NAMESPACE, FakeCluster
 from support.cli_terminal import Terminal
@@ -88,7 +89,7 @@ class World:
                 *(rule for rule, _ in rights.OWN),
             )
         }
-        needed = sorted(namespace.NEEDED_POLICIES)
+        needed = [policy_name(name, "") for name in namespace.NEEDED_POLICIES]
         self.cluster.objects[SPACE] = {
             "metadata": {"labels": {namespace_checks.POD_SECURITY: "restricted"}}
         }

@@ -15,6 +15,7 @@ from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.formatting import parse_time
 from nanogrid.cli.app.options import AllNamespaces
 from nanogrid.cli.app.output import TABLE, Format, Output, columns, emit, note
+from nanogrid.controller_class import NO_CLASS, label_selector
 from nanogrid.plurals import counted
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
@@ -133,17 +134,28 @@ def to_text(leftovers: Sequence[Leftover]) -> str:
 
 
 def find_objects(
-    cluster: "Cluster", namespace: str | None, now: float, notes: list[str]
+    cluster: "Cluster",
+    namespace: str | None,
+    now: float,
+    notes: list[str],
+    controller_class: str = NO_CLASS,
 ) -> list[Leftover]:
-    """Find leftover objects; a kind that cannot be listed is skipped with a note."""
+    """Find leftover objects; a kind that cannot be listed is skipped with a note.
+
+    Without a class, those of all installations: no object is a leftover while its job exists, of
+    whatever class it is.
+    """
     from nanogrid.client import errors
     from nanogrid.client.kube.paths import jobs
 
+    labels = names.LABEL_JOB_UID
+    if controller_class:
+        labels += f",{label_selector(controller_class)}"
     objects: dict[str, list[Json]] = {}
     for kind, (base, plural) in KINDS.items():
         path = f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
         try:
-            objects[kind] = cluster.list(path, labels=names.LABEL_JOB_UID)
+            objects[kind] = cluster.list(path, labels=labels)
         except errors.NotFound:
             continue  # a cluster without the AWS Load Balancer Controller lacks this kind
         except errors.Forbidden as error:
@@ -204,7 +216,7 @@ def cleanup(
     now = time.time()
     notes: list[str] = []
     namespace = None if all_namespaces else client.cluster.namespace
-    leftovers = find_objects(client.cluster, namespace, now, notes)
+    leftovers = find_objects(client.cluster, namespace, now, notes, client.controller_class)
     storage = open_storage(client.cluster, notes)
     try:
         if storage is not None:

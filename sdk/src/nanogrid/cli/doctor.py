@@ -1,5 +1,6 @@
 """``doctor``: checks everything that a job needs, with a hint for each problem."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -11,25 +12,31 @@ from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.output import TABLE, Output, emit
 from nanogrid.cli.app.progress import make_progress
 from nanogrid.cli.finding import Check, Finding
+from nanogrid.controller_class import NO_CLASS
 
 if TYPE_CHECKING:
     from nanogrid.client import Cluster
 
 LABELS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL", "skip": "skip"}
-CHECKS: Final[tuple[tuple[str, Check], ...]] = (
-    ("CRD", installation_checks.job_crd),
-    ("functions", installation_checks.function_crd),
-    ("operator", installation_checks.operator),
-    ("sessions", installation_checks.router),
-    ("isolation", installation_checks.isolation),
-    ("permissions", namespace_checks.permissions),
-    ("pod security", namespace_checks.pod_security),
-    ("network", namespace_checks.network),
-    ("image", installation_checks.image),
-)
 
 
-def examine(cluster: "Cluster", namespace: str) -> list[Finding]:
+def _checks(controller_class: str) -> tuple[tuple[str, Check], ...]:
+    """All checks in their order; some are about the installation of this class."""
+    installation = installation_checks
+    return (
+        ("CRD", installation.job_crd),
+        ("functions", installation.function_crd),
+        ("operator", partial(installation.operator, controller_class=controller_class)),
+        ("sessions", partial(installation.router, controller_class=controller_class)),
+        ("isolation", partial(installation.isolation, controller_class=controller_class)),
+        ("permissions", namespace_checks.permissions),
+        ("pod security", namespace_checks.pod_security),
+        ("network", namespace_checks.network),
+        ("image", partial(installation.image, controller_class=controller_class)),
+    )
+
+
+def examine(cluster: "Cluster", namespace: str, controller_class: str = NO_CLASS) -> list[Finding]:
     """Run all checks; a check without permission becomes a warning.
 
     Raises:
@@ -38,7 +45,7 @@ def examine(cluster: "Cluster", namespace: str) -> list[Finding]:
     from nanogrid.client import errors
 
     findings = list(installation_checks.api_server(cluster, namespace))
-    for name, check in CHECKS:
+    for name, check in _checks(controller_class):
         try:
             findings += check(cluster, namespace)
         except (errors.Forbidden, errors.NotFound) as error:
@@ -71,8 +78,8 @@ def doctor(ctx: CommandContext, tenant: Tenant = None, output: Output = TABLE) -
     deleted at the end.
     """
     if tenant is None:
-        cluster = ctx.client().cluster
-        findings = examine(cluster, cluster.namespace)
+        client = ctx.client()
+        findings = examine(client.cluster, client.cluster.namespace, client.controller_class)
     else:
         findings = _attack(ctx, tenant, output)
     failed = [one.check for one in findings if one.state == "fail"]

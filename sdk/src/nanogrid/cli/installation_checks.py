@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from nanogrid import names
 from nanogrid.cli.finding import INSTALL_HINT, Finding, State
+from nanogrid.controller_class import ENV, NO_CLASS, class_name
 from nanogrid.network_condition import condition_of, config_map_name
 from nanogrid.reasons import HELP, Reason
 from nanogrid.types import Json
@@ -68,20 +69,25 @@ def _definition(
     return Finding(check, "ok", f"{names.GROUP}/{names.VERSION}")
 
 
-def operator(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
+def operator(
+    cluster: "Cluster", namespace: str, controller_class: str = NO_CLASS
+) -> Iterator[Finding]:
     """Check that the operator is ready, watches the namespace, and reaches Redis and S3."""
-    found = deployments(cluster, OPERATOR)
+    found = deployments(cluster, OPERATOR, controller_class)
     if not found:
-        yield Finding("operator", "fail", "no Deployment of the operator", INSTALL_HINT)
+        yield _no_operator(cluster, controller_class)
     for deployment in found:
         yield _ready("operator", deployment)
         yield from _watched(deployment, namespace)
         yield from _backends(cluster, deployment)
+    yield from _rivals(found, namespace, controller_class)
 
 
-def router(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
+def router(
+    cluster: "Cluster", namespace: str, controller_class: str = NO_CLASS
+) -> Iterator[Finding]:
     """Check that the session router, if it is installed, is ready."""
-    found = deployments(cluster, ROUTER)
+    found = deployments(cluster, ROUTER, controller_class)
     if not found:
         hint = "To use sessions, set sessions.enabled in the chart's values."
         yield Finding("sessions", "warn", "no router; this installation has no sessions", hint)
@@ -89,9 +95,11 @@ def router(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
         yield _ready("sessions", deployment)
 
 
-def isolation(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
+def isolation(
+    cluster: "Cluster", namespace: str, controller_class: str = NO_CLASS
+) -> Iterator[Finding]:
     """Check what the operator's last test of NetworkPolicies showed."""
-    for deployment in deployments(cluster, OPERATOR):
+    for deployment in deployments(cluster, OPERATOR, controller_class):
         metadata = deployment["metadata"]
         maps = f"/api/v1/namespaces/{metadata['namespace']}/configmaps"
         found = condition_of(cluster.get(f"{maps}/{config_map_name(metadata['name'])}"))
@@ -108,9 +116,25 @@ def isolation(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
         yield Finding("isolation", state, detail, HELP[Reason.NETWORK_NOT_ENFORCED].hint)
 
 
-def deployments(cluster: "Cluster", labels: str) -> list[Json]:
-    """The Deployments of the cluster with these labels."""
-    return cluster.list("/apis/apps/v1/deployments", labels=labels)
+def deployments(cluster: "Cluster", labels: str, controller_class: str | None = None) -> list[Json]:
+    """The Deployments of the cluster with these labels; of one controller class, or of all."""
+    found = cluster.list("/apis/apps/v1/deployments", labels=labels)
+    if controller_class is None:
+        return found
+    return [one for one in found if env_of(one, ENV) == controller_class]
+
+
+def _no_operator(cluster: "Cluster", controller_class: str) -> Finding:
+    """No operator runs the jobs of this class; names those of other classes."""
+    others = [
+        f"{one['metadata']['namespace']}/{one['metadata']['name']} ({class_name(env_of(one, ENV))})"
+        for one in deployments(cluster, OPERATOR)
+    ]
+    if not others:
+        return Finding("operator", "fail", "no Deployment of the operator", INSTALL_HINT)
+    detail = f"no operator runs jobs of {class_name(controller_class)}; found: {', '.join(others)}"
+    hint = f"Use --controller-class or {ENV} with the class of one of them, or install another one."
+    return Finding("operator", "fail", detail, hint)
 
 
 def _ready(check: str, deployment: Json) -> Finding:
@@ -131,9 +155,28 @@ def env_of(deployment: Json, name: str) -> str:
     return next((str(one.get("value", "")) for one in env if one["name"] == name), "")
 
 
+def _rivals(operators: list[Json], namespace: str, controller_class: str) -> Iterator[Finding]:
+    """Two operators of one class in one namespace: both would write to the same jobs."""
+    names_of = [
+        f"{one['metadata']['namespace']}/{one['metadata']['name']}"
+        for one in operators
+        if watches(one, namespace)
+    ]
+    if len(names_of) > 1:
+        detail = f"{' and '.join(names_of)} run the same jobs: {class_name(controller_class)}"
+        hint = "Give all but one of them a controllerClass in the chart's values."
+        yield Finding("operator", "fail", f"{detail}, namespace {namespace}", hint)
+
+
+def watches(operator: Json, namespace: str) -> bool:
+    """Whether the operator of a Deployment watches a namespace."""
+    watched = [n for n in env_of(operator, "NANOGRID_WATCH_NAMESPACES").split(",") if n]
+    return not watched or namespace in watched
+
+
 def _watched(deployment: Json, namespace: str) -> Iterator[Finding]:
     watched = [n for n in env_of(deployment, "NANOGRID_WATCH_NAMESPACES").split(",") if n]
-    if watched and namespace not in watched:
+    if not watches(deployment, namespace):
         detail = f"it watches only {', '.join(watched)}, not {namespace}"
         hint = "Use a watched namespace, or add yours to watchNamespaces in the chart's values."
         yield Finding("operator", "fail", detail, hint)
@@ -231,9 +274,11 @@ def forwarded_readiness(cluster: "Cluster", namespace: str) -> Json | None:
     return None
 
 
-def image(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
+def image(
+    cluster: "Cluster", namespace: str, controller_class: str = NO_CLASS
+) -> Iterator[Finding]:
     """Check that nodes have the executor image; otherwise the first job waits for its pull."""
-    for deployment in deployments(cluster, OPERATOR):
+    for deployment in deployments(cluster, OPERATOR, controller_class):
         name = env_of(deployment, "NANOGRID_EXECUTOR_IMAGE")
         nodes = cluster.list("/api/v1/nodes")
         count = sum(_has_image(node, name) for node in nodes)

@@ -17,6 +17,7 @@ from nanogrid.cli.app.options import AllNamespaces, Follow, JobName, JobNames, W
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note, write_logs
 from nanogrid.cli.app.progress import summary
 from nanogrid.cli.source import duration_option
+from nanogrid.controller_class import ENV
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def print_logs(ctx: CommandContext, run: "Run", follow: bool) -> None:
 def explain(ctx: CommandContext, name: JobName, output: Output = TABLE) -> None:
     """Explain the state of a job: cause, evidence, hint, timeline."""
     client = ctx.client()
-    diagnosis = why.diagnose(*gather(client, find(client, name).job))
+    job = find(client, name).job
+    classes = None if job.get("status") else classes_of(client)
+    diagnosis = why.diagnose(*gather(client, job), classes)
     emit(
         diagnosis.to_json(),
         output,
@@ -93,6 +96,18 @@ def gather(client: "Client", job: Json) -> tuple[Json, Json | None, list[Json]]:
     except errors.Forbidden as error:
         note(f"incomplete: {error.message}")
     return job, own_pods[-1] if own_pods else None, own_events
+
+
+def classes_of(client: "Client") -> set[str] | None:
+    """The controller classes of all operators; None if the user cannot list Deployments."""
+    from nanogrid.cli.installation_checks import OPERATOR, deployments, env_of
+    from nanogrid.client import errors
+
+    try:
+        found = deployments(client.cluster, OPERATOR)
+    except errors.Forbidden:
+        return None
+    return {env_of(one, ENV) for one in found}
 
 
 def cancel(

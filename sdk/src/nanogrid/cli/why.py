@@ -1,12 +1,14 @@
 """Explains the state of a job: cause, evidence, hint and timeline. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.cli.app.formatting import clock, duration, parse_time
 from nanogrid.cli.app.job_tables import memory_text
+from nanogrid.cli.not_processed import not_processed
+from nanogrid.controller_class import class_of
 from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.lifecycle import NOT_STARTED
 from nanogrid.reasons import Reason, help_of
@@ -24,12 +26,6 @@ _NOT_READY: Final = (Reason.STARTUP_TIMEOUT, Reason.AGENT_FAILED, Reason.SESSION
 EVENT_LINES: Final = 5
 SHORT_DETAIL: Final = 40  # characters
 UNKNOWN_HINT: Final = "See the timeline below. Wait a moment and run `nanogrid why` again."
-# Cause and hint of a job without a status.
-NOT_PROCESSED: Final = (
-    "The operator has not processed the job yet.",
-    "If this does not change, run `nanogrid doctor`: it checks that the operator is ready and "
-    "watches this namespace.",
-)
 _STEPS: Final = (
     ("pendingMillis", "waited for the pod"),
     ("syncMillis", "inputs copied and verified"),
@@ -80,20 +76,26 @@ class Diagnosis:
         }
 
 
-def diagnose(job: Json, pod: Json | None, events: Sequence[Json]) -> Diagnosis:
+def diagnose(
+    job: Json,
+    pod: Json | None,
+    events: Sequence[Json],
+    classes: Collection[str] | None = None,
+) -> Diagnosis:
     """Explain a job.
 
     Args:
         job: the ExecutionJob.
         pod: its newest pod, or None.
         events: Events of the job and its pods, in any order.
+        classes: the controller classes of the operators in the cluster; None if unknown.
     """
     status = job.get("status") or {}
     phase = status.get("phase") or "Pending"
     reason = status.get("reason") or _pod_reason(pod) or ""
     known = help_of(reason)
     if not reason and not status:
-        cause, hint = NOT_PROCESSED
+        cause, hint = not_processed(class_of(job), classes)
     else:
         cause = known.meaning if known else status.get("message") or "The cause is not known yet."
         hint = hint_for(reason, Surface.CLI, job["metadata"]["name"]) or UNKNOWN_HINT

@@ -1,5 +1,6 @@
 """The client: run code on a cluster, and find jobs, functions and sessions."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from nanogrid.client.kube.cluster import Cluster
 from nanogrid.client.kube.paths import jobs, named
 from nanogrid.client.resources import Resources
 from nanogrid.client.s3_uri import Uploaded
+from nanogrid.controller_class import ENV, NO_CLASS
 from nanogrid.types import Json
 
 # What only some calls need is imported by them: `list` and `get` start in half the time.
@@ -42,6 +44,9 @@ class Client(Resources):
         gateway_url: of the gateway, for ``invoke``; default is $NANOGRID_URL.
         s3: default is the S3 of the environment (see Storage.find).
         cluster: connection to the API server, instead of the first three arguments.
+        controller_class: of the installation that runs the jobs that this client creates; default
+            is $NANOGRID_CONTROLLER_CLASS, then the installation without a class. See
+            docs/two-installations.md.
     """
 
     def __init__(
@@ -53,8 +58,11 @@ class Client(Resources):
         s3: "Storage | None" = None,
         *,
         cluster: Cluster | None = None,
+        controller_class: str | None = None,
     ) -> None:
         super().__init__(context, kubeconfig, namespace, s3, cluster)
+        chosen = os.environ.get(ENV, NO_CLASS) if controller_class is None else controller_class
+        self.controller_class = chosen
         self._gateway_url = gateway_url
         self._sessions: WeakSet[Session] = WeakSet()
 
@@ -295,7 +303,9 @@ class Client(Resources):
         return made
 
     def _submit(self, manifest: Json) -> Run:
+        from nanogrid.client.jobs.manifest import in_class
         from nanogrid.client.jobs.submit import submit
 
+        manifest = in_class(manifest, self.controller_class)
         metadata = {"namespace": self.namespace} | manifest["metadata"]
         return self._run(submit(self.cluster, manifest | {"metadata": metadata}))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from nanogrid import controller_class
 from nanogrid.cli.app import exits
 from nanogrid.cli.app.errors import exit_on_error
 
@@ -43,12 +44,23 @@ _Kubeconfig = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+_ControllerClass = Annotated[
+    str | None,
+    typer.Option(
+        "--controller-class",
+        metavar="CLASS",
+        help="Installation to use, if several share the cluster; default: "
+        f"${controller_class.ENV}, then the one without a class.",
+        rich_help_panel=PANEL,
+    ),
+]
 SHARED: Final[dict[str, Any]] = {
     "namespace": _Namespace,
     "context": _Context,
     "kubeconfig": _Kubeconfig,
+    "controller_class": _ControllerClass,
 }
-VALUE_OPTIONS: Final = ("--namespace", "-n", "--context", "--kubeconfig")
+VALUE_OPTIONS: Final = ("--namespace", "-n", "--context", "--kubeconfig", "--controller-class")
 
 
 @dataclass(frozen=True)
@@ -58,12 +70,18 @@ class CommandContext:
     namespace: str | None = None
     context: str | None = None
     kubeconfig: str | None = None
+    controller_class: str | None = None
     clients: "list[Client]" = field(default_factory=list)
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> "CommandContext":
         """The context of the options of :data:`SHARED` that are given."""
-        return cls(options.get("namespace"), options.get("context"), options.get("kubeconfig"))
+        return cls(
+            options.get("namespace"),
+            options.get("context"),
+            options.get("kubeconfig"),
+            options.get("controller_class"),
+        )
 
     def client(self, namespace: str | None = None) -> "Client":
         """Make a client. This sends no request."""
@@ -79,6 +97,7 @@ class CommandContext:
         """The cluster options to repeat in a hint, with a leading space: `` -n jobs``."""
         given = [("-n", self.namespace), ("--context", self.context)]
         given.append(("--kubeconfig", self.kubeconfig))
+        given.append(("--controller-class", self.controller_class))
         return "".join(f" {flag} {value}" for flag, value in given if value)
 
 
@@ -95,6 +114,7 @@ def make_client(ctx: CommandContext, namespace: str | None) -> "Client":
         namespace=namespace,
         context=ctx.context,
         kubeconfig=ctx.kubeconfig,
+        controller_class=ctx.controller_class,
     )
 
 

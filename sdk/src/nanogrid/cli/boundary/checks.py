@@ -35,7 +35,7 @@ def examine(client: "Client", tenant: str, progress: Progress) -> list[Finding]:
         ApiError: the API server does not respond.
     """
     cluster = client.cluster
-    installed, found = _installation(cluster, tenant)
+    installed, found = _installation(client, tenant)
     known = namespace.tenant(cluster, tenant, installed)
     with TemporaryJobs(client, tenant) as jobs:
         found += _attack(cluster, tenant, jobs, installed, known.root, progress)
@@ -48,17 +48,18 @@ def examine(client: "Client", tenant: str, progress: Progress) -> list[Finding]:
     return found
 
 
-def _installation(cluster: "Cluster", tenant: str) -> tuple[Installation | None, list[Finding]]:
+def _installation(client: "Client", tenant: str) -> tuple[Installation | None, list[Finding]]:
     from nanogrid.client import errors
 
     try:
-        installed = installation.find(cluster, tenant)
+        installed = installation.find(client.cluster, tenant, client.controller_class)
     except errors.Forbidden as error:
         detail = f"unknown, so its addresses are not tried: {error.message}"
         hint = "Run it as a user who may list Deployments in the cluster."
         return None, [Finding("installation", "skip", detail, hint)]
     if installed is None:
-        detail = f"no operator watches {tenant}"
+        own = client.controller_class
+        detail = f"no operator{f' of controller class {own}' if own else ''} watches {tenant}"
         return None, [Finding("installation", "fail", detail, INSTALL_HINT)]
     name = installed.operator["metadata"]["name"]
     return installed, [Finding("installation", "ok", f"{installed.namespace}/{name}")]

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from nanogrid import names
 from nanogrid.cli.boundary.probe import GATEWAY
 from nanogrid.cli.finding import Finding
-from nanogrid.cli.installation_checks import OPERATOR, deployments, env_of
+from nanogrid.cli.installation_checks import OPERATOR, deployments, env_of, watches
+from nanogrid.controller_class import ENV, NO_CLASS
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Installation:
         return env_of(self.operator, name)
 
     @property
+    def controller_class(self) -> str:
+        """The class of the jobs that it runs; empty: of those without one."""
+        return self.env(ENV)
+
+    @property
     def image(self) -> str:
         """The operator's image."""
         return str(self.operator["spec"]["template"]["spec"]["containers"][0].get("image", ""))
@@ -74,17 +80,18 @@ class Target:
         return {"name": self.name, "host": self.host, "port": self.port, "open": self.open}
 
 
-def find(cluster: "Cluster", namespace: str) -> Installation | None:
-    """The installation that watches the namespace; None if there is none.
+def find(
+    cluster: "Cluster", namespace: str, controller_class: str = NO_CLASS
+) -> Installation | None:
+    """The installation of a class that watches the namespace; None if there is none.
 
     Raises:
         Forbidden: the user cannot list Deployments.
     """
-    for operator in deployments(cluster, OPERATOR):
-        watched = [n for n in env_of(operator, "NANOGRID_WATCH_NAMESPACES").split(",") if n]
-        if not watched or namespace in watched:
+    for operator in deployments(cluster, OPERATOR, controller_class):
+        if watches(operator, namespace):
             release = str(operator["metadata"]["namespace"])
-            components = deployments(cluster, COMPONENTS)
+            components = deployments(cluster, COMPONENTS, controller_class)
             own = (one for one in components if one["metadata"]["namespace"] == release)
             return Installation(release, operator, tuple(own))
     return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from nanogrid import names
 from nanogrid.cli.boundary.installation import Installation
 from nanogrid.cli.finding import Finding
+from nanogrid.controller_class import NO_CLASS, policy_name
 from nanogrid.kube.conventions import JOBS, collection
 from nanogrid.tenancy import Area
 from nanogrid.types import Json
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from nanogrid.client import Cluster
 
 CHECK: Final = names.TENANT_KIND
-POLICY_PREFIX: Final = "nanogrid-sandbox-"
-NEEDED_POLICIES: Final = frozenset({f"{POLICY_PREFIX}ingress", f"{POLICY_PREFIX}egress"})
+NEEDED_POLICIES: Final = ("ingress", "egress")  # names without what all policies share
 EVERY_IMAGE: Final = "**"
 OWN_ROOT: Final = (
     'Set tenancy.compatibilityNamespace to "-", or give this namespace a bucket of its own.'
@@ -103,14 +103,16 @@ def policies(
     """Check NanoGrid's NetworkPolicies, and name others that allow sandboxes more."""
     path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
     found = {one["metadata"]["name"]: one for one in cluster.list(path)}
-    missing = sorted(NEEDED_POLICIES - set(found))
+    own = installation.controller_class if installation else NO_CLASS
+    needed = {policy_name(name, own) for name in NEEDED_POLICIES}
+    missing = sorted(needed - set(found))
     if missing:
         hint = "The operator creates them before the first pod, if network.policies is set."
         yield Finding("policies", "fail", f"missing: {', '.join(missing)}", hint)
     else:
-        ours = sum(name.startswith(POLICY_PREFIX) for name in found)
+        ours = sum(map(_ours, found.values()))
         yield Finding("policies", "ok", f"{ours} of NanoGrid")
-    wider = sorted(n for n, one in found.items() if n not in NEEDED_POLICIES and _widens(one))
+    wider = sorted(n for n, one in found.items() if n not in needed and _widens(one))
     if wider:
         detail = f"also for sandboxes: {', '.join(wider)}"
         hint = (
@@ -120,12 +122,17 @@ def policies(
         yield Finding("policies", "warn", detail, hint)
 
 
+def _ours(policy: Json) -> bool:
+    """Whether an operator has made the policy."""
+    labels = policy["metadata"].get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/managed-by") == names.MANAGED_BY)
+
+
 def _widens(policy: Json) -> bool:
     """Whether a policy of another author selects all pods and allows something."""
-    managed = (policy["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by")
     spec = policy.get("spec") or {}
     allows = bool(spec.get("ingress") or spec.get("egress"))
-    return managed != names.MANAGED_BY and allows and not spec.get("podSelector")
+    return not _ours(policy) and allows and not spec.get("podSelector")
 
 
 def quota(

@@ -146,8 +146,17 @@ class AsyncClient:
         threads: int = THREADS,
         *,
         cluster: Cluster | None = None,
+        controller_class: str | None = None,
     ) -> None:
-        self.blocking = Client(namespace, context, kubeconfig, gateway_url, s3, cluster=cluster)
+        self.blocking = Client(
+            namespace,
+            context,
+            kubeconfig,
+            gateway_url,
+            s3,
+            cluster=cluster,
+            controller_class=controller_class,
+        )
         self._threads = Threads(threads)
         self.functions = AsyncFunctions(self.blocking, self._threads)
 

@@ -10,6 +10,8 @@ from typing import Final
 from nanogrid import names, source_encoding
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.s3_uri import Uploaded, split_uri
+from nanogrid.controller_class import FIELD
+from nanogrid.controller_class import problem as class_problem
 from nanogrid.sandbox_limits import CPU, LIMITS, MEMORY, problem
 from nanogrid.types import Json
 
@@ -104,6 +106,21 @@ def stamped(manifest: Json) -> Json:
     annotations = dict(metadata.get("annotations") or {})
     metadata["annotations"] = annotations | {ANNOTATION_SPEC_HASH: spec_hash(spec)}
     return dict(manifest) | {"metadata": metadata}
+
+
+def in_class(manifest: Json, controller_class: str) -> Json:
+    """The manifest for the installation of a class; a class that it names stays.
+
+    Raises:
+        InvalidRequest: no installation can have this class.
+    """
+    spec = manifest.get("spec") or {}
+    if not controller_class or FIELD in spec:
+        return manifest
+    if wrong := class_problem(controller_class):
+        hint = f"Give the value of controllerClass of the installation: {wrong}."
+        raise InvalidRequest(f"{controller_class!r} is not a controller class.", hint)
+    return stamped(dict(manifest) | {"spec": dict(spec) | {FIELD: controller_class}})
 
 
 def _check_name(name: str) -> None:
