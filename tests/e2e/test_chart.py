@@ -156,7 +156,7 @@ LEASE = [
     (["coordination.k8s.io"], ["leases"], ["get", "patch"], ["nanogrid"]),
     ([""], ["pods"], ["get"], None),
 ]
-TOKEN_REVIEW = "nanogrid-tokenreview"
+TOKEN_REVIEW = "platform:nanogrid-tokenreview"
 TENANTS = [
     (["nanogrid.io"], ["nanogridtenants"], ["list"], None),
     ([""], ["events"], ["create"], None),
@@ -206,10 +206,10 @@ ACCESS = [(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"], 
 READ = ["get", "list", "watch"]
 WRITE = [*READ, "create", "delete", "deletecollection", "patch", "update"]
 USERS = {  # added to the roles of Kubernetes with the same names
-    f"nanogrid-{role}": [(["nanogrid.io"], ["executionjobs", "functions"], verbs, None)]
+    f"platform:nanogrid-{role}": [(["nanogrid.io"], ["executionjobs", "functions"], verbs, None)]
     for role, verbs in (("view", READ), ("edit", WRITE), ("admin", WRITE))
 } | {
-    "nanogrid-user": [
+    "platform:nanogrid-user": [
         (["nanogrid.io"], ["executionjobs", "functions"], WRITE, None),
         ([""], ["pods", "events"], READ, None),
         ([""], ["pods/log"], ["get"], None),
@@ -227,9 +227,9 @@ def test_permissions_are_exactly_the_reviewed_ones() -> None:
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(REPLICATING))}
 
     assert roles == {
-        "nanogrid": JOBS + POLICIES + SECRETS + REPLICA,
-        "nanogrid-gateway-reviews": REVIEW,
-        "nanogrid-router": ROUTER,
+        "platform:nanogrid": JOBS + POLICIES + SECRETS + REPLICA,
+        "platform:nanogrid-gateway-reviews": REVIEW,
+        "platform:nanogrid-router": ROUTER,
         TOKEN_REVIEW: REVIEW,
         **USERS,
     }
@@ -251,7 +251,7 @@ def test_the_gateway_has_permissions_in_its_namespace_and_for_reviews() -> None:
     tokens = render(REAL | {"gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}}})
     assert rules(named("Role", "nanogrid-gateway", tokens)) == GATEWAY
     names = {r["metadata"]["name"] for r in of_kind("ClusterRole", tokens)}
-    assert "nanogrid-gateway-reviews" not in names
+    assert "platform:nanogrid-gateway-reviews" not in names
 
 
 def test_the_page_over_all_namespaces_adds_exactly_the_rights_that_it_uses() -> None:
@@ -261,12 +261,15 @@ def test_the_page_over_all_namespaces_adds_exactly_the_rights_that_it_uses() -> 
     def roles(kind: str, rendered: list[Json]) -> dict[str, Any]:
         return {r["metadata"]["name"]: rules(r) for r in of_kind(kind, rendered)}
 
-    added = {"nanogrid-gateway-web": WEB}
+    added = {"platform:nanogrid-gateway-web": WEB}
     assert roles("ClusterRole", documents) == roles("ClusterRole", before) | added
     assert roles("Role", documents) == roles("Role", before)
-    binding = named("ClusterRoleBinding", "nanogrid-gateway-web", documents)
+    binding = named("ClusterRoleBinding", "platform:nanogrid-gateway-web", documents)
     account = {"kind": "ServiceAccount", "name": "nanogrid-gateway", "namespace": "platform"}
-    assert (binding["roleRef"]["name"], binding["subjects"]) == ("nanogrid-gateway-web", [account])
+    assert (binding["roleRef"]["name"], binding["subjects"]) == (
+        "platform:nanogrid-gateway-web",
+        [account],
+    )
     for rendered, value in ((before, "false"), (documents, "true")):
         assert env_of(rendered, "nanogrid-gateway")["NANOGRID_WEB_ALL_NAMESPACES"]["value"] == value
 
@@ -274,15 +277,20 @@ def test_the_page_over_all_namespaces_adds_exactly_the_rights_that_it_uses() -> 
 def test_kubernetes_adds_the_roles_of_users_to_its_own() -> None:
     documents = render(REAL)
     for role in ("view", "edit", "admin"):
-        labels = named("ClusterRole", f"nanogrid-{role}", documents)["metadata"]["labels"]
+        labels = named("ClusterRole", f"platform:nanogrid-{role}", documents)["metadata"]["labels"]
         aggregated = [k for k in labels if k.startswith("rbac.authorization.k8s.io/")]
         assert aggregated == [f"rbac.authorization.k8s.io/aggregate-to-{role}"]
-    alone = named("ClusterRole", "nanogrid-user", documents)["metadata"]["labels"]
+    alone = named("ClusterRole", "platform:nanogrid-user", documents)["metadata"]["labels"]
     assert not [key for key in alone if "aggregate" in key]
 
     off = render(REAL | {"rbac": {"aggregateClusterRoles": False}})
     names = {r["metadata"]["name"] for r in of_kind("ClusterRole", off)}
-    assert names == {"nanogrid", "nanogrid-gateway-reviews", "nanogrid-router", TOKEN_REVIEW}
+    assert names == {
+        "platform:nanogrid",
+        "platform:nanogrid-gateway-reviews",
+        "platform:nanogrid-router",
+        TOKEN_REVIEW,
+    }
 
 
 def test_a_namespaced_installation_has_no_right_outside_its_namespaces() -> None:
@@ -323,11 +331,11 @@ def test_session_entry_points_add_their_permissions_only() -> None:
     values = REAL | {"sessions": {"expose": ["Service", "Ingress", "TargetGroupBinding"]}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
-    assert roles["nanogrid"] == JOBS + POLICIES + SECRETS + EXPOSE
+    assert roles["platform:nanogrid"] == JOBS + POLICIES + SECRETS + EXPOSE
     only = REAL | {"sessions": {"expose": ["Service"]}}
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(only))}
     services = ([""], ["services"], ["create", "delete"], None)
-    assert roles["nanogrid"] == [*JOBS, *POLICIES, *SECRETS, services]
+    assert roles["platform:nanogrid"] == [*JOBS, *POLICIES, *SECRETS, services]
 
 
 def test_lease_tenants_and_network_are_the_only_permissions_in_the_releases_namespace() -> None:
@@ -362,8 +370,8 @@ def test_with_a_role_for_s3_and_no_sessions_secrets_are_not_accessible() -> None
     roles = {r["metadata"]["name"]: rules(r) for r in of_kind("ClusterRole", render(values))}
 
     assert roles == {
-        "nanogrid": JOBS,
-        "nanogrid-gateway-reviews": REVIEW,
+        "platform:nanogrid": JOBS,
+        "platform:nanogrid-gateway-reviews": REVIEW,
         TOKEN_REVIEW: REVIEW,
         **USERS,
     }
@@ -385,7 +393,7 @@ def test_watched_namespaces_have_roles_and_only_reviews_are_cluster_wide() -> No
         ("nanogrid-router", "b"),
     ]
     assert {r["metadata"]["name"] for r in of_kind("ClusterRole", documents)} == {
-        "nanogrid-gateway-reviews",
+        "platform:nanogrid-gateway-reviews",
         TOKEN_REVIEW,
         *USERS,
     }
@@ -572,7 +580,7 @@ def test_keys_are_copied_to_other_namespaces_only_where_one_team_has_all(
     (role,) = [
         rules(r)
         for r in of_kind("ClusterRole", render(values))
-        if r["metadata"]["name"] == "nanogrid"
+        if r["metadata"]["name"] == "platform:nanogrid"
     ]
     setting = operator_env(values).get("NANOGRID_S3_SECRET_REPLICATE", "false")
 

@@ -18,7 +18,7 @@ from support.sessions import session
 PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
 CALL_SECONDS = 180
 SMALL = ("--memory", "64Mi", "--cpu", "100m")
-USER = f"{RELEASE}-user"
+USER = f"{RELEASE_NAMESPACE}:{RELEASE}-user"
 Done = subprocess.CompletedProcess[str]
 AsRole = Callable[[str], Callable[..., Done]]
 

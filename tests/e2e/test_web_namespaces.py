@@ -85,7 +85,7 @@ def a_team() -> Iterator[Team]:
         namespace.wait_for_account()
         namespace.kubectl("create", "serviceaccount", PERSON)
         account = f"--serviceaccount={namespace.name}:{PERSON}"
-        role = f"--clusterrole={RELEASE}-view"
+        role = f"--clusterrole={RELEASE_NAMESPACE}:{RELEASE}-view"
         namespace.kubectl("create", "rolebinding", PERSON, role, account)
         token = namespace.kubectl("create", "token", PERSON, "--duration=1h").strip()
         run = f"run-of-{namespace.name}"
@@ -121,7 +121,13 @@ def administrator(teams: tuple[Team, Team]) -> Iterator[str]:
     kubectl(*IN_RELEASE, "create", "serviceaccount", name)
     account = f"--serviceaccount={RELEASE_NAMESPACE}:{name}"
     try:
-        kubectl("create", "clusterrolebinding", name, f"--clusterrole={RELEASE}-view", account)
+        kubectl(
+            "create",
+            "clusterrolebinding",
+            name,
+            f"--clusterrole={RELEASE_NAMESPACE}:{RELEASE}-view",
+            account,
+        )
         yield kubectl(*IN_RELEASE, "create", "token", name, "--duration=1h").strip()
     finally:
         kubectl("delete", "clusterrolebinding", name, "--ignore-not-found")

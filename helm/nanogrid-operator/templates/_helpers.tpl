@@ -12,6 +12,12 @@
 {{- end }}
 {{- end }}
 
+{{- /* The name of a cluster-scoped object: two releases of one name, in two namespaces, share none.
+       dict "root" $ "name" NAME */}}
+{{- define "nanogrid.clusterName" -}}
+{{ .root.Release.Namespace }}:{{ .name }}
+{{- end }}
+
 {{- define "nanogrid.selector" -}}
 app.kubernetes.io/name: {{ include "nanogrid.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -162,6 +168,13 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- define "nanogrid.operatorKeyEnv" -}}
 - name: {{ .variable }}
   valueFrom: {secretKeyRef: {name: {{ .secret }}, key: key{{ if hasKey (include "nanogrid.generatedKeys" .root | fromJson) .variable }}, optional: true{{ end }}}}
+{{- end }}
+
+{{- /* The Secret with the S3 keys in the jobs' namespaces. Two installations that copy their keys to one
+       namespace have one Secret each. */}}
+{{- define "nanogrid.sandboxSecret" -}}
+{{- $copied := and .Values.controllerClass (include "nanogrid.replicateSecret" .) }}
+{{- .Values.s3.sandboxSecretName }}{{ if $copied }}.{{ .Values.controllerClass }}{{ end }}
 {{- end }}
 
 {{- define "nanogrid.resultKeySecret" -}}
@@ -338,6 +351,7 @@ true
 {{- define "nanogrid.redisEnv" -}}
 - {name: NANOGRID_REDIS_URL, value: {{ include "nanogrid.redisUrl" .root | quote }}}
 - {name: NANOGRID_REDIS_CA_BUNDLE, value: {{ include "nanogrid.caBundle" (dict "root" .root "own" .root.Values.redis.caBundle) | quote }}}
+- {name: NANOGRID_REDIS_PREFIX, value: {{ .root.Values.redis.prefix | quote }}}
 {{- with .user }}
 - {name: NANOGRID_REDIS_USERNAME, value: {{ . | quote }}}
 {{- end }}
@@ -368,11 +382,15 @@ tls: {{- toYaml . | nindent 2 }}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ if not .namespace }}Cluster{{ end }}{{ .suffix }}
 metadata:
-  name: {{ .name }}
+  name: {{ include "nanogrid.watchRoleName" . }}
   {{- with .namespace }}
   namespace: {{ . }}
   {{- end }}
   labels: {{- include "nanogrid.labels" .root | nindent 4 }}
+{{- end }}
+
+{{- define "nanogrid.watchRoleName" -}}
+{{- if .namespace }}{{ .name }}{{ else }}{{ include "nanogrid.clusterName" . }}{{ end }}
 {{- end }}
 
 {{- /* The binding of that role: dict "root" $ "name" NAME "namespace" NAMESPACE "account" NAME */}}
@@ -381,7 +399,7 @@ metadata:
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ if not .namespace }}Cluster{{ end }}Role
-  name: {{ .name }}
+  name: {{ include "nanogrid.watchRoleName" . }}
 subjects:
   - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
