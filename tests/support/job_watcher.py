@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nanogrid import names
+from nanogrid.controller_class import class_of
 from nanogrid.types import Json
 from support.job_record import JobRecord
 from support.object_watcher import ObjectWatcher
@@ -33,12 +34,17 @@ def find_violations(records: Iterable[JobRecord], results: Iterable[Json]) -> li
 
 
 class JobWatcher(ObjectWatcher):
-    """Watches all jobs from :meth:`start` to :meth:`stop`; ``records`` has them by uid."""
+    """Watches all jobs from :meth:`start` to :meth:`stop`; ``records`` has them by uid.
+
+    Jobs of another controller class are of another installation, with a stream of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__(JOBS, self._record)
         self.records: dict[str, JobRecord] = {}
 
     def _record(self, body: Json) -> None:
+        if class_of(body):
+            return
         record = self.records.setdefault(body["metadata"]["uid"], JobRecord.of(body))
         record.update(body)
