@@ -1,8 +1,9 @@
 """What ``cleanup`` finds and removes."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -10,9 +11,13 @@ from nanogrid import names
 from nanogrid.cli import cleanup
 from nanogrid.cli.app.exits import Exit
 from nanogrid.client.errors import Conflict, Forbidden
+from nanogrid.client.storage import Storage
 from nanogrid.types import Json
 from support.cli_fakes import NAMESPACE, FakeCluster, ended
 from support.cli_terminal import Terminal
+
+if TYPE_CHECKING:
+    from nanogrid.s3.client import S3
 
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC).timestamp()
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -72,6 +77,47 @@ def test_old_uploads_below_our_prefixes_are_leftovers(
     started = datetime.fromtimestamp(NOW - 60 * minutes, UTC)
     upload = {"Key": key, "UploadId": "u", "Initiated": started}
     assert bool(cleanup.leftover_uploads("b", [upload], NOW, root)) is leftover
+
+
+@pytest.mark.parametrize(
+    ("key", "root", "leftover"),
+    [
+        ("prod/team-a/results/r/x", None, True),
+        ("prod/outputs/r/x", None, True),
+        ("beta/team-a/results/r/x", None, False),
+        ("team-a/results/r/x", None, False),
+        ("production/results/r/x", None, False),
+        ("prod/team-a/results/r/x", "prod/team-a/", True),
+        ("prod/outputs/r/x", "prod/team-a/", True),
+        ("outputs/r/x", "prod/team-a/", False),
+        ("beta/team-a/results/r/x", "prod/team-a/", False),
+        ("own/results/r/x", "own/", True),
+    ],
+)
+def test_uploads_of_another_installation_in_the_bucket_are_no_leftovers(
+    key: str, root: str | None, leftover: bool
+) -> None:
+    upload = {"Key": key, "UploadId": "u", "Initiated": datetime.fromtimestamp(NOW - 3660, UTC)}
+    found = cleanup.leftover_uploads("b", [upload], NOW, root, "prod/")
+
+    assert bool(found) is leftover
+
+
+class Uploads:
+    """An S3 client whose bucket has an old upload of two installations each."""
+
+    def uploads(self, _bucket: str) -> Iterator[Json]:
+        for key in ("prod/team-a/results/r/x", "beta/team-a/results/r/x"):
+            yield {"Key": key, "UploadId": "u", "Initiated": datetime.fromtimestamp(0, UTC)}
+
+
+def test_all_namespaces_are_those_below_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix, expected in (("prod", ["prod/"]), ("prod/", ["prod/"]), ("", ["prod/", "beta/"])):
+        monkeypatch.setenv("NANOGRID_S3_PREFIX", prefix)
+        storage = Storage(cast("S3", Uploads()), "b", namespace="team-a")
+        found = cleanup.find_uploads(storage, NOW, [], all_namespaces=True)
+
+        assert [one.name for one in found] == [f"{p}team-a/results/r/x" for p in expected]
 
 
 @pytest.fixture

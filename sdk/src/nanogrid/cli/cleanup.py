@@ -102,7 +102,7 @@ def _why(kind: str, metadata: Json, job: Json | None, now: float) -> str:
 
 
 def leftover_uploads(
-    bucket: str, uploads: Iterable[Json], now: float, root: str | None
+    bucket: str, uploads: Iterable[Json], now: float, root: str | None, installation: str = ""
 ) -> list[Leftover]:
     """Multipart uploads below the prefixes of results that are over an hour old. Pure.
 
@@ -111,19 +111,26 @@ def leftover_uploads(
         uploads: as S3 lists them: Key, UploadId, Initiated (a datetime).
         now: seconds since the epoch.
         root: of the namespace; None is every namespace.
+        installation: prefix of its roots. What is elsewhere in the bucket may be another one's.
     """
     return [
         Leftover(UPLOAD, bucket, one["Key"], one["UploadId"], "started over an hour ago")
         for one in uploads
-        if _of_results(one["Key"], root) and now - one["Initiated"].timestamp() > UPLOAD_AGE_SECONDS
+        if _of_results(one["Key"], root, installation)
+        and now - one["Initiated"].timestamp() > UPLOAD_AGE_SECONDS
     ]
 
 
-def _of_results(key: str, root: str | None) -> bool:
+def _of_results(key: str, root: str | None, installation: str) -> bool:
+    if root is not None and key.startswith(root):
+        return key.removeprefix(root).startswith(S3_PREFIXES)
+    if not key.startswith(installation):
+        return False
+    below = key.removeprefix(installation)
     if root is None:
-        return any(f"/{prefix}" in f"/{key}" for prefix in S3_PREFIXES)
-    # Without a root in the compatibility namespace.
-    return key.removeprefix(root).startswith(S3_PREFIXES)
+        return any(f"/{prefix}" in f"/{below}" for prefix in S3_PREFIXES)
+    # The root of the compatibility namespace.
+    return below.startswith(S3_PREFIXES)
 
 
 def to_text(leftovers: Sequence[Leftover]) -> str:
@@ -180,7 +187,7 @@ def find_uploads(
         notes.append(f"skipped S3: {error.message}")
         return []
     root = None if all_namespaces else storage.root
-    return leftover_uploads(storage.bucket, uploads, now, root)
+    return leftover_uploads(storage.bucket, uploads, now, root, storage.prefix)
 
 
 def remove(cluster: "Cluster", storage: "Storage | None", one: Leftover, notes: list[str]) -> None:

@@ -131,6 +131,11 @@ class Storage:
         self.s3.close()
         self._stack.close()
 
+    @property
+    def prefix(self) -> str:
+        """The path of the installation, as NANOGRID_S3_PREFIX names it: empty, or with a slash."""
+        return _prefix()
+
     def root_of(self, namespace: str | None) -> str:
         """The root of a namespace; None is the client's."""
         return self.root if namespace in (None, self.namespace) else _default_root(str(namespace))
@@ -206,8 +211,13 @@ def _answers() -> Iterator[None]:
 
 def _default_root(namespace: str) -> str:
     """The root of a namespace below the prefix that the environment names."""
-    prefix = (os.environ.get(names.ENV_S3_PREFIX) or "").strip("/")
-    return default_root(namespace, f"{prefix}/" if prefix else "")
+    return default_root(namespace, _prefix())
+
+
+def _prefix() -> str:
+    """What the environment names, with a slash at its end; empty: none."""
+    given = (os.environ.get(names.ENV_S3_PREFIX) or "").strip("/")
+    return f"{given}/" if given else ""
 
 
 def _root(namespace: str) -> str:
