@@ -243,9 +243,8 @@ def test_the_gateway_has_permissions_in_its_namespace_and_for_reviews() -> None:
     ]
     for values, namespace in cases:
         documents = render(values)
-        (role,) = [
-            r for r in of_kind("Role", documents) if r["metadata"]["name"] == "nanogrid-gateway"
-        ]
+        own = "" if namespace == "platform" else "platform:"
+        role = named("Role", f"{own}nanogrid-gateway", documents)
         assert (role["metadata"]["namespace"], rules(role)) == (namespace, GATEWAY + ACCESS)
 
     tokens = render(REAL | {"gateway": {"auth": {"mode": "tokens", "tokensSecret": "t"}}})
@@ -322,7 +321,7 @@ def test_a_namespaced_installation_authenticates_reports_without_reviews() -> No
     (role,) = [
         r
         for r in of_kind("Role", without_sessions)
-        if (r["metadata"]["name"], r["metadata"]["namespace"]) == ("nanogrid", "a")
+        if (r["metadata"]["name"], r["metadata"]["namespace"]) == ("platform:nanogrid", "a")
     ]
     assert rules(role) == JOBS + POLICIES + SECRETS
 
@@ -386,11 +385,11 @@ def test_watched_namespaces_have_roles_and_only_reviews_are_cluster_wide() -> No
         if rules(r) not in (LEASE, TENANTS, NETWORK, KEYS)
     ]
     assert sorted(roles) == [
-        ("nanogrid", "a"),
-        ("nanogrid", "b"),
-        ("nanogrid-gateway", "a"),
-        ("nanogrid-router", "a"),
-        ("nanogrid-router", "b"),
+        ("platform:nanogrid", "a"),
+        ("platform:nanogrid", "b"),
+        ("platform:nanogrid-gateway", "a"),
+        ("platform:nanogrid-router", "a"),
+        ("platform:nanogrid-router", "b"),
     ]
     assert {r["metadata"]["name"] for r in of_kind("ClusterRole", documents)} == {
         "platform:nanogrid-gateway-reviews",

@@ -306,7 +306,7 @@ def self_test(values: Json) -> tuple[list[Json], dict[str, Any]]:
 
 def test_helm_test_may_only_touch_its_one_job() -> None:
     documents, env = self_test(REAL | {"watchNamespaces": ["a", "b"]})
-    role = named("Role", "nanogrid-test", documents)
+    role = named("Role", "platform:nanogrid-test", documents)
 
     assert {d["kind"] for d in documents} == {"Pod", "Role", "RoleBinding", "ServiceAccount"}
     assert (role["metadata"]["namespace"], env["NANOGRID_SELF_TEST_NAMESPACE"]) == ("a", "a")

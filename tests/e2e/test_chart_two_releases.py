@@ -65,6 +65,41 @@ def test_two_releases_of_one_name_share_no_object() -> None:
     }
 
 
+def test_two_releases_of_one_name_have_rights_in_the_same_namespaces() -> None:
+    jobs = {"watchNamespaces": ["jobs", "more"], "gateway": {"web": {"allNamespaces": False}}}
+    found = []
+    for namespace, values in (("one", DEV), ("two", SECOND)):
+        done = helm("template", "nanogrid", CHART, "-n", namespace, values=values | jobs)
+        assert done.returncode == 0, done.stderr
+        documents = [d for d in yaml.safe_load_all(done.stdout) if d]
+        found.append(identities(documents, namespace))
+        for binding in of_kind("RoleBinding", documents):
+            place = binding["metadata"].get("namespace", namespace)
+            assert ("Role", place, binding["roleRef"]["name"]) in found[-1]
+
+    assert not found[0] & found[1]
+    # Also the rights of gateway and self-test.
+    roles = {(place, name) for kind, place, name in found[0] if kind == "Role"}
+    parts = ("", "-gateway", "-router", "-test")
+    assert {("jobs", f"one:nanogrid{part}") for part in parts} < roles
+    assert ("more", "one:nanogrid") in roles
+
+
+def test_the_self_tests_of_two_releases_run_different_jobs() -> None:
+    jobs = []
+    for namespace, values in (("one", DEV), ("two", SECOND)):
+        done = helm("template", "nanogrid", CHART, "-n", namespace, values=values)
+        documents = [d for d in yaml.safe_load_all(done.stdout) if d]
+        pod = named("Pod", "nanogrid-test", documents)
+        env = {e["name"]: e["value"] for e in pod["spec"]["containers"][0]["env"]}
+        jobs.append((env["NANOGRID_SELF_TEST_JOB"], env["NANOGRID_CONTROLLER_CLASS"]))
+        names = [n for r in named("Role", "nanogrid-test", documents)["rules"]
+                 for n in r.get("resourceNames", [])]  # fmt: skip
+        assert names == [env["NANOGRID_SELF_TEST_JOB"]]
+
+    assert jobs == [("nanogrid-test", ""), ("nanogrid-test-beta", "beta")]
+
+
 def test_names_of_the_cluster_are_not_ambiguous() -> None:
     """Release a-b in namespace c is not release b in namespace c-a."""
     named_by = {"fullnameOverride": "b"}

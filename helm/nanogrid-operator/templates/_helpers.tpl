@@ -382,15 +382,17 @@ tls: {{- toYaml . | nindent 2 }}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ if not .namespace }}Cluster{{ end }}{{ .suffix }}
 metadata:
-  name: {{ include "nanogrid.watchRoleName" . }}
+  name: {{ include "nanogrid.roleName" . }}
   {{- with .namespace }}
   namespace: {{ . }}
   {{- end }}
   labels: {{- include "nanogrid.labels" .root | nindent 4 }}
 {{- end }}
 
-{{- define "nanogrid.watchRoleName" -}}
-{{- if .namespace }}{{ .name }}{{ else }}{{ include "nanogrid.clusterName" . }}{{ end }}
+{{- /* The name of a role and its binding: dict "root" $ "name" NAME "namespace" NAMESPACE. Two releases of
+       one name can have rights in the same namespace of jobs. */}}
+{{- define "nanogrid.roleName" -}}
+{{- if eq .namespace .root.Release.Namespace }}{{ .name }}{{ else }}{{ include "nanogrid.clusterName" . }}{{ end }}
 {{- end }}
 
 {{- /* The binding of that role: dict "root" $ "name" NAME "namespace" NAMESPACE "account" NAME */}}
@@ -399,7 +401,7 @@ metadata:
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ if not .namespace }}Cluster{{ end }}Role
-  name: {{ include "nanogrid.watchRoleName" . }}
+  name: {{ include "nanogrid.roleName" . }}
 subjects:
   - {kind: ServiceAccount, name: {{ .account }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}

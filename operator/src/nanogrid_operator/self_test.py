@@ -14,7 +14,7 @@ from typing import Final
 
 import aiohttp
 
-from nanogrid import names
+from nanogrid import controller_class, names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import JOBS, KubeError, collection
 from nanogrid.lifecycle import Phase, finished, phase_of
@@ -38,6 +38,7 @@ class SelfTestSettings:
 
     namespace: str = env("NANOGRID_SELF_TEST_NAMESPACE", "default", "of the job")
     job: str = env("NANOGRID_SELF_TEST_JOB", "nanogrid-test", "name of the job")
+    controller_class: str = env(controller_class.ENV, "", "of the installation; empty: none")
     urls: str = env("NANOGRID_SELF_TEST_URLS", "", "of the servers' readiness, comma-separated")
     timeout_seconds: float = env("NANOGRID_SELF_TEST_TIMEOUT_SECONDS", 300.0, "for each check")
 
@@ -62,11 +63,14 @@ def problem_of(job: Json) -> str:
 
 def job_of_test(settings: SelfTestSettings) -> Json:
     """The job that the test runs."""
+    spec: Json = {"code": {"inline": CODE}}
+    if settings.controller_class:
+        spec[controller_class.FIELD] = settings.controller_class
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": settings.job, "namespace": settings.namespace},
-        "spec": {"code": {"inline": CODE}},
+        "spec": spec,
     }
 
 

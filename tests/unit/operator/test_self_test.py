@@ -9,6 +9,7 @@ from nanogrid.types import Json
 from nanogrid_operator.self_test import (
     SelfTestError,
     SelfTestSettings,
+    job_of_test,
     missing_kinds,
     problem_of,
     run,
@@ -53,6 +54,12 @@ async def test_an_installation_that_works_passes_and_leaves_no_job() -> None:
     assert said[0] == "the CRDs are installed"
     assert said[-1].startswith("a job succeeded")
     assert f"{PATH}/nanogrid-test" not in cluster.objects
+
+
+def test_the_job_has_the_class_of_the_installation() -> None:
+    for given, expected in (("beta", "beta"), ("", None)):
+        settings = SelfTestSettings(controller_class=given)
+        assert job_of_test(settings)["spec"].get("controllerClass") == expected
 
 
 async def test_the_job_of_an_earlier_test_is_replaced() -> None:
