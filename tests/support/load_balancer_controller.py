@@ -64,6 +64,7 @@ class LoadBalancerController:
         """Say why it fails."""
         event = {
             "metadata": {"name": f"{self.name}.{len(self.kube.objects)}", "namespace": "team-a"},
+            "involvedObject": {"name": self.name, "uid": self.body["metadata"]["uid"]},
             "type": "Warning",
             "reason": reason,
             "message": message,
