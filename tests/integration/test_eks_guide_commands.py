@@ -29,7 +29,7 @@ if name == "python3" and arguments[0] != "scripts/images.py":
     os.execv({sys.executable!r}, ["python3", *arguments])
 answers = json.loads((world / "answers.json").read_text())
 answer = next((a for words, a in answers if set(words) <= {{name, *arguments}}), "")
-reads = name in ("kubectl", "docker") and arguments[-1] in ("-", "--password-stdin")
+reads = name in ("kubectl", "docker") and {{"-", "--password-stdin"}} & set(arguments)
 values = next((arguments[n + 1] for n, a in enumerate(arguments) if a == "-f"), "-")
 text = sys.stdin.read() if reads else ""
 if name in ("helm", "eksctl") and values != "-":

@@ -154,7 +154,7 @@ def test_the_tables_of_this_module_have_all_routes() -> None:
     namespaces = Namespaces(scopes, part, part)
     gateway: Any = type("Parts", (), {k: part for k in ("objects", "feed", "functions")})()
     gateway.kube = type("Kube", (), {"namespace": OWN})()
-    gateway.settings = type("Settings", (), {"max_waiting": 1})()
+    gateway.settings = type("Settings", (), {"max_waiting": 1, "controller_class": ""})()
     Pages(gateway, part, part, namespaces).add_to(recorder)
     Lists(part, part, namespaces).add_to(recorder)
     shapes = {
