@@ -10,7 +10,7 @@ import yaml
 
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.types import Json
-from support.helm import CHART, DEV, REAL, helm, manifests, named, of_kind, pod_spec
+from support.helm import CHART, CLUSTER_SCOPED, DEV, REAL, helm, manifests, named, of_kind, pod_spec
 
 pytestmark = pytest.mark.security
 
@@ -177,19 +177,6 @@ OWN_KEYS = {  # all keys are Secrets of the platform team
     "gateway": {"web": {"existingKeySecret": "w"}},
 }
 REVIEW = [(["authentication.k8s.io"], ["tokenreviews"], ["create"], None)]
-
-CLUSTER_SCOPED = {
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CustomResourceDefinition",
-    "MutatingWebhookConfiguration",
-    "Namespace",
-    "PriorityClass",
-    "RuntimeClass",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "ValidatingWebhookConfiguration",
-}
 
 GATEWAY = [
     (["nanogrid.io"], ["executionjobs"], ["get", "list", "watch", "create", "patch"], None),

@@ -10,7 +10,7 @@ import yaml
 from nanogrid.types import Json
 from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.settings import Settings
-from support.helm import CHART, helm, manifests, named, of_kind, pod_spec
+from support.helm import CHART, CLUSTER_SCOPED, helm, manifests, named, of_kind, pod_spec
 
 pytestmark = pytest.mark.security
 
@@ -23,17 +23,6 @@ SECOND = DEV | {
     "crds": {"install": False},
     "egressProxy": {"enabled": True},
     "redis": {"prefix": "beta:"},
-}
-CLUSTER_SCOPED = {
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CustomResourceDefinition",
-    "MutatingWebhookConfiguration",
-    "Namespace",
-    "PriorityClass",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "ValidatingWebhookConfiguration",
 }
 
 

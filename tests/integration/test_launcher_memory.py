@@ -14,7 +14,7 @@ import pytest
 
 from nanogrid_executor.launcher import cgroup, frames
 from nanogrid_executor.paths import Paths
-from support.executor_pod import WAIT_SECONDS
+from support.executor_pod import HELD, HOLDS, WAIT_SECONDS
 from support.session_sandbox import RecordingSink, SandboxPod
 from support.waiting import wait_until
 
@@ -23,13 +23,6 @@ pytestmark = [
     pytest.mark.skipif(cgroup.locate().source == cgroup.RUSAGE, reason="needs a cgroup"),
 ]
 
-HELD = 96 << 20
-HOLDS = f"""
-import os, time
-data = b"x" * {HELD}
-while not os.path.exists("go"):
-    time.sleep(0.05)
-"""
 LASTS = "import time; time.sleep(2.5)"
 
 

@@ -13,7 +13,7 @@ from nanogrid_executor.paths import Paths
 from nanogrid_operator.server.serve import serving
 from support.builders import CREATED, JOB_UID, POD_UID
 from support.builders import running as container_runs
-from support.executor_pod import WAIT_SECONDS, running
+from support.executor_pod import HELD, HOLDS, WAIT_SECONDS, running
 from support.operator_fakes import reviewed
 from support.operator_world import World
 from support.s3_server import make_task
@@ -23,14 +23,6 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(cgroup.locate().source == cgroup.RUSAGE, reason="needs a cgroup"),
 ]
-
-HELD = 96 << 20
-HOLDS = f"""
-import os, time
-data = b"x" * {HELD}
-while not os.path.exists("go"):
-    time.sleep(0.05)
-"""
 
 
 async def test_the_status_has_the_memory_while_code_runs_and_the_peak_at_the_end(

@@ -29,6 +29,12 @@ EXECUTOR_IMAGE = "nanogrid-executor:1.0"
 INLINE: Json = {"inline": "print('hello')\n"}
 MIB = 1 << 20
 RESULT_KEY_MASTER = "result-key-of-the-tests"
+# The variables without which the operator does not start.
+REQUIRED_ENVIRONMENT = {
+    "NANOGRID_EXECUTOR_IMAGE": "i",
+    "NANOGRID_RESULTS_URL": "u",
+    "NANOGRID_RESULT_KEY_MASTER": RESULT_KEY_MASTER,
+}
 
 
 def time_text(age: float) -> str:

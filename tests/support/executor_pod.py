@@ -17,6 +17,13 @@ from nanogrid_executor.paths import Paths
 
 WAIT_SECONDS = 60
 PIPE = subprocess.PIPE
+HELD = 96 << 20  # bytes that HOLDS keeps until there is a file `go`
+HOLDS = f"""
+import os, time
+data = b"x" * {HELD}
+while not os.path.exists("go"):
+    time.sleep(0.05)
+"""
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 

@@ -16,6 +16,18 @@ REAL: dict[str, Any] = {
     "redis": {"url": "rediss://redis:6379/0", "existingSecret": "redis-auth"},
 }
 DEV = {"devServices": {"enabled": True}}
+CLUSTER_SCOPED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "PriorityClass",
+    "RuntimeClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+}
 
 
 def helm(*args: str, values: Any = None) -> "subprocess.CompletedProcess[str]":

@@ -40,7 +40,7 @@ def lease() -> Json:
 
 
 def leader_pod(spec: Json) -> str:
-    """The name of the pod that holds a Lease; its uid follows. Empty if nobody holds it."""
+    """The name of the pod that holds a Lease; its uid follows. Empty without a holder."""
     return str(spec.get("holderIdentity") or "").partition("_")[0]
 
 

@@ -22,7 +22,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.handlers import LISTED, configure
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.watch.transform import transform_job
-from support.builders import CREATED, a_job_body, a_pod_body, some_settings
+from support.builders import CREATED, REQUIRED_ENVIRONMENT, a_job_body, a_pod_body, some_settings
 from support.operator_fakes import JOBS, PODS
 from support.operator_world import World
 from support.selectors import selected
@@ -291,19 +291,15 @@ def test_labels_of_the_installation_do_not_change_the_class_of_a_pod(own: str) -
     assert pod["metadata"]["labels"]["team"] == "a"
 
 
-REQUIRED = {
-    "NANOGRID_EXECUTOR_IMAGE": "nanogrid-executor:1.0",
-    "NANOGRID_RESULTS_URL": "http://operator:8080/v1/results",
-    "NANOGRID_RESULT_KEY_MASTER": "k" * 16,
-}
-
-
 @pytest.mark.parametrize("value", ["Beta", "a.b", "-a", "a-", "a" * 64, "a=b", "a,b"])
 def test_a_class_that_no_job_can_have_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(SettingsError, match=controller_class.ENV):
-        Settings.from_env(REQUIRED | {controller_class.ENV: value})
+        Settings.from_env(REQUIRED_ENVIRONMENT | {controller_class.ENV: value})
 
 
 @pytest.mark.parametrize("value", ["", "beta", "a", "team-1", "a" * 63])
 def test_a_valid_class_is_accepted(value: str) -> None:
-    assert Settings.from_env(REQUIRED | {controller_class.ENV: value}).controller_class == value
+    assert (
+        Settings.from_env(REQUIRED_ENVIRONMENT | {controller_class.ENV: value}).controller_class
+        == value
+    )

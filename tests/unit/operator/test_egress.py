@@ -14,7 +14,7 @@ from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.manifests.task import task_for
 from nanogrid_operator.settings import Settings
-from support.builders import INLINE, JOB_UID, some_settings, tenant_of
+from support.builders import INLINE, JOB_UID, REQUIRED_ENVIRONMENT, some_settings, tenant_of
 from support.pod_manifests import model
 
 KEY = "a key of sixteen characters"
@@ -127,13 +127,6 @@ def test_pods_with_an_allow_list_reach_the_proxy() -> None:
     assert "nanogrid-sandbox-proxy" not in without
 
 
-REQUIRED = {
-    "NANOGRID_EXECUTOR_IMAGE": "nanogrid-executor:1.0",
-    "NANOGRID_RESULTS_URL": "http://operator:8080/v1/results",
-    "NANOGRID_RESULT_KEY_MASTER": "k" * 16,
-}
-
-
 @pytest.mark.parametrize(
     ("environ", "text"),
     [
@@ -147,8 +140,8 @@ REQUIRED = {
 def test_wrong_settings_are_refused(environ: dict[str, str], text: str) -> None:
     for url in (PROXY, "http://[fd00::1]:3128"):
         given = {"NANOGRID_EGRESS_PROXY_URL": url, "NANOGRID_EGRESS_KEY": KEY}
-        assert Settings.from_env({**REQUIRED, **given}).egress_proxy_url == url
+        assert Settings.from_env({**REQUIRED_ENVIRONMENT, **given}).egress_proxy_url == url
     good = {"NANOGRID_EGRESS_PROXY_URL": PROXY, "NANOGRID_EGRESS_KEY": KEY}
-    assert Settings.from_env(REQUIRED | good).egress_key == KEY
+    assert Settings.from_env(REQUIRED_ENVIRONMENT | good).egress_key == KEY
     with pytest.raises(SettingsError, match=text):
-        Settings.from_env(REQUIRED | environ)
+        Settings.from_env(REQUIRED_ENVIRONMENT | environ)

@@ -23,6 +23,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.transform import transform_pod
 from support.builders import (
     JOB_UID,
+    REQUIRED_ENVIRONMENT,
     a_job_body,
     a_pod_body,
     a_report,
@@ -620,12 +621,10 @@ async def test_the_url_of_the_router_follows_the_values() -> None:
     ],
 )
 def test_settings_that_can_never_work_are_refused(environment: Json, message: str) -> None:
-    base = {
-        "NANOGRID_EXECUTOR_IMAGE": "i",
-        "NANOGRID_RESULTS_URL": "u",
-        "NANOGRID_RESULT_KEY_MASTER": KEY,
-    }
     with pytest.raises(SettingsError, match=message):
-        Settings.from_env(base | environment)
+        Settings.from_env(REQUIRED_ENVIRONMENT | environment)
     good = {"NANOGRID_SESSION_TARGET_NETWORKING": json.dumps(NETWORKING)}
-    assert Settings.from_env(base | good).mapping("session_target_networking") == NETWORKING
+    assert (
+        Settings.from_env(REQUIRED_ENVIRONMENT | good).mapping("session_target_networking")
+        == NETWORKING
+    )

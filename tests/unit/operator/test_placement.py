@@ -11,7 +11,7 @@ from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.manifests.task import task_for
 from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.settings import Settings
-from support.builders import a_job_body, some_settings, tenant_of
+from support.builders import REQUIRED_ENVIRONMENT, a_job_body, some_settings, tenant_of
 
 pytestmark = pytest.mark.security
 
@@ -120,11 +120,5 @@ def test_variables_of_the_installation_name_the_job_and_the_jobs_own_win() -> No
     ],
 )
 def test_settings_that_can_never_work_are_refused(name: str, text: str) -> None:
-    base = {
-        "NANOGRID_EXECUTOR_IMAGE": "i",
-        "NANOGRID_RESULTS_URL": "u",
-        "NANOGRID_RESULT_KEY_MASTER": "k" * 16,
-    }
-
     with pytest.raises(SettingsError, match=name):
-        Settings.from_env(base | {name: text})
+        Settings.from_env(REQUIRED_ENVIRONMENT | {name: text})

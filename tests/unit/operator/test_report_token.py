@@ -12,7 +12,14 @@ from nanogrid_operator.manifests.report_token import owned_objects
 from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.server.authentication import ReportTokens, Sender
 from nanogrid_operator.settings import Settings
-from support.builders import JOB_UID, POD_UID, a_job_body, some_settings, tenant_of
+from support.builders import (
+    JOB_UID,
+    POD_UID,
+    REQUIRED_ENVIRONMENT,
+    a_job_body,
+    some_settings,
+    tenant_of,
+)
 from support.operator_fakes import PODS
 from support.operator_world import World
 from support.pod_security import violations
@@ -107,11 +114,6 @@ def test_without_a_key_a_job_has_no_secret() -> None:
 
 
 def test_a_short_key_is_refused() -> None:
-    base = {
-        "NANOGRID_EXECUTOR_IMAGE": "i",
-        "NANOGRID_RESULTS_URL": "u",
-        "NANOGRID_RESULT_KEY_MASTER": "k" * 16,
-    }
     with pytest.raises(SettingsError, match="NANOGRID_REPORT_KEY has 5 characters"):
-        Settings.from_env(base | {"NANOGRID_REPORT_KEY": "short"})
-    assert Settings.from_env(base | {"NANOGRID_REPORT_KEY": KEY}).report_key == KEY
+        Settings.from_env(REQUIRED_ENVIRONMENT | {"NANOGRID_REPORT_KEY": "short"})
+    assert Settings.from_env(REQUIRED_ENVIRONMENT | {"NANOGRID_REPORT_KEY": KEY}).report_key == KEY

@@ -15,9 +15,8 @@ from nanogrid_operator.decision.snapshot import Snapshot
 from nanogrid_operator.model.lifecycle import time_to_live
 from nanogrid_operator.model.pod_facts import Pod
 
-LINGER_SECONDS = (
-    60.0  # that a pod may outlive the end of its attempt; its agent needs at most 40, and its drain
-)
+# That a pod may outlive the end of its attempt, besides its drain; its agent needs at most 40.
+LINGER_SECONDS = 60.0
 UNSTORED_SECONDS = 86_400.0  # the longest that a job outlives its time to live until S3 has it
 
 
