@@ -349,3 +349,26 @@ async def test_a_renewal_that_hangs_is_given_up_and_tried_again_soon() -> None:
     await run_for(3, first.renew())
 
     assert spec(kube)["renewTime"] > before
+
+
+async def test_a_standby_notices_that_the_pod_of_a_leader_that_renews_is_gone() -> None:
+    """A pod that is deleted by force renews until its node has stopped it.
+
+    The pod that replaces it needs more than a second to start. The standby has listed already.
+    """
+    kube = FakeKube()
+    put_pod(kube)
+    first = an_elector(kube, HOLDER)
+    await first.acquire()
+    renewing = asyncio.create_task(first.renew())
+    standing_by = asyncio.create_task(an_elector(kube, "b").acquire())
+    await asyncio.sleep(5)
+    assert not standing_by.done()
+
+    del kube.objects[f"{PODS}/nanogrid-1"]
+    deleted = now()
+    await standing_by
+
+    assert now() - deleted <= 0.8
+    with pytest.raises(LeaseLost):
+        await renewing

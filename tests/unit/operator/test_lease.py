@@ -81,10 +81,20 @@ def test_who_may_take_a_lease(holder: str, state: HolderState, unchanged: float,
     assert may_take(lease, watched(unchanged, lease), "a", state) is may
 
 
-def test_the_pod_is_asked_for_at_first_and_when_renewals_are_missing() -> None:
-    asked = [must_ask(watched(t, a_lease()), first=t == 0) for t in (0, 0.25, 0.75, 1, 2)]
+def test_the_pod_is_asked_for_at_first_then_twice_a_second() -> None:
+    renewed = observe(a_lease(), None, 100.0, 100.0)
 
-    assert asked == [True, False, False, True, True]
+    assert must_ask(renewed, None)
+    assert [must_ask(renewed, 100.0 - t) for t in (0, 0.25, 0.5)] == [False, False, True]
+
+
+def test_the_pod_is_asked_for_at_each_look_when_renewals_are_missing() -> None:
+    asked = []
+    for t in (0.25, 0.75, 1, 2):
+        observed = watched(t, a_lease())
+        asked.append(must_ask(observed, asked_at=observed.read_at - 0.25))
+
+    assert asked == [False, False, True, True]
 
 
 def test_an_identity_names_a_pod_and_its_uid() -> None:

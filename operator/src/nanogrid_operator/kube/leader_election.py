@@ -62,6 +62,7 @@ class LeaderElector:
     may_renew: Callable[[], bool] = lambda: True
     _held: Json | None = field(default=None, init=False)
     _observed: Observed | None = field(default=None, init=False)
+    _asked_at: float | None = field(default=None, init=False)  # for the pod of this holder
 
     @property
     def _path(self) -> str:
@@ -94,7 +95,10 @@ class LeaderElector:
         before, now = self._observed, observe(lease, self._observed, sent, self.clock())
         self._observed = now
         first = before is None or before.holder != now.holder
-        state = await self._state(now.holder) if must_ask(now, first=first) else HolderState.UNKNOWN
+        state = HolderState.UNKNOWN
+        if must_ask(now, None if first else self._asked_at):
+            self._asked_at = now.read_at
+            state = await self._state(now.holder)
         if may_take(lease, now, self.identity, state):
             await self._write(lease, self._record(lease))
             log.info("acquired Lease %s as %s%s", self.name, self.identity, _why(now, state))

@@ -16,6 +16,9 @@ POLL_SECONDS = 0.25
 CALL_SECONDS = 2.0  # for one request to the API server
 # A holder that has missed its renewals may have ended: then the API server is asked for its pod.
 SUSPECT_SECONDS = 1.0
+# A holder whose pod was deleted by force can renew for seconds more. The standby must notice before
+# the pod that replaces it has started: only the standby has listed already.
+ASK_SECONDS = 0.5
 # Between two reads. A longer pause, of this process or of the API server, is not the holder's.
 LONGEST_GAP_SECONDS = 3 * POLL_SECONDS
 POD_SEPARATOR = "_"  # no name of a pod has it
@@ -99,9 +102,14 @@ def observe(lease: Json, before: Observed | None, sent: float, received: float) 
     return Observed(record, before.since + missed, sent)
 
 
-def must_ask(observed: Observed, *, first: bool) -> bool:
-    """Whether to ask for the holder's pod: at the first look, and when renewals are missing."""
-    return first or observed.unchanged >= SUSPECT_SECONDS
+def must_ask(observed: Observed, asked_at: float | None) -> bool:
+    """Whether to ask for the holder's pod: when renewals are missing, and every half second.
+
+    ``asked_at`` is when it was asked for; None if it never was, or for another holder.
+    """
+    if asked_at is None or observed.unchanged >= SUSPECT_SECONDS:
+        return True
+    return observed.read_at - asked_at >= ASK_SECONDS
 
 
 def may_take(lease: Json, observed: Observed, identity: str, state: HolderState) -> bool:
