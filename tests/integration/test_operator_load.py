@@ -20,6 +20,7 @@ from nanogrid.types import Json
 from nanogrid_operator.decision.enforcement import first_condition
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.server.authentication import TokenReviews
+from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health
 from nanogrid_operator.server.results import SENDER_BURST, ResultsApi
 from nanogrid_operator.server.serve import LIMITS, serving
@@ -112,6 +113,7 @@ async def operator(request: pytest.FixtureRequest) -> AsyncIterator[Operator]:
         health=health,
         network=lambda: first_condition(some_settings()),
         memory=LiveMemory(5.0, lambda uid: None),
+        forwarder=ReportForwarder(lambda: None),
     )
     limits = replace(
         LIMITS, read_seconds=getattr(request, "param", 60.0), most=200, most_per_address=100

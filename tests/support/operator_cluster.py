@@ -48,6 +48,7 @@ from support.selectors import selected_by
 NAMESPACE = "team-a"
 LEASE_NAMESPACE = "platform"
 LEASE = "nanogrid"
+REPORT_KEY = "report-key-of-the-tests"
 POD_SECONDS = 1.0
 CALL_SECONDS = 60.0
 WATCH_SECONDS = 300.0
@@ -128,7 +129,7 @@ class OperatorCluster:
             "NANOGRID_EXECUTOR_IMAGE": "nanogrid-executor:test",
             "NANOGRID_RESULTS_URL": "http://127.0.0.1:1/v1/results",
             "NANOGRID_RESULT_KEY_MASTER": RESULT_KEY_MASTER,
-            "NANOGRID_REPORT_KEY": "report-key-of-the-tests",
+            "NANOGRID_REPORT_KEY": REPORT_KEY,
             "NANOGRID_COMPATIBILITY_NAMESPACE": NAMESPACE,
             "NANOGRID_WATCH_NAMESPACES": NAMESPACE,
             "NANOGRID_NETWORK_POLICIES": "false",

@@ -10,6 +10,7 @@ from pathlib import Path
 import redis
 
 from nanogrid.tenancy import PLATFORM_STREAM
+from nanogrid_operator.kube.leader_address import CONTAINER, PORT
 from support.operator_cluster import (
     LEASE_NAMESPACE,
     OWN_PODS,
@@ -32,15 +33,24 @@ class Operators:
     def start_in_pod(self, name: str, *, wait: bool = True) -> OperatorProcess:
         """Start an operator in a pod of its name, which the API server knows."""
         meta = {"name": name, "uid": f"uid-{name}", "namespace": LEASE_NAMESPACE}
-        self.cluster.put(OWN_PODS, {"metadata": meta})
-        return self.start(name, wait=wait, NANOGRID_POD_UID=meta["uid"])
+        port = free_port()
+        container = {"name": CONTAINER, "ports": [{"name": PORT, "containerPort": port}]}
+        pod = {
+            "metadata": meta,
+            "spec": {"containers": [container]},
+            "status": {"podIP": "127.0.0.1"},
+        }
+        self.cluster.put(OWN_PODS, pod)
+        return self.start(name, wait=wait, port=port, NANOGRID_POD_UID=meta["uid"])
 
     def lose(self, name: str) -> None:
         """Kill an operator; its pod is gone, as after a deletion by force."""
         self.all[name].kill()
         self.cluster.remove(f"{OWN_PODS}/{name}")
 
-    def start(self, name: str, *, wait: bool = True, **settings: str) -> OperatorProcess:
+    def start(
+        self, name: str, *, wait: bool = True, port: int | None = None, **settings: str
+    ) -> OperatorProcess:
         """Start an operator; returns when it is ready, unless ``wait`` is False."""
         environment = self.cluster.environment(name) | {
             "NANOGRID_REDIS_URL": f"redis://127.0.0.1:{self._store.port}/0",
@@ -48,7 +58,7 @@ class Operators:
             **settings,
         }
         log = self._directory / f"{name}.log"
-        self.all[name] = OperatorProcess(environment, free_port(), log).start()
+        self.all[name] = OperatorProcess(environment, port or free_port(), log).start()
         if wait:
             self.all[name].wait_ready()
         return self.all[name]

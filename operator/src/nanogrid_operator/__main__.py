@@ -41,7 +41,7 @@ async def run(settings: Settings) -> None:
     """Run the operator until Kopf is stopped or a part fails."""
     clients = await Clients.connect(settings)
     async with _elector(settings) as elector:
-        parts = build(settings, clients, WorkQueue(paused=elector is not None))
+        parts = _build(settings, clients, elector)
         try:
             # The denied port is open longer: one that is closed must mean a policy.
             async with (
@@ -52,6 +52,12 @@ async def run(settings: Settings) -> None:
                 await _run_parts(settings, parts, elector)
         finally:
             await clients.close()
+
+
+def _build(settings: Settings, clients: Clients, elector: Election | None) -> Parts:
+    if elector is None:
+        return build(settings, clients, WorkQueue())
+    return build(settings, clients, WorkQueue(paused=True), leader=elector.leader_address)
 
 
 @asynccontextmanager

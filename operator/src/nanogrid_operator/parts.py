@@ -18,6 +18,7 @@ from nanogrid_operator.delivery.redis import Publisher
 from nanogrid_operator.delivery.s3 import ResultStore
 from nanogrid_operator.delivery.webhook_client import WebhookClient
 from nanogrid_operator.delivery.webhook_queue import Webhooks
+from nanogrid_operator.kube.leader_address import LeaderAddress
 from nanogrid_operator.kube.network_policies import NetworkPolicies
 from nanogrid_operator.kube.secrets import S3SecretReplica
 from nanogrid_operator.kube.server_clock import ServerClock
@@ -33,6 +34,7 @@ from nanogrid_operator.reconcile.start import PodStarter
 from nanogrid_operator.reconcile.waiting import Waiting
 from nanogrid_operator.reconcile.worker import Workers
 from nanogrid_operator.server.authentication import make_authenticator
+from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health, dependency_checks
 from nanogrid_operator.server.results import ResultsApi
 from nanogrid_operator.settings import Settings
@@ -117,6 +119,7 @@ def build(
     clients: Clients,
     queue: WorkQueue,
     *,
+    leader: Callable[[], LeaderAddress | None] = lambda: None,
     monotonic: Callable[[], float] = time.monotonic,
     first_webhook_pause: float = FIRST_PAUSE_SECONDS,
 ) -> Parts:
@@ -128,6 +131,7 @@ def build(
         settings: The operator's settings.
         clients: The connections to other processes.
         queue: The queue of jobs to reconcile.
+        leader: Where another process, the leader, takes reports.
         monotonic: The clock for durations, in seconds.
         first_webhook_pause: The shortest pause between two requests to a webhook, in seconds.
     """
@@ -178,6 +182,7 @@ def build(
             health=health,
             network=lambda: network.condition,
             memory=memory,
+            forwarder=ReportForwarder(leader, monotonic),
             clock=clock,
         ),
         handlers=EventHandlers(cache, queue, liveness, selection),

@@ -7,6 +7,7 @@ import pytest
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.types import Json
+from nanogrid_operator.kube.leader_address import LeaderAddress
 from nanogrid_operator.kube.leader_election import LeaderElector, LeaseLost
 from nanogrid_operator.kube.lease import DURATION_SECONDS, identity_of
 from support.fake_time import now
@@ -372,3 +373,117 @@ async def test_a_standby_notices_that_the_pod_of_a_leader_that_renews_is_gone() 
     assert now() - deleted <= 0.8
     with pytest.raises(LeaseLost):
         await renewing
+
+
+ADDRESS = LeaderAddress("10.0.0.7", 8080)
+
+
+def put_leader(kube: FakeKube, uid: str = "uid-1", container: Json = RUNNING) -> None:
+    """The pod of the holder, with an address."""
+    put_pod(kube, container, uid)
+    pod = kube.objects[f"{PODS}/nanogrid-1"]
+    pod["status"]["podIP"] = ADDRESS.host
+    ports = [{"name": "http", "containerPort": ADDRESS.port}]
+    pod["spec"] = {"containers": [{"name": "operator", "ports": ports}]}
+
+
+async def test_a_standby_knows_where_its_leader_takes_reports() -> None:
+    kube = FakeKube()
+    put_leader(kube)
+    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
+    await leader.acquire()
+    assert not await standby.try_acquire()
+
+    assert standby.leader_address() == ADDRESS
+    assert leader.leader_address() is None, "it leads"
+
+
+async def test_a_leader_that_gets_an_address_later_is_found() -> None:
+    kube = FakeKube()
+    put_pod(kube)
+    leader = an_elector(kube, HOLDER)
+    await leader.acquire()
+    renewing = asyncio.create_task(leader.renew())
+    standby = an_elector(kube, "b")
+    assert not await within(1, standby)
+    assert standby.leader_address() is None
+
+    put_leader(kube)
+    assert not await within(1, standby)
+
+    assert standby.leader_address() == ADDRESS
+    renewing.cancel()
+
+
+async def test_an_address_counts_as_long_as_a_lease_lasts_without_an_answer() -> None:
+    """Later another pod may have it. After the outage it counts again, if the pod has it still."""
+    kube = FakeKube()
+    put_leader(kube)
+    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
+    await leader.acquire()
+    assert not await standby.try_acquire()
+
+    await asyncio.sleep(DURATION_SECONDS - 0.1)
+    before = standby.leader_address()
+    await asyncio.sleep(0.2)
+    after = standby.leader_address()
+    assert not await standby.try_acquire()
+
+    assert (before, after, standby.leader_address()) == (ADDRESS, None, ADDRESS)
+
+
+async def test_renewals_keep_the_address_for_ever() -> None:
+    kube = FakeKube()
+    put_leader(kube)
+    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
+    await leader.acquire()
+    renewing = asyncio.create_task(leader.renew())
+    standing_by = asyncio.create_task(standby.acquire())
+
+    for _ in range(200):
+        await asyncio.sleep(0.3)
+        assert standby.leader_address() == ADDRESS
+    renewing.cancel()
+    standing_by.cancel()
+
+
+@pytest.mark.parametrize("change", ["taken over", "released", "gone", "ended", "another pod"])
+async def test_no_address_outlives_its_leader(change: str) -> None:
+    kube = FakeKube()
+    put_leader(kube)
+    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
+    await leader.acquire()
+    assert not await standby.try_acquire()
+    assert standby.leader_address() == ADDRESS
+
+    await asyncio.sleep(1.0)
+    if change == "taken over":
+        await an_elector(kube, "c").acquire()
+    if change == "released":
+        await leader.release()
+    if change == "gone":
+        del kube.objects[f"{PODS}/nanogrid-1"]
+    if change == "ended":
+        put_leader(kube, container=CRASHED)
+    if change == "another pod":
+        put_leader(kube, uid="uid-2")
+    if change != "taken over":
+        kube.refuse("PATCH", 500)  # its own take-over fails once
+    assert not await standby.try_acquire()
+
+    assert standby.leader_address() is None
+
+
+async def test_who_takes_over_never_names_the_last_leader() -> None:
+    kube = FakeKube()
+    put_leader(kube)
+    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
+    await leader.acquire()
+    assert not await standby.try_acquire()
+    assert standby.leader_address() == ADDRESS
+    await leader.release()
+
+    assert await standby.try_acquire()
+    assert standby.leader_address() is None
+    await standby.release()
+    assert standby.leader_address() is None

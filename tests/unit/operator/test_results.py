@@ -9,25 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from nanogrid import names, wire
 from nanogrid.types import Json
 from nanogrid_operator.__main__ import _serving_denied
-from nanogrid_operator.decision.enforcement import first_condition
-from nanogrid_operator.model.result_keys import ResultKeys
-from nanogrid_operator.server.authentication import make_authenticator
-from nanogrid_operator.server.health import Health
-from nanogrid_operator.server.results import MEMORY_REVIEW_BURST, ResultsApi
-from nanogrid_operator.settings import Settings
-from nanogrid_operator.status.live_memory import LiveMemory
-from nanogrid_operator.watch.cache import JobCache
-from nanogrid_operator.workqueue import WorkQueue
+from nanogrid_operator.server.results import MEMORY_REVIEW_BURST
 from support.builders import (
     CREATED,
     JOB_UID,
     POD_UID,
-    RESULT_KEY_MASTER,
     a_job,
     a_job_body,
     a_pod,
@@ -37,51 +27,11 @@ from support.builders import (
     signed,
     some_settings,
 )
-from support.operator_fakes import FakeKube, reviewed
+from support.operator_fakes import reviewed
+from support.results_endpoint import BEARER, Endpoint
 from support.s3_server import free_port
 
 pytestmark = pytest.mark.security
-
-BEARER = {"Authorization": "Bearer the-token"}
-
-
-class Endpoint:
-    """The endpoint of an operator that knows one job and its pod."""
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.kube, self.cache, self.queue = FakeKube(), JobCache(), WorkQueue()
-        self.health = Health({}, lambda: "")
-        self.cache.replace([a_job_body()], [a_pod_body()], listed_at=50)
-        self.kube.review = reviewed(POD_UID)
-        self.memory = LiveMemory(5.0, lambda uid: None)
-        self.seconds = 1000.0
-        api = ResultsApi(
-            authenticator=make_authenticator(settings or some_settings(), self.kube),
-            keys=ResultKeys(RESULT_KEY_MASTER),
-            cache=self.cache,
-            queue=self.queue,
-            health=self.health,
-            network=lambda: first_condition(some_settings()),
-            memory=self.memory,
-            clock=lambda: CREATED,
-            monotonic=lambda: self.seconds,
-        )
-        self.http = TestClient(TestServer(api.app()))
-
-    async def post(
-        self,
-        body: str | bytes | None = None,
-        headers: dict[str, str] = BEARER,
-        path: str = "/v1/results",
-    ) -> tuple[int, Any]:
-        if body is None:
-            body = wire.dumps(a_report())
-        answer = await self.http.post(path, data=body, headers=headers)
-        return answer.status, json.loads(await answer.text())
-
-    @property
-    def noted(self) -> bool:
-        return self.cache.report(JOB_UID, 0) is not None
 
 
 @pytest.fixture

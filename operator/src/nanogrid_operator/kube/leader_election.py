@@ -16,6 +16,7 @@ from nanogrid.backoff import jitter
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, KubeError, collection
 from nanogrid.types import Json
+from nanogrid_operator.kube.leader_address import LeaderAddress, address_in
 from nanogrid_operator.kube.lease import (
     CALL_SECONDS,
     DURATION_SECONDS,
@@ -63,6 +64,18 @@ class LeaderElector:
     _held: Json | None = field(default=None, init=False)
     _observed: Observed | None = field(default=None, init=False)
     _asked_at: float | None = field(default=None, init=False)  # for the pod of this holder
+    _address: tuple[str, LeaderAddress] | None = field(default=None, init=False)  # of a holder
+
+    def leader_address(self) -> LeaderAddress | None:
+        """Where another process, the leader, takes reports; None if no leader is known.
+
+        It counts as long as a Lease lasts, as far as this process has read: a pod that is gone may
+        lose its address to another one. Another thread may call this.
+        """
+        observed, known = self._observed, self._address
+        if observed is None or known is None or known[0] != observed.holder:
+            return None
+        return known[1] if self.clock() - observed.since < DURATION_SECONDS else None
 
     @property
     def _path(self) -> str:
@@ -101,6 +114,7 @@ class LeaderElector:
             state = await self._state(now.holder)
         if may_take(lease, now, self.identity, state):
             await self._write(lease, self._record(lease))
+            self._address = None  # for good: this process leads until it ends
             log.info("acquired Lease %s as %s%s", self.name, self.identity, _why(now, state))
             return True
         if first:
@@ -116,10 +130,14 @@ class LeaderElector:
             found = await self.kube.get(collection(CORE, "pods", self.namespace), pod.name)
         except KubeError as e:
             if e.code == 404:
+                self._address = None
                 return holder_state(pod, None)
             log.warning("cannot read pod %s, which holds Lease %s: %s", pod.name, self.name, e)
             return HolderState.UNKNOWN
-        return holder_state(pod, found)
+        state = holder_state(pod, found)
+        address = address_in(found) if state is HolderState.UNKNOWN else None
+        self._address = None if address is None else (holder, address)
+        return state
 
     async def renew(self) -> None:
         """Renew the Lease for ever.

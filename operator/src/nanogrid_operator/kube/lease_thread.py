@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from nanogrid.kube.client import KubeApi
+from nanogrid_operator.kube.leader_address import LeaderAddress
 from nanogrid_operator.kube.leader_election import LeaderElector
 
 T = TypeVar("T")
@@ -82,6 +83,10 @@ class Election:
     async def release(self) -> None:
         """See :meth:`LeaderElector.release`."""
         await self.thread.run(self.elector.release())
+
+    def leader_address(self) -> LeaderAddress | None:
+        """See :meth:`LeaderElector.leader_address`."""
+        return self.elector.leader_address()
 
 
 @asynccontextmanager

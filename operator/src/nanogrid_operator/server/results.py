@@ -4,7 +4,8 @@
 :class:`nanogrid.wire.SessionReport`, ``POST /v1/memory`` a :class:`nanogrid.wire.MemoryReport`. The
 caller authenticates with a token that only the agent's
 container has: see :mod:`.authentication`. A report only counts for the sender's own job. A result
-that has an authentication code must have the right one.
+that has an authentication code must have the right one. A process that stands by forwards valid
+reports to the leader, which checks them again: see :mod:`.forwarder`.
 
 Answers are cached. A token that was not valid before needs an attempt: of the pod that it names, if
 that pod exists, else of its address. So clients without a valid token cause few reviews, and they
@@ -33,6 +34,7 @@ from nanogrid_operator.model.observed import SessionObservation
 from nanogrid_operator.model.pod_facts import pod_facts
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.server.authentication import Authenticator, Sender
+from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
@@ -77,6 +79,7 @@ class ResultsApi:
     health: Health
     network: Callable[[], NetworkCondition]
     memory: LiveMemory
+    forwarder: ReportForwarder
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _senders: TTLCache[Sender | None] = field(init=False)
@@ -175,13 +178,13 @@ class ResultsApi:
             uid, attempt, take_in = await self._read(request, sender, read)
         except _Refused as refused:
             return refused.response
+        if self.queue.paused:
+            return await self.forwarder.forward(request)
         pod = self.cache.pod(uid, attempt)
         gone = self.cache.gone(uid, attempt)
         known = self.cache.job(uid) is not None
-        unknown = not self.cache.primed or (known and pod is None and gone is None)
-        if unknown or self.queue.paused:
-            # The watch has not brought the pod yet, or this process stands by: the agent tries
-            # again soon.
+        if not self.cache.primed or (known and pod is None and gone is None):
+            # The watch has not brought the pod yet: the agent tries again soon.
             return web.json_response({"error": "the pod is not known yet"}, status=503)
         owner = pod or gone
         may = owner is not None and sender.may_report(uid, owner["metadata"]["uid"])
