@@ -785,6 +785,25 @@ def test_the_denied_port_is_closed_by_the_egress_of_sandboxes_alone() -> None:
     assert operator_env(REAL)["NANOGRID_DENIED_PORT"] == "8081"
 
 
+def test_a_standby_may_forward_reports_to_the_leader_and_to_nothing_else() -> None:
+    alone = REAL | {"leaderElection": {"enabled": False}}
+    with_standby, without = policies_of(render(REAL)), policies_of(render(alone))
+    own = {
+        "app.kubernetes.io/name": "nanogrid-operator",
+        "app.kubernetes.io/instance": "nanogrid",
+        "app.kubernetes.io/component": "operator",
+    }
+
+    (rule,) = with_standby["nanogrid"]["ingress"]
+    assert with_standby["nanogrid"]["podSelector"] == {"matchLabels": own}
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+    *others, operators = rule["from"]
+    assert operators == {"podSelector": {"matchLabels": own}}, "of the release's namespace alone"
+    assert without["nanogrid"]["ingress"] == [rule | {"from": others}]
+    del with_standby["nanogrid"], without["nanogrid"]
+    assert with_standby == without
+
+
 def test_header_mode_depends_on_the_test_of_the_network_unless_that_is_waived() -> None:
     header = REAL | {"router": {"auth": {"mode": "header", "peers": [{"podSelector": {}}]}}}
     waived = header | {"security": {"allowUnenforcedNetwork": True}}

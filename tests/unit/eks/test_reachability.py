@@ -63,6 +63,7 @@ def test_the_platform_reaches_all_its_parts(network: Network) -> None:
     for source in ("operator", "gateway", "router"):
         assert everywhere <= network.reached(source), source
     assert network.connects("API server", "operator", 8080), "probes and webhooks of the node"
+    assert network.connects("operator", "operator", 8080), "a standby forwards to the leader"
 
 
 @BOTH
