@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from nanogrid import names
 from nanogrid.types import Json
-from support.kubectl import Namespace, eventually, inline, kubectl
+from nanogrid_operator.kube.leader_address import LeaderAddress
+from support.kubectl import Namespace, eventually, inline, kubectl, kubectl_json
 from support.release import (
     IN_RELEASE,
     OPERATOR,
@@ -19,6 +21,11 @@ from support.release import (
     wait_for_operator,
     with_new_holder,
 )
+
+# Half of all results reach the standby, by chance.
+MOST_ROUNDS = 4
+JOBS_OF_A_ROUND = 6
+SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}}
 
 
 @pytest.fixture
@@ -85,3 +92,46 @@ def test_a_standby_takes_over_from_a_lost_leader(namespace: Namespace) -> None:
     assert f"standing by: {before['holderIdentity']} holds Lease" in log
     assert namespace.finished("through")["result"]["stdout"] == "through\n"
     assert len(namespace.pods("through")) == 1
+
+
+def agent_log(namespace: Namespace, job: str) -> str:
+    """What the agent of a job's only pod has logged."""
+    pod = namespace.only_pod(job)["metadata"]["name"]
+    return namespace.kubectl("logs", pod, "-c", names.CONTAINER_AGENT)
+
+
+def report_through(namespace: Namespace, standby: str, leader: str, prefix: str) -> None:
+    """Run jobs until the standby has forwarded one of their results; none is reported twice."""
+    host = kubectl_json(*IN_RELEASE, "get", "pod", leader)["status"]["podIP"]
+    address = LeaderAddress(host, names.RESULTS_PORT)
+    forwarded = f"the leader at {address} has answered a report with 202"
+    for number in range(MOST_ROUNDS):
+        jobs = [f"{prefix}-{number}-{n}" for n in range(JOBS_OF_A_ROUND)]
+        namespace.apply(*(inline(job, f"print('{job}')", resources=SMALL) for job in jobs))
+        for job in jobs:
+            assert namespace.finished(job)["result"]["stdout"] == f"{job}\n"
+            log = agent_log(namespace, job)
+            assert "report-delivered tries=1" in log, f"{job} was reported more than once:\n{log}"
+        log = kubectl(*IN_RELEASE, "logs", standby)
+        assert "a report was not taken" not in log
+        if count := log.count(forwarded):
+            print(f"{standby} has forwarded {count} results to {leader}")
+            return
+    raise AssertionError(f"no result has reached {standby}, which the Service selects")
+
+
+@pytest.mark.usefixtures("two_replicas")
+def test_reports_reach_the_leader_at_the_first_try(namespace: Namespace) -> None:
+    before = settled_lease(replicas=2)
+    (standby,) = set(operator_pods()) - {leader_pod(before)}
+    report_through(namespace, standby, leader_pod(before), "before")
+
+    delete_by_force(leader_pod(before))
+    eventually("another holder", lambda: with_new_holder(before))
+    wait_for_operator()
+
+    after = settled_lease(replicas=2)
+    (standby,) = set(operator_pods()) - {leader_pod(after)}
+    assert leader_pod(after) != leader_pod(before)
+    report_through(namespace, standby, leader_pod(after), "after")
+    assert lease()["holderIdentity"] == after["holderIdentity"]
