@@ -44,6 +44,9 @@ class Behaviour:
     requests: list[str] = field(default_factory=list)
     puts: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, dict[str, str]] = field(default_factory=dict)  # of the puts
+    # Whether a request with this session token (empty: without one) is accepted.
+    accepts: Callable[[str], bool] = lambda token: True
+    tokens: list[str] = field(default_factory=list)  # of all requests
     seen: "Counter[tuple[str, str]]" = field(default_factory=Counter)
 
 
@@ -80,7 +83,11 @@ class _Handler(QuietHandler):
         does.requests.append(f"{self.command} {self.path}")
         does.seen[self.command, key] += 1
         status = does.statuses(self.command, self.path, does.seen[self.command, key])
-        if status != 200:
+        token = self.headers.get("x-amz-security-token") or ""
+        does.tokens.append(token)
+        if not does.accepts(token):
+            self._answer(400, b"<Error><Code>ExpiredToken</Code></Error>")
+        elif status != 200:
             code, message = does.error_code, escape(does.error_text)
             text = f"<Code>{code}</Code>" if code else ""
             text += f"<Message>{message}</Message>" if message else ""

@@ -101,8 +101,8 @@ def make_task(**changes: Any) -> wire.PodTask:
 
 
 @contextmanager
-def running_server() -> Iterator[S3Server]:
-    """A SeaweedFS in a directory of its own."""
+def running_server(*options: str) -> Iterator[S3Server]:
+    """A SeaweedFS in a directory of its own, with further options."""
     directory = tempfile.mkdtemp(prefix="weed")
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer", "admin")}
     command = [
@@ -115,7 +115,7 @@ def running_server() -> Iterator[S3Server]:
     ]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
-    command += ["-master.telemetry=false", f"-bucket={BUCKET}"]
+    command += ["-master.telemetry=false", f"-bucket={BUCKET}", *options]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {
         "PATH": path,

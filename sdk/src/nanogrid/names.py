@@ -110,6 +110,11 @@ ENV_S3_REGION: Final = "AWS_REGION"
 ENV_S3_CA_BUNDLE: Final = "NANOGRID_S3_CA_BUNDLE"  # PEM text of CAs, in addition to the system's
 ENV_S3_PROXY: Final = "NANOGRID_S3_PROXY"  # URL of an HTTP proxy; empty: none
 ENV_S3_KMS_KEY: Final = "NANOGRID_S3_KMS_KEY_ID"  # encrypts what is stored; empty: as the bucket
+# The role that the pods assume for S3, and the standard variable of all AWS clients for STS.
+ENV_S3_ROLE_ARN: Final = "NANOGRID_S3_ROLE_ARN"  # empty: the pod's own credentials are used
+ENV_S3_ROLE_EXTERNAL_ID: Final = "NANOGRID_S3_ROLE_EXTERNAL_ID"
+ENV_S3_ROLE_SESSION: Final = "NANOGRID_S3_ROLE_SESSION"
+ENV_STS_ENDPOINT: Final = "AWS_ENDPOINT_URL_STS"  # empty: that of the region
 ENV_S3_PREFIX: Final = "NANOGRID_S3_PREFIX"  # of the default roots of all namespaces
 # The agent alone has these: one for each variable of the code with a value from a Secret.
 SECRET_ENV_PREFIX: Final = "NANOGRID_SECRET_ENV_"  # noqa: S105 a name

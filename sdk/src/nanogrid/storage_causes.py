@@ -162,6 +162,52 @@ CAUSES: Final[dict[str, Cause]] = {
     "400": _NO_DETAIL,
 }  # fmt: skip
 
+# Answers of STS that have another cause than the same answer of S3.
+_ASSUME_CAUSES: Final[dict[str, Cause]] = {
+    **dict.fromkeys(
+        ("AccessDenied", "AccessDeniedException", "403"),
+        Cause(
+            Reason.INPUT_ACCESS_DENIED,
+            "the trust policy of the role must allow sts:AssumeRole (with EKS Pod Identity also "
+            "sts:TagSession) to these credentials, with the external id of "
+            "s3.assumeRole.externalId if it asks for one, and the policy of these credentials must "
+            "allow it for the role",
+        ),
+    ),
+    "NoCredentialsError": Cause(
+        Reason.INPUT_ACCESS_DENIED,
+        "there are no credentials to assume the role with: set s3.existingSecret, or annotate the "
+        "service account with a role",
+    ),
+    **dict.fromkeys(
+        ("ValidationError", "ParamValidationError", "400"),
+        Cause(
+            Reason.STORAGE_MISCONFIGURED,
+            "STS does not understand the request: correct the ARN and the external id in "
+            "s3.assumeRole of the chart's values",
+        ),
+    ),
+    "RegionDisabledException": Cause(
+        Reason.STORAGE_MISCONFIGURED,
+        "STS is not active in this region: activate it in the account of the pods, or set "
+        "s3.stsEndpoint to another region",
+    ),
+    **dict.fromkeys(
+        ("InvalidAction", "NotImplemented", "MethodNotAllowed", "NoSuchBucket", "404", "405"),
+        Cause(
+            Reason.STORAGE_MISCONFIGURED, "this server is no STS: correct s3.stsEndpoint"
+        ),
+    ),
+}  # fmt: skip
+_NO_STS: Final = Cause(
+    Reason.STORAGE_UNAVAILABLE,
+    "check s3.stsEndpoint, DNS and network policies: operator, gateway and pods must reach STS",
+    retryable=True,
+)
+# Errors of a client without an answer that have the same cause for STS as for S3.
+_OF_ALL: Final = ("SSLError", "ProxyConnectionError", "InvalidProxiesConfigError")
+_OLD_SIGNATURE: Final = re.compile(r"signature (?:expired|not yet current)", re.IGNORECASE)
+
 _KMS_ACTION: Final = re.compile(r"\bkms:\w+|\bkms key\b|aws kms", re.IGNORECASE)
 _ASSUME: Final = re.compile(r"\bsts:Assume", re.IGNORECASE)
 _VERSION_ID: Final = re.compile(r"version\s?id", re.IGNORECASE)
@@ -192,6 +238,16 @@ def cause(status: int, code: str, text: str = "") -> Cause:
     if code.startswith("KMS."):
         return _KMS_STATE
     return _by_status(status)
+
+
+def assume_cause(status: int, code: str, text: str = "") -> Cause:
+    """Why STS did not give the role of ``s3.assumeRole``; arguments as of :func:`cause`."""
+    code = code or str(status)
+    if _OLD_SIGNATURE.search(text):
+        return Cause(Reason.CLOCK_SKEW)
+    if found := _ASSUME_CAUSES.get(code):
+        return found
+    return cause(status, code, text) if status or code in _OF_ALL else _NO_STS
 
 
 def _by_status(status: int) -> Cause:

@@ -3,7 +3,7 @@
 import pytest
 
 from nanogrid.reasons import Reason
-from nanogrid.storage_causes import CAUSES, cause
+from nanogrid.storage_causes import CAUSES, assume_cause, cause
 
 R = Reason
 
@@ -74,3 +74,29 @@ def test_a_hint_is_one_sentence_that_goes_into_another() -> None:
         if found.hint:
             assert found.hint[0].islower() or found.hint.startswith("S3 "), code
             assert not found.hint.endswith("."), code
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "reason", "retryable", "says"),
+    [
+        (403, "AccessDenied", "", R.INPUT_ACCESS_DENIED, False, "trust policy"),
+        (403, "", "", R.INPUT_ACCESS_DENIED, False, "trust policy"),
+        (403, "ExpiredToken", "", R.INPUT_ACCESS_DENIED, False, "have expired"),
+        (400, "", "", R.STORAGE_MISCONFIGURED, False, "s3.assumeRole"),
+        (404, "", "", R.STORAGE_MISCONFIGURED, False, "s3.stsEndpoint"),
+        (403, "SignatureDoesNotMatch", "Signature expired: x", R.CLOCK_SKEW, False, ""),
+        (403, "SignatureDoesNotMatch", "x", R.INPUT_ACCESS_DENIED, False, "access key"),
+        (500, "", "", R.STORAGE_UNAVAILABLE, True, ""),
+        (0, "EndpointConnectionError", "", R.STORAGE_UNAVAILABLE, True, "s3.stsEndpoint"),
+        (0, "ReadTimeoutError", "", R.STORAGE_UNAVAILABLE, True, "s3.stsEndpoint"),
+        (0, "SSLError", "", R.STORAGE_MISCONFIGURED, False, "s3.caBundle"),
+        (0, "ProxyConnectionError", "", R.STORAGE_UNAVAILABLE, True, "s3.proxy"),
+        (0, "NoCredentialsError", "", R.INPUT_ACCESS_DENIED, False, "to assume the role with"),
+    ],
+)
+def test_why_sts_does_not_give_a_role(
+    status: int, code: str, text: str, reason: Reason, retryable: bool, says: str
+) -> None:
+    found = assume_cause(status, code, text)
+    assert (found.reason, found.retryable) == (reason, retryable)
+    assert says in found.hint

@@ -14,8 +14,10 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nanogrid.assumed_role import AssumedRole
 from nanogrid.ca_bundle import trusted_file
 from nanogrid.s3.errors import S3Error
+from nanogrid.s3.role import session_with_role
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -49,6 +51,7 @@ class S3:
         proxy: URL of an HTTP proxy; empty: that of the environment.
         ca_bundle: PEM text of CAs, in addition to the system's; empty: boto3's own.
         kms_key_id: encrypts what is stored; empty: as the bucket says.
+        role: assumed with the credentials that boto3 finds; None: these are used for S3.
         checksums: ``request_checksum_calculation`` of boto3; None: its default.
 
     Raises:
@@ -69,29 +72,38 @@ class S3:
         proxy: str = "",
         ca_bundle: str = "",
         kms_key_id: str = "",
+        role: AssumedRole | None = None,
         checksums: Literal["when_supported", "when_required"] | None = None,
     ) -> None:
-        config = Config(
+        bounds = Config(
             connect_timeout=connect,
             read_timeout=read,
-            max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": tries},
-            # A server of one's own has no DNS name per bucket.
-            s3={"addressing_style": "path" if endpoint else "auto"},
-            proxies=_proxies(endpoint, proxy),
-            request_checksum_calculation=checksums,
+            proxies=_proxies(role.endpoint if role else endpoint, proxy),
         )
+        config = bounds.merge(
+            Config(
+                max_pool_connections=connections,
+                # A server of one's own has no DNS name per bucket.
+                s3={"addressing_style": "path" if endpoint else "auto"},
+                proxies=_proxies(endpoint, proxy),
+                request_checksum_calculation=checksums,
+            )
+        )
+        ca_file = trusted_file(ca_bundle) if ca_bundle else None
+        core = session_with_role(role, bounds, ca_file) if role else None
         self._encryption: dict[str, Any] = (
             {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         )
-        self.boto3: S3Client = boto3.client(
+        make = boto3.Session(botocore_session=core).client if core else boto3.client
+        self.boto3: S3Client = make(
             "s3",
             endpoint_url=endpoint or None,
             region_name=region,
             aws_access_key_id=access_key or None,
             aws_secret_access_key=secret_key or None,
             config=config,
-            verify=trusted_file(ca_bundle) if ca_bundle else None,
+            verify=ca_file,
         )
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from nanogrid.storage_causes import cause
+from nanogrid.storage_causes import Cause, cause
 
 MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 DENIED: Final = frozenset({"AccessDenied", "403"})
@@ -21,8 +21,15 @@ class S3Error(Exception):
         cause: the reason and a hint, which the text of the error has too.
     """
 
-    def __init__(self, message: str, where: str = "", status: int = 0, code: str = "") -> None:
-        self.cause = cause(status, code, message)
+    def __init__(
+        self,
+        message: str,
+        where: str = "",
+        status: int = 0,
+        code: str = "",
+        known: Cause | None = None,
+    ) -> None:
+        self.cause = known or cause(status, code, message)
         text = f"{where}: {message}" if where else message
         super().__init__(f"{text} ({self.cause.hint})" if self.cause.hint else text)
         self.message = message
