@@ -23,6 +23,8 @@ from nanogrid_executor.storage.region import bucket_region
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Store
 
+    from nanogrid_executor.storage.role_credentials import RoleCredentials
+
 T = TypeVar("T")
 
 DELAYS: Final = (1.0, 2.0, 4.0)
@@ -33,11 +35,16 @@ SHORTEST_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 30.0  # of one request of a multipart upload
 # Credentials of the node and of the pod: no proxy reaches them.
 CREDENTIAL_ADDRESSES: Final = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23")
+# In an error of obstore: what gives it credentials raised.
+NO_CREDENTIALS: Final = "External AWS credential provider"
 UPLOAD_TRIES: Final = 2  # of a whole multipart upload; its requests have retries of their own
 
 
 class Connection:
-    """Access to all buckets with one set of credentials, taken from the environment."""
+    """Access to all buckets with one set of credentials, taken from the environment.
+
+    They are the pod's own, or those of a role that these assume.
+    """
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class Connection:
         self._pause = pause
         self._lock = threading.Lock()
         self._stores: dict[tuple[str, bool], S3Store] = {}
+        self._role = _role(self.deadline)
 
     def attempt(
         self,
@@ -83,7 +91,7 @@ class Connection:
             try:
                 return call(self._store(bucket, in_parts))
             except (obstore.exceptions.BaseError, FileNotFoundError, ValueError) as error:
-                failure = explain(error, uri)
+                failure = self._without_credentials(error, uri) or explain(error, uri)
                 if failure.elsewhere and (region := bucket_region(bucket, self.deadline)):
                     message = f"{failure}; the bucket is in {region}"
                     failure = StorageError(failure.reason, message)
@@ -104,11 +112,34 @@ class Connection:
         with self._lock:
             known = (bucket, in_parts)
             if known not in self._stores:
-                self._stores[known] = _connect(bucket, self.deadline.remaining(), delays)
+                self._stores[known] = _connect(
+                    bucket, self.deadline.remaining(), delays, self._role
+                )
             return self._stores[known]
 
+    def _without_credentials(self, error: Exception, uri: str) -> StorageError | None:
+        """The failure of the role, if there were no credentials for the request."""
+        failure = self._role.failure if self._role else None
+        if failure is None or NO_CREDENTIALS not in str(error):
+            return None
+        message = f"{uri}: {failure}"
+        return StorageError(failure.reason, message, retryable=failure.retryable)
 
-def _connect(bucket: str, seconds: float, delays: tuple[float, ...]) -> "S3Store":
+
+def _role(deadline: Deadline) -> "RoleCredentials | None":
+    """What gives the credentials of the role that the pod assumes; None: it assumes none."""
+    if not os.environ.get(names.ENV_S3_ROLE_ARN):
+        return None
+    # Late: most installations assume no role, and it imports an HTTP client.
+    from nanogrid.assumed_role import AssumedRole
+    from nanogrid_executor.storage.role_credentials import RoleCredentials
+
+    return RoleCredentials(AssumedRole.of_pod(os.environ), deadline)
+
+
+def _connect(
+    bucket: str, seconds: float, delays: tuple[float, ...], role: "RoleCredentials | None"
+) -> "S3Store":
     from datetime import timedelta
 
     from obstore.store import S3Store
@@ -144,6 +175,7 @@ def _connect(bucket: str, seconds: float, delays: tuple[float, ...]) -> "S3Store
         bucket,
         config=config,
         client_options=options,
+        credential_provider=role,
         retry_config={
             "max_retries": len(delays),
             "backoff": {"init_backoff": timedelta(seconds=min(delays, default=1)), "base": 2},
