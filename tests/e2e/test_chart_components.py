@@ -361,6 +361,48 @@ def test_prefix_and_kms_key_reach_the_programs_that_use_s3(compatible: str, root
         assert env["NANOGRID_S3_KMS_KEY_ID"] == "key-1"
 
 
+ACCOUNT = "arn:aws:iam::222222222222:role/nanogrid"
+ROLE_ENV = ("NANOGRID_S3_ROLE_ARN", "NANOGRID_S3_ROLE_EXTERNAL_ID", "AWS_ENDPOINT_URL_STS")
+
+
+def test_the_role_for_s3_reaches_the_programs_that_use_s3() -> None:
+    role = {
+        "arn": f"{ACCOUNT}-operator",
+        "sandboxArn": f"{ACCOUNT}-{{namespace}}",
+        "externalId": "id-1",
+    }
+    s3 = REAL["s3"] | {"assumeRole": role, "stsEndpoint": "https://sts.eu-west-1.amazonaws.com"}
+    given = WITH_ALL | {"s3": s3}
+    documents = render(given)
+    want = dict(zip(ROLE_ENV, (role["arn"], "id-1", s3["stsEndpoint"]), strict=True))
+    for name in ("nanogrid", "nanogrid-gateway"):
+        env = env_of(documents, name)
+        assert {k: v for k, v in env.items() if k in ROLE_ENV} == want, name
+    assert env_of(documents)["NANOGRID_S3_SANDBOX_ROLE_ARN"] == role["sandboxArn"]
+    assert "NANOGRID_S3_SANDBOX_ROLE_ARN" not in env_of(documents, "nanogrid-gateway")
+    for name in ("nanogrid-router", "nanogrid-egress"):
+        assert not set(ROLE_ENV) & set(env_of(documents, name)), name
+
+    own = {"s3": s3 | {"assumeRole": role | {"gatewayArn": f"{ACCOUNT}-gateway"}}}
+    documents = render(WITH_ALL | own)
+    assert env_of(documents, "nanogrid-gateway")["NANOGRID_S3_ROLE_ARN"] == f"{ACCOUNT}-gateway"
+    assert env_of(documents)["NANOGRID_S3_ROLE_ARN"] == role["arn"]
+    assert not set(ROLE_ENV) & set(env_of(render(WITH_ALL)))
+
+
+def test_one_role_for_all_namespaces_is_a_choice() -> None:
+    def values(**role: str) -> Json:
+        return REAL | {"s3": REAL["s3"] | {"assumeRole": role}}
+
+    assert "s3.assumeRole.sandboxArn is required" in refused(values(arn=ACCOUNT))
+    one_team = values(arn=ACCOUNT) | {"tenancy": {"singleTenant": True}}
+    assert env_of(render(one_team))["NANOGRID_S3_SANDBOX_ROLE_ARN"] == ACCOUNT
+    by_tags = values(arn=ACCOUNT, sandboxArn=f"{ACCOUNT}-pods")
+    assert env_of(render(by_tags))["NANOGRID_S3_SANDBOX_ROLE_ARN"] == f"{ACCOUNT}-pods"
+    for wrong in ({"arn": "nanogrid"}, {"arn": f"{ACCOUNT}-{{namespace}}"}, {"externalId": "a b"}):
+        assert "s3.assumeRole" in refused(values(**wrong)).replace("/", ".")
+
+
 RBAC = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 

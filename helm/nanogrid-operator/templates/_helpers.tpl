@@ -347,6 +347,33 @@ true
   valueFrom: {secretKeyRef: {name: {{ . }}, key: AWS_SECRET_ACCESS_KEY}}
 {{- end }}
 
+{{- /* Environment of a component that assumes a role for S3: dict "root" $ "arn" ARN */}}
+{{- define "nanogrid.s3RoleEnv" -}}
+{{- with .arn }}
+- {name: NANOGRID_S3_ROLE_ARN, value: {{ . | quote }}}
+{{- end }}
+{{- with .root.Values.s3.assumeRole.externalId }}
+- {name: NANOGRID_S3_ROLE_EXTERNAL_ID, value: {{ . | quote }}}
+{{- end }}
+{{- with .root.Values.s3.stsEndpoint }}
+- {name: AWS_ENDPOINT_URL_STS, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+
+{{- /* The role that sync and agent of a job assume. One role for all namespaces must be a choice: it
+reaches what its policy allows, for each of them. */}}
+{{- define "nanogrid.sandboxRoleArn" -}}
+{{- $role := .Values.s3.assumeRole }}
+{{- if $role.sandboxArn }}
+{{- $role.sandboxArn }}
+{{- else if $role.arn }}
+{{- if not (or .Values.devServices.enabled .Values.tenancy.singleTenant) }}
+{{- fail "s3.assumeRole.sandboxArn is required with s3.assumeRole.arn: the role of the operator reaches the data of all namespaces. Name a role per namespace, for example arn:aws:iam::111122223333:role/nanogrid-{namespace} (or set tenancy.singleTenant=true, if all namespaces belong to one team)" }}
+{{- end }}
+{{- $role.arn }}
+{{- end }}
+{{- end }}
+
 {{- /* Environment of a container that uses Redis: dict "root" $ "user" NAME "secret" NAME "key" KEY */}}
 {{- define "nanogrid.redisEnv" -}}
 - {name: NANOGRID_REDIS_URL, value: {{ include "nanogrid.redisUrl" .root | quote }}}

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nanogrid import controller_class, logs, names
+from nanogrid import assumed_role, controller_class, logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
@@ -79,6 +79,20 @@ class Settings:
         "in front of the default roots of all namespaces: a path that ends with a slash",
     )
     s3_bucket: str = env("NANOGRID_S3_BUCKET", "", "default bucket for code, inputs and results")
+    s3_role_arn: str = env(
+        names.ENV_S3_ROLE_ARN, "", "role that the operator assumes for S3; empty: none"
+    )
+    s3_sandbox_role_arn: str = env(
+        "NANOGRID_S3_SANDBOX_ROLE_ARN",
+        "",
+        "role that sync and agent of a job assume for S3; {namespace} is the job's; empty: none",
+    )
+    s3_role_external_id: str = env(
+        names.ENV_S3_ROLE_EXTERNAL_ID, "", "external id of both roles; empty: none"
+    )
+    sts_endpoint: str = env(
+        names.ENV_STS_ENDPOINT, "", "URL of STS; empty: that of AWS in the region"
+    )
     s3_secret: str = env(
         "NANOGRID_S3_SECRET",
         "",
@@ -437,6 +451,11 @@ class Settings:
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
             raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
+        if settings.s3_sandbox_role_arn and settings.s3_proxy.startswith("https:"):
+            raise SettingsError(
+                "NANOGRID_S3_PROXY begins with https://: with NANOGRID_S3_SANDBOX_ROLE_ARN, pods "
+                "ask STS through the proxy, and can do so only through http://HOST:PORT"
+            )
         if settings.lease_name and not (settings.lease_namespace and settings.identity):
             raise SettingsError(
                 "NANOGRID_LEASE_NAME also needs NANOGRID_LEASE_NAMESPACE and NANOGRID_IDENTITY"
@@ -484,6 +503,16 @@ FORMS = {  # messages do not repeat values: URLs may have passwords
     ),
     "webhook_url": (r"(?s)https?://.*", "an http:// or https:// URL"),
     "s3_proxy": PROXY,
+    "s3_role_arn": (assumed_role.ARN, "the ARN of a role, without {placeholders}"),
+    "s3_sandbox_role_arn": (
+        assumed_role.SANDBOX_ARN,
+        "the ARN of a role, in which {namespace} may stand for the namespace of the job",
+    ),
+    "s3_role_external_id": (
+        assumed_role.EXTERNAL_ID,
+        "2 to 1000 letters, digits and characters of _+=,.@:/-",
+    ),
+    "sts_endpoint": (assumed_role.ENDPOINT, "https://HOST[:PORT], without a path"),
     "webhook_proxy": PROXY,
     "egress_proxy_url": (r"http://([a-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]+", "http://HOST:PORT"),
 }

@@ -333,6 +333,47 @@ def test_the_kms_key_reaches_only_the_containers_that_use_s3() -> None:
     assert names.ENV_S3_KMS_KEY not in str(built(**ZIP_JOB))
 
 
+ROLE_ENV = (
+    names.ENV_S3_ROLE_ARN,
+    names.ENV_S3_ROLE_SESSION,
+    names.ENV_S3_ROLE_EXTERNAL_ID,
+    names.ENV_STS_ENDPOINT,
+)
+
+
+@pytest.mark.security
+def test_the_role_for_s3_reaches_only_the_containers_that_use_s3() -> None:
+    sts = "https://sts.eu-west-1.amazonaws.com"
+    changes = some_settings(
+        s3_role_arn="arn:aws:iam::222222222222:role/nanogrid-operator",
+        s3_sandbox_role_arn="arn:aws:iam::222222222222:role/nanogrid-{namespace}",
+        s3_role_external_id="id-1",
+        sts_endpoint=sts,
+    )
+    want = dict(
+        zip(
+            ROLE_ENV,
+            ("arn:aws:iam::222222222222:role/nanogrid-team-a", "team-a.sales", "id-1", sts),
+            strict=True,
+        )
+    )
+    for spec in (ZIP_JOB, ZIP_JOB | {"runtime": {"image": "team-a/tool:1"}}):
+        pod = built(changes, **spec)
+        for found in containers_of(pod):
+            env = {e["name"]: e.get("value") for e in found.get("env", [])}
+            trusted = found["name"] in (names.CONTAINER_SYNC, names.CONTAINER_AGENT)
+            given = {k: v for k, v in env.items() if k in ROLE_ENV}
+            assert given == (want if trusted else {}), found["name"]
+        assert "222222222222" not in str(wire.loads(wire.PodTask, task_text(pod)))
+        assert "role/nanogrid-operator" not in str(pod)
+
+
+def test_without_a_role_of_their_own_pods_assume_none() -> None:
+    alone = "arn:aws:iam::222222222222:role/nanogrid-operator"
+    pod = built(some_settings(s3_role_arn=alone, s3_role_external_id="id-1"), **ZIP_JOB)
+    assert not [e for c in containers_of(pod) for e in c.get("env", []) if e["name"] in ROLE_ENV]
+
+
 def test_pull_secrets_are_those_of_the_chart_or_of_the_service_account() -> None:
     assert "imagePullSecrets" not in built(**ZIP_JOB)["spec"]
     pod = built(some_settings(sandbox_pull_secrets="registry, mirror"), **ZIP_JOB)

@@ -89,6 +89,18 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("NANOGRID_REDIS_TIMEOUT_SECONDS", "0.5", "redis_timeout_seconds", 0.5),
         ("NANOGRID_RESYNC_SECONDS", "60", "resync_seconds", 60.0),
         ("AWS_REGION", "ap-northeast-2", "s3_region", "ap-northeast-2"),
+        (
+            "NANOGRID_S3_SANDBOX_ROLE_ARN",
+            "arn:aws:iam::222222222222:role/a/nanogrid-{namespace}",
+            "s3_sandbox_role_arn",
+            "arn:aws:iam::222222222222:role/a/nanogrid-{namespace}",
+        ),
+        (
+            "AWS_ENDPOINT_URL_STS",
+            "http://[fd00::1]:9000/",
+            "sts_endpoint",
+            "http://[fd00::1]:9000/",
+        ),
         ("NANOGRID_REDIS_PASSWORD", "p@ss/word", "redis_password", "p@ss/word"),
     ],
 )
@@ -108,6 +120,28 @@ def test_a_variable_sets_its_field(name: str, text: str, field: str, want: Any) 
             "NANOGRID_S3_PROXY",
             "http://user:secret@proxy:3128",
             "NANOGRID_S3_PROXY: expected http://HOST:PORT, without user and password",
+        ),
+        (
+            "NANOGRID_S3_ROLE_ARN",
+            "arn:aws:iam::222222222222:role/{namespace}",
+            "NANOGRID_S3_ROLE_ARN: expected the ARN of a role, without {placeholders}",
+        ),
+        (
+            "NANOGRID_S3_SANDBOX_ROLE_ARN",
+            "arn:aws:iam::222222222222:role/{job}",
+            "NANOGRID_S3_SANDBOX_ROLE_ARN: expected the ARN of a role, in which {namespace} may "
+            "stand for the namespace of the job",
+        ),
+        (
+            "NANOGRID_S3_ROLE_EXTERNAL_ID",
+            "two words",
+            "NANOGRID_S3_ROLE_EXTERNAL_ID: expected 2 to 1000 letters, digits and characters of "
+            "_+=,.@:/-",
+        ),
+        (
+            "AWS_ENDPOINT_URL_STS",
+            "https://sts.example/path",
+            "AWS_ENDPOINT_URL_STS: expected https://HOST[:PORT], without a path",
         ),
         (
             "NANOGRID_S3_CA_BUNDLE",
@@ -205,3 +239,13 @@ def test_a_prefix_of_roots_is_a_path_that_ends_with_a_slash(prefix: str) -> None
 
     with pytest.raises(SettingsError, match="NANOGRID_S3_PREFIX"):
         Settings.from_env({**REQUIRED, "NANOGRID_S3_PREFIX": prefix})
+
+
+def test_pods_cannot_ask_sts_through_a_proxy_with_tls() -> None:
+    proxied = {**REQUIRED, "NANOGRID_S3_PROXY": "https://proxy.example:3128"}
+    Settings.from_env(proxied)
+    role = {"NANOGRID_S3_SANDBOX_ROLE_ARN": "arn:aws:iam::222222222222:role/x"}
+    Settings.from_env({**proxied, **role, "NANOGRID_S3_PROXY": "http://proxy.example:3128"})
+
+    with pytest.raises(SettingsError, match="NANOGRID_S3_PROXY begins with https://"):
+        Settings.from_env({**proxied, **role})

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from nanogrid import json_text, names, wire
+from nanogrid.assumed_role import AssumedRole
 from nanogrid.s3.client import S3, Download
 from nanogrid.s3.errors import S3Error
 from nanogrid_gateway.api.errors import storage_failed
@@ -32,6 +33,7 @@ class Objects:
             proxy=settings.s3_proxy,
             ca_bundle=settings.s3_ca_bundle,
             kms_key_id=settings.s3_kms_key_id,
+            role=_role(settings),
             checksums="when_required",
         )
 
@@ -87,6 +89,16 @@ class Objects:
         """Delete objects."""
         with _answers():
             self._s3.delete(self.bucket, keys)
+
+
+def _role(settings: Settings) -> AssumedRole | None:
+    return AssumedRole.of_component(
+        settings.s3_role_arn,
+        "gateway",
+        external_id=settings.s3_role_external_id,
+        endpoint=settings.sts_endpoint,
+        region=settings.s3_region,
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from nanogrid import names
+from nanogrid import assumed_role, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.controller_class import problem as class_problem
@@ -16,7 +16,7 @@ from nanogrid.tenancy import Area, redis_prefix_problem
 
 PREFIX = "NANOGRID_"
 # Variables that the other components share.
-ALIASES = {"s3_region": names.ENV_S3_REGION}
+ALIASES = {"s3_region": names.ENV_S3_REGION, "sts_endpoint": names.ENV_STS_ENDPOINT}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -57,6 +57,15 @@ class Settings(BaseModel):
     s3_ca_bundle: str = Field("", description="PEM text of CAs that S3 may have")
     s3_proxy: str = Field("", description="URL of an HTTP proxy for S3; empty: none")
     s3_kms_key_id: str = Field("", description="KMS key of what is stored; empty: the bucket's")
+    s3_role_arn: Annotated[str, Field(pattern=f"^({assumed_role.ARN})?$")] = Field(
+        "", description="role that the gateway assumes for S3; empty: none"
+    )
+    s3_role_external_id: Annotated[str, Field(pattern=f"^({assumed_role.EXTERNAL_ID})?$")] = Field(
+        "", description="external id of this role; empty: none"
+    )
+    sts_endpoint: Annotated[str, Field(pattern=f"^({assumed_role.ENDPOINT})?$")] = Field(
+        "", description="URL of STS; empty: that of AWS in the region"
+    )
     s3_bucket: Annotated[str, Field(min_length=3)] = Field(
         description="bucket of code, inputs, outputs and results, the operator's; required"
     )

@@ -7,7 +7,7 @@ and what they can write is bounded.
 
 from typing import Any
 
-from nanogrid import names, result_auth, wire
+from nanogrid import assumed_role, names, result_auth, wire
 from nanogrid.api.job import Spec
 from nanogrid.ca_bundle import certificates
 from nanogrid.quantity import quantity
@@ -89,6 +89,7 @@ def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]
         env.append({"name": names.ENV_S3_PROXY, "value": settings.s3_proxy})
     if settings.s3_kms_key_id:
         env.append({"name": names.ENV_S3_KMS_KEY, "value": settings.s3_kms_key_id})
+    env += _role_env(task, settings)
     if settings.s3_secret:
         env += [
             {
@@ -98,6 +99,18 @@ def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]
             for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         ]
     return env
+
+
+def _role_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]:
+    """What the containers with access to S3 need to assume a role for it."""
+    arn = settings.s3_sandbox_role_arn.replace(assumed_role.NAMESPACE, task.namespace)
+    # Without a role too: the credentials of the service account's own role come from there.
+    found = {names.ENV_STS_ENDPOINT: settings.sts_endpoint}
+    if arn:
+        found[names.ENV_S3_ROLE_ARN] = arn
+        found[names.ENV_S3_ROLE_SESSION] = f"{task.namespace}.{task.job}"
+        found[names.ENV_S3_ROLE_EXTERNAL_ID] = settings.s3_role_external_id
+    return [{"name": name, "value": value} for name, value in found.items() if value]
 
 
 def _executor(
