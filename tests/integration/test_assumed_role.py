@@ -197,6 +197,19 @@ def test_one_request_to_sts_serves_all_storages_of_a_process(tokens: FakeSts) ->
     assert (asked["key"], asked["path"], "ExternalId" in asked) == (BASE_KEY, "/", False)
 
 
+def test_the_operator_refreshes_credentials_before_their_end(
+    tokens: FakeSts, bucket: FakeS3
+) -> None:
+    tokens.answers.life = 300.0
+    client = operator_s3(bucket.endpoint, tokens.endpoint, ARN)
+    assert [client.read("b", "k", 10) for _ in range(2)] == [b"content"] * 2
+    assert len(set(bucket.behaviour.tokens)) == 2
+    tokens.answers.life = 3600.0
+    assert [client.read("b", "k", 10) for _ in range(3)] == [b"content"] * 3
+    assert len(set(bucket.behaviour.tokens)) == 3
+    client.close()
+
+
 def test_irsa_assumes_the_role(
     tokens: FakeSts, bucket: FakeS3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
