@@ -13,6 +13,7 @@ from nanogrid import assumed_role, controller_class, logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
+from nanogrid.redis_url import RedisServer
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, check_ca_bundle, env, values
 from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_prefix_problem
@@ -407,6 +408,16 @@ class Settings:
         """A setting that is a comma-separated list."""
         text: str = getattr(self, name)
         return [word.strip() for word in text.split(",") if word.strip()]
+
+    @property
+    def redis_server(self) -> RedisServer:
+        """Where results are delivered."""
+        return RedisServer(
+            url=self.redis_url,
+            username=self.redis_username,
+            password=self.redis_password,
+            ca_bundle=self.redis_ca_bundle,
+        )
 
     @property
     def own_networks(self) -> Networks:

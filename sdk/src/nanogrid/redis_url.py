@@ -3,10 +3,28 @@
 User and password come from separate variables and a Secret.
 """
 
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from nanogrid.ca_bundle import certificates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisServer:
+    """Where Redis is, and as whom it is used.
+
+    Attributes:
+        url: ``redis://`` or ``rediss://``.
+        username: in place of the URL's own, if not empty.
+        password: in place of the URL's own, if not empty.
+        ca_bundle: PEM text of CAs that Redis may have, besides the system's.
+    """
+
+    url: str = field(repr=False)  # it may have a password
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_bundle: str = field(default="", repr=False)
 
 
 def with_credentials(url: str, username: str, password: str) -> str:

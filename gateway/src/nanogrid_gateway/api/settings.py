@@ -11,6 +11,7 @@ from nanogrid import assumed_role, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.controller_class import problem as class_problem
+from nanogrid.redis_url import RedisServer
 from nanogrid.settings import SettingsError, check_ca_bundle
 from nanogrid.tenancy import Area, redis_prefix_problem
 
@@ -175,6 +176,16 @@ class Settings(BaseModel):
             SettingsError: the setting is no list of CIDRs.
         """
         return networks(self.trusted_proxies, variable("trusted_proxies"))
+
+    @property
+    def redis_server(self) -> RedisServer:
+        """Where results are delivered."""
+        return RedisServer(
+            url=self.redis_url,
+            username=self.redis_username,
+            password=self.redis_password,
+            ca_bundle=self.redis_ca_bundle,
+        )
 
     @property
     def area(self) -> Area:

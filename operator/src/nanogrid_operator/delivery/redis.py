@@ -19,9 +19,8 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from nanogrid import wire
+from nanogrid import redis_clients, wire
 from nanogrid.reasons import Reason, sentence
-from nanogrid.redis_url import tls_options, with_credentials
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
 from nanogrid_operator.model.result_keys import ResultKeys
@@ -124,9 +123,8 @@ class Publisher:
         self._keys = keys
         self._silence_seconds = silence_seconds
         self._clock = clock
-        self._client = client or redis.asyncio.Redis.from_url(
-            with_credentials(settings.redis_url, settings.redis_username, settings.redis_password),
-            **tls_options(settings.redis_url, settings.redis_ca_bundle),
+        self._client = client or redis_clients.client(
+            settings.redis_server,
             socket_timeout=settings.redis_timeout_seconds,
             socket_connect_timeout=settings.redis_timeout_seconds,
             health_check_interval=15,

@@ -16,10 +16,10 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 
-from nanogrid import names
+from nanogrid import names, redis_clients
 from nanogrid.kube.client import KubeApi
 from nanogrid.lifecycle import TERMINAL_PHASES
-from nanogrid.redis_url import tls_options, with_credentials
+from nanogrid.redis_url import RedisServer
 from nanogrid.types import Json
 from nanogrid_gateway.api.runs.subscriptions import (
     IDLE_PING_SECONDS,
@@ -50,11 +50,10 @@ class ResultFeed:
         self._jobs = jobs
         self._seconds = settings.redis_timeout_seconds
         self._area = area = settings.area
-        url = with_credentials(settings.redis_url, settings.redis_username, settings.redis_password)
-        options = _options(self._seconds) | tls_options(url, settings.redis_ca_bundle)
-        self._commands = _commands(url, self._seconds, options)
+        server, options = settings.redis_server, _options(self._seconds)
+        self._commands = _commands(server, self._seconds, options)
         # No retries: a reconnection must be noticed, because messages may be missing.
-        self._listener = redis.asyncio.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+        self._listener = redis_clients.client(server, retry=Retry(NoBackoff(), 0), **options)
         owner = Owner(
             wanted=lambda: map(area.result_key, self._waiters),
             is_wanted=lambda channel: self._request_id(channel) in self._waiters,
@@ -226,12 +225,9 @@ def _options(seconds: float) -> dict[str, Any]:
     }
 
 
-def _commands(url: str, seconds: float, options: dict[str, Any]) -> redis.asyncio.Redis:
+def _commands(server: RedisServer, seconds: float, options: dict[str, Any]) -> redis.asyncio.Redis:
     """The client for commands; more of them than connections queue."""
     # One retry, because a connection may be stale; a silent server stays silent.
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5)
     once = Retry(backoff, 1, supported_errors=(redis.exceptions.ConnectionError,))
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=CONNECTIONS, timeout=seconds, retry=once, **options
-    )
-    return redis.asyncio.Redis.from_pool(pool)
+    return redis_clients.queueing_client(server, CONNECTIONS, seconds, retry=once, **options)
