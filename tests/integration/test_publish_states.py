@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-import nanogrid_operator.delivery.redis
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid.redis_url import STANDALONE
+from nanogrid_operator.delivery import redis_errors
 from nanogrid_operator.settings import Settings
 from support.redis_delivery import delivered_once, refused
 from support.redis_server import (
@@ -32,6 +33,7 @@ from support.redis_server import (
 pytestmark = [pytest.mark.integration, needs_redis]
 
 MIB = 1 << 20
+HINT = "set redis.mode to Cluster"
 
 
 @pytest.fixture
@@ -219,25 +221,22 @@ async def test_a_redis_cluster_is_refused_with_a_hint(tmp_path: Path) -> None:
     try:
         store = server.client()
         async with a_publisher(server.settings()) as publisher:
-            await refused(publisher, Reason.REDIS_REFUSED, "not a cluster")  # it has no slots
+            await refused(publisher, Reason.REDIS_REFUSED, HINT)  # it has no slots
             await store.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
             for _ in range(1200):
                 if "cluster_state:ok" in str(await store.execute_command("CLUSTER", "INFO")):
                     break
                 await asyncio.sleep(0.05)
-            await refused(
-                publisher, Reason.REDIS_REFUSED, "not a cluster"
-            )  # two slots in one script
+            await refused(publisher, Reason.REDIS_REFUSED, HINT)  # two slots in one script
         await store.aclose()
     finally:
         server.stop()
 
 
 async def test_a_moved_slot_is_explained() -> None:
-    moved = nanogrid_operator.delivery.redis.refused(
-        redis.exceptions.MovedError("3999 127.0.0.1:6381")
-    )
+    error = redis.exceptions.MovedError("3999 127.0.0.1:6381")
+    moved = redis_errors.refused(error, STANDALONE)
 
     assert (moved.state, moved.reason) == ("Pending", Reason.REDIS_REFUSED)
     assert "Redis Cluster" in moved.message
-    assert "not a cluster" in moved.message
+    assert HINT in moved.message

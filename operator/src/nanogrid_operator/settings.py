@@ -13,10 +13,18 @@ from nanogrid import assumed_role, controller_class, logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
-from nanogrid.redis_url import RedisServer
+from nanogrid.redis_url import (
+    CLUSTER,
+    ENV_REDIS_MODE,
+    ENV_REDIS_URL,
+    MODES,
+    STANDALONE,
+    RedisServer,
+    server_problem,
+)
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, check_ca_bundle, env, values
-from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_prefix_problem
+from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_cluster_problem, redis_prefix_problem
 
 ALB = "alb.ingress.kubernetes.io"  # prefix of the load balancer controller's annotations
 # Requests of sync and agent. With limits below them, the API server would reject every pod.
@@ -106,7 +114,21 @@ class Settings:
     s3_access_key: str = env("AWS_ACCESS_KEY_ID", "", "the operator's own key")
     s3_secret_key: str = env("AWS_SECRET_ACCESS_KEY", "", "the operator's own secret key")
 
-    redis_url: str = env("NANOGRID_REDIS_URL", "redis://localhost:6379/0", "redis:// or rediss://")
+    redis_url: str = env(
+        ENV_REDIS_URL,
+        "redis://localhost:6379/0",
+        "redis:// or rediss://; with Sentinels, or a Redis Cluster, several addresses by commas",
+    )
+    redis_mode: str = env(ENV_REDIS_MODE, STANDALONE, f"one of {', '.join(MODES)}")
+    redis_sentinel_master: str = env(
+        "NANOGRID_REDIS_SENTINEL_MASTER", "", "name of the master that the Sentinels know"
+    )
+    redis_sentinel_username: str = env(
+        "NANOGRID_REDIS_SENTINEL_USERNAME", "", "of the Sentinels; empty: their default user"
+    )
+    redis_sentinel_password: str = env(
+        "NANOGRID_REDIS_SENTINEL_PASSWORD", "", "of the Sentinels; empty: they need none"
+    )
     redis_username: str = env("NANOGRID_REDIS_USERNAME", "", "overrides the URL's user")
     redis_password: str = env("NANOGRID_REDIS_PASSWORD", "", "overrides the URL's password")
     redis_ca_bundle: str = env(
@@ -414,9 +436,13 @@ class Settings:
         """Where results are delivered."""
         return RedisServer(
             url=self.redis_url,
+            mode=self.redis_mode,
             username=self.redis_username,
             password=self.redis_password,
             ca_bundle=self.redis_ca_bundle,
+            sentinel_master=self.redis_sentinel_master,
+            sentinel_username=self.redis_sentinel_username,
+            sentinel_password=self.redis_sentinel_password,
         )
 
     @property
@@ -459,6 +485,7 @@ class Settings:
         for f in fields(cls):
             if f.name in CA_BUNDLES:
                 check_ca_bundle(f.metadata["env"], getattr(settings, f.name))
+        _check_redis(settings)
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
             raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
@@ -567,6 +594,14 @@ def _check_uids(start: int, count: int) -> None:
             f"NANOGRID_UID_START and NANOGRID_UID_COUNT mean {start} to {uids[-1]}: expected at "
             f"most {MAX_UID}, and not {PLATFORM_UID}, the user ID of the platform's pods"
         )
+
+
+def _check_redis(settings: Settings) -> None:
+    wrong = server_problem(settings.redis_server)
+    if not wrong and settings.redis_mode == CLUSTER:
+        wrong = redis_cluster_problem(settings.compatibility_namespace)
+    if wrong:
+        raise SettingsError(f"{ENV_REDIS_URL} and {ENV_REDIS_MODE}: {wrong}")
 
 
 def _check_json(env: str, text: str, name: str) -> None:

@@ -1,34 +1,129 @@
-"""The Redis clients of operator and gateway, from one description of the server."""
+"""The Redis clients of operator and gateway, from one description of the server.
 
-from typing import Any
+The three modes differ in where a command goes: to one server, to the master that the Sentinels
+name, or to the node of a Redis Cluster that has the key's slot. A client asks again after an error:
+the name server, the Sentinels, or the nodes.
+"""
+
+from typing import Any, Final
 
 import redis.asyncio
-from redis.asyncio.connection import parse_url
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
-from nanogrid.redis_url import RedisServer, tls_options, with_credentials
+from nanogrid.redis_cluster import ClusterClient
+from nanogrid.redis_url import (
+    CLUSTER,
+    SENTINEL,
+    RedisServer,
+    tls_options,
+    with_credentials,
+    without_addresses,
+)
+
+RedisClient = redis.asyncio.Redis | ClusterClient
+# What commands raise; RedisClusterException is none of the library's RedisErrors.
+REDIS_ERRORS: Final = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    OSError,
+    TimeoutError,
+)
+# Of each node: more than the jobs that are worked on at a time, so that none is refused.
+CLUSTER_CONNECTIONS: Final = 10_000
 
 
 def connection_options(server: RedisServer) -> dict[str, Any]:
-    """Host, port, database, user, password and TLS: keyword arguments of every connection.
+    """Database, user, password and TLS, and the first address: keyword arguments of a connection.
 
     Raises:
         ValueError: the URL is none of Redis, or the CAs are none.
     """
     url = with_credentials(server.url, server.username, server.password)
-    return {**parse_url(url), **tls_options(server.url, server.ca_bundle)}
+    host, port = server.addresses[0]
+    options = {**parse_url(without_addresses(url)), "host": host, "port": port}
+    return {**options, **tls_options(server.url, server.ca_bundle)}
 
 
-def client(server: RedisServer, **options: Any) -> redis.asyncio.Redis:
-    """A client with its own connection pool; ``options`` are those of the connections."""
-    pool = redis.asyncio.ConnectionPool(**connection_options(server), **options)
-    return redis.asyncio.Redis.from_pool(pool)
+def client(server: RedisServer, **options: Any) -> RedisClient:
+    """A client with its own connections; ``options`` are those of the connections.
+
+    Raises:
+        ValueError: see :func:`connection_options`.
+    """
+    if server.mode == CLUSTER:
+        return _cluster(server, connection_options(server) | options)
+    return single_client(server, **options)
 
 
-def queueing_client(
-    server: RedisServer, connections: int, seconds: float, **options: Any
-) -> redis.asyncio.Redis:
-    """A client with so many connections at most; a command waits ``seconds`` for one of them."""
-    pool = redis.asyncio.BlockingConnectionPool(
-        max_connections=connections, timeout=seconds, **connection_options(server), **options
-    )
-    return redis.asyncio.Redis.from_pool(pool)
+def single_client(server: RedisServer, **options: Any) -> redis.asyncio.Redis:
+    """The client of one server at a time: the server of the URL, or else the Sentinels' master.
+
+    Raises:
+        ValueError: see :func:`connection_options`.
+    """
+    given = connection_options(server) | options
+    if server.mode == SENTINEL:
+        return _master(server, given)
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**given))
+
+
+async def ping(client: RedisClient) -> None:
+    """Whether the server answers, or one node of a Redis Cluster.
+
+    Raises:
+        REDIS_ERRORS: it does not.
+    """
+    if isinstance(client, ClusterClient):
+        await client.ping(target_nodes=ClusterClient.DEFAULT_NODE)
+    else:
+        await client.ping()
+
+
+async def forget(client: RedisClient) -> None:
+    """After an error: the next command finds out again where it goes.
+
+    After a failover, pooled connections lead to the old server.
+    """
+    if isinstance(client, ClusterClient):
+        await client.aclose()
+    else:
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def close(client: RedisClient) -> None:
+    """Close all connections, also those to Sentinels."""
+    if isinstance(client, ClusterClient):
+        await client.shut()
+        return
+    pool = client.connection_pool
+    await client.aclose()
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.sentinel_manager.aclose()
+
+
+def without_address(options: dict[str, Any]) -> dict[str, Any]:
+    """Options for clients that take TLS as a flag and the addresses separately."""
+    given = {k: v for k, v in options.items() if k not in ("host", "port", "connection_class")}
+    return given | {"ssl": options.get("connection_class") is SSLConnection}
+
+
+def _cluster(server: RedisServer, options: dict[str, Any]) -> ClusterClient:
+    given = without_address(options)
+    given.pop("db", None)
+    nodes = [ClusterNode(host, port) for host, port in server.addresses]
+    return ClusterClient(startup_nodes=nodes, max_connections=CLUSTER_CONNECTIONS, **given)
+
+
+def _master(server: RedisServer, options: dict[str, Any]) -> redis.asyncio.Redis:
+    given = without_address(options)
+    own = ("socket_timeout", "socket_connect_timeout", "retry", "ssl", "ssl_ca_data")
+    of_sentinels = {k: v for k, v in given.items() if k in own or k.startswith("ssl_")} | {
+        "username": server.sentinel_username or None,
+        "password": server.sentinel_password or None,
+    }
+    sentinel = Sentinel(server.addresses, sentinel_kwargs=of_sentinels)
+    found: redis.asyncio.Redis = sentinel.master_for(server.sentinel_master, **given)
+    return found

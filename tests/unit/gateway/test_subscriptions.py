@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis.exceptions
 
+import nanogrid_gateway.api.runs.subscriptions as subscriptions_module
 from nanogrid_gateway.api.runs.subscriptions import Owner, Subscriptions
 
 
@@ -21,7 +23,7 @@ class Connection:
         pass
 
 
-class Client:
+class Listener:
     """Gives connections that fail, one after another."""
 
     def __init__(self, error: BaseException) -> None:
@@ -29,11 +31,35 @@ class Client:
         self.connections = 0
         self.second = asyncio.Event()
 
-    def pubsub(self) -> Any:
+    async def pubsub(self) -> Any:
         self.connections += 1
         if self.connections > 1:
             self.second.set()
         return Connection(self._error)
+
+
+class Silence:
+    """A connection that works and has no messages."""
+
+    async def subscribe(self, _: str) -> None:
+        pass
+
+    async def get_message(self, **_: float) -> None:
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Moving(Listener):
+    """Its first connection works, and then another server has the messages."""
+
+    async def pubsub(self) -> Any:
+        second = await super().pubsub()
+        return Silence() if self.connections == 1 else second
+
+    async def check(self) -> None:
+        raise self._error
 
 
 async def nothing() -> None:
@@ -57,7 +83,7 @@ def owner() -> Owner:
     ids=["refused", "another error", "a stray cancellation"],
 )
 async def test_the_listener_connects_again(error: BaseException) -> None:
-    client: Any = Client(error)
+    client: Any = Listener(error)
     subscriptions = Subscriptions(client, 1.0, owner())
     listening = asyncio.create_task(subscriptions.run())
     async with asyncio.timeout(20):
@@ -68,3 +94,18 @@ async def test_the_listener_connects_again(error: BaseException) -> None:
     subscriptions.stop()
     with pytest.raises(asyncio.CancelledError):
         await listening
+
+
+async def test_a_connection_to_the_wrong_server_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server answers, so only the check can find it."""
+    monkeypatch.setattr(subscriptions_module, "CHECK_SECONDS", 0.01)
+    listener: Any = Moving(redis.exceptions.ConnectionError("the slot has moved"))
+    subscriptions = Subscriptions(listener, 60.0, owner())
+    listening = asyncio.create_task(subscriptions.run())
+    async with asyncio.timeout(20):
+        await listener.second.wait()
+    subscriptions.stop()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert "the slot has moved" in subscriptions.error

@@ -20,7 +20,7 @@ def test_options_have_address_and_credentials() -> None:
 
 def test_rediss_is_tls() -> None:
     options = connection_options(RedisServer(url="rediss://r"))
-    assert options == {"host": "r", "connection_class": SSLConnection}
+    assert options == {"host": "r", "port": 6379, "connection_class": SSLConnection}
 
 
 def test_another_url_is_refused() -> None:

@@ -11,9 +11,9 @@ from nanogrid import assumed_role, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.controller_class import problem as class_problem
-from nanogrid.redis_url import RedisServer
+from nanogrid.redis_url import CLUSTER, STANDALONE, RedisServer, server_problem
 from nanogrid.settings import SettingsError, check_ca_bundle
-from nanogrid.tenancy import Area, redis_prefix_problem
+from nanogrid.tenancy import Area, redis_cluster_problem, redis_prefix_problem
 
 PREFIX = "NANOGRID_"
 # Variables that the other components share.
@@ -79,6 +79,16 @@ class Settings(BaseModel):
         "ends with a slash",
     )
     redis_url: str = Field(description="where results are delivered, the operator's; required")
+    redis_mode: str = Field(
+        STANDALONE, description="Standalone, Sentinel or Cluster, the operator's"
+    )
+    redis_sentinel_master: str = Field(
+        "", description="name of the master that the Sentinels know, the operator's"
+    )
+    redis_sentinel_username: str = Field(
+        "", description="of the Sentinels; empty: their default user"
+    )
+    redis_sentinel_password: str = Field("", description="of the Sentinels", repr=False)
     redis_username: str = Field("", description="of Redis; empty: that of the URL")
     redis_password: str = Field("", description="of Redis", repr=False)
     redis_ca_bundle: str = Field("", description="PEM text of CAs that Redis may have")
@@ -182,9 +192,13 @@ class Settings(BaseModel):
         """Where results are delivered."""
         return RedisServer(
             url=self.redis_url,
+            mode=self.redis_mode,
             username=self.redis_username,
             password=self.redis_password,
             ca_bundle=self.redis_ca_bundle,
+            sentinel_master=self.redis_sentinel_master,
+            sentinel_username=self.redis_sentinel_username,
+            sentinel_password=self.redis_sentinel_password,
         )
 
     @property
@@ -196,6 +210,7 @@ class Settings(BaseModel):
             root=self.s3_root,
             compatibility_namespace=self.compatibility_namespace,
             redis_prefix=self.redis_prefix,
+            redis_cluster=self.redis_mode == CLUSTER,
         )
 
     @classmethod
@@ -224,6 +239,11 @@ class Settings(BaseModel):
                 raise SettingsError("NANOGRID_WAIT_SECONDS exceeds NANOGRID_MAX_WAIT_SECONDS")
             settings = settings.model_copy(update={"wait_seconds": settings.max_wait_seconds})
         _ = settings.proxies
+        wrong = server_problem(settings.redis_server)
+        if not wrong and settings.redis_mode == CLUSTER:
+            wrong = redis_cluster_problem(settings.compatibility_namespace)
+        if wrong:
+            raise SettingsError(f"{variable('redis_url')} and {variable('redis_mode')}: {wrong}")
         for name in ("s3_ca_bundle", "redis_ca_bundle"):
             check_ca_bundle(variable(name), getattr(settings, name))
         return settings

@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis.asyncio
 from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from nanogrid import redis_clients, wire
 from nanogrid.reasons import Reason, sentence
+from nanogrid.redis_clients import REDIS_ERRORS, RedisClient
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
+from nanogrid_operator.delivery.redis_errors import refused
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.settings import Settings
 
@@ -34,10 +35,11 @@ SILENCE_SECONDS = 1.0  # pause after a timeout, during which no job calls Redis
 # Redis runs a script atomically but does not roll it back after an error. So the script undoes its
 # own writes when Redis refuses one: a key without its message would never be published.
 #
-# KEYS: the key (also the channel), the stream of the namespace, the stream of the platform. ARGV:
-# result, TTL, length of a stream, requestId, namespace, status, mark of the value to replace, most
-# bytes of a result. Answer: {1, id in the namespace's stream, receivers}, or {0, value of the key,
-# its mark}. A larger value is forged, and would only fill the operator's memory.
+# KEYS: the key (also the channel), the stream of the namespace, and the stream of the platform,
+# which a Redis Cluster has not: there all keys of a script are in one slot. ARGV: result, TTL,
+# length of a stream, requestId, namespace, status, mark of the value to replace, most bytes of a
+# result. Answer: {1, id in the namespace's stream, receivers}, or {0, value of the key, its mark}.
+# A larger value is forged, and would only fill the operator's memory.
 SCRIPT = """
 local function failed(answer) return type(answer) == 'table' and answer.err end
 local kept, mark = redis.pcall('GET', KEYS[1]), ''
@@ -54,7 +56,7 @@ local function undo(reply)
   for i, entry in pairs(entries) do redis.pcall('XDEL', KEYS[i], entry) end
   return reply
 end
-for i = 2, 3 do
+for i = 2, #KEYS do
   local entry = redis.pcall('XADD', KEYS[i], 'MAXLEN', '~', ARGV[3], '*', 'requestId', ARGV[4],
                             'namespace', ARGV[5], 'status', ARGV[6], 'result', ARGV[1])
   if failed(entry) then return undo(entry) end
@@ -74,38 +76,6 @@ return kept and #kept <= tonumber(ARGV[1]) and kept
 """
 REPLACE_TRIES = 3  # another writer may write a forged value repeatedly
 
-# Texts anywhere in an error: older servers wrap the errors of commands in scripts.
-_TEXTS = {
-    "NOPERM": Reason.REDIS_ACCESS_DENIED,
-    "no permission": Reason.REDIS_ACCESS_DENIED,
-    "user executing the script can't": Reason.REDIS_ACCESS_DENIED,
-    "Authentication required": Reason.REDIS_ACCESS_DENIED,
-    "READONLY": Reason.REDIS_READ_ONLY,
-    "OOM ": Reason.REDIS_OUT_OF_MEMORY,
-    "maxmemory": Reason.REDIS_OUT_OF_MEMORY,
-    "LOADING": Reason.REDIS_UNAVAILABLE,
-    "MASTERDOWN": Reason.REDIS_UNAVAILABLE,
-    "max number of clients": Reason.REDIS_UNAVAILABLE,
-}
-_CLUSTER = (
-    exceptions.AskError,  # and MovedError
-    exceptions.ClusterDownError,
-    exceptions.ClusterCrossSlotError,
-)
-_TYPES: tuple[tuple[type[Exception], Reason], ...] = (
-    (exceptions.AuthenticationError, Reason.REDIS_ACCESS_DENIED),  # also is a ConnectionError
-    (exceptions.AuthorizationError, Reason.REDIS_ACCESS_DENIED),
-    (exceptions.NoPermissionError, Reason.REDIS_ACCESS_DENIED),
-    (exceptions.ReadOnlyError, Reason.REDIS_READ_ONLY),
-    (exceptions.OutOfMemoryError, Reason.REDIS_OUT_OF_MEMORY),
-    (exceptions.MasterDownError, Reason.REDIS_UNAVAILABLE),
-    (exceptions.TryAgainError, Reason.REDIS_UNAVAILABLE),
-    (exceptions.ConnectionError, Reason.REDIS_UNAVAILABLE),
-    (exceptions.TimeoutError, Reason.REDIS_UNAVAILABLE),
-    (TimeoutError, Reason.REDIS_UNAVAILABLE),
-    (OSError, Reason.REDIS_UNAVAILABLE),
-)
-
 
 class Publisher:
     """Delivers results; one connection pool."""
@@ -114,7 +84,7 @@ class Publisher:
         self,
         settings: Settings,
         keys: ResultKeys,
-        client: "redis.asyncio.Redis | None" = None,
+        client: RedisClient | None = None,
         *,
         silence_seconds: float = SILENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -139,15 +109,19 @@ class Publisher:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await redis_clients.close(self._client)
 
     async def check(self) -> None:
         """Whether Redis answers.
 
         Raises:
-            RedisError: It does not.
+            REDIS_ERRORS: It does not.
         """
-        await self._client.ping()
+        try:
+            await redis_clients.ping(self._client)
+        except REDIS_ERRORS:
+            await redis_clients.forget(self._client)
+            raise
 
     async def publish(self, result: wire.Result, owner: ResultOwner) -> Delivery:
         """Deliver a signed result. If Redis does not take it, the delivery is pending, no error."""
@@ -156,11 +130,9 @@ class Publisher:
         try:
             async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
                 return await self._publish(result, owner)
-        except (exceptions.RedisError, TimeoutError, OSError) as e:
-            # After a failover, pooled connections lead to the old server. Drop them, so that the
-            # next call resolves the name again.
-            await self._client.connection_pool.disconnect(inuse_connections=False)
-            delivery = refused(e)
+        except REDIS_ERRORS as e:
+            await redis_clients.forget(self._client)
+            delivery = refused(e, self._settings.redis_mode)
             if isinstance(e, exceptions.TimeoutError | TimeoutError):
                 self._silent = (self._clock() + self._silence_seconds, delivery)
             return delivery
@@ -173,7 +145,8 @@ class Publisher:
             if fresh:
                 return Delivery(
                     state="Delivered",
-                    receivers=int(detail),
+                    # A node of a Redis Cluster counts only its own subscribers.
+                    receivers=None if owner.area.redis_cluster else int(detail),
                     stream_id=str(value),
                     message=f"replaced a value: {forged}" if forged else "",
                     replaced=forged,
@@ -192,10 +165,9 @@ class Publisher:
         s = self._settings
         return await self._client.eval(
             SCRIPT,
-            3,
+            1 + len(owner.area.streams),
             owner.key,
-            owner.area.stream,
-            owner.area.platform_stream,
+            *owner.area.streams,
             text,
             str(s.result_ttl_seconds),
             str(s.stream_max_length),
@@ -226,27 +198,7 @@ class Publisher:
             async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
                 kept: Any = await self._client.eval(READ_SCRIPT, 1, owner.key, MOST_BYTES)
             previous = self._keys.read(kept) if kept else None
-        except (exceptions.RedisError, TimeoutError, OSError, ValueError) as e:
+        except (*REDIS_ERRORS, ValueError) as e:
             log.info("job uid=%s: cannot read a previous result: %s", owner.job.uid, e)
             return None
         return previous if previous is not None and owner.published(previous) else None
-
-
-def refused(error: Exception) -> Delivery:
-    """The pending delivery for an error of the client: what is wrong, and the hint."""
-    reason = _reason(error)
-    detail = str(error) or "no answer in time"
-    if isinstance(error, _CLUSTER):
-        detail = (
-            f"{detail}: this is a node of a Redis Cluster, but a result has three keys in "
-            "different slots; set redis.url to a Redis that is not a cluster"
-        )
-    message = sentence(reason, f"{type(error).__name__}: {detail}")
-    return Delivery(state="Pending", reason=reason, message=message)
-
-
-def _reason(error: Exception) -> Reason:
-    for text, reason in _TEXTS.items():
-        if text in str(error):
-            return reason
-    return next((r for kind, r in _TYPES if isinstance(error, kind)), Reason.REDIS_REFUSED)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from nanogrid.api.faults import faults
 from nanogrid.api.tenant import Allowed, NetworkCeiling, TenantLimits, TenantSpec
 from nanogrid.quantity import quantity
+from nanogrid.redis_url import CLUSTER
 from nanogrid.tenancy import Area
 from nanogrid.tenant_keys import folder_of_another
 from nanogrid.types import Json
@@ -108,6 +109,7 @@ class Tenants:
             compatibility_namespace=self._settings.compatibility_namespace,
             prefix=self._settings.s3_prefix,
             redis_prefix=self._settings.redis_prefix,
+            redis_cluster=self._settings.redis_mode == CLUSTER,
         )
 
     def _others(self, own: Area) -> list[Area]:

@@ -122,7 +122,8 @@ def delivered(delivery: Delivery) -> Fact:
     """ResultDelivered: whether Redis has the result."""
     if delivery.state == "Delivered":
         reason = Reason.NO_SUBSCRIBER if delivery.receivers == 0 else Reason.DELIVERED
-        text = counted(delivery.receivers or 0, "subscriber")
+        unknown = delivery.receivers is None
+        text = "published" if unknown else counted(delivery.receivers or 0, "subscriber")
         return Fact(RESULT_DELIVERED, True, reason, delivery.message or text)
     if delivery.state == "Conflict":
         return Fact(RESULT_DELIVERED, False, Reason.REQUEST_ID_CONFLICT, delivery.message)

@@ -12,18 +12,18 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Final
 
-import redis.asyncio
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError
 
 from nanogrid import names, redis_clients
 from nanogrid.kube.client import KubeApi
 from nanogrid.lifecycle import TERMINAL_PHASES
-from nanogrid.redis_url import RedisServer
+from nanogrid.redis_clients import REDIS_ERRORS
+from nanogrid.redis_listener import Listener
 from nanogrid.types import Json
 from nanogrid_gateway.api.runs.subscriptions import (
     IDLE_PING_SECONDS,
-    REDIS_ERRORS,
     Owner,
     Subscriptions,
 )
@@ -33,7 +33,7 @@ from nanogrid_gateway.kube.reflector import Reflector, Sink
 
 log = logging.getLogger("nanogrid.gateway.feed")
 
-CONNECTIONS: Final = 16  # for commands
+COMMANDS: Final = 16  # at a time; more of them queue
 WATCH_SECONDS: Final = 120.0
 RESYNC_SECONDS: Final = 300.0
 
@@ -51,19 +51,20 @@ class ResultFeed:
         self._seconds = settings.redis_timeout_seconds
         self._area = area = settings.area
         server, options = settings.redis_server, _options(self._seconds)
-        self._commands = _commands(server, self._seconds, options)
-        # No retries: a reconnection must be noticed, because messages may be missing.
-        self._listener = redis_clients.client(server, retry=Retry(NoBackoff(), 0), **options)
+        self._commands = redis_clients.client(server, retry=_once(), **options)
+        self._turns = asyncio.Semaphore(COMMANDS)
+        # No requestId begins with '-'.
+        unused = area.result_key(f"-{uuid.uuid4().hex}")
+        listener = self._listener = Listener(server, self._commands, unused, **options)
         owner = Owner(
             wanted=lambda: map(area.result_key, self._waiters),
             is_wanted=lambda channel: self._request_id(channel) in self._waiters,
             on_message=self._on_message,
             on_connected=self._on_connected,
             on_lost=self._watch_if_needed,
-            # No requestId begins with '-'.
-            unused=area.result_key(f"-{uuid.uuid4().hex}"),
+            unused=unused,
         )
-        self._subscriptions = Subscriptions(self._listener, self._seconds, owner)
+        self._subscriptions = Subscriptions(listener, self._seconds, owner)
         self._waiters: dict[str, set[Waiter]] = {}
         self._by_job: set[Waiter] = set()  # Redis will not have their results
         self._watch: asyncio.Task[None] | None = None
@@ -128,9 +129,10 @@ class ResultFeed:
         if self.error or self._silent:
             raise RedisUnavailable(self.error or "it was silent a moment ago")
         try:
-            async with asyncio.timeout(3 * self._seconds):
+            async with asyncio.timeout(3 * self._seconds), self._turns:
                 found = await self._commands.get(self._area.result_key(request_id))
         except REDIS_ERRORS as e:
+            await redis_clients.forget(self._commands)
             self._note_silence()
             raise RedisUnavailable(f"{type(e).__name__}: {e}") from e
         return None if found is None else str(found)
@@ -149,7 +151,7 @@ class ResultFeed:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._commands.aclose()
+        await redis_clients.close(self._commands)
         await self._listener.aclose()
 
     @property
@@ -225,9 +227,7 @@ def _options(seconds: float) -> dict[str, Any]:
     }
 
 
-def _commands(server: RedisServer, seconds: float, options: dict[str, Any]) -> redis.asyncio.Redis:
-    """The client for commands; more of them than connections queue."""
-    # One retry, because a connection may be stale; a silent server stays silent.
+def _once() -> Retry:
+    """One retry, because a connection may be stale; a silent server stays silent."""
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.5)
-    once = Retry(backoff, 1, supported_errors=(redis.exceptions.ConnectionError,))
-    return redis_clients.queueing_client(server, CONNECTIONS, seconds, retry=once, **options)
+    return Retry(backoff, 1, supported_errors=(ConnectionError,))

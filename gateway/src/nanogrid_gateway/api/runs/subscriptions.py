@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import redis.asyncio
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from nanogrid.backoff import jitter
+from nanogrid.redis_clients import REDIS_ERRORS
+from nanogrid.redis_listener import Listener
 
 log = logging.getLogger("nanogrid.gateway.feed")
 
@@ -22,7 +22,7 @@ PING_SECONDS: Final = 1.0  # of silence, while a channel has a waiter
 IDLE_PING_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
-REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
+CHECK_SECONDS: Final = 5.0  # between checks that the connection leads to the right server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,13 @@ class Subscriptions:
     """The connection.
 
     Args:
-        client: makes connections; it must not retry by itself.
+        listener: makes connections; it must not retry by itself.
         seconds: timeout for each answer of Redis.
         owner: where the messages go.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, seconds: float, owner: Owner) -> None:
-        self._client = client
+    def __init__(self, listener: Listener, seconds: float, owner: Owner) -> None:
+        self._listener = listener
         self._seconds = seconds
         self._owner = owner
         self._pubsub: PubSub | None = None
@@ -138,13 +138,14 @@ class Subscriptions:
 
     async def _listen(self) -> None:
         """One connection, until it is lost."""
-        pubsub = self._client.pubsub()
+        pubsub = await self._listener.pubsub()
         try:
             await pubsub.subscribe(self._owner.unused)
             self._pubsub = pubsub
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(pubsub))
                 group.create_task(self._restore())
+                group.create_task(self._follow())
         finally:
             self._pubsub = None
             await pubsub.aclose()
@@ -155,6 +156,12 @@ class Subscriptions:
                 await self.subscribe(channel)
         self.error = ""
         await self._owner.on_connected()
+
+    async def _follow(self) -> None:
+        """End the connection when its server no longer has the results, but still answers."""
+        while True:
+            await asyncio.sleep(jitter(CHECK_SECONDS))
+            await self._listener.check()
 
     async def _read(self, pubsub: PubSub) -> None:
         pinged = False

@@ -1,0 +1,83 @@
+"""Delivery to the master that Sentinels name: once, also when the master fails."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis.asyncio.sentinel import MasterNotFoundError
+
+from nanogrid import wire
+from nanogrid.reasons import Reason
+from support.redis_delivery import refused
+from support.redis_server import RESULT, WAIT_SECONDS, OneJobPublisher, a_publisher, needs_redis
+from support.redis_topologies import MASTER, Sentinels, started
+
+pytestmark = [pytest.mark.integration, needs_redis]
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    with started(Sentinels(tmp_path_factory.mktemp("sentinels"))) as topology:
+        yield topology
+
+
+async def delivered(publisher: OneJobPublisher, result: wire.Result) -> int:
+    """Try until the result is delivered; the number of tries that were not."""
+    pending = 0
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (delivery := await publisher.publish(result)).state != "Delivered":
+            assert delivery.reason in (Reason.REDIS_UNAVAILABLE, Reason.REDIS_READ_ONLY), delivery
+            pending += 1
+            await asyncio.sleep(0.05)
+    return pending
+
+
+async def test_an_unknown_master_is_explained(sentinels: Sentinels) -> None:
+    async with a_publisher(sentinels.settings(redis_sentinel_master="other")) as publisher:
+        await refused(publisher, Reason.REDIS_UNAVAILABLE, "'other'", "redis.sentinel.masterName")
+        with pytest.raises(MasterNotFoundError):
+            await publisher.check()
+    async with a_publisher(sentinels.settings()) as publisher:
+        await publisher.check()
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+async def test_sentinels_that_refuse_the_password_are_explained(
+    sentinels: Sentinels, password: str
+) -> None:
+    settings = sentinels.settings(redis_sentinel_password=password)
+    async with a_publisher(settings) as publisher:
+        await refused(publisher, Reason.REDIS_ACCESS_DENIED, "AuthenticationError")
+
+
+async def test_a_wrong_password_of_redis_itself_is_explained(sentinels: Sentinels) -> None:
+    async with a_publisher(sentinels.settings(redis_password="wrong")) as publisher:
+        await refused(publisher, Reason.REDIS_ACCESS_DENIED)
+
+
+async def test_sentinels_that_do_not_run_are_explained(tmp_path: Path) -> None:
+    async with a_publisher(Sentinels(tmp_path).settings()) as publisher:
+        await refused(publisher, Reason.REDIS_UNAVAILABLE, MASTER, "onnect")
+
+
+async def test_a_killed_master_is_replaced_and_nothing_is_published_twice(
+    sentinels: Sentinels,
+) -> None:
+    after = replace(RESULT, request_id="after")
+    old = sentinels.master()
+    async with a_publisher(sentinels.settings()) as publisher:
+        assert (await publisher.publish(RESULT)).state == "Delivered"
+        with old.client() as client:
+            assert client.wait(1, WAIT_SECONDS * 1000) == 1, "the replica has the result"
+        old.kill()
+        pending = await delivered(publisher, after)
+        again = await publisher.publish(RESULT)
+    new = next(node for node in sentinels.servers if node is not old)
+    with new.client() as client:
+        entries = [fields["requestId"] for _, fields in client.xrange("results")]
+    assert pending > 0, "the master was really away"
+    assert sentinels.master() is new
+    assert (again.state, again.message) == ("Delivered", "delivered by an earlier try")
+    assert entries == ["order-1", "after"]
