@@ -13,14 +13,16 @@ import redis
 from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid.redis_clients import client, close
-from nanogrid.redis_url import STANDALONE
+from nanogrid.redis_url import CLUSTER, STANDALONE
 from nanogrid.tenancy import Area
 from nanogrid_operator.decision.outcome import Delivery
+from nanogrid_operator.settings import Settings
 from support.redis_delivery import refused
 from support.redis_server import (
     PASSWORD,
     RESULT,
     WAIT_SECONDS,
+    Network,
     OneJobPublisher,
     Server,
     a_publisher,
@@ -28,7 +30,8 @@ from support.redis_server import (
     needs_redis,
     owner_of,
 )
-from support.redis_topologies import Node, RedisCluster, started
+from support.redis_topologies import SLOTS, Node, RedisCluster, started, until
+from support.s3_server import free_port
 
 pytestmark = [pytest.mark.integration, needs_redis]
 
@@ -182,6 +185,35 @@ async def test_a_node_that_joins_is_found_by_ask(
         await gone.disconnect()
     finally:
         await close(commands)
+
+
+async def test_a_cluster_with_new_addresses_is_found_by_its_name(tmp_path: Path) -> None:
+    """As after a restart of all pods: none of the nodes that the client knows is there."""
+    nodes = [Node(tmp_path, free_port()) for _ in range(2)]
+    try:
+        start_alone(nodes[0])
+        async with Network(nodes[0].port) as name:
+            settings = Settings(
+                redis_url=f"redis://127.0.0.1:{name.port}",
+                redis_mode=CLUSTER,
+                redis_password=PASSWORD,
+            )
+            async with a_publisher(settings) as publisher:
+                assert (await publish(publisher, result_in("team-a"))).state == "Delivered"
+                nodes[0].kill()
+                start_alone(nodes[1])
+                name.target = nodes[1].port
+                assert (await delivered(publisher, result_in("team-a"))).stream_id
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+def start_alone(node: Node) -> None:
+    """A Redis Cluster of one node."""
+    node.start("--cluster-enabled", "yes", "--requirepass", PASSWORD)
+    node.call("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+    until(lambda: "cluster_state:ok" in str(node.call("CLUSTER", "INFO")), "the cluster")
 
 
 async def test_a_cluster_and_another_server_are_told_apart(

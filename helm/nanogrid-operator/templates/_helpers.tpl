@@ -76,6 +76,33 @@ redis://{{ include "nanogrid.fullname" . }}-dev-redis.{{ .Release.Namespace }}.s
 {{- end }}
 {{- end }}
 
+{{- /* Fails for values of redis that cannot work together. The messages do not repeat the URL, which may
+       have a password. */}}
+{{- define "nanogrid.checkRedis" -}}
+{{- $redis := .Values.redis }}
+{{- $parts := "^[a-z]+://([^/?#]*@)?([^/?#]*)/?([^/?#]*).*$" }}
+{{- $several := contains "," (regexReplaceAll $parts $redis.url "${2}") }}
+{{- if and .Values.devServices.enabled (ne $redis.mode "Standalone") }}
+{{- fail (printf "redis.mode %s does not go with devServices.enabled: their Redis is one server" $redis.mode) }}
+{{- end }}
+{{- if eq $redis.mode "Standalone" }}
+{{- if $several }}
+{{- fail "redis.url names several servers, and redis.mode is Standalone: name one, or set redis.mode to Sentinel or Cluster" }}
+{{- end }}
+{{- else if eq $redis.mode "Sentinel" }}
+{{- if not $redis.sentinel.masterName }}
+{{- fail "redis.mode Sentinel requires redis.sentinel.masterName: the name of the master that the Sentinels know" }}
+{{- end }}
+{{- else }}
+{{- if not (has (regexReplaceAll $parts $redis.url "${3}") (list "" "0")) }}
+{{- fail "redis.url names a database: a Redis Cluster has only the database 0" }}
+{{- end }}
+{{- with include "nanogrid.compatibilityNamespace" . }}
+{{- fail (printf "redis.mode Cluster requires tenancy.compatibilityNamespace=\"-\": the Redis keys of the compatibility namespace %s have no namespace, so each of them is in another slot than its stream" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "nanogrid.redisSecret" -}}
 {{- if .Values.devServices.enabled -}}
 {{ include "nanogrid.fullname" . }}-dev
@@ -376,7 +403,20 @@ reaches what its policy allows, for each of them. */}}
 
 {{- /* Environment of a container that uses Redis: dict "root" $ "user" NAME "secret" NAME "key" KEY */}}
 {{- define "nanogrid.redisEnv" -}}
+{{- include "nanogrid.checkRedis" .root }}
+{{- $sentinel := .root.Values.redis.sentinel }}
 - {name: NANOGRID_REDIS_URL, value: {{ include "nanogrid.redisUrl" .root | quote }}}
+- {name: NANOGRID_REDIS_MODE, value: {{ .root.Values.redis.mode | quote }}}
+{{- if eq .root.Values.redis.mode "Sentinel" }}
+- {name: NANOGRID_REDIS_SENTINEL_MASTER, value: {{ $sentinel.masterName | quote }}}
+{{- with $sentinel.username }}
+- {name: NANOGRID_REDIS_SENTINEL_USERNAME, value: {{ . | quote }}}
+{{- end }}
+{{- if $sentinel.existingSecret }}
+- name: NANOGRID_REDIS_SENTINEL_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $sentinel.existingSecret }}, key: {{ $sentinel.existingSecretKey }}}}
+{{- end }}
+{{- end }}
 - {name: NANOGRID_REDIS_CA_BUNDLE, value: {{ include "nanogrid.caBundle" (dict "root" .root "own" .root.Values.redis.caBundle) | quote }}}
 - {name: NANOGRID_REDIS_PREFIX, value: {{ .root.Values.redis.prefix | quote }}}
 {{- with .user }}

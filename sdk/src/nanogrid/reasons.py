@@ -562,7 +562,11 @@ HELP: dict[Reason, Help] = {
         "Correct the pattern. It is relative to outputs.path, and its case matters.",
     ),
     R.NOT_EXECUTED: Help("The code never ran.", "See the job's reason."),
-    R.DELIVERED: Help("Redis has the result, and a subscriber received it.", "Nothing to do."),
+    R.DELIVERED: Help(
+        "Redis has the result, and a subscriber received it. A Redis Cluster counts no "
+        "subscribers.",
+        "Nothing to do.",
+    ),
     R.NO_SUBSCRIBER: Help(
         "Redis has the result, but there was no subscriber.",
         "Read the key of the result or the stream. See docs/operations.md.",

@@ -104,6 +104,13 @@ def addresses(url: str, mode: str = STANDALONE) -> list[tuple[str, int]]:
     return found
 
 
+def shown(url: str, mode: str) -> str:
+    """A URL without user and password, and with the mode, unless it is Standalone or empty."""
+    scheme, separator, rest = url.partition("://")
+    text = f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    return text if mode in ("", STANDALONE) else f"{text} ({mode})"
+
+
 def with_credentials(url: str, username: str, password: str) -> str:
     """``url`` with the password, and with the username in place of the URL's own.
 

@@ -279,3 +279,22 @@ def test_a_query_names_the_phases_when_there_is_no_such_phase() -> None:
     with pytest.raises(ApiError, match=r"phase: .*'Pending'.*'Failed'") as caught:
         query({"phase": "runing"}, RunsQuery)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"NANOGRID_REDIS_URL": "redis://a,b"}, "names 2 servers"),
+        ({"NANOGRID_REDIS_MODE": "Sentinel"}, "the name of the master"),
+        (
+            {"NANOGRID_REDIS_MODE": "Cluster", "NANOGRID_COMPATIBILITY_NAMESPACE": "functions"},
+            "functions is the compatibility namespace",
+        ),
+    ],
+)
+def test_modes_of_redis_that_cannot_work_are_refused(changes: dict[str, str], message: str) -> None:
+    assert Settings.from_env(REQUIRED).area.redis_cluster is False
+    with pytest.raises(SettingsError, match=message):
+        Settings.from_env(REQUIRED | changes)
+    cluster = Settings.from_env(REQUIRED | {"NANOGRID_REDIS_MODE": "Cluster"})
+    assert cluster.area.result_key("r") == "result:{functions}:r"

@@ -187,6 +187,9 @@ def test_a_malformed_variable_is_named_with_its_value(name: str, text: str, comp
         ("NANOGRID_LOG_LEVEL", "CHATTY"),
         ("NANOGRID_WORKERS", "0"),
         ("NANOGRID_REDIS_TIMEOUT_SECONDS", "nan"),
+        ("NANOGRID_REDIS_MODE", "Ring"),
+        ("NANOGRID_REDIS_MODE", "Sentinel"),
+        ("NANOGRID_REDIS_URL", "redis://a,b"),
         ("NANOGRID_RESULT_TTL_SECONDS", "-1"),
         ("NANOGRID_TTL_SECONDS_AFTER_FINISHED", "-1"),
         ("NANOGRID_TTL_SECONDS_AFTER_FINISHED", "1.5"),
@@ -249,3 +252,10 @@ def test_pods_cannot_ask_sts_through_a_proxy_with_tls() -> None:
 
     with pytest.raises(SettingsError, match="NANOGRID_S3_PROXY begins with https://"):
         Settings.from_env({**proxied, **role})
+
+
+def test_a_redis_cluster_has_no_compatibility_namespace() -> None:
+    cluster = {**REQUIRED, "NANOGRID_REDIS_MODE": "Cluster"}
+    assert Settings.from_env(cluster).redis_server.mode == "Cluster"
+    with pytest.raises(SettingsError, match="older is the compatibility namespace"):
+        Settings.from_env({**cluster, "NANOGRID_COMPATIBILITY_NAMESPACE": "older"})

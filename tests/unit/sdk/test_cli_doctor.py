@@ -140,6 +140,16 @@ def test_an_operator_of_other_namespaces(cluster: FakeCluster, doctor: Doctor) -
     assert doctor() == (0, {})
 
 
+def test_all_servers_of_redis_are_shown_with_the_mode(
+    cluster: FakeCluster, terminal: Terminal, doctor: Doctor
+) -> None:
+    url = "redis://:hunter2@a:6379,b:6379"
+    env = {"NANOGRID_REDIS_URL": url, "NANOGRID_REDIS_MODE": "Cluster"}
+    cluster.lists[DEPLOYMENTS] = [deployment(**env)]
+    assert doctor() == (0, {})
+    assert "redis://a:6379,b:6379 (Cluster)" in terminal.run("doctor").stdout
+
+
 def test_redis_is_unavailable(cluster: FakeCluster, doctor: Doctor) -> None:
     cluster.objects[READY] = {"ready": False, "missing": {"redis": "TimeoutError: no answer"}}
     code, found = doctor()

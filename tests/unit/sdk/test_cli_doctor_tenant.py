@@ -179,6 +179,18 @@ def test_a_boundary_that_holds(world: World) -> None:
     assert world.terminal.run("doctor", "--tenant", NAMESPACE, "-o", "name").stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("mode", "name"), [("Sentinel", "Sentinel at {}:26379"), ("Cluster", "Redis at {}:6379")]
+)
+def test_each_server_of_redis_is_tried(world: World, mode: str, name: str) -> None:
+    url = "redis://:hunter2@a.sys.svc,b.sys.svc"
+    env = {"NANOGRID_REDIS_URL": url, "NANOGRID_REDIS_MODE": mode}
+    world.cluster.lists[DEPLOYMENTS] = [operator(**env)]
+    code, found = world.run()
+    assert code == 0
+    assert {f"to {name.format(host)}" for host in ("a.sys.svc", "b.sys.svc")} <= set(found)
+
+
 def test_every_job_that_must_be_refused_is_valid_for_the_api() -> None:
     """Otherwise a typing error would count as a refusal."""
     installed = installation.Installation("sys", operator())

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
 from nanogrid import controller_class, names
 from nanogrid.api.job import Spec
@@ -12,7 +13,7 @@ from nanogrid.cli.boundary import installation
 from nanogrid.client import Client
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.jobs.manifest import ANNOTATION_SPEC_HASH, build_job, in_class, spec_hash
-from nanogrid.tenancy import Area, redis_prefix_problem
+from nanogrid.tenancy import Area, redis_cluster_problem, redis_prefix_problem
 from nanogrid.types import Json
 from support.cli_fakes import NAMESPACE, FakeClient, FakeCluster, job
 from support.cli_terminal import Terminal
@@ -211,8 +212,25 @@ def test_names_in_redis_begin_with_the_prefix() -> None:
     assert (without.stream, without.platform_stream) == ("results:team-a", "results")
 
 
+def test_names_in_a_redis_cluster_have_one_slot_per_namespace() -> None:
+    area = Area.of("team-a", bucket="b", redis_prefix="prod:", redis_cluster=True)
+
+    assert area.result_key("r") == "prod:result:{team-a}:r"
+    assert area.streams == ("prod:results:{team-a}",)
+    elsewhere = Area.of("team-a", bucket="b")
+    assert elsewhere.streams == ("results:team-a", "results")
+    slots = {key_slot(name.encode()) for name in (area.result_key("r"), *area.streams)}
+    others = {key_slot(name.encode()) for name in elsewhere.streams}
+    assert (len(slots), len(others)) == (1, 2)
+
+
+def test_a_compatibility_namespace_cannot_be_in_a_redis_cluster() -> None:
+    assert redis_cluster_problem("") == ""
+    assert 'tenancy.compatibilityNamespace to "-"' in redis_cluster_problem("older")
+
+
 @pytest.mark.parametrize(
-    ("prefix", "valid"), [("", True), ("prod:", True), ("a b", False), ("*", False)]
+    ("prefix", "valid"), [("", True), ("prod:", True), ("a b", False), ("*", False), ("{x}", False)]
 )
 def test_prefixes_of_redis(prefix: str, valid: bool) -> None:
     assert (redis_prefix_problem(prefix) == "") == valid

@@ -58,7 +58,9 @@ class Delivery(Model):
         description="Whether Redis has the result."
     )
     receivers: int | None = Field(
-        None, ge=0, description="Number of subscribers that received the message."
+        None,
+        ge=0,
+        description="Number of subscribers that received the message; absent if unknown.",
     )
     stream_id: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="Id of the entry in the stream of the job's namespace."

@@ -9,6 +9,7 @@ from nanogrid.cli.finding import INSTALL_HINT, Finding, State
 from nanogrid.controller_class import ENV, NO_CLASS, class_name
 from nanogrid.network_condition import condition_of, config_map_name
 from nanogrid.reasons import HELP, Reason
+from nanogrid.redis_url import ENV_REDIS_MODE, ENV_REDIS_URL, shown
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -214,11 +215,10 @@ def _backends(cluster: "Cluster", deployment: Json) -> Iterator[Finding]:
 
 
 def _backend_targets(deployment: Json) -> dict[str, str]:
-    scheme, separator, rest = env_of(deployment, "NANOGRID_REDIS_URL").partition("://")
     bucket = env_of(deployment, "NANOGRID_S3_BUCKET")
     endpoint = env_of(deployment, names.ENV_S3_ENDPOINT) or "AWS"
     return {
-        "redis": f"{scheme}{separator}{rest.rpartition('@')[2]}",  # without the password
+        "redis": shown(env_of(deployment, ENV_REDIS_URL), env_of(deployment, ENV_REDIS_MODE)),
         "s3": f"bucket {bucket} at {endpoint}",
     }
 

@@ -10,6 +10,8 @@ from nanogrid.cli.boundary.probe import GATEWAY
 from nanogrid.cli.finding import Finding
 from nanogrid.cli.installation_checks import OPERATOR, deployments, env_of, watches
 from nanogrid.controller_class import ENV, NO_CLASS
+from nanogrid.redis_url import ENV_REDIS_MODE, ENV_REDIS_URL, SENTINEL, STANDALONE
+from nanogrid.redis_url import addresses as redis_addresses
 from nanogrid.types import Json
 
 if TYPE_CHECKING:
@@ -129,9 +131,12 @@ def _platform(installation: Installation) -> Iterator[Target]:
     if results.hostname:
         port = results.port or names.RESULTS_PORT
         yield Target("operator's results port", results.hostname, port, open=True)
-    redis = urlsplit(installation.env("NANOGRID_REDIS_URL"))
-    if redis.hostname:
-        yield Target("Redis", redis.hostname, redis.port or 6379)
+    mode = installation.env(ENV_REDIS_MODE) or STANDALONE
+    name = "Sentinel" if mode == SENTINEL else "Redis"
+    if url := installation.env(ENV_REDIS_URL):
+        found = redis_addresses(url, mode)[:MOST_NODES]
+        for host, port in found:
+            yield Target(name if len(found) == 1 else f"{name} at {host}:{port}", host, port)
     for one in installation.components:
         metadata = one["metadata"]
         # The chart gives a Service the name of its Deployment.
