@@ -11,11 +11,9 @@ from nanogrid_gateway.api.settings import Settings as GatewaySettings
 from nanogrid_operator.settings import Settings as OperatorSettings
 from support.helm import CHART, DEV, REAL, helm, manifests, named, pod_spec
 
-pytestmark = pytest.mark.security
-
 NO_OLDER = REAL | {"tenancy": {"compatibilityNamespace": "-"}}
 SENTINEL = {"masterName": "results", "username": "watcher", "existingSecret": "sentinel-auth"}
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "Standalone": {"url": "redis://:p,w@r:6379/3"},
     "Sentinel": {
         "url": "redis://:p,w@s-1:26379,s-2,[fd00::1]:26379/2",
@@ -44,7 +42,7 @@ def env_of(documents: list[Json], deployment: str) -> dict[str, Any]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("deployment", ["nanogrid", "nanogrid-gateway"])
 def test_operator_and_gateway_accept_what_the_chart_sets(deployment: str, mode: str) -> None:
-    redis: dict[str, Any] = MODES[mode]
+    redis = MODES[mode]
     env = env_of(
         manifests("--namespace", "platform", values=NO_OLDER | {"redis": redis}), deployment
     )

@@ -36,7 +36,12 @@ async def delivered(publisher: OneJobPublisher, result: wire.Result) -> int:
 
 async def test_an_unknown_master_is_explained(sentinels: Sentinels) -> None:
     async with a_publisher(sentinels.settings(redis_sentinel_master="other")) as publisher:
-        await refused(publisher, Reason.REDIS_UNAVAILABLE, "'other'", "redis.sentinel.masterName")
+        await refused(
+            publisher,
+            Reason.REDIS_UNAVAILABLE,
+            "unknown, of results",
+            "check redis.sentinel.masterName",
+        )
         with pytest.raises(MasterNotFoundError):
             await publisher.check()
     async with a_publisher(sentinels.settings()) as publisher:
@@ -59,7 +64,7 @@ async def test_a_wrong_password_of_redis_itself_is_explained(sentinels: Sentinel
 
 async def test_sentinels_that_do_not_run_are_explained(tmp_path: Path) -> None:
     async with a_publisher(Sentinels(tmp_path).settings()) as publisher:
-        await refused(publisher, Reason.REDIS_UNAVAILABLE, MASTER, "onnect")
+        await refused(publisher, Reason.REDIS_UNAVAILABLE, f"no master {MASTER!r}", "onnect")
 
 
 async def test_a_killed_master_is_replaced_and_nothing_is_published_twice(

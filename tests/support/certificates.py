@@ -16,6 +16,8 @@ class Certificates:
 
     ca: Path
     server: ssl.SSLContext
+    certificate: Path
+    key: Path
 
 
 def certificates(folder: Path, names: str = "IP:127.0.0.1,IP:::1,DNS:localhost") -> Certificates:
@@ -28,5 +30,6 @@ def certificates(folder: Path, names: str = "IP:127.0.0.1,IP:::1,DNS:localhost")
     signed = ("-in", "server.csr", "-out", "server.pem", "-extfile", "names", "-days", "2")
     _openssl(folder, "x509", "-req", *by, *signed)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    return Certificates(folder / "ca.pem", context)
+    own = (folder / "server.pem", folder / "server.key")
+    context.load_cert_chain(*own)
+    return Certificates(folder / "ca.pem", context, *own)

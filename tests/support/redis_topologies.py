@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from nanogrid.redis_url import CLUSTER, SENTINEL
 from nanogrid_operator.settings import Settings
+from support.certificates import Certificates
 from support.redis_server import PASSWORD, WAIT_SECONDS
 from support.s3_server import free_port
 
@@ -46,16 +47,17 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
-        self._run([*command, "--dir", str(self._directory), "--save", "", *options])
+        own = ["--bind", "127.0.0.1", "--dir", str(self._directory), "--save", ""]
+        listening = [word for line in self._listening() for word in f"--{line}".split()]
+        self._run(["redis-server", *listening, *own, *options])
 
     def start_sentinel(self, master: int) -> None:
         """Start as a Sentinel; it finds the others and the replicas through the master."""
         lines = [
-            f"port {self.port}",
+            *self._listening(),
             "bind 127.0.0.1",
-            f"requirepass {SENTINEL_PASSWORD}",
-            f"sentinel sentinel-pass {SENTINEL_PASSWORD}",
+            f"requirepass {self._password}",
+            f"sentinel sentinel-pass {self._password}",
             f"sentinel monitor {MASTER} 127.0.0.1 {master} 2",
             f"sentinel auth-pass {MASTER} {PASSWORD}",
             f"sentinel down-after-milliseconds {MASTER} {_MILLIS}",
@@ -64,6 +66,9 @@ class Node:
         file = self._directory / "sentinel.conf"
         file.write_text("\n".join(lines), encoding="utf-8")
         self._run(["redis-server", str(file), "--sentinel"])
+
+    def _listening(self) -> list[str]:
+        return [f"port {self.port}"]
 
     def _run(self, command: list[str]) -> None:
         with open(self._directory / "log", "ab") as log:
@@ -90,10 +95,39 @@ class Node:
             return client.execute_command(*command)
 
 
+class TlsNode(Node):
+    """A node whose clients and other nodes use TLS."""
+
+    def __init__(self, directory: Path, port: int, tls: Certificates) -> None:
+        super().__init__(directory, port)
+        self._tls = tls
+
+    def _listening(self) -> list[str]:
+        return [
+            "port 0",
+            f"tls-port {self.port}",
+            f"tls-cert-file {self._tls.certificate}",
+            f"tls-key-file {self._tls.key}",
+            f"tls-ca-cert-file {self._tls.ca}",
+            "tls-auth-clients no",
+            "tls-replication yes",
+            "tls-cluster yes",
+        ]
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(
+            port=self.port,
+            password=self._password,
+            decode_responses=True,
+            ssl=True,
+            ssl_ca_certs=str(self._tls.ca),
+        )
+
+
 def in_step(master: Node) -> bool:
     """Whether a replica has confirmed all that its master has written."""
     with master.client() as client:
-        return client.wait(1, 1000) == 1
+        return bool(client.wait(1, 1000) == 1)
 
 
 class Sentinels:
@@ -106,8 +140,8 @@ class Sentinels:
     def start(self) -> None:
         """Start all; returns when each Sentinel knows the replica and the other Sentinels."""
         first, second = self.servers
-        own = ("--requirepass", PASSWORD, "--masterauth", PASSWORD)
-        own += ("--repl-diskless-sync-delay", "0")
+        own = ["--requirepass", PASSWORD, "--masterauth", PASSWORD]
+        own += ["--repl-diskless-sync-delay", "0"]
         first.start(*own)
         second.start(*own, "--replicaof", f"127.0.0.1 {first.port}")
         until(lambda: in_step(first), "the replica")

@@ -11,9 +11,10 @@ import redis.asyncio
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection, parse_url
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from nanogrid.redis_cluster import ClusterClient
+from nanogrid.redis_sentinels import Sentinels
 from nanogrid.redis_url import (
     CLUSTER,
     SENTINEL,
@@ -124,6 +125,6 @@ def _master(server: RedisServer, options: dict[str, Any]) -> redis.asyncio.Redis
         "username": server.sentinel_username or None,
         "password": server.sentinel_password or None,
     }
-    sentinel = Sentinel(server.addresses, sentinel_kwargs=of_sentinels)
+    sentinel = Sentinels(server.addresses, sentinel_kwargs=of_sentinels)
     found: redis.asyncio.Redis = sentinel.master_for(server.sentinel_master, **given)
     return found

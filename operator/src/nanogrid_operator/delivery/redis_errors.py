@@ -61,11 +61,8 @@ def _explained(error: Exception, mode: str) -> tuple[Reason, str]:
         return _of_cluster(error)
     if isinstance(error, _OF_A_NODE):
         return _reason(error), ": this is a node of a Redis Cluster; set redis.mode to Cluster"
-    if isinstance(error, MasterNotFoundError) and " : " not in str(error):
-        return _reason(error), (
-            ": the Sentinels answer and know no master of this name that is up; check "
-            "redis.sentinel.masterName, or wait until a failover ends"
-        )
+    if isinstance(error, MasterNotFoundError) and "unknown, of" in str(error):
+        return _reason(error), ": check redis.sentinel.masterName"
     return _reason(error), ""
 
 
