@@ -401,6 +401,21 @@ reaches what its policy allows, for each of them. */}}
 {{- end }}
 {{- end }}
 
+{{- /* Refuses what excludes IAM roles; the argument is that of nanogrid.redisEnv. */}}
+{{- define "nanogrid.checkRedisIam" -}}
+{{- $url := include "nanogrid.redisUrl" .root }}
+{{- $userinfo := regexFind "^rediss://[^/@]*@" $url }}
+{{- if not (hasPrefix "rediss://" $url) }}
+{{- fail "redis.iam.cacheName requires TLS: redis.url must begin with rediss://" }}
+{{- end }}
+{{- if or .secret (contains ":" (trimPrefix "rediss://" $userinfo)) }}
+{{- fail "redis.iam.cacheName excludes passwords: remove redis.existingSecret, gateway.redis.existingSecret and a password in redis.url" }}
+{{- end }}
+{{- if not (or .user $userinfo) }}
+{{- fail "redis.iam.cacheName requires a user: redis.url must be rediss://USER@HOST:6379/0" }}
+{{- end }}
+{{- end }}
+
 {{- /* Environment of a container that uses Redis: dict "root" $ "user" NAME "secret" NAME "key" KEY */}}
 {{- define "nanogrid.redisEnv" -}}
 {{- include "nanogrid.checkRedis" .root }}
@@ -421,6 +436,15 @@ reaches what its policy allows, for each of them. */}}
 - {name: NANOGRID_REDIS_PREFIX, value: {{ .root.Values.redis.prefix | quote }}}
 {{- with .user }}
 - {name: NANOGRID_REDIS_USERNAME, value: {{ . | quote }}}
+{{- end }}
+{{- with .root.Values.redis.iam }}
+{{- if .cacheName }}
+{{- include "nanogrid.checkRedisIam" $ }}
+- {name: NANOGRID_REDIS_IAM_CACHE, value: {{ .cacheName | quote }}}
+- {name: NANOGRID_REDIS_IAM_SERVICE, value: {{ .service | quote }}}
+- {name: NANOGRID_REDIS_IAM_REGION, value: {{ .region | quote }}}
+- {name: NANOGRID_REDIS_IAM_ACCOUNT, valueFrom: {fieldRef: {fieldPath: spec.serviceAccountName}}}
+{{- end }}
 {{- end }}
 {{- if .secret }}
 - name: NANOGRID_REDIS_PASSWORD

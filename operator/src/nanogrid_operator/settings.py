@@ -13,6 +13,7 @@ from nanogrid import assumed_role, controller_class, logs, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
+from nanogrid.redis_role import ELASTICACHE, IAM_SERVICES, iam_of
 from nanogrid.redis_url import (
     CLUSTER,
     ENV_REDIS_MODE,
@@ -133,6 +134,18 @@ class Settings:
     redis_password: str = env("NANOGRID_REDIS_PASSWORD", "", "overrides the URL's password")
     redis_ca_bundle: str = env(
         "NANOGRID_REDIS_CA_BUNDLE", "", "PEM text of CAs that Redis may have, besides the system's"
+    )
+    redis_iam_cache: str = env(
+        "NANOGRID_REDIS_IAM_CACHE",
+        "",
+        "name of a Redis of AWS that takes the pod's IAM role; empty: a password, or none",
+    )
+    redis_iam_service: str = env(
+        "NANOGRID_REDIS_IAM_SERVICE", ELASTICACHE, "of this Redis", choices=IAM_SERVICES
+    )
+    redis_iam_region: str = env("NANOGRID_REDIS_IAM_REGION", "", "of this Redis; empty: S3's")
+    redis_iam_account: str = env(
+        "NANOGRID_REDIS_IAM_ACCOUNT", "", "service account of this pod, for messages"
     )
     redis_prefix: str = env(ENV_REDIS_PREFIX, "", "before all keys, channels and streams")
     redis_timeout_seconds: float = env("NANOGRID_REDIS_TIMEOUT_SECONDS", 2.0, "per call")
@@ -433,7 +446,23 @@ class Settings:
 
     @property
     def redis_server(self) -> RedisServer:
-        """Where results are delivered."""
+        """Where results are delivered.
+
+        Raises:
+            SettingsError: a role and other settings exclude each other.
+        """
+        try:
+            iam = iam_of(
+                self.redis_url,
+                self.redis_username,
+                self.redis_password,
+                service=self.redis_iam_service,
+                cache=self.redis_iam_cache,
+                region=self.redis_iam_region or self.s3_region,
+                account=self.redis_iam_account,
+            )
+        except ValueError as e:
+            raise SettingsError(str(e)) from None
         return RedisServer(
             url=self.redis_url,
             mode=self.redis_mode,
@@ -443,6 +472,7 @@ class Settings:
             sentinel_master=self.redis_sentinel_master,
             sentinel_username=self.redis_sentinel_username,
             sentinel_password=self.redis_sentinel_password,
+            iam=iam,
         )
 
     @property

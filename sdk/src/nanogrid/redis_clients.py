@@ -14,6 +14,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from nanogrid.redis_cluster import ClusterClient
+from nanogrid.redis_iam import IamCredentials, connection_class
 from nanogrid.redis_sentinels import Sentinels
 from nanogrid.redis_url import (
     CLUSTER,
@@ -37,7 +38,7 @@ CLUSTER_CONNECTIONS: Final = 10_000
 
 
 def connection_options(server: RedisServer) -> dict[str, Any]:
-    """Database, user, password and TLS, and the first address: keyword arguments of a connection.
+    """Database, user, password or role, TLS, and the first address: arguments of a connection.
 
     Raises:
         ValueError: the URL is none of Redis, or the CAs are none.
@@ -45,7 +46,13 @@ def connection_options(server: RedisServer) -> dict[str, Any]:
     url = with_credentials(server.url, server.username, server.password)
     host, port = server.addresses[0]
     options = {**parse_url(without_addresses(url)), "host": host, "port": port}
-    return {**options, **tls_options(server.url, server.ca_bundle)}
+    options |= tls_options(server.url, server.ca_bundle)
+    if server.iam is not None:
+        for name in ("username", "password"):  # the library refuses them with a provider
+            options.pop(name, None)
+        options["credential_provider"] = IamCredentials(server.iam)
+        options["connection_class"] = connection_class(server.iam)
+    return options
 
 
 def client(server: RedisServer, **options: Any) -> RedisClient:
@@ -108,14 +115,20 @@ async def close(client: RedisClient) -> None:
 def without_address(options: dict[str, Any]) -> dict[str, Any]:
     """Options for clients that take TLS as a flag and the addresses separately."""
     given = {k: v for k, v in options.items() if k not in ("host", "port", "connection_class")}
-    return given | {"ssl": options.get("connection_class") is SSLConnection}
+    return given | {"ssl": issubclass(options.get("connection_class", object), SSLConnection)}
 
 
 def _cluster(server: RedisServer, options: dict[str, Any]) -> ClusterClient:
     given = without_address(options)
     given.pop("db", None)
     nodes = [ClusterNode(host, port) for host, port in server.addresses]
-    return ClusterClient(startup_nodes=nodes, max_connections=CLUSTER_CONNECTIONS, **given)
+    found = ClusterClient(startup_nodes=nodes, max_connections=CLUSTER_CONNECTIONS, **given)
+    if server.iam is not None:
+        # The library has no parameter for it.
+        found.connection_kwargs["connection_class"] = options["connection_class"]
+        for node in found.startup_nodes:
+            node.connection_class = options["connection_class"]
+    return found
 
 
 def _master(server: RedisServer, options: dict[str, Any]) -> redis.asyncio.Redis:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote
 
 from nanogrid.ca_bundle import certificates
+from nanogrid.redis_role import Iam
 
 STANDALONE: Final = "Standalone"
 SENTINEL: Final = "Sentinel"
@@ -43,6 +44,7 @@ class RedisServer:
         sentinel_master: name of the master that Sentinels are asked for.
         sentinel_username: of the Sentinels themselves; empty: their default user.
         sentinel_password: of the Sentinels themselves; empty: they need none.
+        iam: takes the place of username and password.
     """
 
     url: str = field(repr=False)  # it may have a password
@@ -53,6 +55,7 @@ class RedisServer:
     sentinel_master: str = ""
     sentinel_username: str = ""
     sentinel_password: str = field(default="", repr=False)
+    iam: Iam | None = None
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -72,6 +75,8 @@ def server_problem(server: RedisServer) -> str:
         found = server.addresses
     except ValueError as e:
         return str(e)
+    if server.iam is not None and server.mode == SENTINEL:
+        return f"the mode is {SENTINEL}, but AWS has no Sentinels that take an IAM role"
     if server.mode == STANDALONE and len(found) > 1:
         return (
             f"the URL names {len(found)} servers, and the mode is {STANDALONE}: name one, or set "

@@ -54,6 +54,21 @@ def test_settings_come_from_the_environment() -> None:
     assert settings.auth_mode == "kubernetes"
 
 
+def test_redis_takes_the_role_of_the_gateway_as_the_gateways_user() -> None:
+    server = Settings.from_env(
+        REQUIRED
+        | {
+            "NANOGRID_REDIS_URL": "rediss://nanogrid@r/0",
+            "NANOGRID_REDIS_USERNAME": "gateway",
+            "NANOGRID_REDIS_IAM_CACHE": "results",
+            "NANOGRID_REDIS_IAM_REGION": "eu-west-2",
+        }
+    ).redis_server
+
+    assert server.iam is not None
+    assert (server.iam.user, server.iam.region) == ("gateway", "eu-west-2")
+
+
 def test_a_short_maximum_shortens_the_default_wait() -> None:
     settings = Settings.from_env(REQUIRED | {"NANOGRID_MAX_WAIT_SECONDS": "10"})
 
@@ -64,6 +79,8 @@ def test_a_short_maximum_shortens_the_default_wait() -> None:
     ("environ", "named"),
     [
         ({"NANOGRID_NAMESPACE": ""}, "NANOGRID_NAMESPACE"),
+        ({"NANOGRID_REDIS_IAM_SERVICE": "rds"}, "NANOGRID_REDIS_IAM_SERVICE"),
+        ({"NANOGRID_REDIS_IAM_CACHE": "results"}, "NANOGRID_REDIS_IAM_CACHE=results needs TLS"),
         ({"NANOGRID_PORT": "http"}, "NANOGRID_PORT"),
         ({"NANOGRID_MAX_WAITING": "0"}, "NANOGRID_MAX_WAITING"),
         ({"NANOGRID_AUTH_MODE": "magic"}, "NANOGRID_AUTH_MODE"),

@@ -236,6 +236,22 @@ def test_a_ca_bundle_without_a_certificate_is_refused(target: str) -> None:
         Settings.from_env({**REQUIRED, f"NANOGRID_{target}_CA_BUNDLE": "/etc/ssl/ca.pem"})
 
 
+def test_a_role_for_redis_excludes_other_settings() -> None:
+    role = {"NANOGRID_REDIS_IAM_CACHE": "results", "AWS_REGION": "eu-west-1"}
+    server = Settings.from_env(
+        REQUIRED | role | {"NANOGRID_REDIS_URL": "rediss://me@r/0"}
+    ).redis_server
+    assert server.iam is not None
+    assert (server.iam.service, server.iam.region) == ("elasticache", "eu-west-1")
+
+    for wrong, message in (
+        ({"NANOGRID_REDIS_URL": "redis://me@r/0"}, "NANOGRID_REDIS_IAM_CACHE=results needs TLS"),
+        ({"NANOGRID_REDIS_IAM_SERVICE": "rds"}, "expected one of elasticache, "),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            Settings.from_env({**REQUIRED, **role, **wrong})
+
+
 @pytest.mark.parametrize("prefix", ["prod", "/prod/", "../", "a//", "a b/"])
 def test_a_prefix_of_roots_is_a_path_that_ends_with_a_slash(prefix: str) -> None:
     assert Settings.from_env({**REQUIRED, "NANOGRID_S3_PREFIX": "a/b.c/"}).s3_prefix == "a/b.c/"

@@ -11,6 +11,7 @@ from nanogrid import assumed_role, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.controller_class import problem as class_problem
+from nanogrid.redis_role import iam_of
 from nanogrid.redis_url import CLUSTER, STANDALONE, RedisServer, server_problem
 from nanogrid.settings import SettingsError, check_ca_bundle
 from nanogrid.tenancy import Area, redis_cluster_problem, redis_prefix_problem
@@ -92,6 +93,14 @@ class Settings(BaseModel):
     redis_username: str = Field("", description="of Redis; empty: that of the URL")
     redis_password: str = Field("", description="of Redis", repr=False)
     redis_ca_bundle: str = Field("", description="PEM text of CAs that Redis may have")
+    redis_iam_cache: str = Field(
+        "", description="name of a Redis of AWS that takes the pod's IAM role; empty: a password"
+    )
+    redis_iam_service: Literal["elasticache", "elasticache-serverless", "memorydb"] = Field(
+        "elasticache", description="of this Redis"
+    )
+    redis_iam_region: str = Field("", description="of this Redis; empty: that of S3")
+    redis_iam_account: str = Field("", description="service account of this pod, for messages")
     redis_prefix: Annotated[str, AfterValidator(_checked(redis_prefix_problem))] = Field(
         "", description="what all keys and channels begin with, the operator's; empty: nothing"
     )
@@ -189,7 +198,23 @@ class Settings(BaseModel):
 
     @property
     def redis_server(self) -> RedisServer:
-        """Where results are delivered."""
+        """Where results are delivered.
+
+        Raises:
+            SettingsError: a role and other settings exclude each other.
+        """
+        try:
+            iam = iam_of(
+                self.redis_url,
+                self.redis_username,
+                self.redis_password,
+                service=self.redis_iam_service,
+                cache=self.redis_iam_cache,
+                region=self.redis_iam_region or self.s3_region,
+                account=self.redis_iam_account,
+            )
+        except ValueError as e:
+            raise SettingsError(str(e)) from None
         return RedisServer(
             url=self.redis_url,
             mode=self.redis_mode,
@@ -199,6 +224,7 @@ class Settings(BaseModel):
             sentinel_master=self.redis_sentinel_master,
             sentinel_username=self.redis_sentinel_username,
             sentinel_password=self.redis_sentinel_password,
+            iam=iam,
         )
 
     @property

@@ -4,6 +4,7 @@ from redis import exceptions
 from redis.asyncio.sentinel import MasterNotFoundError
 
 from nanogrid.reasons import Reason, sentence
+from nanogrid.redis_iam import TokenError
 from nanogrid.redis_url import CLUSTER
 from nanogrid_operator.decision.outcome import Delivery
 
@@ -76,6 +77,8 @@ def _of_cluster(error: Exception) -> tuple[Reason, str]:
 
 
 def _reason(error: Exception) -> Reason:
+    if isinstance(error, TokenError):
+        return error.reason
     for text, reason in _TEXTS.items():
         if text in str(error):
             return reason
