@@ -11,7 +11,7 @@ import yaml
 
 from nanogrid.types import Json
 from scripts.eks import fill
-from support.aws_stacks import all_outputs, stack_of
+from support import aws_stacks
 from support.eks_network import EKS
 from support.helm import manifests, named, pod_spec
 
@@ -20,14 +20,21 @@ BOTH_VALUES = pytest.mark.parametrize("values", ["values-fargate.yaml", "values-
 
 def outputs_for(file: str) -> dict[str, str]:
     """The outputs of the stack that a file needs."""
-    return all_outputs()[stack_of(EKS / file)]
+    return aws_stacks.outputs_for(EKS / file)
 
 
 @functools.cache
-def render(values: str) -> list[Json]:
-    """The chart's manifests with one of the values files, filled in."""
-    text = fill((EKS / values).read_text(), outputs_for(values))
-    return manifests("-n", "nanogrid-system", values=yaml.safe_load(text))
+def render(values: str, redis: str = "redis-password.yaml") -> list[Json]:
+    """The chart's manifests with one of the values files, and that of Redis, filled in."""
+    (first,), (second,) = filled(values), filled(redis)
+    return manifests("-n", "nanogrid-system", values=_merged(first, second))
+
+
+def _merged(first: Json, second: Json) -> Json:
+    """Two values files, as helm merges them."""
+    both = {key: _merged(first[key], second[key]) for key in first.keys() & second.keys()
+            if isinstance(first[key], dict) and isinstance(second[key], dict)}  # fmt: skip
+    return first | second | both
 
 
 def filled(file: str) -> list[Json]:

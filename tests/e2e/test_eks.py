@@ -8,7 +8,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from e2e.eks import BOTH_VALUES, containers_of, filled, outputs_for, render
+from e2e.eks import BOTH_VALUES, containers_of, filled, gateway_of, outputs_for, render
 from nanogrid import names
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
@@ -263,6 +263,23 @@ def test_the_release_names_the_outputs_of_the_stacks_and_its_secrets(values: str
     assert outputs["RedisHost"] in given.redis_url
     images = {c["image"] for d in of_kind("Deployment", documents) for c in containers_of(d)}
     assert all(image.startswith(outputs["Images"] + "/") for image in images)
+
+
+@BOTH_VALUES
+def test_with_iam_the_release_has_the_users_of_the_stack_and_no_password(values: str) -> None:
+    documents, outputs = render(values, "redis-iam.yaml"), outputs_for("redis-iam.yaml")
+
+    server = settings(documents).redis_server
+    assert server.iam is not None
+    assert (server.iam.cache, server.iam.user) == (
+        outputs["RedisCacheName"], outputs["RedisOperatorUser"],
+    )  # fmt: skip
+    _, gateway = gateway_of(documents)
+    assert gateway["NANOGRID_REDIS_IAM_CACHE"] == outputs["RedisCacheName"]
+    assert gateway["NANOGRID_REDIS_USERNAME"] == outputs["RedisGatewayUser"]
+    assert "NANOGRID_REDIS_PASSWORD" not in gateway
+    assert "redis-auth" not in json.dumps(documents)
+    assert "redis-auth" in json.dumps(render(values)), "with passwords there are Secrets"
 
 
 @BOTH_VALUES

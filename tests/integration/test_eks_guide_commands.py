@@ -13,7 +13,15 @@ import pytest
 import yaml
 
 from nanogrid.types import Json
-from support.aws_stacks import BASE, PLATFORM, TENANT, all_outputs, deployed, described
+from support.aws_stacks import (
+    BASE,
+    PLATFORM,
+    TENANT,
+    all_outputs,
+    deployed,
+    described,
+    redis_outputs,
+)
 from support.cloudformation import load
 from support.doc_blocks import all_blocks
 from support.eks_network import EKS, PARAMETERS
@@ -30,10 +38,10 @@ if name == "python3" and arguments[0] != "scripts/images.py":
 answers = json.loads((world / "answers.json").read_text())
 answer = next((a for words, a in answers if set(words) <= {{name, *arguments}}), "")
 reads = name in ("kubectl", "docker") and {{"-", "--password-stdin"}} & set(arguments)
-values = next((arguments[n + 1] for n, a in enumerate(arguments) if a == "-f"), "-")
+values = [arguments[n + 1] for n, a in enumerate(arguments) if a == "-f"]
 text = sys.stdin.read() if reads else ""
-if name in ("helm", "eksctl") and values != "-":
-    text = Path(values).read_text()
+if name in ("helm", "eksctl"):
+    text = "---\\n".join(Path(each).read_text() for each in values)
 with (world / "calls.jsonl").open("a") as file:
     print(json.dumps([name, arguments, text]), file=file)
 print(answer)
@@ -44,21 +52,25 @@ ISSUER = "https://" + PARAMETERS["OidcProvider"]
 SECRETS = ("RedisPasswordSecret", "GatewayRedisPasswordSecret")
 
 
-def with_secrets(text: str) -> str:
+def with_outputs(text: str, given: dict[str, str]) -> str:
     """The description of a stack that made its Redis; moto cannot make one."""
     found = json.loads(text)
     found["Stacks"][0]["Outputs"] += [
-        {"OutputKey": key, "OutputValue": f"arn:{key}"} for key in SECRETS
+        {"OutputKey": key, "OutputValue": value} for key, value in given.items()
     ]
     return json.dumps(found)
 
 
-def run(folder: Path, sandboxes: str, new_redis: bool = True) -> list[tuple[str, list[str], str]]:
+def run(
+    folder: Path, sandboxes: str, redis: str = "password", new_redis: bool = True
+) -> list[tuple[str, list[str], str]]:
     """Each program that the commands started, with its arguments and what it read."""
     with deployed(sandboxes):
         stacks = {name: described(name) for name in (BASE, PLATFORM, TENANT)}
     if new_redis:
-        stacks[PLATFORM] = with_secrets(stacks[PLATFORM])
+        made = {key: f"arn:{key}" for key in SECRETS}
+        given = made if redis == "password" else redis_outputs(redis)
+        stacks[PLATFORM] = with_outputs(stacks[PLATFORM], given)
     answers = [
         *((["describe-stacks", name], text) for name, text in stacks.items()),
         (["cluster.identity.oidc.issuer"], ISSUER),
@@ -83,6 +95,7 @@ def run(folder: Path, sandboxes: str, new_redis: bool = True) -> list[tuple[str,
         (work / name).symlink_to(Path(name).resolve())
     script = "\n".join(block.text for block in all_blocks(Path("docs/eks.md")))
     script = script.replace("SANDBOXES=Fargate", f"SANDBOXES={sandboxes}")
+    script = script.replace("REDIS=password", f"REDIS={redis}")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=work, capture_output=True, text=True, timeout=240,
@@ -110,7 +123,11 @@ def test_the_stacks_get_the_parameters_of_the_cluster(calls: Json) -> None:
 
     sandboxes = calls["sandboxes"]
     assert given["base.cfn.yaml"] == {"Ec2Nodes": str(sandboxes == "EC2").lower()}
-    wanted = PARAMETERS | {"Sandboxes": sandboxes, "GatewayNamespace": "jobs-analytics"}
+    wanted = PARAMETERS | {
+        "Sandboxes": sandboxes,
+        "GatewayNamespace": "jobs-analytics",
+        "RedisAuthentication": "password",
+    }
     assert given["platform.cfn.yaml"] == wanted
     assert given["tenant.cfn.yaml"] == {"Namespace": "jobs-analytics"}
 
@@ -126,7 +143,7 @@ def test_the_cluster_gets_what_is_filled_in_and_in_this_order(calls: Json) -> No
             passwords.append(arguments[-1].removeprefix("--from-literal=password="))
             applied.append(("Secret", arguments[3]))
         elif name == "helm" and "upgrade" in arguments:
-            assert yaml.safe_load(text)
+            assert all(yaml.safe_load_all(text))
             applied.append(("Release", arguments[2]))
 
     assert passwords == [f"password of {key}" for key in SECRETS]
@@ -152,6 +169,23 @@ def test_no_secret_is_made_of_passwords_that_the_stack_does_not_have(tmp_path: P
     calls = run(tmp_path, "Fargate", new_redis=False)
     assert [a for name, a, _ in calls if name == "helm" and "nanogrid" in a]
     assert not [a for name, a, _ in calls if name == "kubectl" and "secret" in a]
+
+
+def test_with_iam_there_is_no_secret_and_the_release_has_the_users_of_the_stack(
+    tmp_path: Path,
+) -> None:
+    calls = run(tmp_path, "Fargate", redis="iam")
+    outputs = redis_outputs("iam")
+
+    assert not [a for name, a, _ in calls if name == "kubectl" and "secret" in a]
+    assert not [a for name, a, _ in calls if name == "aws" and "secretsmanager" in a]
+    (text,) = [t for name, a, t in calls if name == "helm" and "nanogrid" in a and "upgrade" in a]
+    _, values = yaml.safe_load_all(text)
+    assert values["redis"]["iam"]["cacheName"] == outputs["RedisCacheName"]
+    assert values["redis"]["url"].startswith(f"rediss://{outputs['RedisOperatorUser']}@")
+    assert values["gateway"]["redis"] == {"username": outputs["RedisGatewayUser"]}
+    (parameters,) = [a for name, a, _ in calls if name == "aws" and "RedisAuthentication=iam" in a]
+    assert "nanogrid-platform" in parameters
 
 
 def test_the_cluster_is_made_in_the_network_of_the_stack(calls: Json) -> None:

@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from nanogrid.types import Json
 from scripts.eks import outputs
-from support.cloudformation import load
+from support.cloudformation import Stack, load
 from support.eks_network import EKS, PARAMETERS
 
 REGION = "ap-northeast-2"
@@ -84,6 +84,19 @@ def stack_of(file: Path) -> str:
     """The stack in the command of the file's first lines."""
     (line,) = [s for s in file.read_text().splitlines() if "describe-stacks" in s]
     return line.split("--stack-name ")[1].split()[0]
+
+
+def outputs_for(file: Path) -> dict[str, str]:
+    """The outputs that fill in a file."""
+    found = all_outputs()[stack_of(file)]
+    return found | redis_outputs("iam") if file.name == "redis-iam.yaml" else found
+
+
+def redis_outputs(authentication: str) -> dict[str, str]:
+    """What the stack says of a Redis that it makes, without moto."""
+    given = PARAMETERS | {"RedisAuthentication": authentication}
+    stack = Stack(EKS / "platform.cfn.yaml", given, all_outputs()[BASE])
+    return {name: text for name, text in stack.outputs.items() if "Redis" in name}
 
 
 def deploy(name: str, file: str, given: dict[str, str]) -> None:

@@ -60,8 +60,8 @@ def test_every_parameter_without_a_default_is_given() -> None:
 
 def test_the_steps_use_every_file() -> None:
     for file in EKS.iterdir():
-        mode = re.sub(r"-(fargate|ec2)\.yaml", "-", file.name)
-        used = f"{mode}$(echo" if mode != file.name else file.name
+        mode = re.sub(r"-(fargate|ec2)\.yaml", "-$(echo", file.name)
+        used = re.sub(r"-(password|iam)\.yaml", "-$REDIS.yaml", mode)
         assert used in COMMANDS, file.name
         assert f"`{file.name}`" in TEXT
 

@@ -20,6 +20,8 @@ from support.aws_stacks import (
     deploy,
     deployed,
     described,
+    outputs_for,
+    redis_outputs,
     role,
     stack_of,
 )
@@ -33,7 +35,7 @@ MANIFESTS = ["logging.yaml", "namespace.yaml", "security-group.yaml", "system.ya
 
 
 def documents(file: Path) -> list[Json]:
-    return list(yaml.safe_load_all(fill(file.read_text(), all_outputs()[stack_of(file)])))
+    return list(yaml.safe_load_all(fill(file.read_text(), outputs_for(file))))
 
 
 @pytest.mark.parametrize("file", FILLED, ids=lambda path: path.name)
@@ -271,6 +273,59 @@ def test_the_users_of_redis_have_the_permissions_of_the_guide() -> None:
     assert redis["TransitEncryptionEnabled"] is True
     (group,) = platform.of_type("AWS::ElastiCache::UserGroup").values()
     assert len(group["UserIds"]) == len(users) == 3
+
+
+@pytest.fixture
+def with_iam() -> Stack:
+    given = PARAMETERS | {"RedisAuthentication": "iam"}
+    return Stack(EKS / "platform.cfn.yaml", given, all_outputs()[BASE])
+
+
+@pytest.mark.security
+def test_each_role_connects_to_this_redis_as_its_own_user_only(with_iam: Stack) -> None:
+    def arn(kind: str, name: str) -> str:
+        return f"arn:aws:elasticache:ap-northeast-2:123456789012:{kind}:{name}"
+
+    found = {p["RoleName"]: p for p in with_iam.of_type("AWS::IAM::RolePolicy").values()}
+    users = {"OperatorRole": "RedisOperatorUser", "GatewayRole": "RedisGatewayUser"}
+    assert found.keys() == users.keys()
+    for role_name, user in users.items():
+        assert found[role_name]["PolicyDocument"]["Statement"] == [
+            {
+                "Effect": "Allow",
+                "Action": ["elasticache:Connect"],
+                "Resource": [arn("replicationgroup", "Redis"), arn("user", user)],
+            }
+        ]
+
+
+@pytest.mark.security
+def test_users_with_iam_have_an_id_that_is_their_name_and_the_same_permissions(
+    with_iam: Stack,
+) -> None:
+    passwords = Stack(EKS / "platform.cfn.yaml", PARAMETERS, all_outputs()[BASE])
+    before, after = (s.of_type("AWS::ElastiCache::User") for s in (passwords, with_iam))
+
+    for name in ("RedisOperatorUser", "RedisGatewayUser"):
+        user = after[name]
+        assert user["AuthenticationMode"] == {"Type": "iam"}
+        assert user["UserId"] == user["UserName"] == user["UserName"].lower()
+        assert user["AccessString"] == before[name]["AccessString"]
+        assert user["UserId"] != before[name]["UserId"], "CloudFormation replaces it"
+        # 40 at most, with the longest of the names that docs/eks.md suggests.
+        assert len(user["UserId"].replace("platform", "nanogrid-beta-platform", 1)) <= 40
+    assert after["RedisDefaultUser"] == before["RedisDefaultUser"]
+    (secret,) = with_iam.of_type("AWS::SecretsManager::Secret")
+    assert secret == "RedisDefaultPassword"
+
+
+def test_the_stack_says_what_the_values_of_each_mode_need() -> None:
+    assert redis_outputs("password").keys() == {
+        "RedisHost", "RedisPasswordSecret", "GatewayRedisPasswordSecret",
+    }  # fmt: skip
+    assert redis_outputs("iam").keys() == {
+        "RedisHost", "RedisCacheName", "RedisOperatorUser", "RedisGatewayUser",
+    }  # fmt: skip
 
 
 def test_the_values_files_say_which_stack_they_need() -> None:
