@@ -712,6 +712,58 @@ def test_the_gateway_can_have_its_own_redis_user() -> None:
     assert secret_ref(env_of(separate, "nanogrid")[password]) == ("redis-auth", "password")
 
 
+IAM: Json = REAL | {
+    "redis": {"url": "rediss://nanogrid@redis:6379/0", "iam": {"cacheName": "Results"}},
+    "gateway": {"redis": {"username": "gateway"}},
+}
+
+
+@pytest.mark.parametrize("service", ["elasticache", "elasticache-serverless", "memorydb"])
+def test_redis_can_take_roles_in_place_of_passwords(service: str) -> None:
+    iam = IAM["redis"]["iam"] | {"service": service, "region": "eu-west-1"}
+    documents = render(IAM | {"redis": IAM["redis"] | {"iam": iam}})
+
+    for deployment, user in (("nanogrid", None), ("nanogrid-gateway", "gateway")):
+        env = env_of(documents, deployment)
+        own = {name: env.get(f"NANOGRID_REDIS_{name}", {}).get("value") for name in (
+            "URL", "USERNAME", "IAM_CACHE", "IAM_SERVICE", "IAM_REGION",
+        )}  # fmt: skip
+        assert own == {
+            "URL": "rediss://nanogrid@redis:6379/0", "USERNAME": user,
+            "IAM_CACHE": "Results", "IAM_SERVICE": service, "IAM_REGION": "eu-west-1",
+        }  # fmt: skip
+        account = env["NANOGRID_REDIS_IAM_ACCOUNT"]["valueFrom"]["fieldRef"]["fieldPath"]
+        assert account == "spec.serviceAccountName"
+        assert "NANOGRID_REDIS_PASSWORD" not in env
+    for deployment in ("nanogrid", "nanogrid-gateway"):
+        assert not [n for n in env_of(render(REAL), deployment) if "REDIS_IAM" in n]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"redis": IAM["redis"] | {"url": "redis://nanogrid@redis/0"}}, "requires TLS"),
+        ({"redis": IAM["redis"] | {"url": "rediss://redis/0"}}, "requires a user"),
+        ({"redis": IAM["redis"] | {"url": "rediss://u:hush@redis/0"}}, "excludes passwords"),
+        (
+            {"redis": IAM["redis"] | {"mode": "Sentinel", "sentinel": {"masterName": "m"}}},
+            "excludes redis.mode=Sentinel",
+        ),
+        ({"redis": IAM["redis"] | {"existingSecret": "redis-auth"}}, "excludes passwords"),
+        ({"gateway": {"redis": {"existingSecret": "reader-auth"}}}, "excludes passwords"),
+        ({"redis": IAM["redis"] | {"iam": {"cacheName": "a.example.com"}}}, "cacheName"),
+        ({"redis": IAM["redis"] | {"iam": {"cacheName": "a", "service": "rds"}}}, "service"),
+        ({"devServices": {"enabled": True}}, "requires TLS"),
+    ],
+)
+def test_what_excludes_roles_for_redis_is_refused(values: Json, message: str) -> None:
+    done = helm("template", "nanogrid", CHART, values=IAM | values)
+
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "hush" not in done.stderr
+
+
 def test_dev_services_have_random_keys_and_separate_redis_users() -> None:
     documents = render(DEV)
     secret = named("Secret", "nanogrid-dev", documents)

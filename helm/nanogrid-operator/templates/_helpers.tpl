@@ -411,6 +411,9 @@ reaches what its policy allows, for each of them. */}}
 {{- if or .secret (contains ":" (trimPrefix "rediss://" $userinfo)) }}
 {{- fail "redis.iam.cacheName excludes passwords: remove redis.existingSecret, gateway.redis.existingSecret and a password in redis.url" }}
 {{- end }}
+{{- if eq .root.Values.redis.mode "Sentinel" }}
+{{- fail "redis.iam.cacheName excludes redis.mode=Sentinel: AWS has no Sentinels" }}
+{{- end }}
 {{- if not (or .user $userinfo) }}
 {{- fail "redis.iam.cacheName requires a user: redis.url must be rediss://USER@HOST:6379/0" }}
 {{- end }}

@@ -579,7 +579,7 @@ HELP: dict[Reason, Help] = {
     R.REDIS_ACCESS_DENIED: Help(
         "Redis refused the operator's user or password. Delivery is retried.",
         "Correct the Secret and restart the operator, or correct the user's ACL. "
-        "docs/operations.md lists the commands that it needs.",
+        "docs/operations.md lists the commands that it needs, and the rights of an IAM role.",
     ),
     R.REDIS_READ_ONLY: Help(
         "Redis is a read-only replica. Each retry of the delivery uses a new connection.",
