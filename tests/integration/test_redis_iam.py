@@ -13,6 +13,8 @@ import pytest
 from nanogrid import redis_clients, redis_iam, wire
 from nanogrid.reasons import Reason
 from nanogrid.redis_iam import Signer, TokenError
+from nanogrid.redis_url import CLUSTER
+from nanogrid.tenancy import Area
 from nanogrid_gateway.api.runs.result_feed import ResultFeed
 from nanogrid_gateway.api.runs.waiter import Waiter
 from nanogrid_gateway.api.settings import Settings as GatewaySettings
@@ -25,6 +27,7 @@ from support.redis_server import (
     Server,
     a_publisher,
     needs_redis,
+    owner_of,
 )
 from support.s3_server import free_port
 
@@ -49,6 +52,7 @@ class Aws:
         self.free = threading.Event()
         self.free.set()
         self.asked = 0
+        self.more: tuple[str, ...] = ()  # rights
         self._number = 0
 
     def give_token(self) -> str:
@@ -69,7 +73,7 @@ class Aws:
         """Accept no other token, and end all connections, as AWS does after twelve hours."""
         for user, rights in RIGHTS.items():
             await self.store.execute_command(
-                "ACL", "SETUSER", user, "resetpass", "on", f">{token}", *rights.split()
+                "ACL", "SETUSER", user, "reset", "on", f">{token}", *rights.split(), *self.more
             )
         for one in await self._connections():
             await self.store.client_kill_filter(_id=one["id"])
@@ -105,14 +109,17 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def server(tmp_path: Path, tls: Certificates) -> Iterator[tuple[Server, int]]:
-    """The server, and its port with TLS."""
+def server(
+    tmp_path: Path, tls: Certificates, request: pytest.FixtureRequest
+) -> Iterator[tuple[Server, int]]:
+    """The server, with these options, and its port with TLS."""
+    options: tuple[str, ...] = getattr(request, "param", ())
     folder, port = tls.ca.parent, free_port()
     server = Server(tmp_path)
     server.start(
         "--tls-port", str(port), "--tls-cert-file", str(folder / "server.pem"),
         "--tls-key-file", str(folder / "server.key"), "--tls-ca-cert-file", str(tls.ca),
-        "--tls-auth-clients", "no",
+        "--tls-auth-clients", "no", *options,
     )  # fmt: skip
     yield server, port
     server.stop()
@@ -203,6 +210,34 @@ async def test_a_connection_whose_caller_gave_up_is_not_used_without_a_token(aws
     finally:
         aws.free.set()
         await client.aclose()
+
+
+# A Redis Cluster, as ElastiCache Serverless and MemoryDB are: AWS shows one node.
+
+
+@pytest.mark.parametrize(
+    "server", [("--cluster-enabled", "yes", "--tls-cluster", "yes")], indirect=True
+)
+async def test_a_cluster_is_used_with_the_new_token_at_once(aws: Aws) -> None:
+    aws.more = ("~*", "&*", "+cluster", "+command")
+    await aws.store.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (await aws.store.execute_command("CLUSTER INFO"))["cluster_state"] != "ok":  # noqa: ASYNC110  the server makes it true
+            await asyncio.sleep(0.01)
+    await aws.rotate()
+    area = Area.of("team-a", bucket="", redis_cluster=True)
+    settings = aws.operator(redis_mode=CLUSTER)
+    async with a_publisher(settings) as publisher:
+        for name in ("early", "late"):
+            delivery = await publisher.publish(result(name), owner_of(result(name), area))
+            assert delivery.state == "Delivered", delivery.message
+            await aws.rotate()
+
+        await aws.accept("the token of another role")
+        delivery = await publisher.publish(result("more"), owner_of(result("more"), area))
+        assert delivery.reason is Reason.REDIS_ACCESS_DENIED
+        assert "elasticache:Connect on the cache results" in delivery.message
+    assert len(await aws.store.xrange(area.stream)) == 2
 
 
 # The gateway.
