@@ -64,7 +64,8 @@ def test_the_gateway_has_its_own_role_and_its_keys_are_those_of_the_role(values:
     account = named("ServiceAccount", pod["serviceAccountName"], documents)
     arn = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     assert arn == outputs_for(values)["GatewayRoleArn"]
-    # tests/unit/eks/test_stacks.py checks whom the role trusts, and its rights below these folders.
+    # tests/integration/eks/test_stacks.py checks whom the role trusts, and its rights below these
+    # folders.
     assert pod["serviceAccountName"] == "nanogrid-gateway"
     assert "AWS_ACCESS_KEY_ID" not in env
 

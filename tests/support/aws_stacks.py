@@ -8,6 +8,7 @@ import functools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +22,12 @@ from support.cloudformation import Stack, load
 from support.eks_network import EKS, PARAMETERS
 
 REGION = "ap-northeast-2"
-ACCOUNT = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": REGION}
+ACCOUNT = {
+    "AWS_ACCESS_KEY_ID": "x",
+    "AWS_SECRET_ACCESS_KEY": "x",
+    "AWS_DEFAULT_REGION": REGION,
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # each account would get 1,300 images first
+}
 BASE, PLATFORM, TENANT = "nanogrid", "nanogrid-platform", "nanogrid-jobs-analytics"
 
 
@@ -73,11 +79,37 @@ def role(name: str) -> Json:
     return {"trust": found["AssumeRolePolicyDocument"], "policy": inline["PolicyDocument"]}
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What an account has when all stacks are deployed.
+
+    ``stacks`` are the outputs of ``aws cloudformation describe-stacks`` by stack, ``roles`` the
+    policies by logical id. Tests share a snapshot, so they must not change it.
+    """
+
+    stacks: dict[str, str]
+    endpoints: list[Any]
+    security_groups: list[Any]
+    roles: dict[str, Json]
+
+
+@functools.cache
+def snapshot(sandboxes: str) -> Snapshot:
+    """Deploy all stacks once per process: it takes a second."""
+    with deployed(sandboxes):
+        ec2: Any = boto3.client("ec2")
+        return Snapshot(
+            stacks={stack: described(stack) for stack in (BASE, PLATFORM, TENANT)},
+            endpoints=ec2.describe_vpc_endpoints()["VpcEndpoints"],
+            security_groups=ec2.describe_security_groups()["SecurityGroups"],
+            roles={name: role(name) for name in ("OperatorRole", "GatewayRole", "SandboxRole")},
+        )
+
+
 @functools.cache
 def all_outputs(sandboxes: str = "Fargate") -> dict[str, dict[str, str]]:
     """The outputs of each stack."""
-    with deployed(sandboxes):
-        return {stack: outputs(described(stack)) for stack in (BASE, PLATFORM, TENANT)}
+    return {stack: outputs(text) for stack, text in snapshot(sandboxes).stacks.items()}
 
 
 def stack_of(file: Path) -> str:

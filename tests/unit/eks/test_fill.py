@@ -5,13 +5,9 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from nanogrid.types import Json
 from scripts.eks import FillError, fill
-from support.aws_stacks import TENANT, deployed, described
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def command(file: str, stdin: str) -> "subprocess.CompletedProcess[str]":
@@ -26,18 +22,6 @@ def stacks(*found: Json) -> str:
 
 
 DONE = {"StackName": "s", "StackStatus": "CREATE_COMPLETE", "Outputs": []}
-
-
-def test_the_command_prints_the_file() -> None:
-    with deployed():
-        done = command("namespace.yaml", described(TENANT))
-
-    assert done.returncode == 0, done.stderr
-    namespace, account = yaml.safe_load_all(done.stdout)
-    assert namespace["metadata"]["name"] == "jobs-analytics"
-    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].startswith(
-        "arn:aws:iam::"
-    )
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,7 @@ import pytest
 import yaml
 
 from nanogrid.types import Json
-from support.aws_stacks import (
-    BASE,
-    PLATFORM,
-    TENANT,
-    all_outputs,
-    deployed,
-    described,
-    redis_outputs,
-)
+from support.aws_stacks import BASE, PLATFORM, all_outputs, redis_outputs, snapshot
 from support.cloudformation import load
 from support.doc_blocks import all_blocks
 from support.eks_network import EKS, PARAMETERS
@@ -65,8 +57,7 @@ def run(
     folder: Path, sandboxes: str, redis: str = "password", new_redis: bool = True
 ) -> list[tuple[str, list[str], str]]:
     """Each program that the commands started, with its arguments and what it read."""
-    with deployed(sandboxes):
-        stacks = {name: described(name) for name in (BASE, PLATFORM, TENANT)}
+    stacks = dict(snapshot(sandboxes).stacks)
     if new_redis:
         made = {key: f"arn:{key}" for key in SECRETS}
         given = made if redis == "password" else redis_outputs(redis)
