@@ -9,12 +9,10 @@ import pytest
 
 from nanogrid.client import AsyncClient, Client, CodeFailed, Conflict, InputError, NotFound
 from nanogrid.types import Json
-from support.doc_blocks import blocks, run_blocks
 from support.kubectl import Namespace
 
 SMALL: Json = {"memory": "128Mi", "spec": {"timeouts": {"startupSeconds": 120}}}
 WAIT_SECONDS = 120
-PAGE = Path("docs/python.md")
 CHART = """
 class Chart:
     def _repr_png_(self):
@@ -124,10 +122,3 @@ def test_long_output_is_read_in_full(client: Client) -> None:
         assert result.truncated
         assert result.full_stdout() == "".join(f"{n} .\n" for n in range(count))
         assert result.full_stderr() == ""
-
-
-def test_the_examples_in_the_python_page_run(
-    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NANOGRID_NAMESPACE", namespace.name)
-    assert run_blocks(PAGE, {"", "cluster"}, {}) == len(blocks(PAGE)) - 1
