@@ -203,7 +203,7 @@ def test_unschedulable_job_shows_its_reason_and_ends(namespace: Namespace) -> No
 def test_missing_image_shows_its_reason_and_ends(namespace: Namespace) -> None:
     # This port is closed: the pull fails at once, not after a DNS timeout.
     runtime = {"image": "127.0.0.1:9/none:1"}
-    for name, seconds in (("waits", 600), ("imageless", 20)):
+    for name, seconds in (("waits", 600), ("imageless", 12)):
         timeouts = {"startupSeconds": seconds}
         namespace.apply(inline(name, MARKER, runtime=runtime, timeouts=timeouts))
 
