@@ -18,12 +18,12 @@ from support.sessions import Caller, router, session
 def test_an_idle_session_ends_and_a_busy_one_does_not(
     namespace: Namespace, router_url: str, dev: DevAccess, request_id: str
 ) -> None:
-    rules = {"idleTimeoutSeconds": 10}
+    rules = {"idleTimeoutSeconds": 7}
     caller, path, _ = start(
         namespace, router_url, session("idle", rules, requestId=request_id, resources=SMALL)
     )
 
-    busy = caller.execute(path, "import time; time.sleep(12); print('worked')")
+    busy = caller.execute(path, "import time; time.sleep(9); print('worked')")
     assert busy["stdout"] == "worked\n", "a running execution is activity"
     caller.execute(path, "open('artifacts/note.txt', 'w').write('kept')")
     status = namespace.finished("idle")
