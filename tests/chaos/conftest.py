@@ -17,6 +17,7 @@ from chaos.starts import Starts
 from chaos.storagebench import storage_bench  # noqa: F401 fixture
 from support.cluster_fixtures import (  # noqa: F401 fixtures and hooks are shared with the e2e tests
     cluster,
+    deletions,
     namespace,
     pytest_runtest_makereport,
     request_id,

@@ -12,6 +12,7 @@ from scripts.devaccess import dev_access
 from support.canaries import Canaries, secrets_of_release
 from support.cluster_fixtures import (  # noqa: F401 fixtures and hooks
     cluster,
+    deletions,
     dev,
     namespace,
     pytest_runtest_makereport,

@@ -1,7 +1,9 @@
 """Fixtures for all suites that use a cluster: the chart, a namespace per test, saved artifacts."""
 
+import json
 import os
 import re
+import subprocess
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from support.kubectl import KubectlError, Namespace, kubectl
 from support.release import IN_RELEASE, OPERATOR, RELEASE, RELEASE_NAMESPACE, wait_for_operator
 
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))
+DELETE_SECONDS = 60
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,16 +47,33 @@ def dev(cluster: None) -> Iterator[DevAccess]:
         yield access
 
 
+@pytest.fixture(scope="session")
+def deletions(cluster: None) -> Iterator[dict[str, "subprocess.Popen[bytes]"]]:
+    """The calls of kubectl that delete namespaces, by namespace; no test waits for them."""
+    calls: dict[str, subprocess.Popen[bytes]] = {}
+    yield calls
+    failed = [name for name, call in calls.items() if call.wait(DELETE_SECONDS) != 0]
+    assert not failed, f"not deleted, see kubectl's messages above: {failed}"
+
+
 @pytest.fixture
-def namespace(cluster: None, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+def namespace(
+    cluster: None, deletions: dict[str, "subprocess.Popen[bytes]"], request: pytest.FixtureRequest
+) -> Iterator[Namespace]:
     """A namespace that admits only pods of the restricted standard, so each test checks it."""
     ns = Namespace(f"e2e-{uuid.uuid4().hex[:8]}")
-    kubectl("create", "namespace", ns.name)
-    kubectl("label", "namespace", ns.name, "pod-security.kubernetes.io/enforce=restricted")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": ns.name, "labels": labels},
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(body))
     yield ns
     if request.node.stash.get(FAILED, False):
         save(ns, request.node.name)
-    kubectl("delete", "namespace", ns.name, "--wait=false")
+    command = ["kubectl", "delete", "namespace", ns.name, "--wait=false"]
+    deletions[ns.name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
