@@ -138,9 +138,13 @@ class Namespace:
         return found
 
     def finished(self, name: str, timeout: int = FINISH_SECONDS) -> Json:
-        """Wait for the job's end with kubectl wait; returns its status."""
-        self.kubectl("wait", f"ej/{name}", "--for=condition=Finished", f"--timeout={timeout}s")
-        return self.status(name)
+        """Wait for the job's end with kubectl wait; returns its status at this moment."""
+        limit = f"--timeout={timeout}s"
+        printed = self.kubectl(
+            "wait", f"ej/{name}", "--for=condition=Finished", limit, "-o", "json"
+        )
+        found: Json = json.loads(printed)["status"]
+        return found
 
     def patch(self, name: str, **spec: Any) -> str:
         """Merge fields into the job's spec; returns kubectl's stdout."""
