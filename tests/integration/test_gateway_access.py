@@ -155,4 +155,4 @@ def test_readiness_names_the_missing_dependency(world: World) -> None:
         assert [m.partition(":")[0] for m in answer.json["missing"]] == ["S3"]
         assert process.call("GET", "/healthz").status == 200
     finally:
-        process.stop()
+        process.kill()

@@ -164,12 +164,13 @@ class World:
 
     @contextmanager
     def gateway(self, **settings: Any) -> Iterator["Gateway"]:
+        """A gateway process; the end of the block kills it, as a drain takes a second or more."""
         gateway = Gateway(self, settings)
         try:
             gateway.wait_ready()
             yield gateway
         finally:
-            gateway.stop()
+            gateway.kill()
 
 
 @contextmanager
@@ -244,14 +245,6 @@ class Gateway:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(20)
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self.kill()
 
     def call(
         self,
