@@ -17,36 +17,48 @@ import pytest
 from nanogrid import names, wire
 from support.gateway_fixtures import MARKS
 from support.gateway_results import finish, result_of
-from support.gateway_world import World, wait_for
+from support.gateway_world import Gateway, World, wait_for
 from support.hostile_archives import VALID, make
 
 pytestmark = MARKS
 
 
-def test_too_large_bodies_are_refused_unread(world: World) -> None:
+@pytest.fixture(scope="module")
+def small(world: World) -> Iterator[Gateway]:
+    """A gateway that takes small bodies only."""
     with world.gateway(max_upload_bytes=20_000, max_input_bytes=1000) as small:
-        large = small.run("f-1", "x" * 1000)
-        assert (large.status, large.reason) == (413, "RequestTooLarge")
-        archive = make(("main.py", uuid.uuid4().bytes * 100_000), compression=0)
-        assert small.upload(archive).reason == "RequestTooLarge"
-        assert small.upload(VALID).status == 201
+        yield small
+
+
+@pytest.fixture(scope="module")
+def impatient(world: World) -> Iterator[Gateway]:
+    """A gateway that gives a request one second to arrive."""
+    with world.gateway(read_seconds=1) as impatient:
+        yield impatient
+
+
+def test_too_large_bodies_are_refused_unread(small: Gateway) -> None:
+    large = small.run("f-1", "x" * 1000)
+    assert (large.status, large.reason) == (413, "RequestTooLarge")
+    archive = make(("main.py", uuid.uuid4().bytes * 100_000), compression=0)
+    assert small.upload(archive).reason == "RequestTooLarge"
+    assert small.upload(VALID).status == 201
 
 
 @pytest.mark.parametrize(("path", "chunks"), [("/run", 1), ("/upload", 40)])
 def test_a_large_body_of_unknown_length_gets_an_answer(
-    world: World, path: str, chunks: int
+    small: Gateway, path: str, chunks: int
 ) -> None:
     kind = 'multipart/form-data; boundary="b"' if path == "/upload" else "application/json"
-    with world.gateway(max_upload_bytes=20_000, max_input_bytes=1000) as small:
-        for _ in range(3):
-            connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=60)
-            body = iter([b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n"])
-            body = itertools.chain(body, [b"x" * 16_000] * chunks)
-            connection.request("POST", path, body, {"Content-Type": kind}, encode_chunked=True)
-            answer = connection.getresponse()
-            assert answer.status == 413
-            assert json.loads(answer.read())["error"]["reason"] == "RequestTooLarge"
-            connection.close()
+    for _ in range(3):
+        connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=60)
+        body = iter([b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n"])
+        body = itertools.chain(body, [b"x" * 16_000] * chunks)
+        connection.request("POST", path, body, {"Content-Type": kind}, encode_chunked=True)
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert json.loads(answer.read())["error"]["reason"] == "RequestTooLarge"
+        connection.close()
 
 
 HEAD = b"POST /run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -70,11 +82,10 @@ def slow_sender(port: int, begin: bytes, stop: threading.Event) -> bytes:
 
 
 @pytest.mark.parametrize("part", SLOW)
-def test_a_request_that_arrives_too_slowly_is_answered_408(world: World, part: str) -> None:
-    with world.gateway(read_seconds=1) as gateway:
-        answer = slow_sender(gateway.port, SLOW[part], threading.Event())
-        function_id = gateway.upload(VALID).json["functionId"]
-        assert gateway.run(function_id, {"after": 0}).status == 200
+def test_a_request_that_arrives_too_slowly_is_answered_408(impatient: Gateway, part: str) -> None:
+    answer = slow_sender(impatient.port, SLOW[part], threading.Event())
+    function_id = impatient.upload(VALID).json["functionId"]
+    assert impatient.run(function_id, {"after": 0}).status == 200
     head, _, body = answer.partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 408 ")
