@@ -17,6 +17,7 @@ from nanogrid_executor.clock import Deadline, endless
 from nanogrid_executor.outputs import upload
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.outputs.walk import Found, walk
+from nanogrid_executor.storage.connection import DELAYS
 from nanogrid_executor.storage.s3 import Storage
 from support.fake_s3 import FakeS3, fake_s3_of_a_pod
 from support.s3_server import BUCKET, S3Server, make_rules
@@ -25,6 +26,8 @@ from support.trick_outputs import SECRET, TRICKS, Trick, leave
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
 SWAPPED_UPLOADS = 200  # while a directory is swapped
+# As many as in a pod. The S3 library waits between the tries of a part, which no test can skip.
+SHORT_DELAYS = tuple(delay / 50 for delay in DELAYS)
 
 
 @pytest.fixture
@@ -42,9 +45,10 @@ def store(
     succeeded: bool = True,
     deadline: Deadline | None = None,
     find: Callable[[str, wire.OutputRules], Found] = walk,
+    delays: tuple[float, ...] = DELAYS,
     **rules: object,
 ) -> Stored:
-    storage = Storage(deadline or endless(), pause=lambda seconds: None)
+    storage = Storage(deadline or endless(), delays=delays, pause=lambda seconds: None)
     return upload.store(make_rules(**rules), str(top), storage, succeeded=succeeded, find=find)
 
 
@@ -273,7 +277,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
 def test_a_multipart_upload_that_fails_is_aborted(server: FakeS3, top: Path) -> None:
     fill(top, a=b"1", large=bytes(20_000_000))
     server.behaviour.statuses = lambda method, path, number: 503 if "partNumber=2" in path else 200
-    result = store(top)
+    result = store(top, delays=SHORT_DELAYS)
     assert [file.path for file in result.files] == ["a"]
     assert result.failed[0].startswith("large: ")
     assert "503" in result.failed[0] or "Fault" in result.failed[0]
@@ -293,7 +297,8 @@ def test_a_failed_abort_is_retried(server: FakeS3, top: Path) -> None:
         return 403 if "partNumber=2" in path else 200
 
     server.behaviour.statuses = failing
-    assert store(top).failed == [f"large: s3://{BUCKET}/outputs/r-1/large: Fault"]
+    result = store(top, delays=SHORT_DELAYS)
+    assert result.failed == [f"large: s3://{BUCKET}/outputs/r-1/large: Fault"]
     assert [r.split()[0] for r in server.behaviour.requests].count("DELETE") == 3
 
 
