@@ -56,6 +56,7 @@ def test_the_api_answers_after_the_report_until_the_drain_is_over(
         report = pod.wait_end()
 
     assert (report.result.status, report.result.reason) == ("SUCCESS", reason)
+    assert (report.result.exit_code, report.result.stdout) == (0, "last\n")
 
 
 @pytest.mark.parametrize("drain", [0.0, 1.0])
