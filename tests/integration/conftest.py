@@ -1,6 +1,5 @@
 """A real S3 server, a pod's file layout, and the worlds of router, gateway and page."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +12,7 @@ import pytest
 from nanogrid import names
 from nanogrid_executor.launcher_install import install
 from nanogrid_executor.paths import Paths
-from support.executor_pod import Ended
+from support.executor_pod import Ended, pod_paths
 from support.executor_pod import running as running_pod
 from support.gateway_fixtures import world  # noqa: F401 a fixture
 from support.gateway_runs import function, gateway, request_id  # noqa: F401 fixtures
@@ -43,13 +42,9 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 @pytest.fixture
 def paths() -> Iterator[Paths]:
-    """A pod's directories; short, because a Unix socket's path has at most 107 bytes."""
-    root = tempfile.mkdtemp(prefix="pod")
-    os.makedirs(f"{root}{names.WORKSPACE}")
-    os.makedirs(f"{root}{names.TOKEN_DIR}")
-    Path(f"{root}{names.TOKEN_FILE}").write_text("the-token\n")
-    yield Paths(root)
-    shutil.rmtree(root)
+    """A pod's directories."""
+    with pod_paths() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

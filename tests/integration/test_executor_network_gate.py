@@ -25,7 +25,7 @@ from nanogrid_executor.agent.network_gate import (
     watch_until_open,
 )
 from nanogrid_executor.paths import Paths
-from support.executor_pod import operator, running
+from support.executor_pod import operator, pod_paths, running
 from support.s3_server import free_port, make_task
 from support.session_pod import session_pod, session_task
 from support.waiting import wait_until
@@ -140,20 +140,29 @@ def test_a_closed_port_delays_nothing(run: Any, denied: Port) -> None:
     assert int(found[1]) < 1000 * Bounds().enforce
 
 
-def test_a_job_whose_network_never_holds_fails_and_its_code_never_runs(
+def test_where_the_network_never_holds_a_job_fails_unrun_and_a_session_ends(
     paths: Paths, launcher_dir: str, denied: Port, tmp_path: Path
 ) -> None:
+    """Both wait for their 15 s at the same time."""
     denied.open()
     passed = tmp_path / "passed"
     code = f"open({str(passed)!r}, 'w')"
-    with operator() as endpoint:
-        task = make_task(code_inline=code, gate_port=denied.number)
-        with running(task, paths, launcher_dir, url=endpoint.url) as pod:
-            ended = pod.wait()
+    job = make_task(code_inline=code, gate_port=denied.number)
+    session = session_task("s-gate-2", bucket="", gate_port=denied.number)
+    with (
+        operator() as endpoint,
+        pod_paths() as others,
+        running(job, paths, launcher_dir, url=endpoint.url) as pod,
+        session_pod(session, others, launcher_dir, url=endpoint.url) as session_,
+    ):
+        ended = pod.wait()
+        report = session_.wait_end()
     assert (ended.result.status, ended.result.reason) == ("FAILED", "NetworkNotEnforced")
     assert f"127.0.0.1:{denied.number}, which its policies deny" in ended.result.message
     assert ended.result.exit_code is None
     assert not passed.exists()
+    assert (report.result.status, report.result.reason) == ("FAILED", "NetworkNotEnforced")
+    assert report.result.executions == 0
 
 
 def test_a_pod_that_stops_does_not_wait(paths: Paths, launcher_dir: str, denied: Port) -> None:
@@ -181,18 +190,6 @@ def test_a_session_takes_no_execution_before_its_network_holds(
             denied.close()
             pod.wait_ready()
             assert pod.client.run("print(2)")["stdout"] == "2\n"
-
-
-def test_a_session_whose_network_never_holds_ends(
-    paths: Paths, launcher_dir: str, denied: Port
-) -> None:
-    denied.open()
-    with operator() as endpoint:
-        task = session_task("s-gate-2", bucket="", gate_port=denied.number)
-        with session_pod(task, paths, launcher_dir, url=endpoint.url) as pod:
-            report = pod.wait_end()
-    assert (report.result.status, report.result.reason) == ("FAILED", "NetworkNotEnforced")
-    assert report.result.executions == 0
 
 
 def test_the_gate_opens_only_if_the_results_port_answers(results: Port, denied: Port) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,17 @@ def can_unshare() -> bool:
     if shutil.which("unshare") is None:
         return False
     return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
+
+
+@contextmanager
+def pod_paths() -> Iterator[Paths]:
+    """A pod's directories; short, because a Unix socket's path has at most 107 bytes."""
+    root = tempfile.mkdtemp(prefix="pod")
+    os.makedirs(f"{root}{names.WORKSPACE}")
+    os.makedirs(f"{root}{names.TOKEN_DIR}")
+    Path(f"{root}{names.TOKEN_FILE}").write_text("the-token\n")
+    yield Paths(root)
+    shutil.rmtree(root)
 
 
 @dataclass
