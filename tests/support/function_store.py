@@ -5,7 +5,7 @@ object under a key. Other coroutines run before each operation, in an order that
 """
 
 import asyncio
-import copy
+import json
 import random
 from collections.abc import Callable, Sequence
 from typing import IO, Any, cast
@@ -28,6 +28,11 @@ NOW = 1_760_000_000.0
 def conflict(text: str) -> KubeError:
     """The API server's answer to a change that comes too late."""
     return KubeError(409, "Conflict", text)
+
+
+def copied(body: Any) -> Any:
+    """A copy of JSON; copy.deepcopy takes five times as long."""
+    return json.loads(json.dumps(body))
 
 
 class FunctionStore:
@@ -89,7 +94,8 @@ class FunctionStore:
         """The answer to a change that was carried out."""
         if self._random.random() < self.lost:
             raise KubeError(0, "Timeout", "no answer")
-        return copy.deepcopy(body)
+        found: Json = copied(body)
+        return found
 
 
 class _Kube:
@@ -99,7 +105,8 @@ class _Kube:
 
     async def get(self, path: str, name: str) -> Json | None:
         await self._store.turn("get")
-        return copy.deepcopy(self._store.bodies.get(name))
+        found: Json | None = copied(self._store.bodies.get(name))
+        return found
 
     async def list(self, path: str, query: dict[str, str]) -> Json:
         assert path == self.jobs
@@ -113,7 +120,7 @@ class _Kube:
             raise conflict("it exists")
         version = self._store.next_version()
         meta = body["metadata"] | {"uid": f"uid-{version}", "resourceVersion": version}
-        self._store.bodies[name] = copy.deepcopy(body | {"metadata": meta})
+        self._store.bodies[name] = copied(body | {"metadata": meta})
         return self._store.answer(self._store.bodies[name])
 
     async def patch(self, path: str, name: str, body: Json) -> Json:
@@ -121,7 +128,7 @@ class _Kube:
         found = self._found(name)
         if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
             raise conflict("it has changed")
-        patched = merge_patch(found, copy.deepcopy(body))
+        patched = merge_patch(found, copied(body))
         patched["metadata"]["resourceVersion"] = self._store.next_version()
         self._store.bodies[name] = patched
         return self._store.answer(patched)

@@ -20,9 +20,9 @@ RESULT_BYTES = 4_000  # of stdout in a status; the operator keeps up to 12 KiB
 @pytest.fixture
 def large_api(idle_api: FakeApi) -> FakeApi:
     """5,000 jobs; those with a lower number are newer, so no order by name helps."""
+    result = result_of("job", stdout="x" * RESULT_BYTES)
     for number in range(JOBS):
         name = f"job-{number:05}"
-        result = result_of(name, stdout="x" * RESULT_BYTES)
         made = job(name, "Succeeded", "Completed", result)
         created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=JOBS - number)
         made["metadata"] |= {
