@@ -11,7 +11,9 @@ UV := $(PYTHON) scripts/uv.py
 CLUSTER := cd tests && $(PYTHON) -m cluster
 # Sets KUBECONFIG, DOCKER_HOST and PATH for the cluster; a KUBECONFIG of the user takes precedence.
 USE_CLUSTER = eval "$$(cd tests && $(PYTHON) -m cluster env)"
-PYTEST := $(UV) run --frozen pytest
+# Bytecode is cached, also where the environment forbids it: else each process compiles 2,000
+# modules again, which takes 6 s. The tests start hundreds of processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(UV) run --frozen pytest
 ARGS ?=
 
 help: ## list the targets
@@ -54,10 +56,8 @@ format: setup ## fix and format code with ruff
 manifests: setup ## generate the CRDs, their copies in the chart, and the reference pages in docs/
 	@$(UV) run --frozen python -m nanogrid.codegen.crd .
 
-# Bytecode is cached, also where the environment forbids it: else each process compiles 2,000
-# modules again, which takes 6 s.
 test-unit: setup ## run unit tests; no cluster
-	@PYTHONDONTWRITEBYTECODE= $(PYTEST) -n 2 tests/unit $(ARGS)
+	@$(PYTEST) -n 2 tests/unit $(ARGS)
 
 test-integration: setup ## run tests with a real Redis, a real S3 server and real processes; no cluster
 	@$(PYTEST) tests/integration $(SECOND_TRY) $(ARGS)
