@@ -162,7 +162,7 @@ def test_sigterm_stops_the_code_and_stores_its_outputs(
 
 def test_a_session_ends_by_itself(s3: S3Server, paths: Paths, launcher_dir: str) -> None:
     """Without a drain; tests/integration/test_session_drain.py has all reasons of an end."""
-    task = session_task("life", replace(RULES, idle_timeout_seconds=3.0))
+    task = session_task("life", replace(RULES, idle_timeout_seconds=6.0))
     with session_pod(task, paths, launcher_dir) as pod:
         pod.wait_ready()
         assert pod.client.run("print('last')")["stdout"] == "last\n"

@@ -32,7 +32,7 @@ def answers(client: Client) -> bool:
     ("changes", "reason"),
     [
         ({}, "SessionEnded"),
-        ({"idle_timeout_seconds": 3.0}, "IdleTimeout"),
+        ({"idle_timeout_seconds": 6.0}, "IdleTimeout"),
         ({"max_lifetime_seconds": 10.0}, "LifetimeExceeded"),
         ({"max_executions": 1}, "ExecutionLimit"),
     ],
