@@ -84,7 +84,8 @@ def run(
     (work / "build/images.json").write_text(json.dumps(images))
     for name in ("Makefile", "scripts", "examples", "helm"):
         (work / name).symlink_to(Path(name).resolve())
-    script = "\n".join(block.text for block in all_blocks(Path("docs/eks.md")))
+    commands = (b for b in all_blocks(Path("docs/eks.md")) if b.language == "bash")
+    script = "\n".join(block.text for block in commands)
     script = script.replace("SANDBOXES=Fargate", f"SANDBOXES={sandboxes}")
     script = script.replace("REDIS=password", f"REDIS={redis}")
     done = subprocess.run(
