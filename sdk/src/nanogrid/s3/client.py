@@ -95,8 +95,8 @@ class S3:
         self._encryption: dict[str, Any] = (
             {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         )
-        make = boto3.Session(botocore_session=core).client if core else boto3.client
-        self.boto3: S3Client = make(
+        # Not boto3's session of the process, which keeps the first credentials that it finds.
+        self.boto3: S3Client = boto3.Session(botocore_session=core).client(
             "s3",
             endpoint_url=endpoint or None,
             region_name=region,
