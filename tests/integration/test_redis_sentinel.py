@@ -4,15 +4,20 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError
+from redis.backoff import NoBackoff
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid.redis_clients import client, close
 from support.redis_delivery import refused
 from support.redis_server import RESULT, WAIT_SECONDS, OneJobPublisher, a_publisher, needs_redis
 from support.redis_topologies import MASTER, Sentinels, started
+from support.s3_server import free_port
 
 pytestmark = [pytest.mark.integration, needs_redis]
 
@@ -67,6 +72,24 @@ async def test_sentinels_that_do_not_run_are_explained(tmp_path: Path) -> None:
         await refused(publisher, Reason.REDIS_UNAVAILABLE, f"no master {MASTER!r}", "onnect")
 
 
+async def test_no_sentinel_is_forgotten_when_many_connections_look_for_the_master(
+    sentinels: Sentinels,
+) -> None:
+    """The first Sentinel does not answer, so all connections ask the second one at a time."""
+    ports = [free_port(), *(node.port for node in sentinels.sentinels)]
+    url = f"redis://{','.join(f'127.0.0.1:{port}' for port in ports)}/0"
+    server = sentinels.settings(redis_url=url).redis_server
+    found: Any = client(server, retry=Retry(NoBackoff(), 0))
+    try:
+        await asyncio.gather(*(found.get("x") for _ in range(8)))
+        asked = found.connection_pool.sentinel_manager.sentinels
+        left = [one.connection_pool.connection_kwargs["port"] for one in asked]
+    finally:
+        await close(found)
+    assert sorted(left) == sorted(ports)
+    assert left[0] == ports[1], "one that answers is asked first"
+
+
 async def test_a_killed_master_is_replaced_and_nothing_is_published_twice(
     sentinels: Sentinels,
 ) -> None:
@@ -74,14 +97,14 @@ async def test_a_killed_master_is_replaced_and_nothing_is_published_twice(
     old = sentinels.master()
     async with a_publisher(sentinels.settings()) as publisher:
         assert (await publisher.publish(RESULT)).state == "Delivered"
-        with old.client() as client:
-            assert client.wait(1, WAIT_SECONDS * 1000) == 1, "the replica has the result"
+        with old.client() as store:
+            assert store.wait(1, WAIT_SECONDS * 1000) == 1, "the replica has the result"
         old.kill()
         pending = await delivered(publisher, after)
         again = await publisher.publish(RESULT)
     new = next(node for node in sentinels.servers if node is not old)
-    with new.client() as client:
-        entries = [fields["requestId"] for _, fields in client.xrange("results")]
+    with new.client() as store:
+        entries = [fields["requestId"] for _, fields in store.xrange("results")]
     assert pending > 0, "the master was really away"
     assert sentinels.master() is new
     assert (again.state, again.message) == ("Delivered", "delivered by an earlier try")

@@ -20,7 +20,7 @@ class Sentinels(Sentinel):
             ResponseError: a Sentinel refused the command.
         """
         answers = []
-        for number, sentinel in enumerate(self.sentinels):
+        for sentinel in tuple(self.sentinels):  # other connections ask at the same time
             options = sentinel.connection_pool.connection_kwargs
             where = f"{options['host']}:{options['port']}"
             try:
@@ -30,8 +30,9 @@ class Sentinels(Sentinel):
                 continue
             state = masters.get(service_name)
             if state and self.check_master_state(state, service_name):
-                # It is asked first the next time.
-                self.sentinels[0], self.sentinels[number] = sentinel, self.sentinels[0]
+                # It is asked first the next time. The library exchanges two places, and loses a
+                # Sentinel when another connection has exchanged them in the meantime.
+                self.sentinels.sort(key=lambda other: other is not sentinel)
                 return str(state["ip"]), int(state["port"])
             known = "it is down" if state else f"unknown, of {', '.join(masters) or 'none'}"
             answers.append(f"{where}: {known}")
