@@ -58,6 +58,12 @@ def result_in(namespace: str, request_id: str = "order-1") -> wire.Result:
     return replace(RESULT, namespace=namespace, job=job, request_id=request_id)
 
 
+def namespace_of(cluster: RedisCluster, node: Node) -> str:
+    """A namespace whose slot a node has."""
+    names = (f"team-{number}" for number in range(1000))
+    return next(name for name in names if cluster.owner(f"results:{{{name}}}") is node)
+
+
 async def publish(publisher: OneJobPublisher, result: wire.Result) -> Delivery:
     area = Area.of(result.job.namespace, bucket="", redis_cluster=True)
     return await publisher.publish(result, owner_of(result, area))
@@ -244,16 +250,30 @@ async def test_a_wrong_password_and_absent_nodes_are_explained(
         await publisher.check()
 
 
+async def test_a_node_that_hangs_delays_its_own_namespaces_only(
+    cluster: RedisCluster, store: redis.RedisCluster
+) -> None:
+    here, there = (namespace_of(cluster, node) for node in cluster.nodes[1:3])
+    settings = cluster.settings(redis_timeout_seconds=1.0)
+    async with a_publisher(settings, silence_seconds=WAIT_SECONDS) as publisher:
+        for namespace in (here, there):
+            assert (await publish(publisher, result_in(namespace))).state == "Delivered"
+        with cluster.hanging(cluster.nodes[1]):
+            waited = await publish(publisher, result_in(here, "waited"))
+            async with asyncio.timeout(0.5):  # no further job waits for the node
+                refused_at_once = await publish(publisher, result_in(here, "refused"))
+            others = [await publish(publisher, result_in(there, f"{n}")) for n in range(3)]
+    assert (waited.state, waited.reason) == ("Pending", Reason.REDIS_UNAVAILABLE)
+    assert refused_at_once.message == waited.message
+    assert [other.state for other in others] == ["Delivered"] * 3
+
+
 async def test_a_killed_node_is_replaced_and_nothing_is_published_twice(
     cluster: RedisCluster, store: redis.RedisCluster
 ) -> None:
     """The last test of the module: one node stays away."""
     old, replica = cluster.nodes[0], cluster.nodes[3]
-    namespace = next(
-        name
-        for name in (f"team-{number}" for number in range(1000))
-        if cluster.owner(f"results:{{{name}}}") is old
-    )
+    namespace = namespace_of(cluster, old)
     before, after = result_in(namespace), result_in(namespace, "after")
     async with a_publisher(cluster.settings()) as publisher:
         assert (await publish(publisher, before)).state == "Delivered"

@@ -87,6 +87,11 @@ class Node:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """It answers again after :meth:`hang`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, password=self._password, decode_responses=True)
 
@@ -232,6 +237,25 @@ class RedisCluster:
     def replicated(self) -> bool:
         """Whether the replica has what its master has."""
         return in_step(self.nodes[0])
+
+    @contextmanager
+    def hanging(self, node: Node) -> Iterator[None]:
+        """A node does not answer, and the others serve their own slots."""
+        self._require_all_slots("no")
+        node.hang()
+        try:
+            yield
+        finally:
+            node.resume()
+            until(lambda: not any(map(self._fails, self.nodes)), "the node is back")
+            self._require_all_slots("yes")
+
+    def _require_all_slots(self, required: str) -> None:
+        for node in self.nodes:
+            node.call("CONFIG", "SET", "cluster-require-full-coverage", required)
+
+    def _fails(self, node: Node) -> bool:
+        return "fail" in str(node.call("CLUSTER", "NODES"))
 
     def begin_move(self, name: str, target: Node) -> Node:
         """The slot of a key begins to move; its owner."""

@@ -90,6 +90,17 @@ async def ping(client: RedisClient) -> None:
         await client.ping()
 
 
+def place(client: RedisClient, key: str) -> str:
+    """The server of a key as far as it is known: a node of a Redis Cluster; empty if it is one."""
+    if isinstance(client, ClusterClient):
+        try:
+            host, port = client.owner(key)
+        except exceptions.RedisClusterException:
+            return ""  # the slots have not been read yet
+        return f"{host}:{port}"
+    return ""
+
+
 async def forget(client: RedisClient) -> None:
     """After an error: the next command finds out again where it goes.
 

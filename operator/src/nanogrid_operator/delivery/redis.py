@@ -30,7 +30,7 @@ from nanogrid_operator.settings import Settings
 log = logging.getLogger("nanogrid.publish")
 
 MOST_BYTES = str(wire.REPORT_CAP_BYTES)
-SILENCE_SECONDS = 1.0  # pause after a timeout, during which no job calls Redis
+SILENCE_SECONDS = 1.0  # pause after a timeout, during which no job calls this server
 
 # Redis runs a script atomically but does not roll it back after an error. So the script undoes its
 # own writes when Redis refuses one: a key without its message would never be published.
@@ -105,7 +105,7 @@ class Publisher:
             # There is no retry after a timeout: each try takes the full timeout.
             retry=Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
         )
-        self._silent: tuple[float, Delivery] | None = None
+        self._silent: dict[str, tuple[float, Delivery]] = {}  # by server
 
     async def close(self) -> None:
         """Close the connections."""
@@ -125,8 +125,10 @@ class Publisher:
 
     async def publish(self, result: wire.Result, owner: ResultOwner) -> Delivery:
         """Deliver a signed result. If Redis does not take it, the delivery is pending, no error."""
-        if self._silent is not None and self._clock() < self._silent[0]:
-            return self._silent[1]  # one job waits for a Redis that hangs, not every job
+        place = redis_clients.place(self._client, owner.key)
+        until, answer = self._silent.get(place, (0.0, None))
+        if answer is not None and self._clock() < until:
+            return answer  # one job waits for a Redis that hangs, not every job
         try:
             async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
                 return await self._publish(result, owner)
@@ -134,7 +136,7 @@ class Publisher:
             await redis_clients.forget(self._client)
             delivery = refused(e, self._settings.redis_mode)
             if isinstance(e, exceptions.TimeoutError | TimeoutError):
-                self._silent = (self._clock() + self._silence_seconds, delivery)
+                self._silent[place] = (self._clock() + self._silence_seconds, delivery)
             return delivery
 
     async def _publish(self, result: wire.Result, owner: ResultOwner) -> Delivery:
