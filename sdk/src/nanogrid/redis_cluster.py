@@ -3,7 +3,9 @@
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+
+Address = tuple[str, int]
 
 
 class ClusterClient(RedisCluster):
@@ -17,15 +19,24 @@ class ClusterClient(RedisCluster):
         # Each MOVED corrects one slot. The library would read all slots again after some of them.
         super().__init__(reinitialize_steps=0, **options)
         self._names_only = False
+        self._failed: str | None = None  # name of the last node that did not answer
 
-    async def initialize(self, *args: Any, **kwargs: Any) -> "ClusterClient":
-        """Read the slots from one of the nodes, if they are not known."""
+    async def initialize(
+        self,
+        additional_startup_nodes_info: list[Address] | None = None,
+        last_failed_node_name: str | None = None,
+    ) -> "ClusterClient":
+        """Read the slots from one of the nodes, if they are not known.
+
+        The node that did not answer is asked last: all commands wait for this.
+        """
         if self._initialize:
             known = {} if self._names_only else self.nodes_manager.nodes_cache
             given = {node.name: node for node in self.startup_nodes}
             self.nodes_manager.startup_nodes = {**known, **given}
+        failed = last_failed_node_name or self._failed
         try:
-            await super().initialize(*args, **kwargs)
+            await super().initialize(additional_startup_nodes_info, failed)
         except BaseException:
             # Addresses that no longer exist may take all the time that a caller has.
             self._names_only = not self._names_only
@@ -46,7 +57,7 @@ class ClusterClient(RedisCluster):
             self.nodes_manager.nodes_cache[found.name] = found
         return _Asked(found)
 
-    def owner(self, key: str) -> tuple[str, int]:
+    def owner(self, key: str) -> Address:
         """Host and port of the node with the slot of a key, as far as the client knows.
 
         Raises:
@@ -66,8 +77,17 @@ class ClusterClient(RedisCluster):
             return await super().execute_command(*args, **kwargs)
         except AttributeError as e:
             # The library closes all connections when no node answers, and then a connection that
-            # is just being opened has no stream.
+            # is just being opened has no stream: an attribute of None is missing.
+            if e.obj is not None:
+                raise
             raise ConnectionError("the connection was closed while it was opened") from e
+
+    async def _execute_command(self, target_node: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._execute_command(target_node, *args, **kwargs)
+        except (ConnectionError, TimeoutError):
+            self._failed = target_node.name
+            raise
 
     async def aclose(self) -> None:
         """Read the slots again before the next command, through new connections.
