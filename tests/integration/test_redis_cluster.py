@@ -231,6 +231,9 @@ async def test_a_cluster_and_another_server_are_told_apart(
     settings = cluster.settings(redis_url=url, redis_mode=STANDALONE)
     async with a_publisher(settings) as publisher:
         await refused(publisher, Reason.REDIS_REFUSED, "set redis.mode to Cluster")
+    settings = cluster.settings(redis_url=f"{url}/3", redis_mode=STANDALONE)
+    async with a_publisher(settings) as publisher:
+        await refused(publisher, Reason.REDIS_REFUSED, "set redis.mode to Cluster")
     with a_server(tmp_path) as server:
         settings = cluster.settings(redis_url=f"redis://127.0.0.1:{server.port}")
         async with a_publisher(settings) as publisher:

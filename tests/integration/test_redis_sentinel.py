@@ -14,9 +14,17 @@ from redis.backoff import NoBackoff
 from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid.redis_clients import client, close
+from nanogrid.redis_url import CLUSTER, SENTINEL, STANDALONE
 from support.redis_delivery import refused
-from support.redis_server import RESULT, WAIT_SECONDS, OneJobPublisher, a_publisher, needs_redis
-from support.redis_topologies import MASTER, Sentinels, started
+from support.redis_server import (
+    PASSWORD,
+    RESULT,
+    WAIT_SECONDS,
+    OneJobPublisher,
+    a_publisher,
+    needs_redis,
+)
+from support.redis_topologies import MASTER, SENTINEL_PASSWORD, Sentinels, started
 from support.s3_server import free_port
 
 pytestmark = [pytest.mark.integration, needs_redis]
@@ -51,6 +59,28 @@ async def test_an_unknown_master_is_explained(sentinels: Sentinels) -> None:
             await publisher.check()
     async with a_publisher(sentinels.settings()) as publisher:
         await publisher.check()
+
+
+@pytest.mark.parametrize(
+    ("of_sentinel", "mode", "advice"),
+    [
+        (True, STANDALONE, "if this is a Sentinel, set redis.mode to Sentinel"),
+        (True, CLUSTER, "set redis.mode to Standalone (to Sentinel, if this is a Sentinel)"),
+        (False, SENTINEL, "this is no Sentinel; redis.url must name the Sentinels"),
+    ],
+)
+async def test_a_sentinel_and_another_server_are_told_apart(
+    sentinels: Sentinels, of_sentinel: bool, mode: str, advice: str
+) -> None:
+    node = sentinels.sentinels[0] if of_sentinel else sentinels.servers[0]
+    settings = sentinels.settings(
+        redis_url=f"redis://127.0.0.1:{node.port}",
+        redis_mode=mode,
+        redis_password=SENTINEL_PASSWORD,
+        redis_sentinel_password=PASSWORD,
+    )
+    async with a_publisher(settings) as publisher:
+        await refused(publisher, Reason.REDIS_REFUSED, advice)
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])

@@ -5,7 +5,7 @@ from redis.asyncio.sentinel import MasterNotFoundError
 
 from nanogrid.reasons import Reason, sentence
 from nanogrid.redis_iam import TokenError
-from nanogrid.redis_url import CLUSTER
+from nanogrid.redis_url import CLUSTER, SENTINEL, STANDALONE
 from nanogrid_operator.decision.outcome import Delivery
 
 # Texts anywhere in an error: older servers wrap the errors of commands in scripts, and the client
@@ -46,6 +46,10 @@ _OF_A_NODE = (
 # A Redis Cluster in between: a failover, or a slot that moves. The library's errors say no more.
 _IN_BETWEEN = (exceptions.ClusterError, exceptions.RedisClusterException, exceptions.AskError)
 _NO_CLUSTER = "Cluster mode is not enabled"
+_NO_SENTINEL = "unknown command 'sentinel'"
+# A Sentinel knows no scripts; a node of a Redis Cluster no databases.
+_IS_SENTINEL = "unknown command 'eval'"
+_NO_DATABASES = "SELECT is not allowed in cluster mode"
 
 
 def refused(error: Exception, mode: str) -> Delivery:
@@ -60,7 +64,15 @@ def refused(error: Exception, mode: str) -> Delivery:
 def _explained(error: Exception, mode: str) -> tuple[Reason, str]:
     if mode == CLUSTER:
         return _of_cluster(error)
-    if isinstance(error, _OF_A_NODE):
+    text = str(error).lower()
+    if mode == SENTINEL and _NO_SENTINEL in text:
+        return _reason(error), (
+            ": this is no Sentinel; redis.url must name the Sentinels, or set redis.mode to "
+            "Standalone or Cluster"
+        )
+    if mode == STANDALONE and _IS_SENTINEL in text:
+        return _reason(error), ": if this is a Sentinel, set redis.mode to Sentinel"
+    if isinstance(error, _OF_A_NODE) or _NO_DATABASES in str(error):
         return _reason(error), ": this is a node of a Redis Cluster; set redis.mode to Cluster"
     if isinstance(error, MasterNotFoundError) and "unknown, of" in str(error):
         return _reason(error), ": check redis.sentinel.masterName"
@@ -69,7 +81,9 @@ def _explained(error: Exception, mode: str) -> tuple[Reason, str]:
 
 def _of_cluster(error: Exception) -> tuple[Reason, str]:
     if _NO_CLUSTER in str(error):
-        return Reason.REDIS_REFUSED, ": set redis.mode to Standalone"
+        unknown = "unknown command" in str(error.__context__).lower()
+        other = f" (to {SENTINEL}, if this is a Sentinel)" if unknown else ""
+        return Reason.REDIS_REFUSED, f": set redis.mode to {STANDALONE}{other}"
     reason = _reason(error)
     if reason is Reason.REDIS_REFUSED and isinstance(error, _IN_BETWEEN):
         return Reason.REDIS_UNAVAILABLE, ": a failover, or the slot of the namespace moves"
