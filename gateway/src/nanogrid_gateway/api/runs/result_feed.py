@@ -126,14 +126,14 @@ class ResultFeed:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        if self.error or self._silent:
-            raise RedisUnavailable(self.error or "it was silent a moment ago")
+        self._check_available()
         try:
             async with asyncio.timeout(3 * self._seconds), self._turns:
+                self._check_available()  # all that queue would wait for a server that hangs
                 found = await self._commands.get(self._area.result_key(request_id))
         except REDIS_ERRORS as e:
+            self._note_silence()  # before any that queue continue
             await redis_clients.forget(self._commands)
-            self._note_silence()
             raise RedisUnavailable(f"{type(e).__name__}: {e}") from e
         return None if found is None else str(found)
 
@@ -157,6 +157,10 @@ class ResultFeed:
     @property
     def _silent(self) -> bool:
         return time.monotonic() < self._silent_until
+
+    def _check_available(self) -> None:
+        if self.error or self._silent:
+            raise RedisUnavailable(self.error or "it was silent a moment ago")
 
     def _note_silence(self) -> None:
         """Ask Redis nothing until PING has found out how it is."""
