@@ -16,6 +16,7 @@ from support.executor_pod import Ended, pod_paths
 from support.executor_pod import running as running_pod
 from support.gateway_fixtures import world  # noqa: F401 a fixture
 from support.gateway_runs import function, gateway, request_id  # noqa: F401 fixtures
+from support.redis_fixtures import cluster, sentinels  # noqa: F401 fixtures
 from support.routing.fixtures import router, routing  # noqa: F401 fixtures
 from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, make_task, running_server
 from support.session_sandbox import SandboxPod, can_unshare

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,13 @@ from support.redis_server import (
     needs_redis,
     owner_of,
 )
-from support.redis_topologies import SLOTS, Node, RedisCluster, started, until
+from support.redis_topologies import SLOTS, Node, RedisCluster, until
 from support.s3_server import free_port
 
 pytestmark = [pytest.mark.integration, needs_redis]
 
 NAMESPACES = ("team-a", "team-b", "team-c", "team-d", "team-e", "team-f")
 AREA = Area.of("team-a", bucket="", redis_cluster=True)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    with started(RedisCluster(tmp_path_factory.mktemp("cluster"))) as topology:
-        yield topology
 
 
 @pytest.fixture
@@ -198,7 +193,11 @@ async def test_a_cluster_with_new_addresses_is_found_by_its_name(tmp_path: Path)
     """As after a restart of all pods: none of the nodes that the client knows is there."""
     nodes = [Node(tmp_path, free_port()) for _ in range(2)]
     try:
-        start_alone(nodes[0])
+        for node in nodes:  # each needs two seconds
+            node.start("--cluster-enabled", "yes", "--requirepass", PASSWORD)
+            node.call("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        for node in nodes:
+            until(partial(serves, node), "the cluster")
         async with Network(nodes[0].port) as name:
             settings = Settings(
                 redis_url=f"redis://127.0.0.1:{name.port}",
@@ -208,7 +207,6 @@ async def test_a_cluster_with_new_addresses_is_found_by_its_name(tmp_path: Path)
             async with a_publisher(settings) as publisher:
                 assert (await publish(publisher, result_in("team-a"))).state == "Delivered"
                 nodes[0].kill()
-                start_alone(nodes[1])
                 name.target = nodes[1].port
                 assert (await delivered(publisher, result_in("team-a"))).stream_id
     finally:
@@ -216,11 +214,8 @@ async def test_a_cluster_with_new_addresses_is_found_by_its_name(tmp_path: Path)
             node.kill()
 
 
-def start_alone(node: Node) -> None:
-    """A Redis Cluster of one node."""
-    node.start("--cluster-enabled", "yes", "--requirepass", PASSWORD)
-    node.call("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
-    until(lambda: "cluster_state:ok" in str(node.call("CLUSTER", "INFO")), "the cluster")
+def serves(node: Node) -> bool:
+    return "cluster_state:ok" in str(node.call("CLUSTER", "INFO"))
 
 
 async def test_a_cluster_and_another_server_are_told_apart(

@@ -1,7 +1,6 @@
 """The Redis users of docs/operations.md in a Redis Cluster and for Sentinels, and the reader."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from nanogrid.tenancy import Area
 from support.builders import ROOT
 from support.doc_blocks import run_blocks
 from support.redis_server import RESULT, WAIT_SECONDS, a_publisher, needs_redis, owner_of
-from support.redis_topologies import RedisCluster, Sentinels, started
+from support.redis_topologies import RedisCluster, Sentinels
 
 pytestmark = [pytest.mark.integration, needs_redis, pytest.mark.security]
 
@@ -31,16 +30,16 @@ RESULTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    """A cluster with the documented users on every node; the gateway's namespace is team-a."""
-    users = [rules for rules in USERS if "+cluster|slots" in rules]
-    assert len(users) == 3
-    with started(RedisCluster(tmp_path_factory.mktemp("cluster"))) as topology:
-        for node in topology.nodes:
-            for rules in users:
-                node.call("ACL", "SETUSER", *rules.replace("{NAMESPACE}", "{team-a}").split())
-        yield topology
+@pytest.fixture(scope="module", autouse=True)
+def users(cluster: RedisCluster) -> None:
+    """The documented users on every node of an empty cluster; the gateway's namespace is team-a."""
+    documented = [rules for rules in USERS if "+cluster|slots" in rules]
+    assert len(documented) == 3
+    with cluster.client() as store:
+        store.flushall()
+    for node in cluster.running():
+        for rules in documented:
+            node.call("ACL", "SETUSER", *rules.replace("{NAMESPACE}", "{team-a}").split())
 
 
 def server_of(cluster: RedisCluster, user: str) -> RedisServer:
@@ -107,24 +106,21 @@ def test_the_documented_reader_reads_its_namespace_only(cluster: RedisCluster) -
                 reader.get(key)
 
 
-async def test_the_user_of_the_sentinels_can_only_ask_for_masters(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+async def test_the_user_of_the_sentinels_can_only_ask_for_masters(sentinels: Sentinels) -> None:
     (rules,) = [rules for rules in USERS if "+sentinel|masters" in rules]
-    with started(Sentinels(tmp_path_factory.mktemp("sentinels"))) as topology:
-        for sentinel in topology.sentinels:
-            sentinel.call("ACL", "SETUSER", *rules.split())
-        settings = topology.settings(
-            redis_sentinel_username="watcher", redis_sentinel_password="PASSWORD"
-        )
-        async with a_publisher(settings) as publisher:
-            delivery = await publisher.publish(RESULT)
-        port = topology.sentinels[0].port
-        with (
-            redis.Redis(port=port, username="watcher", password="PASSWORD") as watcher,
-            pytest.raises(NoPermissionError),
-        ):
-            watcher.execute_command("SENTINEL", "FAILOVER", "results")
+    for sentinel in sentinels.sentinels:
+        sentinel.call("ACL", "SETUSER", *rules.split())
+    settings = sentinels.settings(
+        redis_sentinel_username="watcher", redis_sentinel_password="PASSWORD"
+    )
+    async with a_publisher(settings) as publisher:
+        delivery = await publisher.publish(RESULT)
+    port = sentinels.sentinels[0].port
+    with (
+        redis.Redis(port=port, username="watcher", password="PASSWORD") as watcher,
+        pytest.raises(NoPermissionError),
+    ):
+        watcher.execute_command("SENTINEL", "FAILOVER", "results")
     assert delivery.state == "Delivered", delivery.message
 
 
@@ -133,7 +129,7 @@ async def test_a_missing_permission_is_explained(cluster: RedisCluster, missing:
     (rules,) = [rules for rules in USERS if rules.startswith("nanogrid ") and "+command" in rules]
     name = f"without-{missing.strip('+').replace('|', '-')}"
     words = [name, *(word for word in rules.split()[1:] if word != missing)]
-    for node in cluster.nodes:
+    for node in cluster.running():
         node.call("ACL", "SETUSER", *words)
     settings = cluster.settings(redis_username=name, redis_password="PASSWORD")
     async with a_publisher(settings) as publisher:

@@ -1,7 +1,6 @@
 """Delivery to the master that Sentinels name: once, also when the master fails."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,10 @@ from support.redis_server import (
     a_publisher,
     needs_redis,
 )
-from support.redis_topologies import MASTER, SENTINEL_PASSWORD, Sentinels, started
+from support.redis_topologies import MASTER, SENTINEL_PASSWORD, Sentinels
 from support.s3_server import free_port
 
 pytestmark = [pytest.mark.integration, needs_redis]
-
-
-@pytest.fixture(scope="module")
-def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
-    with started(Sentinels(tmp_path_factory.mktemp("sentinels"))) as topology:
-        yield topology
 
 
 async def delivered(publisher: OneJobPublisher, result: wire.Result) -> int:
