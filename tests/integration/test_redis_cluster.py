@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import redis
-from redis.asyncio.cluster import ClusterNode
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
@@ -32,7 +31,7 @@ from support.redis_server import (
     needs_redis,
     owner_of,
 )
-from support.redis_topologies import SLOTS, Node, RedisCluster, until
+from support.redis_topologies import SLOTS, Node, RedisCluster, nodes_asked_for_slots, until
 from support.s3_server import free_port
 
 pytestmark = [pytest.mark.integration, needs_redis]
@@ -271,20 +270,6 @@ async def test_a_node_that_hangs_delays_its_own_namespaces_only(
     assert {other.state for other in others} == {"Delivered"}
     assert len(asked) - first >= len(others)
     assert cluster.nodes[1].port not in asked[first:], "no other job waits for its answer"
-
-
-def nodes_asked_for_slots(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The ports of the nodes that clients ask for the slots from now on, in order."""
-    ports: list[int] = []
-    execute = ClusterNode.execute_command
-
-    async def spy(node: ClusterNode, *args: Any, **kwargs: Any) -> Any:
-        if args == ("CLUSTER SLOTS",):
-            ports.append(int(node.port))
-        return await execute(node, *args, **kwargs)
-
-    monkeypatch.setattr(ClusterNode, "execute_command", spy)
-    return ports
 
 
 async def test_a_killed_node_is_replaced_and_nothing_is_published_twice(

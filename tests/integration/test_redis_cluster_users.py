@@ -17,7 +17,7 @@ from nanogrid.tenancy import Area
 from support.builders import ROOT
 from support.doc_blocks import run_blocks
 from support.redis_server import RESULT, WAIT_SECONDS, a_publisher, needs_redis, owner_of
-from support.redis_topologies import RedisCluster, Sentinels
+from support.redis_topologies import RedisCluster, Sentinels, nodes_asked_for_slots
 
 pytestmark = [pytest.mark.integration, needs_redis, pytest.mark.security]
 
@@ -125,14 +125,20 @@ async def test_the_user_of_the_sentinels_can_only_ask_for_masters(sentinels: Sen
 
 
 @pytest.mark.parametrize("missing", ["+command", "+cluster|slots", "+eval", "+xadd"])
-async def test_a_missing_permission_is_explained(cluster: RedisCluster, missing: str) -> None:
+async def test_a_missing_permission_is_explained(
+    cluster: RedisCluster, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (rules,) = [rules for rules in USERS if rules.startswith("nanogrid ") and "+command" in rules]
     name = f"without-{missing.strip('+').replace('|', '-')}"
     words = [name, *(word for word in rules.split()[1:] if word != missing)]
     for node in cluster.running():
         node.call("ACL", "SETUSER", *words)
     settings = cluster.settings(redis_username=name, redis_password="PASSWORD")
+    asked = nodes_asked_for_slots(monkeypatch)
     async with a_publisher(settings) as publisher:
         result = replace(RESULTS[0], request_id=name)
-        delivery = await publisher.publish(result, owner_of(result, AREAS[0]))
+        for _ in range(3):
+            delivery = await publisher.publish(result, owner_of(result, AREAS[0]))
+    if missing in ("+eval", "+xadd"):
+        assert len(asked) == 1, "a refused result does not make all other jobs connect again"
     assert (delivery.state, delivery.reason) == ("Pending", Reason.REDIS_ACCESS_DENIED), delivery

@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import redis
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import RedisError
 
 from nanogrid.redis_url import CLUSTER, SENTINEL
@@ -318,3 +320,17 @@ def started(topology: Topology) -> Iterator[Topology]:
             stack.callback(node.kill)
         topology.start()
         yield topology
+
+
+def nodes_asked_for_slots(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The ports of the nodes that clients ask for the slots from now on, in order."""
+    ports: list[int] = []
+    execute = ClusterNode.execute_command
+
+    async def spy(node: ClusterNode, *args: Any, **kwargs: Any) -> Any:
+        if args == ("CLUSTER SLOTS",):
+            ports.append(int(node.port))
+        return await execute(node, *args, **kwargs)
+
+    monkeypatch.setattr(ClusterNode, "execute_command", spy)
+    return ports

@@ -101,13 +101,15 @@ def place(client: RedisClient, key: str) -> str:
     return ""
 
 
-async def forget(client: RedisClient) -> None:
+async def forget(client: RedisClient, error: BaseException | None = None) -> None:
     """After an error: the next command finds out again where it goes.
 
-    After a failover, pooled connections lead to the old server.
+    After a failover, pooled connections lead to the old server. A node of a Redis Cluster that
+    refuses a command has answered; all other jobs would read the slots and connect again with it.
     """
     if isinstance(client, ClusterClient):
-        await client.aclose()
+        if not isinstance(error, exceptions.ResponseError):
+            await client.aclose()
     else:
         await client.connection_pool.disconnect(inuse_connections=False)
 

@@ -133,7 +133,7 @@ class Publisher:
             async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
                 return await self._publish(result, owner)
         except REDIS_ERRORS as e:
-            await redis_clients.forget(self._client)
+            await redis_clients.forget(self._client, e)
             delivery = refused(e, self._settings.redis_mode)
             if isinstance(e, exceptions.TimeoutError | TimeoutError):
                 self._silent[place] = (self._clock() + self._silence_seconds, delivery)
