@@ -298,6 +298,20 @@ async def test_without_an_answer_about_the_pod_the_duration_decides(code: int) -
     assert DURATION_SECONDS <= await taken_after(NoPods()) <= 3
 
 
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 1.9, 600.0])
+async def test_a_slow_answer_about_the_pod_does_not_delay_the_take_over(seconds: float) -> None:
+    class SlowPods(FakeKube):
+        async def get(self, path: str, name: str) -> Json:
+            if path == PODS:
+                await asyncio.sleep(seconds)
+            return await super().get(path, name)
+
+    kube = SlowPods()
+    put_pod(kube)
+
+    assert DURATION_SECONDS <= await taken_after(kube) <= 3
+
+
 async def test_a_container_that_started_again_keeps_the_lease_while_its_status_is_late() -> None:
     kube = FakeKube()
     put_pod(kube, CRASHED)

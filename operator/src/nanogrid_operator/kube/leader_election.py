@@ -20,6 +20,7 @@ from nanogrid_operator.kube.leader_address import LeaderAddress, address_in
 from nanogrid_operator.kube.lease import (
     CALL_SECONDS,
     DURATION_SECONDS,
+    POD_SECONDS,
     POLL_SECONDS,
     RENEW_AGAIN_SECONDS,
     RENEW_SECONDS,
@@ -127,12 +128,16 @@ class LeaderElector:
         if pod is None or holder == self.identity:
             return HolderState.UNKNOWN
         try:
-            found = await self.kube.get(collection(CORE, "pods", self.namespace), pod.name)
-        except KubeError as e:
-            if e.code == 404:
+            async with asyncio.timeout(POD_SECONDS):
+                found = await self.kube.get(collection(CORE, "pods", self.namespace), pod.name)
+        except (KubeError, TimeoutError) as e:
+            if isinstance(e, KubeError) and e.code == 404:
                 self._address = None
                 return holder_state(pod, None)
-            log.warning("cannot read pod %s, which holds Lease %s: %s", pod.name, self.name, e)
+            problem = str(e) or "no answer"
+            log.warning(
+                "cannot read pod %s, which holds Lease %s: %s", pod.name, self.name, problem
+            )
             return HolderState.UNKNOWN
         state = holder_state(pod, found)
         address = address_in(found) if state is HolderState.UNKNOWN else None

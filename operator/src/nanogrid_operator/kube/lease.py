@@ -19,6 +19,9 @@ SUSPECT_SECONDS = 1.0
 # A holder whose pod was deleted by force can renew for seconds more. The standby must notice before
 # the pod that replaces it has started: only the standby has listed already.
 ASK_SECONDS = 0.5
+# For the holder's pod. It leaves time for the write, and two reads of the Lease are no longer apart
+# than LONGEST_GAP_SECONDS: so a slow answer does not delay the take-over of a Lease that ended.
+POD_SECONDS = 0.4
 # Between two reads. A longer pause, of this process or of the API server, is not the holder's.
 LONGEST_GAP_SECONDS = 3 * POLL_SECONDS
 POD_SEPARATOR = "_"  # no name of a pod has it
