@@ -32,6 +32,8 @@ class Answers:
     status: int = 200  # of AssumeRole
     code: str = "Fault"
     text: str = ""
+    raw: bytes | None = None  # instead of an answer to AssumeRole, with `status`
+    pause: float = 0.0  # seconds before each byte of `raw`
     asked: list[dict[str, str]] = field(default_factory=list)  # with `key` and `token`
     issued: dict[str, float] = field(default_factory=dict)  # when each session token ends
 
@@ -93,6 +95,8 @@ class _Handler(QuietHandler):
             known = (asked["WebIdentityToken"], asked["RoleArn"]) == (WEB_TOKEN, OWN_ROLE)
             code = "" if known and not asked["key"] else "InvalidIdentityToken"
             self._give(asked, "web", 400, code, "the token is not valid")
+        elif answers.raw is not None:
+            self._answer(answers.status, answers.raw)
         elif answers.status != 200:
             self._give(asked, "", answers.status, answers.code, answers.text)
         else:
@@ -115,8 +119,14 @@ class _Handler(QuietHandler):
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Location", "http://127.0.0.1:1/")  # counts for a redirect
         self.end_headers()
-        self.wfile.write(body)
+        if not self.server.answers.pause:
+            self.wfile.write(body)
+            return
+        for byte in body:
+            time.sleep(self.server.answers.pause)
+            self.wfile.write(bytes([byte]))
 
 
 @contextmanager

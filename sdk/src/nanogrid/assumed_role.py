@@ -15,7 +15,9 @@ NAMESPACE: Final = "{namespace}"  # in an ARN: the namespace of the job
 ARN: Final = r"arn:[!-z|~]{16,1000}"
 SANDBOX_ARN: Final = r"arn:(?:[!-z|~]|\{namespace\}){16,1000}"
 EXTERNAL_ID: Final = r"[A-Za-z0-9_+=,.@:/-]{2,1000}"
-ENDPOINT: Final = r"https?://[A-Za-z0-9.:\[\]-]+/?"
+ENDPOINT: Final = (
+    r"https?://([A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?"
+)
 SESSION_MOST: Final = 64  # characters of a session's name
 MESSAGE_MOST: Final = 500  # characters of a message that are shown
 DEFAULT_REGION: Final = "us-east-1"

@@ -159,6 +159,7 @@ CAUSES: Final[dict[str, Cause]] = {
     "ProxyConnectionError": _PROXY,
     "InvalidProxiesConfigError": Cause(_PROXY.reason, _PROXY.hint),
     "ParamValidationError": _BUCKET_NAME,
+    "ResponseParserError": _REFUSED,
     "400": _NO_DETAIL,
 }  # fmt: skip
 
@@ -205,7 +206,9 @@ _NO_STS: Final = Cause(
     retryable=True,
 )
 # Errors of a client without an answer that have the same cause for STS as for S3.
-_OF_ALL: Final = ("SSLError", "ProxyConnectionError", "InvalidProxiesConfigError")
+_OF_ALL: Final = (
+    "SSLError", "ProxyConnectionError", "InvalidProxiesConfigError", "InvalidAccessKeyId"
+)  # fmt: skip
 _OLD_SIGNATURE: Final = re.compile(r"signature (?:expired|not yet current)", re.IGNORECASE)
 
 _KMS_ACTION: Final = re.compile(r"\bkms:\w+|\bkms key\b|aws kms", re.IGNORECASE)
@@ -245,7 +248,7 @@ def assume_cause(status: int, code: str, text: str = "") -> Cause:
     code = code or str(status)
     if _OLD_SIGNATURE.search(text):
         return Cause(Reason.CLOCK_SKEW)
-    if found := _ASSUME_CAUSES.get(code):
+    if found := _ASSUME_CAUSES.get("404" if 300 <= status < 400 else code):
         return found
     return cause(status, code, text) if status or code in _OF_ALL else _NO_STS
 

@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -33,6 +33,7 @@ ENV_AGENT: Final = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 )
+UNSUITABLE: Final = "the credentials have a line break or other characters that no header may have"
 _TAG: Final = "<{0}>([^<]*)</{0}>"
 
 
@@ -83,7 +84,10 @@ def _own_keys(role: AssumedRole, seconds: float) -> Keys:
     """
     access_key, secret_key = (os.environ.get(name) or "" for name in ENV_KEYS)
     if access_key and secret_key:
-        return Keys(access_key, secret_key, os.environ.get(ENV_TOKEN) or "")
+        token = os.environ.get(ENV_TOKEN) or ""
+        if not _visible(access_key, token):
+            raise Refused(0, "InvalidAccessKeyId", UNSUITABLE)
+        return Keys(access_key, secret_key, token)
     own_role, token_file = (os.environ.get(name) or "" for name in ENV_ROLE)
     if own_role and token_file:
         asked = {"Action": "AssumeRoleWithWebIdentity", "RoleArn": own_role}
@@ -97,9 +101,14 @@ def _own_keys(role: AssumedRole, seconds: float) -> Keys:
 
 def _token(path: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        token = Path(path).read_text().strip()
     except OSError as e:
         raise Refused(0, "NoCredentialsError", f"{path} cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError:
+        token = ""
+    if not token or not _visible(token):
+        raise Refused(0, "NoCredentialsError", f"{path} has no token")
+    return token
 
 
 def _ask(role: AssumedRole, asked: dict[str, str], keys: Keys | None, seconds: float) -> Keys:
@@ -153,16 +162,25 @@ def _keys(found: list[str], server: str) -> Keys:
     """Credentials of four texts: key, secret key, token and end.
 
     Raises:
-        Refused: one of them is missing, or the end is no time.
+        Refused: one of them is missing, the end is no time, or it is over.
     """
     try:
         access_key, secret_key, token, end = found
-        expires = datetime.fromisoformat(end).timestamp()
-    except ValueError:
+        moment = datetime.fromisoformat(end)
+        expires = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         access_key = ""
-    if not access_key or not secret_key:
+    # obstore panics at a key that is no header.
+    if not access_key or not secret_key or not token or not _visible(access_key, token):
         raise Refused(404, "NotImplemented", f"the answer of {server} has no credentials")
+    if expires <= time.time():
+        raise Refused(200, "RequestExpired", f"the credentials of {server} ended at {end}")
     return Keys(access_key, secret_key, token, expires)
+
+
+def _visible(*texts: str) -> bool:
+    """Whether texts can be in a header; an error of the client would repeat them."""
+    return all(text.isascii() and text.isprintable() for text in texts)
 
 
 def _first(tag: str, text: str) -> str:
@@ -206,12 +224,29 @@ def _send(
         try:
             connection.request(method, path, body or None, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read(ANSWER_BYTES).decode(errors="replace")
+            return answer.status, _body(answer, seconds).decode(errors="replace")
         finally:
             connection.close()
     except ssl.SSLCertVerificationError as e:
         raise Refused(0, "SSLError", f"no answer from {url.netloc}: {e}") from e
+    except ValueError:  # the port is none, or a label of the host is empty or too long
+        raise Refused(0, "EndpointConnectionError", f"{url.netloc} is no address") from None
     except (OSError, http.client.HTTPException) as e:
         code = "ProxyConnectionError" if proxy else "EndpointConnectionError"
         said = str(e) or type(e).__name__
         raise Refused(0, code, f"no answer from {url.netloc}: {said}") from e
+
+
+def _body(answer: http.client.HTTPResponse, seconds: float) -> bytes:
+    """The first bytes of an answer.
+
+    Raises:
+        TimeoutError: they do not come in time; the timeout of the socket is that of each piece.
+    """
+    ends = time.monotonic() + seconds
+    body = b""
+    while len(body) < ANSWER_BYTES and (part := answer.read1(ANSWER_BYTES - len(body))):
+        body += part
+        if time.monotonic() > ends:
+            raise TimeoutError("the answer is too slow")
+    return body

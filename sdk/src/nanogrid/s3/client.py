@@ -13,10 +13,11 @@ import boto3
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from nanogrid.assumed_role import AssumedRole
 from nanogrid.ca_bundle import trusted_file
-from nanogrid.s3.errors import S3Error
+from nanogrid.s3.errors import S3Error, unanswered
 from nanogrid.s3.role import session_with_role
 
 if TYPE_CHECKING:
@@ -241,12 +242,16 @@ def _errors(where: str) -> Iterator[None]:
     except RecursionError as e:  # of botocore: each answer is a redirect that names no region
         raise S3Error("S3 redirects to an unknown region", where, 301, "PermanentRedirect") from e
     except BotoCoreError as e:
-        raise S3Error(str(e), where, 0, type(e).__name__) from e
+        message, code = unanswered(e)
+        raise S3Error(message, where, 0, code) from None
+    except ResponseParserError:  # its text repeats the answer
+        message = "the answer is none of S3"
+        raise S3Error(message, where, 0, ResponseParserError.__name__) from None
 
 
 def _refused(error: ClientError, where: str) -> S3Error:
     answer = error.response.get("ResponseMetadata", {})
-    code = error.response.get("Error", {}).get("Code", "")
+    code = error.response.get("Error", {}).get("Code") or ""
     text = str(error)
     headers = {name.lower(): value for name, value in answer.get("HTTPHeaders", {}).items()}
     if code in REDIRECTS and (region := headers.get("x-amz-bucket-region")):

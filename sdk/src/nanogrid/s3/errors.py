@@ -10,6 +10,15 @@ EXISTS: Final = frozenset({"PreconditionFailed", "412"})
 UNSUPPORTED: Final = frozenset({"NotImplemented", "501"})
 
 
+def unanswered(error: Exception) -> tuple[str, str]:
+    """Message and code for an error of boto3 without an answer of S3."""
+    if isinstance(getattr(error, "kwargs", {}).get("error"), ValueError):
+        # The text of such an error repeats a header, which can be a token.
+        message = "the credentials have a line break or other characters that no header may have"
+        return message, "InvalidAccessKeyId"
+    return str(error), type(error).__name__
+
+
 class S3Error(Exception):
     """S3 did not answer, or refused.
 
@@ -17,7 +26,8 @@ class S3Error(Exception):
         message: what boto3 says.
         where: the object or bucket, for example s3://bucket/key.
         status: the HTTP status; 0 when there was no answer.
-        code: of S3, for example NoSuchKey; without an answer the type of the error.
+        code: of S3, for example NoSuchKey; without an answer the type of the error; STS.CODE if
+            there are no credentials of an assumed role.
         cause: the reason and a hint, which the text of the error has too.
     """
 
