@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from nanogrid import names, wire
 from nanogrid_operator.kube.leader_address import LeaderAddress
 from nanogrid_operator.server import forwarder
-from support.builders import JOB_UID, a_report, a_result
+from support.builders import JOB_UID, POD_UID, a_report, a_result
 from support.operator_fakes import reviewed
 from support.results_endpoint import BEARER, Endpoint
 from support.s3_server import free_port
@@ -268,7 +268,8 @@ async def test_a_leader_that_hangs_is_left_before_the_agent_gives_up(
 async def test_the_standby_has_few_requests_at_the_leader_at_the_same_time(
     standby: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forwarder, "ANSWER_SECONDS", 60.0)
+    for name in ("ANSWER_SECONDS", "SLOT_SECONDS", "MOST_OF_SENDER"):
+        monkeypatch.setattr(forwarder, name, 100)
     go, now, most = asyncio.Event(), 0, 0
 
     async def waits(request: web.Request) -> web.Response:
@@ -287,6 +288,58 @@ async def test_the_standby_has_few_requests_at_the_leader_at_the_same_time(
 
     assert {status for status, _ in answers} == {202}
     assert most == forwarder.MOST
+
+
+async def test_one_sender_does_not_take_the_slots_of_the_others(
+    standby: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarder, "ANSWER_SECONDS", 60.0)
+    go = asyncio.Event()
+
+    async def waits(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] == BEARER["Authorization"]:
+            await go.wait()
+        return await taken(request)
+
+    async with led_by(standby, waits) as requests:
+        waiting = [asyncio.create_task(standby.post()) for _ in range(2 * forwarder.MOST)]
+        refused, pending = set(waiting), set(waiting)
+        while len(pending) > forwarder.MOST_OF_SENDER:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        refused -= pending
+        assert {each.result()[0] for each in refused} == {429}
+
+        standby.kube.review = reviewed("uid-of-another-pod")
+        assert (await standby.post(headers={"Authorization": "Bearer other"}))[0] == 202
+        go.set()
+        assert {status for status, _ in await asyncio.gather(*pending)} == {202}
+        standby.kube.review = reviewed(POD_UID)
+        assert (await standby.post())[0] == 202, "its requests have ended"
+        assert len(requests) == forwarder.MOST_OF_SENDER + 2
+
+
+async def test_a_report_without_a_slot_says_nothing_about_the_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forwarder, "MOST", 1)
+    monkeypatch.setattr(forwarder, "SLOT_SECONDS", 0.05)
+    monkeypatch.setattr(forwarder, "ANSWER_SECONDS", 60.0)
+    came, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(request: web.Request) -> web.Response:
+        came.set()
+        await go.wait()
+        return await taken(request)
+
+    standby = Endpoint()
+    standby.queue.paused = True
+    async with standby.http, led_by(standby, waits):
+        first = asyncio.create_task(standby.post())
+        await came.wait()
+        assert await standby.post() == RETRY
+        go.set()
+        assert (await first)[0] == 202
+        assert (await standby.post())[0] == 202
 
 
 async def test_after_the_take_over_reports_stay_here(standby: Endpoint) -> None:

@@ -7,6 +7,7 @@ knows the leader's address from the election, so the agent need not try again.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -15,15 +16,20 @@ from aiohttp import web
 
 from nanogrid import names
 from nanogrid_operator.kube.leader_address import LeaderAddress
+from nanogrid_operator.server.authentication import Sender
 
 log = logging.getLogger("nanogrid.forwarder")
 
 CONNECT_SECONDS: Final = 1.0
-ANSWER_SECONDS: Final = 3.0  # an agent waits for 5 s
+SLOT_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 3.0  # after that; an agent waits for 5 s
 # A leader that did not answer may be lost, or a firewall drops what is sent to it. Then few agents
 # wait for a timeout: the others get an answer at once, and try again.
 PAUSE_SECONDS: Final = 5.0
 MOST: Final = 32  # at the same time
+# Of one sender: an agent sends a few at most. So none keeps the slots from the others, and few
+# bodies wait for one.
+MOST_OF_SENDER: Final = 4
 MOST_ANSWER_BYTES: Final = 65_536
 # A process that gets this header forwards no more: two standbys could name each other for a moment.
 HEADER: Final = "X-NanoGrid-Forwarded"
@@ -41,15 +47,31 @@ class ReportForwarder:
         self._leader = leader
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST)
+        self._of_sender: Counter[Sender] = Counter()
         self._silent: tuple[LeaderAddress | None, float] = (None, 0.0)
 
-    async def forward(self, request: web.Request) -> web.Response:
+    async def forward(self, request: web.Request, sender: Sender) -> web.Response:
         """The leader's answer; 503 if no leader answers: then the agent tries again soon.
+
+        429 if there are too many requests of the sender at the same time.
 
         Args:
             request: A report with a token that this process has found to be valid. The leader
                 checks both itself.
+            sender: Whom the token belongs to.
         """
+        if self._of_sender[sender] >= MOST_OF_SENDER:
+            body = {"error": "too many reports of this pod at the same time"}
+            return web.json_response(body, status=429, headers={"Retry-After": "1"})
+        self._of_sender[sender] += 1
+        try:
+            return await self._forward(request)
+        finally:
+            self._of_sender[sender] -= 1
+            if not self._of_sender[sender]:
+                del self._of_sender[sender]
+
+    async def _forward(self, request: web.Request) -> web.Response:
         level = logging.INFO if request.path == names.RESULTS_PATH else logging.DEBUG
         leader = None if HEADER in request.headers else self._answering()
         answer = None if leader is None else await self._ask(leader, request)
@@ -69,12 +91,19 @@ class ReportForwarder:
         """Its answer, or None; see :data:`PAUSE_SECONDS`."""
         body = await request.read()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), self._slots:
+            async with asyncio.timeout(SLOT_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            return None  # nothing is known of the leader
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
                 return await _post(leader, request.path, request.headers["Authorization"], body)
         except (TimeoutError, aiohttp.ClientError, OSError) as e:
             log.warning("the leader at %s takes no report: %s %s", leader, type(e).__name__, e)
             self._silent = (leader, self._clock() + PAUSE_SECONDS)
             return None
+        finally:
+            self._slots.release()
 
 
 async def _post(leader: LeaderAddress, path: str, authorization: str, body: bytes) -> web.Response:

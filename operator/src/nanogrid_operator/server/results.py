@@ -179,7 +179,7 @@ class ResultsApi:
         except _Refused as refused:
             return refused.response
         if self.queue.paused:
-            return await self.forwarder.forward(request)
+            return await self.forwarder.forward(request, sender)
         pod = self.cache.pod(uid, attempt)
         gone = self.cache.gone(uid, attempt)
         known = self.cache.job(uid) is not None
