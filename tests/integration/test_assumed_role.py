@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from nanogrid.assumed_role import AssumedRole
 from nanogrid.reasons import Reason
 from nanogrid.s3.client import S3
 from nanogrid.s3.errors import S3Error
+from nanogrid_executor.inputs import fetch
 from nanogrid_executor.paths import Paths
-from nanogrid_executor.storage import sts
+from nanogrid_executor.storage import role_credentials, sts
 from nanogrid_executor.storage.errors import StorageError
-from nanogrid_executor.storage.role_credentials import shared
+from nanogrid_executor.storage.role_credentials import RoleCredentials, SharedCredentials, shared
 from nanogrid_executor.storage.s3 import Storage
 from support.certificates import certificates
 from support.executor_sync import fail, make_code, make_input, succeed, zipped
@@ -376,6 +378,18 @@ def test_ca_and_proxy_of_the_chart_hold_for_sts(
     assert [one["path"] for one in tokens.answers.asked] == ["http://sts.invalid/"]
 
 
+def test_the_client_asks_again_when_credentials_are_due(tokens: FakeSts, bucket: FakeS3) -> None:
+    tokens.answers.life = 1.5
+    bucket.behaviour.accepts = lambda token: True
+    client = storage()
+    client.get_bytes("b", "k", 10)
+    end = max(tokens.answers.issued.values())
+    while time.time() < end:
+        time.sleep(0.05)
+    client.get_bytes("b", "k", 10)
+    assert len(set(bucket.behaviour.tokens)) > 1
+
+
 FILES = 96
 
 
@@ -387,30 +401,42 @@ def test_credentials_that_end_in_the_middle_of_a_long_sync(
     monkeypatch: pytest.MonkeyPatch,
     refreshed: bool,
 ) -> None:
-    """Without new credentials the sync fails: so the refresh is why it does not."""
-    answers = tokens.answers
-    answers.life = 3.0
-    does = bucket.behaviour
-    does.chunk_seconds = 0.05
-    does.listed = {f"p/{i}": Content(b"x" * 20_480) for i in range(FILES)}  # 1 s each
-    does.stored = dict(does.listed)
-    ended: list[str] = []
+    """Each request takes a minute of the clock that STS, S3 and the sync have here.
+
+    Without new credentials the sync fails: so the refresh is why it does not.
+    """
+    answers, does = tokens.answers, bucket.behaviour
+    moved = 0.0
+
+    def clock() -> float:
+        return time.time() + moved
 
     def accepts(token: str) -> bool:
-        if len(answers.issued) == 1 and not refreshed:
+        nonlocal moved
+        if not refreshed:
             answers.status, answers.code = 403, "AccessDenied"
-        # A second late: a request may be on its way when its token ends.
-        valid = answers.issued.get(token, 0) + 1 > time.time()
-        ended.extend([] if valid else [token])
+        valid = answers.issued.get(token, 0) > clock()
+        moved += 60
         return valid
 
+    answers.clock = clock
+    found = SharedCredentials(
+        lambda seconds: sts.assume(AssumedRole.of_pod(os.environ), seconds), clock
+    )
+    monkeypatch.setattr(role_credentials, "shared", lambda role: found)
+    # The client has another clock: it asks before each request.
+    ask, past = RoleCredentials.__call__, {"expires_at": datetime.fromtimestamp(1, UTC)}
+    monkeypatch.setattr(RoleCredentials, "__call__", lambda self: {**ask(self), **past})
+    monkeypatch.setattr(fetch, "WORKERS", 1)
+    does.listed = {f"p/{i}": Content(b"x") for i in range(FILES)}
+    does.stored = dict(does.listed)
     does.accepts = accepts
     if refreshed:
         manifest = succeed(paths, make_input(prefix="p/"))
         assert manifest.report.files == FILES
-        assert len(set(does.tokens)) > 1
-        assert not ended
+        assert len(set(does.tokens)) == 2
     else:
         failure = fail(paths, make_input(prefix="p/"))
         assert failure.reason == Reason.INPUT_ACCESS_DENIED.value
-        assert "cannot assume" in failure.message or "ExpiredToken" in failure.message
+        assert "cannot assume" in failure.message
+        assert len(does.tokens) >= answers.life / 60 - 1, "the old ones serve until their end"

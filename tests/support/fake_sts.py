@@ -5,7 +5,7 @@ import re
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ class Answers:
 
     external_id: str = ""  # that the trust policy asks for
     life: float = 3600.0  # seconds of the credentials
+    clock: Callable[[], float] = time.time
     status: int = 200  # of AssumeRole
     code: str = "Fault"
     text: str = ""
@@ -57,7 +58,7 @@ class FakeSts(ThreadingHTTPServer):
     def issue(self, name: str) -> dict[str, str]:
         """New credentials."""
         answers = self.answers
-        end = time.time() + answers.life
+        end = answers.clock() + answers.life
         token = f"{name}-{len(answers.issued)}"
         answers.issued[token] = end
         return {

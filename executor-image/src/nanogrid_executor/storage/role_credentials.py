@@ -68,7 +68,7 @@ class SharedCredentials:
         try:
             keys = self._fetch(seconds)
         except StorageError as failure:
-            old = self._keys
+            old, now = self._keys, self._clock()
             if old is not None and old.expires is not None and now < old.expires:
                 log("role-refresh-failed", seconds=round(old.expires - now), error=failure)
                 self._due = min(now + AGAIN_SECONDS, old.expires)
