@@ -21,7 +21,7 @@ from nanogrid_executor.storage.s3 import Storage
 from support.fake_s3 import Content, FakeS3, fake_s3
 from support.fake_sts import ARN, BASE_KEY, BASE_SECRET, FakeSts, fake_sts
 
-pytestmark = [pytest.mark.integration, pytest.mark.security]
+pytestmark = pytest.mark.integration
 
 CANARY = "canary-of-the-session"
 NO_STS = r"this server is no STS: correct s3\.stsEndpoint"
