@@ -342,7 +342,7 @@ async def test_time_in_which_the_api_server_did_not_answer_is_not_held_against_t
     kube, began = Silent(), now()
     await acquired(kube)
 
-    assert not await within(11.3, an_elector(kube, "b"))
+    assert not await within(11.2, an_elector(kube, "b"))
     assert await within(60, an_elector(kube, "b")), "but a dead leader is replaced"
 
 

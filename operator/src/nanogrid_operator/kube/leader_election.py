@@ -110,7 +110,8 @@ class LeaderElector:
         self._observed = now
         first = before is None or before.holder != now.holder
         state = HolderState.UNKNOWN
-        if must_ask(now, None if first else self._asked_at):
+        ended = may_take(lease, now, self.identity, state)
+        if not ended and must_ask(now, None if first else self._asked_at):
             self._asked_at = now.read_at
             state = await self._state(now.holder)
         if may_take(lease, now, self.identity, state):
