@@ -46,7 +46,7 @@ def launcher(paths: Paths, launcher_dir: str) -> Iterator[socket.socket]:
 
 
 def frames_of(sock: socket.socket, paths: Paths, code: str, **more: Any) -> list[tuple[bytes, Any]]:
-    """Run code to its end; all frames that came. The first MEMORY frame lets it continue."""
+    """Run code to its end; all frames that came. A frame that shows HELD lets it continue."""
     run = {
         "argv": [sys.executable, "-c", code],
         "cwd": paths.workspace,
@@ -62,7 +62,7 @@ def frames_of(sock: socket.socket, paths: Paths, code: str, **more: Any) -> list
         frame = frames.receive(sock)
         assert frame is not None
         found.append((frame[0], json.loads(frame[1])))
-        if frame[0] == frames.MEMORY:
+        if frame[0] == frames.MEMORY and found[-1][1]["peakMemoryBytes"] >= HELD:
             Path(f"{paths.workspace}/go").touch()
     return found
 
@@ -74,10 +74,10 @@ def test_an_agent_that_asks_gets_the_memory_of_running_code(
         found = frames_of(sock, paths, HOLDS, liveMemory=True)
 
     kinds = [kind for kind, _ in found]
-    memory = next(value for kind, value in found if kind == frames.MEMORY)
+    peaks = [value["peakMemoryBytes"] for kind, value in found if kind == frames.MEMORY]
     assert kinds[0] == frames.STARTED
     assert kinds[-1] == frames.EXITED
-    assert memory["peakMemoryBytes"] >= HELD
+    assert max(peaks) >= HELD
     assert found[-1][1]["exitCode"] == 0
 
 

@@ -1,5 +1,6 @@
 """An agent and a launcher as processes on this machine, with the directories of a pod."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from nanogrid import names, wire
 from nanogrid.cli.http_serving import QuietHandler, serving
 from nanogrid_executor.paths import Paths
+from support.waiting import wait_until
 
 WAIT_SECONDS = 60
 PIPE = subprocess.PIPE
@@ -43,7 +45,18 @@ def pod_paths() -> Iterator[Paths]:
     os.makedirs(f"{root}{names.TOKEN_DIR}")
     Path(f"{root}{names.TOKEN_FILE}").write_text("the-token\n")
     yield Paths(root)
-    shutil.rmtree(root)
+    # A sync that has failed has threads which still finish their last file.
+    wait_until(lambda: _removed(root))
+
+
+def _removed(root: str) -> bool:
+    try:
+        shutil.rmtree(root)
+    except OSError as e:
+        if e.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 @dataclass
