@@ -14,6 +14,7 @@ from nanogrid_executor.launcher_install import install
 from nanogrid_executor.paths import Paths
 from support.executor_pod import Ended, pod_paths
 from support.executor_pod import running as running_pod
+from support.fake_s3 import bucket  # noqa: F401 a fixture
 from support.gateway_fixtures import world  # noqa: F401 a fixture
 from support.gateway_runs import function, gateway, request_id  # noqa: F401 fixtures
 from support.redis_fixtures import cluster, sentinels  # noqa: F401 fixtures

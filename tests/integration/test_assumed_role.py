@@ -22,7 +22,7 @@ from nanogrid_executor.storage.role_credentials import RoleCredentials, SharedCr
 from nanogrid_executor.storage.s3 import Storage
 from support.certificates import certificates
 from support.executor_sync import fail, make_code, make_input, succeed, zipped
-from support.fake_s3 import Content, FakeS3, fake_s3
+from support.fake_s3 import Content, FakeS3
 from support.fake_sts import (
     AGENT_PATH,
     AGENT_TOKEN,
@@ -104,14 +104,15 @@ def test_a_job_reads_and_writes_by_the_role_and_not_by_its_own_keys(
 
 
 def operator_s3(endpoint: str, sts_endpoint: str, role: str, **more: Any) -> S3:
-    found = AssumedRole.of_component(
+    external_id = more.pop("external_id", "")
+    found = AssumedRole.of(
         role,
-        "operator",
-        external_id=more.pop("external_id", ""),
+        "nanogrid-operator",
+        external_id=external_id,
         endpoint=sts_endpoint,
         region="us-east-1",
     )
-    given: dict[str, Any] = {"connect": 5, "read": 10, "tries": 1, "role": found}
+    given: dict[str, Any] = {"connect": 5, "read": 10, "tries": 1, "role": found if role else None}
     return S3(endpoint, "us-east-1", **given | more)
 
 
@@ -148,13 +149,6 @@ def test_a_role_that_does_not_trust_these_keys(
 
 
 # Servers that tests can break.
-
-
-@pytest.fixture
-def bucket() -> Iterator[FakeS3]:
-    with fake_s3() as server:
-        server.behaviour.stored["k"] = Content(b"content")
-        yield server
 
 
 @pytest.fixture

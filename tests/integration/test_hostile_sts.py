@@ -18,7 +18,7 @@ from nanogrid_executor.storage import role_credentials, sts
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.role_credentials import shared
 from nanogrid_executor.storage.s3 import Storage
-from support.fake_s3 import Content, FakeS3, fake_s3
+from support.fake_s3 import FakeS3
 from support.fake_sts import ARN, BASE_KEY, BASE_SECRET, FakeSts, fake_sts
 
 pytestmark = pytest.mark.integration
@@ -46,13 +46,6 @@ BOMB = b'<!DOCTYPE a [<!ENTITY a "xxxxxxxx">%s]><AssumeRoleResponse>&i;</AssumeR
 
 
 @pytest.fixture
-def bucket() -> Iterator[FakeS3]:
-    with fake_s3() as server:
-        server.behaviour.stored["k"] = Content(b"content")
-        yield server
-
-
-@pytest.fixture
 def server(bucket: FakeS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSts]:
     with fake_sts() as server:
         for name in (*sts.ENV_KEYS, sts.ENV_TOKEN, *sts.ENV_ROLE, *sts.ENV_AGENT):
@@ -75,9 +68,7 @@ def job_read() -> bytes:
 
 
 def operator(bucket: FakeS3, endpoint: str) -> S3:
-    role = AssumedRole.of_component(
-        ARN, "operator", external_id="", endpoint=endpoint, region="us-east-1"
-    )
+    role = AssumedRole.of(ARN, "nanogrid-operator", endpoint=endpoint, region="us-east-1")
     return S3(bucket.endpoint, "us-east-1", connect=5, read=10, tries=1, role=role)
 
 

@@ -171,3 +171,11 @@ def fake_s3_of_a_pod(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         yield server
+
+
+@pytest.fixture
+def bucket() -> Iterator[FakeS3]:
+    """A server whose buckets have the object `k`."""
+    with fake_s3() as server:
+        server.behaviour.stored["k"] = Content(b"content")
+        yield server

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from nanogrid_operator.settings import Settings
 from support.certificates import Certificates
 from support.redis_server import PASSWORD, WAIT_SECONDS
 from support.s3_server import free_port
+from support.waiting import wait_for
 
 MASTER = "results"  # the name that the Sentinels know
 SENTINEL_PASSWORD = "sentinel-pw"
@@ -27,15 +27,14 @@ _MILLIS = 500  # without an answer, after which a server counts as down
 
 def until(true: Callable[[], Any], what: str) -> None:
     """Wait for a condition; errors of Redis mean that it is not true yet."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
+
+    def now() -> Any:
         try:
-            if true():
-                return
+            return true()
         except RedisError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError(f"not within {WAIT_SECONDS} s: {what}")
+            return False
+
+    assert wait_for(now, WAIT_SECONDS), f"not within {WAIT_SECONDS} s: {what}"
 
 
 class Node:

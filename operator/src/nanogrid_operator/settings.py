@@ -9,23 +9,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nanogrid import assumed_role, controller_class, logs, names
+from nanogrid import assumed_role, controller_class, logs, names, redis_settings
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
-from nanogrid.redis_role import ELASTICACHE, IAM_SERVICES, iam_of
+from nanogrid.redis_role import ELASTICACHE, IAM_SERVICES
 from nanogrid.redis_url import (
-    CLUSTER,
     ENV_REDIS_MODE,
     ENV_REDIS_URL,
     MODES,
     STANDALONE,
     RedisServer,
-    server_problem,
 )
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
 from nanogrid.settings import LOG_LEVELS, SettingsError, check_ca_bundle, env, values
-from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_cluster_problem, redis_prefix_problem
+from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_prefix_problem
 
 ALB = "alb.ingress.kubernetes.io"  # prefix of the load balancer controller's annotations
 # Requests of sync and agent. With limits below them, the API server would reject every pod.
@@ -446,34 +444,8 @@ class Settings:
 
     @property
     def redis_server(self) -> RedisServer:
-        """Where results are delivered.
-
-        Raises:
-            SettingsError: a role and other settings exclude each other.
-        """
-        try:
-            iam = iam_of(
-                self.redis_url,
-                self.redis_username,
-                self.redis_password,
-                service=self.redis_iam_service,
-                cache=self.redis_iam_cache,
-                region=self.redis_iam_region or self.s3_region,
-                account=self.redis_iam_account,
-            )
-        except ValueError as e:
-            raise SettingsError(str(e)) from None
-        return RedisServer(
-            url=self.redis_url,
-            mode=self.redis_mode,
-            username=self.redis_username,
-            password=self.redis_password,
-            ca_bundle=self.redis_ca_bundle,
-            sentinel_master=self.redis_sentinel_master,
-            sentinel_username=self.redis_sentinel_username,
-            sentinel_password=self.redis_sentinel_password,
-            iam=iam,
-        )
+        """See :func:`nanogrid.redis_settings.redis_server`."""
+        return redis_settings.redis_server(self)
 
     @property
     def own_networks(self) -> Networks:
@@ -515,7 +487,7 @@ class Settings:
         for f in fields(cls):
             if f.name in CA_BUNDLES:
                 check_ca_bundle(f.metadata["env"], getattr(settings, f.name))
-        _check_redis(settings)
+        redis_settings.check_redis(settings)
         _check_uids(settings.uid_start, settings.uid_count)
         if settings.egress_proxy_url and not settings.egress_key:
             raise SettingsError("NANOGRID_EGRESS_PROXY_URL also needs NANOGRID_EGRESS_KEY")
@@ -624,14 +596,6 @@ def _check_uids(start: int, count: int) -> None:
             f"NANOGRID_UID_START and NANOGRID_UID_COUNT mean {start} to {uids[-1]}: expected at "
             f"most {MAX_UID}, and not {PLATFORM_UID}, the user ID of the platform's pods"
         )
-
-
-def _check_redis(settings: Settings) -> None:
-    wrong = server_problem(settings.redis_server)
-    if not wrong and settings.redis_mode == CLUSTER:
-        wrong = redis_cluster_problem(settings.compatibility_namespace)
-    if wrong:
-        raise SettingsError(f"{ENV_REDIS_URL} and {ENV_REDIS_MODE}: {wrong}")
 
 
 def _check_json(env: str, text: str, name: str) -> None:

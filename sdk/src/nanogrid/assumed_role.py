@@ -6,7 +6,7 @@ The credentials of a pod may then do nothing but assume it. Pure, standard libra
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from nanogrid import names
 
@@ -26,6 +26,26 @@ _NOT_IN_SESSION: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _REGIONAL: Final = re.compile(
     r"\bsts(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-\d+)\.(?:vpce\.amazonaws|amazonaws|api\.aws)\b"
 )
+
+
+class RoleSettings(Protocol):
+    """The fields of operator and gateway; :meth:`AssumedRole.of` explains them."""
+
+    @property
+    def s3_role_arn(self) -> str:
+        """Of the role; empty: none."""
+
+    @property
+    def s3_role_external_id(self) -> str:
+        """Empty: none."""
+
+    @property
+    def sts_endpoint(self) -> str:
+        """Empty: that of AWS in the region."""
+
+    @property
+    def s3_region(self) -> str:
+        """Of the bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +90,17 @@ class AssumedRole:
         )
 
     @classmethod
-    def of_component(
-        cls, arn: str, component: str, *, external_id: str, endpoint: str, region: str
-    ) -> "AssumedRole | None":
-        """The role of operator or gateway; None: it assumes none. Arguments as of :meth:`of`."""
-        if not arn:
+    def of_component(cls, settings: RoleSettings, component: str) -> "AssumedRole | None":
+        """The role of operator or gateway; None: it assumes none."""
+        if not settings.s3_role_arn:
             return None
-        session = f"nanogrid-{component}"
-        return cls.of(arn, session, external_id=external_id, endpoint=endpoint, region=region)
+        return cls.of(
+            settings.s3_role_arn,
+            f"nanogrid-{component}",
+            external_id=settings.s3_role_external_id,
+            endpoint=settings.sts_endpoint,
+            region=settings.s3_region,
+        )
 
     @classmethod
     def of_pod(cls, environ: Mapping[str, str]) -> "AssumedRole":

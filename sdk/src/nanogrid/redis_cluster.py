@@ -5,7 +5,7 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
-Address = tuple[str, int]
+from nanogrid.redis_url import Address
 
 
 class ClusterClient(RedisCluster):

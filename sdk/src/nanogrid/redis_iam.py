@@ -159,13 +159,11 @@ def signed(iam: Iam, credentials: "ReadOnlyCredentials") -> str:
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
 
-    service = iam.service.removesuffix("-serverless")
     params = {"Action": "connect", "User": iam.user}
-    if service != iam.service:
+    if iam.serverless:
         params["ResourceType"] = "ServerlessCache"
-    # AWS stores names of caches in lower case.
-    request = AWSRequest(method="GET", url=f"http://{iam.cache.lower()}/", params=params)
-    SigV4QueryAuth(credentials, service, iam.region, expires=TOKEN_SECONDS).add_auth(request)
+    request = AWSRequest(method="GET", url=f"http://{iam.stored_cache}/", params=params)
+    SigV4QueryAuth(credentials, iam.api, iam.region, expires=TOKEN_SECONDS).add_auth(request)
     return str(request.url).removeprefix("http://")
 
 
@@ -195,11 +193,10 @@ def connection_class(iam: Iam) -> type[SSLConnection]:
 
 
 def _grants(iam: Iam) -> str:
-    service, name = iam.service.removesuffix("-serverless"), iam.cache.lower()
     return (
-        f"the role needs {service}:Connect on the cache {name} and the user {iam.user}; the user "
-        "needs IAM authentication, and an ID that equals its name; redis.iam must have the name, "
-        "service and region of the cache"
+        f"the role needs {iam.api}:Connect on the cache {iam.stored_cache} and the user "
+        f"{iam.user}; the user needs IAM authentication, and an ID that equals its name; redis.iam "
+        "must have the name, service and region of the cache"
     )
 
 

@@ -16,9 +16,7 @@ from redis.exceptions import ConnectionError
 
 from nanogrid.redis_clients import RedisClient, close, connection_options, single_client
 from nanogrid.redis_cluster import ClusterClient
-from nanogrid.redis_url import RedisServer
-
-Address = tuple[str, int]
+from nanogrid.redis_url import Address, RedisServer
 
 
 class Listener:

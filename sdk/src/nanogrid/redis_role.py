@@ -6,7 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 # What takes tokens of IAM instead of passwords.
 ELASTICACHE: Final = "elasticache"
-IAM_SERVICES: Final = (ELASTICACHE, "elasticache-serverless", "memorydb")
+SERVERLESS: Final = "-serverless"
+IAM_SERVICES: Final = (ELASTICACHE, f"{ELASTICACHE}{SERVERLESS}", "memorydb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,21 @@ class Iam:
     region: str
     user: str
     account: str = ""
+
+    @property
+    def api(self) -> str:
+        """The service in signatures and policies."""
+        return self.service.removesuffix(SERVERLESS)
+
+    @property
+    def serverless(self) -> bool:
+        """Whether the cache is a serverless one."""
+        return self.service.endswith(SERVERLESS)
+
+    @property
+    def stored_cache(self) -> str:
+        """The name of the cache as AWS stores it: in lower case."""
+        return self.cache.lower()
 
 
 def iam_of(

@@ -5,7 +5,7 @@ from typing import Any
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.exceptions import ConnectionError, TimeoutError
 
-Address = tuple[str, int]
+from nanogrid.redis_url import Address
 
 
 class Sentinels(Sentinel):

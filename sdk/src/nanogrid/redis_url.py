@@ -17,6 +17,7 @@ STANDALONE: Final = "Standalone"
 SENTINEL: Final = "Sentinel"
 CLUSTER: Final = "Cluster"
 MODES: Final = (STANDALONE, SENTINEL, CLUSTER)
+Address = tuple[str, int]  # host and port
 REDIS_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 ENV_REDIS_URL: Final = "NANOGRID_REDIS_URL"
@@ -58,7 +59,7 @@ class RedisServer:
     iam: Iam | None = None
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
+    def addresses(self) -> list[Address]:
         """Host and port of each server of the URL.
 
         Raises:
@@ -89,7 +90,7 @@ def server_problem(server: RedisServer) -> str:
     return ""
 
 
-def addresses(url: str, mode: str = STANDALONE) -> list[tuple[str, int]]:
+def addresses(url: str, mode: str = STANDALONE) -> list[Address]:
     """Host and port of each server of a URL; the default port is that of the mode.
 
     Raises:

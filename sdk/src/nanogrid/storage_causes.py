@@ -163,6 +163,8 @@ CAUSES: Final[dict[str, Cause]] = {
     "400": _NO_DETAIL,
 }  # fmt: skip
 
+# What a client says of credentials whose own error it must not repeat: it has the header.
+UNSUITABLE: Final = "the credentials have a line break or other characters that no header may have"
 # Answers of STS that have another cause than the same answer of S3.
 _ASSUME_CAUSES: Final[dict[str, Cause]] = {
     **dict.fromkeys(

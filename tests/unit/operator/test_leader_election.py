@@ -401,12 +401,18 @@ def put_leader(kube: FakeKube, uid: str = "uid-1", container: Json = RUNNING) ->
     pod["spec"] = {"containers": [{"name": "operator", "ports": ports}]}
 
 
-async def test_a_standby_knows_where_its_leader_takes_reports() -> None:
-    kube = FakeKube()
+async def leader_and_standby(kube: FakeKube) -> tuple[LeaderElector, LeaderElector]:
+    """One in a pod that has an address leads, the other one has seen it."""
     put_leader(kube)
     leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
     await leader.acquire()
     assert not await standby.try_acquire()
+    return leader, standby
+
+
+async def test_a_standby_knows_where_its_leader_takes_reports() -> None:
+    kube = FakeKube()
+    leader, standby = await leader_and_standby(kube)
 
     assert standby.leader_address() == ADDRESS
     assert leader.leader_address() is None, "it leads"
@@ -432,10 +438,7 @@ async def test_a_leader_that_gets_an_address_later_is_found() -> None:
 async def test_an_address_counts_as_long_as_a_lease_lasts_without_an_answer() -> None:
     """Later another pod may have it. After the outage it counts again, if the pod has it still."""
     kube = FakeKube()
-    put_leader(kube)
-    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
-    await leader.acquire()
-    assert not await standby.try_acquire()
+    _, standby = await leader_and_standby(kube)
 
     await asyncio.sleep(DURATION_SECONDS - 0.1)
     before = standby.leader_address()
@@ -448,9 +451,7 @@ async def test_an_address_counts_as_long_as_a_lease_lasts_without_an_answer() ->
 
 async def test_renewals_keep_the_address_for_ever() -> None:
     kube = FakeKube()
-    put_leader(kube)
-    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
-    await leader.acquire()
+    leader, standby = await leader_and_standby(kube)
     renewing = asyncio.create_task(leader.renew())
     standing_by = asyncio.create_task(standby.acquire())
 
@@ -464,10 +465,7 @@ async def test_renewals_keep_the_address_for_ever() -> None:
 @pytest.mark.parametrize("change", ["taken over", "released", "gone", "ended", "another pod"])
 async def test_no_address_outlives_its_leader(change: str) -> None:
     kube = FakeKube()
-    put_leader(kube)
-    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
-    await leader.acquire()
-    assert not await standby.try_acquire()
+    leader, standby = await leader_and_standby(kube)
     assert standby.leader_address() == ADDRESS
 
     await asyncio.sleep(1.0)
@@ -490,10 +488,7 @@ async def test_no_address_outlives_its_leader(change: str) -> None:
 
 async def test_who_takes_over_never_names_the_last_leader() -> None:
     kube = FakeKube()
-    put_leader(kube)
-    leader, standby = an_elector(kube, HOLDER), an_elector(kube, "b")
-    await leader.acquire()
-    assert not await standby.try_acquire()
+    leader, standby = await leader_and_standby(kube)
     assert standby.leader_address() == ADDRESS
     await leader.release()
 

@@ -1,6 +1,7 @@
 """The defaults of a role that is assumed for S3."""
 
 import re
+from typing import NamedTuple
 
 import pytest
 
@@ -66,10 +67,18 @@ def test_the_environment_of_a_pod() -> None:
     assert AssumedRole.of_pod(environ).request() == asked | {"ExternalId": "id-1"}
 
 
+class Given(NamedTuple):
+    """The settings of operator and gateway."""
+
+    s3_role_arn: str
+    s3_role_external_id: str = ""
+    sts_endpoint: str = ""
+    s3_region: str = ""
+
+
 def test_operator_and_gateway_without_a_role() -> None:
-    given = {"external_id": "", "endpoint": "", "region": ""}
-    assert AssumedRole.of_component("", "operator", **given) is None
-    role = AssumedRole.of_component(ARN, "operator", **given)
+    assert AssumedRole.of_component(Given(""), "operator") is None
+    role = AssumedRole.of_component(Given(ARN), "operator")
     assert role is not None
     assert role.session == "nanogrid-operator"
 

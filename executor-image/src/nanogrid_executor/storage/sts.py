@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from nanogrid import names
 from nanogrid.assumed_role import AssumedRole, first_line
 from nanogrid.ca_bundle import client_context
-from nanogrid.storage_causes import Cause, assume_cause, cause
+from nanogrid.storage_causes import UNSUITABLE, Cause, assume_cause, cause
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.signature import FORM, Keys, signed_headers
 
@@ -33,7 +33,6 @@ ENV_AGENT: Final = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 )
-UNSUITABLE: Final = "the credentials have a line break or other characters that no header may have"
 _TAG: Final = "<{0}>([^<]*)</{0}>"
 
 

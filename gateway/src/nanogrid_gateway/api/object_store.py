@@ -33,7 +33,7 @@ class Objects:
             proxy=settings.s3_proxy,
             ca_bundle=settings.s3_ca_bundle,
             kms_key_id=settings.s3_kms_key_id,
-            role=_role(settings),
+            role=AssumedRole.of_component(settings, "gateway"),
             checksums="when_required",
         )
 
@@ -89,16 +89,6 @@ class Objects:
         """Delete objects."""
         with _answers():
             self._s3.delete(self.bucket, keys)
-
-
-def _role(settings: Settings) -> AssumedRole | None:
-    return AssumedRole.of_component(
-        settings.s3_role_arn,
-        "gateway",
-        external_id=settings.s3_role_external_id,
-        endpoint=settings.sts_endpoint,
-        region=settings.s3_region,
-    )
 
 
 @contextmanager

@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from nanogrid import assumed_role, names
+from nanogrid import assumed_role, names, redis_settings
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.controller_class import problem as class_problem
-from nanogrid.redis_role import iam_of
-from nanogrid.redis_url import CLUSTER, STANDALONE, RedisServer, server_problem
+from nanogrid.redis_url import CLUSTER, STANDALONE, RedisServer
 from nanogrid.settings import SettingsError, check_ca_bundle
-from nanogrid.tenancy import Area, redis_cluster_problem, redis_prefix_problem
+from nanogrid.tenancy import Area, redis_prefix_problem
 
 PREFIX = "NANOGRID_"
 # Variables that the other components share.
@@ -198,34 +197,8 @@ class Settings(BaseModel):
 
     @property
     def redis_server(self) -> RedisServer:
-        """Where results are delivered.
-
-        Raises:
-            SettingsError: a role and other settings exclude each other.
-        """
-        try:
-            iam = iam_of(
-                self.redis_url,
-                self.redis_username,
-                self.redis_password,
-                service=self.redis_iam_service,
-                cache=self.redis_iam_cache,
-                region=self.redis_iam_region or self.s3_region,
-                account=self.redis_iam_account,
-            )
-        except ValueError as e:
-            raise SettingsError(str(e)) from None
-        return RedisServer(
-            url=self.redis_url,
-            mode=self.redis_mode,
-            username=self.redis_username,
-            password=self.redis_password,
-            ca_bundle=self.redis_ca_bundle,
-            sentinel_master=self.redis_sentinel_master,
-            sentinel_username=self.redis_sentinel_username,
-            sentinel_password=self.redis_sentinel_password,
-            iam=iam,
-        )
+        """See :func:`nanogrid.redis_settings.redis_server`."""
+        return redis_settings.redis_server(self)
 
     @property
     def area(self) -> Area:
@@ -265,11 +238,7 @@ class Settings(BaseModel):
                 raise SettingsError("NANOGRID_WAIT_SECONDS exceeds NANOGRID_MAX_WAIT_SECONDS")
             settings = settings.model_copy(update={"wait_seconds": settings.max_wait_seconds})
         _ = settings.proxies
-        wrong = server_problem(settings.redis_server)
-        if not wrong and settings.redis_mode == CLUSTER:
-            wrong = redis_cluster_problem(settings.compatibility_namespace)
-        if wrong:
-            raise SettingsError(f"{variable('redis_url')} and {variable('redis_mode')}: {wrong}")
+        redis_settings.check_redis(settings)
         for name in ("s3_ca_bundle", "redis_ca_bundle"):
             check_ca_bundle(variable(name), getattr(settings, name))
         return settings

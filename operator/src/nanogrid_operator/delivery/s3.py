@@ -41,7 +41,7 @@ class ResultStore:
                 proxy=s.s3_proxy,
                 ca_bundle=s.s3_ca_bundle,
                 kms_key_id=s.s3_kms_key_id,
-                role=_role(s),
+                role=AssumedRole.of_component(s, "operator"),
             )
         return self._s3
 
@@ -132,16 +132,6 @@ class ResultStore:
             if e.unseen:
                 return None
             raise
-
-
-def _role(settings: Settings) -> AssumedRole | None:
-    return AssumedRole.of_component(
-        settings.s3_role_arn,
-        "operator",
-        external_id=settings.s3_role_external_id,
-        endpoint=settings.sts_endpoint,
-        region=settings.s3_region,
-    )
 
 
 def _key(area: Area, request_id: str) -> str:

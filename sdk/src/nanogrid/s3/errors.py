@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from nanogrid.storage_causes import Cause, cause
+from nanogrid.storage_causes import UNSUITABLE, Cause, cause
 
 MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 DENIED: Final = frozenset({"AccessDenied", "403"})
@@ -14,8 +14,7 @@ def unanswered(error: Exception) -> tuple[str, str]:
     """Message and code for an error of boto3 without an answer of S3."""
     if isinstance(getattr(error, "kwargs", {}).get("error"), ValueError):
         # The text of such an error repeats a header, which can be a token.
-        message = "the credentials have a line break or other characters that no header may have"
-        return message, "InvalidAccessKeyId"
+        return UNSUITABLE, "InvalidAccessKeyId"
     return str(error), type(error).__name__
 
 
