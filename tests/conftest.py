@@ -3,19 +3,24 @@
 A machine that is busy for a moment can fail a right product. A test that passes only at its second
 try is unsteady: the run prints its name with the first failure. More than :data:`MOST_UNSTEADY`
 of them fail the run, since then the product is at fault.
+
+The end of each failure is printed at once: a run that is stopped has no summary.
 """
 
+import os
 from typing import Final
 
 import pytest
 
 MOST_UNSTEADY: Final = 3
+SHOWN_LINES: Final = 12
 
 
 class SecondTries:
     """Collect the failures after which a test was tried again."""
 
-    def __init__(self) -> None:
+    def __init__(self, terminal: pytest.TerminalReporter | None) -> None:
+        self.terminal = terminal
         self.first_failures: dict[str, str] = {}
         self.passed: set[str] = set()
 
@@ -24,6 +29,20 @@ class SecondTries:
             self.first_failures[report.nodeid] = report.longreprtext
         elif report.when == "call" and report.passed:
             self.passed.add(report.nodeid)
+        if report.outcome in ("rerun", "failed"):
+            self._show(report)
+
+    def _show(self, report: pytest.TestReport) -> None:
+        if not self.terminal:
+            return
+        what = "failed" if report.failed else "failed, tried again"
+        self.terminal.ensure_newline()
+        self.terminal.write_line(
+            f"{report.nodeid}: {what} in {report.when} after {report.duration:.0f} s, "
+            f"load {os.getloadavg()[0]:.1f}"
+        )
+        for line in report.longreprtext.splitlines()[-SHOWN_LINES:]:
+            self.terminal.write_line(f"    {line}")
 
     def unsteady(self) -> list[str]:
         """The tests that failed and then passed."""
@@ -44,5 +63,8 @@ class SecondTries:
             )
 
 
+@pytest.hookimpl(trylast=True)  # the terminal's reporter is registered by then
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(SecondTries())
+    tried_again = config.getoption("reruns", None)
+    terminal = config.pluginmanager.get_plugin("terminalreporter") if tried_again else None
+    config.pluginmanager.register(SecondTries(terminal))

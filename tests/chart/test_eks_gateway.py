@@ -2,7 +2,7 @@
 
 from fnmatch import fnmatch
 
-from e2e.eks import BOTH_VALUES, containers_of, filled, gateway_of, outputs_for, render
+from chart.eks import BOTH_VALUES, containers_of, filled, gateway_of, outputs_for, render
 from nanogrid import names
 from nanogrid_gateway.api.settings import Settings
 from support.helm import named, of_kind

@@ -8,7 +8,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from e2e.eks import BOTH_VALUES, containers_of, filled, gateway_of, outputs_for, render
+from chart.eks import BOTH_VALUES, containers_of, filled, gateway_of, outputs_for, render
 from nanogrid import names
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
