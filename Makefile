@@ -63,8 +63,8 @@ test-unit: setup ## run unit tests; no cluster
 	@$(PYTEST) -n 2 tests/unit $(ARGS)
 
 test-integration: setup ## run tests with a real Redis, a real S3 server and real processes; no cluster
-	@$(PYTEST) -n 2 --dist loadfile tests/integration -m "not alone" $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
-	$(PYTEST) tests/integration -m alone $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
+	@$(PYTEST) -n 2 --dist loadfile tests/integration --alone=none $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
+	$(PYTEST) tests/integration --alone=only $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
 
 test-chart: images ## run tests of the chart as helm renders it; no cluster is asked
 	@$(USE_CLUSTER)
@@ -72,7 +72,8 @@ test-chart: images ## run tests of the chart as helm renders it; no cluster is a
 
 test-e2e: deploy ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
 	@$(USE_CLUSTER)
-	$(PYTEST) tests/e2e -m "not slow" --durations=30 $(SECOND_TRY) $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile tests/e2e --alone=none -m "not slow" --durations=15 $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
+	$(PYTEST) tests/e2e --alone=only -m "not slow" --durations=15 $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
 
 chaos: deploy ## inject faults, with storms over 300 real and 3,000 simulated jobs; about 20 min
 	@$(USE_CLUSTER)

@@ -5,6 +5,8 @@ try is unsteady: the run prints its name with the first failure. More than :data
 of them fail the run, since then the product is at fault.
 
 The end of each failure is printed at once: a run that is stopped has no summary.
+
+A suite runs in two processes, except for its tests with the marker ``alone``: ``--alone`` selects.
 """
 
 import os
@@ -68,3 +70,17 @@ def pytest_configure(config: pytest.Config) -> None:
     tried_again = config.getoption("reruns", None)
     terminal = config.pluginmanager.get_plugin("terminalreporter") if tried_again else None
     config.pluginmanager.register(SecondTries(terminal))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "select tests that no other test may run with: 'only' these, or 'none' of them"
+    parser.addoption("--alone", choices=("only", "none"), help=text)
+
+
+@pytest.hookimpl(trylast=True)  # the suites set the marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if chosen := config.getoption("alone"):
+        wanted = chosen == "only"
+        kept = [item for item in items if bool(item.get_closest_marker("alone")) is wanted]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept

@@ -100,8 +100,18 @@ def agent_log(namespace: Namespace, job: str) -> str:
     return namespace.kubectl("logs", pod, "-c", names.CONTAINER_AGENT)
 
 
+def refusals(log: str) -> list[str]:
+    """Why a replica refused an agent's reports.
+
+    A connection that no replica accepts is none: a node's rules of the Service follow a deleted
+    pod with a delay.
+    """
+    retries = [line for line in log.splitlines() if line.startswith("report-retry")]
+    return [line for line in retries if "Connection refused" not in line]
+
+
 def report_through(namespace: Namespace, standby: str, leader: str, prefix: str) -> None:
-    """Run jobs until the standby has forwarded one of their results; none is reported twice."""
+    """Run jobs until the standby has forwarded one of their results; none is refused."""
     host = kubectl_json(*IN_RELEASE, "get", "pod", leader)["status"]["podIP"]
     address = LeaderAddress(host, names.RESULTS_PORT)
     forwarded = f"the leader at {address} has answered a report with 202"
@@ -111,7 +121,8 @@ def report_through(namespace: Namespace, standby: str, leader: str, prefix: str)
         for job in jobs:
             assert namespace.finished(job)["result"]["stdout"] == f"{job}\n"
             log = agent_log(namespace, job)
-            assert "report-delivered tries=1" in log, f"{job} was reported more than once:\n{log}"
+            assert "report-delivered" in log
+            assert not refusals(log), f"a replica refused the report of {job}:\n{log}"
         log = kubectl(*IN_RELEASE, "logs", standby)
         assert "a report was not taken" not in log
         if count := log.count(forwarded):
@@ -121,7 +132,7 @@ def report_through(namespace: Namespace, standby: str, leader: str, prefix: str)
 
 
 @pytest.mark.usefixtures("two_replicas")
-def test_reports_reach_the_leader_at_the_first_try(namespace: Namespace) -> None:
+def test_reports_reach_the_leader_through_a_standby(namespace: Namespace) -> None:
     before = settled_lease(replicas=2)
     (standby,) = set(operator_pods()) - {leader_pod(before)}
     report_through(namespace, standby, leader_pod(before), "before")
