@@ -188,7 +188,7 @@ def test_upload_failure_after_success_is_a_failure(
 
 def test_unschedulable_job_shows_its_reason_and_ends(namespace: Namespace) -> None:
     resources = {"limits": {"memory": "900Gi"}}
-    for name, seconds in (("waits", 600), ("huge", 8)):
+    for name, seconds in (("waits", 600), ("huge", 15)):
         timeouts = {"startupSeconds": seconds}
         namespace.apply(inline(name, MARKER, resources=resources, timeouts=timeouts))
 
@@ -203,7 +203,7 @@ def test_unschedulable_job_shows_its_reason_and_ends(namespace: Namespace) -> No
 def test_missing_image_shows_its_reason_and_ends(namespace: Namespace) -> None:
     # This port is closed: the pull fails at once, not after a DNS timeout.
     runtime = {"image": "127.0.0.1:9/none:1"}
-    for name, seconds in (("waits", 600), ("imageless", 12)):
+    for name, seconds in (("waits", 600), ("imageless", 30)):
         timeouts = {"startupSeconds": seconds}
         namespace.apply(inline(name, MARKER, runtime=runtime, timeouts=timeouts))
 
@@ -218,7 +218,7 @@ def test_missing_image_shows_its_reason_and_ends(namespace: Namespace) -> None:
 
 def test_quota_refusal_shows_the_api_servers_message(namespace: Namespace) -> None:
     namespace.kubectl("create", "quota", "none", "--hard=pods=0")
-    status = namespace.run(inline("over-quota", MARKER, timeouts={"startupSeconds": 4}))
+    status = namespace.run(inline("over-quota", MARKER, timeouts={"startupSeconds": 8}))
 
     assert failed(status) == ("Failed", "PodRejected", "FAILED")
     assert "exceeded quota" in status["message"]

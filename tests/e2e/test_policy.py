@@ -196,7 +196,7 @@ def test_a_missing_key_is_shown_within_seconds(namespace: Namespace) -> None:
     env = [{"name": "DB", "valueFrom": missing}]
     namespace.apply(
         inline("waits", "print(1)", env=env, timeouts={"startupSeconds": 600}),
-        inline("lacks", "print(1)", env=env, timeouts={"startupSeconds": 8}),
+        inline("lacks", "print(1)", env=env, timeouts={"startupSeconds": 25}),
     )
 
     # Shown long before the end of the time to start.

@@ -54,7 +54,7 @@ def test_missing_runtime_class_is_shown(namespace: Namespace) -> None:
             "classless",
             "print(1)",
             runtime={"runtimeClassName": "no-such-class"},
-            timeouts={"startupSeconds": 3},
+            timeouts={"startupSeconds": 8},
         )
     )
 
