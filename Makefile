@@ -15,8 +15,18 @@ USE_CLUSTER = eval "$$(cd tests && $(PYTHON) -m cluster env)"
 # modules again, which takes 6 s. The tests start hundreds of processes.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(UV) run --frozen pytest
 ARGS ?=
-# One of two runs of a suite may have no test (exit code 5) when ARGS select a few.
-MAY_SELECT_NONE = $(if $(ARGS),|| [ $$? = 5 ])
+# Run a suite in two processes, then its tests that no other test may run with. $(1) are the options.
+# One of these runs may have no test, which is exit code 5; both may not.
+define IN_TWO_RUNS
+codes=
+for run in '--alone=none -n 2 --dist loadfile' --alone=only; do
+    code=0
+    $(PYTEST) $$run $(1) $(SECOND_TRY) $(ARGS) || code=$$?
+    [ $$code = 0 ] || [ $$code = 5 ] || exit $$code
+    codes+=" $$code"
+done
+[ "$$codes" != ' 5 5' ] || exit 5
+endef
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -63,8 +73,7 @@ test-unit: setup ## run unit tests; no cluster
 	@$(PYTEST) -n 2 tests/unit $(ARGS)
 
 test-integration: setup ## run tests with a real Redis, a real S3 server and real processes; no cluster
-	@$(PYTEST) -n 2 --dist loadfile tests/integration --alone=none $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
-	$(PYTEST) tests/integration --alone=only $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
+	@$(call IN_TWO_RUNS,tests/integration)
 
 test-chart: images ## run tests of the chart as helm renders it; no cluster is asked
 	@$(USE_CLUSTER)
@@ -72,8 +81,7 @@ test-chart: images ## run tests of the chart as helm renders it; no cluster is a
 
 test-e2e: deploy ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
 	@$(USE_CLUSTER)
-	$(PYTEST) -n 2 --dist loadfile tests/e2e --alone=none -m "not slow" --durations=15 $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
-	$(PYTEST) tests/e2e --alone=only -m "not slow" --durations=15 $(SECOND_TRY) $(ARGS) $(MAY_SELECT_NONE)
+	$(call IN_TWO_RUNS,tests/e2e -m "not slow" --durations=15)
 
 chaos: deploy ## inject faults, with storms over 300 real and 3,000 simulated jobs; about 20 min
 	@$(USE_CLUSTER)

@@ -77,10 +77,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--alone", choices=("only", "none"), help=text)
 
 
-@pytest.hookimpl(trylast=True)  # the suites set the marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if chosen := config.getoption("alone"):
-        wanted = chosen == "only"
-        kept = [item for item in items if bool(item.get_closest_marker("alone")) is wanted]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-        items[:] = kept
+        groups: dict[str, list[pytest.Item]] = {"only": [], "none": []}
+        for item in items:
+            groups["only" if item.get_closest_marker("alone") else "none"].append(item)
+        items[:] = groups.pop(chosen)
+        config.hook.pytest_deselected(items=[item for rest in groups.values() for item in rest])

@@ -29,29 +29,11 @@ from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
 from support.sessions import router
 
 LEFTOVER_SECONDS = 180
-# These restart or upgrade parts of the release, or measure: `make test-e2e` runs nothing else then.
-ALONE = {
-    "test_bombs",
-    "test_disk",
-    "test_fair_queue",
-    "test_function",
-    "test_gateway_replicas",
-    "test_helm_test",
-    "test_lease",
-    "test_live_memory",
-    "test_network_engine",
-    "test_run",
-    "test_session_end",
-    "test_two_installations",
-    "test_web_namespaces",
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.e2e)
-        if item.path.stem in ALONE:
-            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,7 +21,7 @@ from support.bombs import BOMBS, NEIGHBOUR, Bomb
 from support.kubectl import Namespace, eventually, inline, kubectl
 from support.node_conditions import unharmed_nodes
 
-pytestmark = [pytest.mark.security, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.alone, pytest.mark.security, pytest.mark.slow, pytest.mark.timeout(150)]
 
 LIMIT = 1.2
 CONTROL = 1.5  # the least slow-down that a process with the same CPU limit causes

@@ -12,7 +12,7 @@ from nanogrid.types import Json
 from support.kubectl import Namespace, eventually, inline
 from support.node_conditions import unharmed_nodes
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 FINISH_SECONDS = 250
 MEBI = 1 << 20

@@ -14,7 +14,7 @@ from nanogrid import names
 from support.kubectl import Namespace, eventually, inline, kubectl, kubectl_json
 from support.release import IN_RELEASE
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 JOBS, LIMIT = 20, 3
 SLEEP = "import time; time.sleep(1); print('slept')"

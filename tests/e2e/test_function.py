@@ -26,6 +26,8 @@ from support.release import (
     wait_for_operator,
 )
 
+pytestmark = pytest.mark.alone
+
 SAYS = "import os, sys\nprint({!r}, os.environ['GREETING'], sys.stdin.read())\n"
 GREETING = [{"name": "GREETING", "value": "hello"}]
 LIMITS = {"limits": {"memory": "96Mi"}}

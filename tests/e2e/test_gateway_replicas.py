@@ -18,6 +18,8 @@ from support.kubectl import eventually, kubectl, kubectl_json
 from support.nodes import Node, container_id
 from support.release import IN_RELEASE
 
+pytestmark = pytest.mark.alone
+
 REPLICAS = 2
 LABELS = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=gateway"
 

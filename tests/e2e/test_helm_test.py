@@ -1,8 +1,12 @@
 """`helm test` on the real release: it runs a job, and its rights are gone afterwards."""
 
+import pytest
+
 from support.helm import helm
 from support.kubectl import kubectl
 from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
+
+pytestmark = pytest.mark.alone
 
 
 def test_helm_test_runs_a_real_job_and_leaves_nothing() -> None:

@@ -22,6 +22,8 @@ from support.release import (
     with_new_holder,
 )
 
+pytestmark = pytest.mark.alone
+
 # Half of all results reach the standby, by chance.
 MOST_ROUNDS = 4
 JOBS_OF_A_ROUND = 6

@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from e2e.sessions import SMALL, start
 from nanogrid.shown_memory import shown_memory
 from nanogrid.sizes import MIB, size_text
 from nanogrid.types import Json
 from support.kubectl import FINISH_SECONDS, Namespace, eventually, inline
 from support.sessions import session
+
+pytestmark = pytest.mark.alone
 
 PROGRAM = [sys.executable, "-c", "from nanogrid.cli.main import main; main()"]
 # The second step is 96 MiB more, and comes when a first report can be on the status.

@@ -23,7 +23,7 @@ from support.network_pods import (
 )
 from support.nodes import Node, workers
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 DIRECTIONS = pytest.mark.parametrize("direction", ["Egress", "Ingress"])
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from examples.sales.generate import csv_bytes
@@ -24,6 +25,8 @@ from support.kubectl import (
     zip_of,
 )
 from support.release import kill_operator, wait_for_operator
+
+pytestmark = pytest.mark.alone
 
 EXAMPLES = Path("examples")
 

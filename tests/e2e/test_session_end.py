@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from e2e.sessions import SMALL, artifacts, records, start
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
@@ -13,6 +15,8 @@ from support.kubectl import (
     kubectl_json,
 )
 from support.sessions import Caller, router, session
+
+pytestmark = pytest.mark.alone
 
 
 def test_an_idle_session_ends_and_a_busy_one_does_not(

@@ -18,7 +18,7 @@ from support.helm import CHART, helm
 from support.kubectl import KubectlError, Namespace, eventually, inline, job, kubectl, kubectl_json
 from support.release import IN_RELEASE, OPERATOR, OPERATOR_LABEL, RELEASE
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 BETA = "e2e-beta"
 READY_SECONDS = 300

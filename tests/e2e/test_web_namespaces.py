@@ -15,7 +15,7 @@ from support.gateways import forwarded
 from support.kubectl import Namespace, eventually, inline, kubectl, kubectl_json
 from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 CHART = "helm/nanogrid-operator"
 TIMEOUT_SECONDS = 60

@@ -25,24 +25,6 @@ from support.session_sandbox import running as running_sandbox
 from support.web_fixtures import running, visitor, web_gateway, web_world  # noqa: F401 fixtures
 from support.web_teams import everywhere, teams  # noqa: F401 fixtures
 
-# These measure memory or put load on this machine; `make test-integration` runs nothing else then.
-ALONE = {
-    "test_gateway_load",
-    "test_launcher_memory",
-    "test_live_memory",
-    "test_operator_load",
-    "test_router_load",
-    "test_router_rolling",
-    "test_session_load",
-    "test_take_over",
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.stem in ALONE:
-            item.add_marker(pytest.mark.alone)
-
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:

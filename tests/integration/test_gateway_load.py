@@ -15,7 +15,7 @@ from nanogrid.throttle import ADDRESS_BURST, ADDRESS_RATE
 from support.gateway_fixtures import MARKS
 from support.gateway_world import Answer, Gateway, World
 
-pytestmark = [*MARKS, pytest.mark.security]
+pytestmark = [*MARKS, pytest.mark.alone, pytest.mark.security]
 VALID = "caller-a-" + "a" * 20
 NEW = "caller-b-" + "b" * 20
 HALF_HEAD = b"GET /runs HTTP/1.1\r\nX-Padding: "

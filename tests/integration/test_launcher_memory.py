@@ -19,6 +19,7 @@ from support.session_sandbox import RecordingSink, SandboxPod
 from support.waiting import wait_until
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     pytest.mark.skipif(cgroup.locate().source == cgroup.RUSAGE, reason="needs a cgroup"),
 ]

@@ -20,6 +20,7 @@ from support.s3_server import make_task
 from support.waiting import wait_until
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     pytest.mark.skipif(cgroup.locate().source == cgroup.RUSAGE, reason="needs a cgroup"),
 ]

@@ -38,7 +38,7 @@ from support.builders import (
 )
 from support.operator_fakes import FakeKube, reviewed
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 READ_SECONDS = 1.0
 HALF_HEAD = b"POST /v1/results HTTP/1.1\r\nHost: operator\r\nX-Padding: "

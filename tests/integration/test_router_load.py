@@ -9,7 +9,7 @@ import pytest
 from nanogrid.throttle import ADDRESS_BURST
 from support.routing.world import World, until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.security]
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module"), pytest.mark.security]
 
 MOST_DENIALS = 30 * ADDRESS_BURST  # a slow machine gets some attempts back meanwhile
 

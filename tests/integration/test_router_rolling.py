@@ -6,11 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from support.alb.balancer import LoadBalancer
 from support.alb.targets import State
 from support.routing.kube import PODS
 from support.routing.world import FakeSession, Router, World, running_world, until
+
+pytestmark = pytest.mark.alone
 
 SESSIONS = 20
 REQUESTS = 1000

@@ -21,7 +21,7 @@ from support.session_fakes import make_paths, make_session
 from support.session_pod import TOKEN, Client
 from support.waiting import WAIT_SECONDS, wait_until
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.alone, pytest.mark.security]
 
 SLOW_CONNECTIONS = 300
 HEAD_SECONDS = 600  # longer than any client of these tests waits

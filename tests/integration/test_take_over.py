@@ -22,7 +22,7 @@ from support.operators import Operators, all_ended_once, running_operators, satu
 from support.redis_server import needs_redis
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, needs_redis]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, needs_redis]
 
 SATURATED_SECONDS = 20
 LOST_EVERY_SECONDS = 7
