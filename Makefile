@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 .PHONY: help setup demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench eks-values clean
+        cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench eks-values docs clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
@@ -42,13 +42,14 @@ test: lint test-unit test-integration test-chart test-e2e chaos-short ## run all
 setup: ## install Python packages and the programs that tests need
 	@$(PYTHON) scripts/uv.py --prepare
 
-lint: setup ## run ruff, mypy, import contracts, and the checks of generated files and templates
+lint: setup ## run ruff, mypy, import contracts, and the checks of generated files, templates and links
 	@$(UV) run --frozen ruff check .
 	$(UV) run --frozen ruff format --check .
 	$(UV) run --frozen mypy
 	$(UV) run --frozen lint-imports
 	$(UV) run --frozen python -m nanogrid.codegen.crd --check .
 	$(UV) run --frozen cfn-lint examples/eks/*.cfn.yaml
+	$(UV) run --frozen python scripts/docs_site.py
 
 audit: setup ## look for known vulnerabilities in the locked packages; needs the advisories of PyPI or OSV
 	@$(PYTHON) scripts/audit.py $(ARGS)
@@ -131,6 +132,9 @@ bench: deploy ## measure the latency of an inline job and of a plain pod, of ses
 # Standard output is the file, so nothing else may be printed: use `make -s`.
 eks-values: ## fill in FILE of examples/eks from a stack: aws cloudformation describe-stacks … | make -s eks-values FILE=…
 	@$(PYTHON) scripts/eks.py $(FILE)
+
+docs: setup ## build the documentation site and check its links; ARGS='--version X.Y.Z --site FOLDER'
+	@$(UV) run --frozen python scripts/docs_site.py $(ARGS)
 
 clean: ## remove build files from the checkout; the cluster's cache remains
 	@rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
