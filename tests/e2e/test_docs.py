@@ -57,6 +57,7 @@ def remove() -> None:
     """Delete what a page creates outside its namespace."""
     for kind in ("rolebinding", "serviceaccount"):
         kubectl(*IN_RELEASE, "delete", kind, CALLER, "--ignore-not-found")
+    kubectl(*IN_RELEASE, "delete", "ngt", TEAM, "--ignore-not-found")
     kubectl("delete", "namespace", TEAM, "--ignore-not-found")
 
 

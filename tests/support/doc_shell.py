@@ -24,6 +24,9 @@ PAGES: Final = (
     "docs/cli.md",
     "docs/functions.md",
     "docs/permissions.md",
+    "docs/onboarding.md",
+    "docs/maintenance.md",
+    "docs/ports.md",
     "examples/README.md",
 )
 SECONDS: Final = 480
