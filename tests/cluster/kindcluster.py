@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cluster import cni, gobuild, networkpolicy
 from cluster.engine import Engine
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, command
 from cluster.paths import Paths
 from cluster.progress import say
 from cluster.steps import ClusterError, Log, step
@@ -47,7 +47,7 @@ class KindCluster:
 
     def _kind(self, *args: str) -> list[str]:
         name = ["--name", self._here.cluster]
-        return [str(self._here.bin / "kind"), *args, *name]
+        return [command(self._here, "kind"), *args, *name]
 
     def containers(self) -> dict[str, str]:
         """The node containers and their states ("running", "exited", ...)."""

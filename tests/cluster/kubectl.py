@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cluster.paths import paths
+from cluster.paths import Paths, paths
 from cluster.steps import ClusterError, CommandFailed, capture, clean_environment
+
+
+def command(here: Paths, name: str) -> str:
+    """The path of kind, helm or kubectl: ours if there is one, else the user's."""
+    own = here.bin / name
+    return str(own) if own.exists() else (shutil.which(name) or name)
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,7 @@ class Kubectl:
     """kubectl for the cluster in one kubeconfig."""
 
     def __init__(self, kubeconfig: str) -> None:
-        own = paths().bin / "kubectl"
-        found = str(own) if own.exists() else shutil.which("kubectl")
-        self._command = found or "kubectl"
+        self._command = command(paths(), "kubectl")
         self._env = clean_environment({"KUBECONFIG": kubeconfig})
 
     def __call__(self, *args: str, timeout: float = 20) -> str:

@@ -213,7 +213,10 @@ def step(name: str, doing: str) -> Iterator[Log]:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This environment without the variables that select another Docker engine or cluster."""
-    dropped = ("DOCKER_HOST", "DOCKER_CONTEXT", "KUBECONFIG")
+    """This environment without the variables that select another Docker engine or cluster.
+
+    Images are for the platform of the engine, so no other platform may be the default either.
+    """
+    dropped = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_DEFAULT_PLATFORM", "KUBECONFIG")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, **(extra or {})}

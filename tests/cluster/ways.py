@@ -7,7 +7,9 @@ import os
 from dataclasses import asdict, dataclass
 
 from cluster import dockerd, machine, versions
+from cluster.decisions import engine_problem, way_to_cluster
 from cluster.engine import Engine
+from cluster.host import Host
 from cluster.kubectl import Kubectl, users_kubeconfig
 from cluster.paths import Paths
 from cluster.progress import say
@@ -15,11 +17,6 @@ from cluster.steps import ClusterError, UsageError, step
 
 PULL_SECONDS = 300
 PULL_CHECK_SECONDS = 20
-
-NO_WAY = """no cluster can be created here. Do one of these:
-  1. set KUBECONFIG to a cluster that you may use for tests;
-  2. start a Docker engine that can pull images (`docker info` must work for you);
-  3. run as root on Debian; then everything is built from package registries."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,18 @@ def check_foreign(here: Paths) -> None:
         )
 
 
-def existing_engine(here: Paths) -> Engine | None:
-    """A running Docker engine that is not ours."""
-    host = os.environ.get("DOCKER_HOST")
-    if host == dockerd.own_engine(here).host:
-        host = None
-    engine = Engine(host=host, ours=False, can_pull=False)
-    return engine if engine.answers() else None
+def users_engine(here: Paths) -> tuple[Engine, Host]:
+    """The user's Docker engine, which may not work, and this machine with it.
+
+    Its address is DOCKER_HOST, or that of DOCKER_CONTEXT; None is Docker's own default.
+    """
+    address = os.environ.get("DOCKER_HOST")
+    if address == dockerd.own_engine(here).host:
+        address = None
+    elif not address and os.environ.get("DOCKER_CONTEXT"):
+        address = machine.docker_endpoint(os.environ)
+    engine = Engine(host=address or None, ours=False, can_pull=False)
+    return engine, machine.observe(machine.ask_docker(engine.env))
 
 
 def choose(here: Paths) -> Chosen:
@@ -82,15 +84,24 @@ def choose(here: Paths) -> Chosen:
     Raises:
         UsageError: none is possible.
     """
-    engine = existing_engine(here)
-    if engine and can_pull(engine):
+    engine, host = users_engine(here)
+    pulls = engine_problem(host, cluster=True) is None and can_pull(engine)
+    needs_wrapper = machine.capability_missing(machine.CAP_SYS_RESOURCE)
+    way = way_to_cluster(host, pulls=pulls, needs_wrapper=needs_wrapper)
+    address = dockerd.own_engine(here).host if way.ours else engine.host
+    return Chosen(way=way.name, docker_host=address, ours=way.ours)
+
+
+def engine_for_images(here: Paths) -> Chosen:
+    """How images are built without a cluster of ours: also with an engine on another machine.
+
+    Raises:
+        UsageError: there is no engine.
+    """
+    engine, host = users_engine(here)
+    if engine_problem(host, cluster=False) is None and can_pull(engine):
         return Chosen(way="pull", docker_host=engine.host, ours=False)
-    if machine.can_build_everything():
-        # A running engine is good enough, unless it needs the wrapper that only ours has.
-        if engine and not machine.capability_missing(machine.CAP_SYS_RESOURCE):
-            return Chosen(way="build", docker_host=engine.host, ours=False)
-        return Chosen(way="build", docker_host=dockerd.own_engine(here).host, ours=True)
-    raise UsageError(NO_WAY)
+    return choose(here)
 
 
 def can_pull(engine: Engine) -> bool:
