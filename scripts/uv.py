@@ -1,9 +1,10 @@
 """Run uv; if it is missing, install it into the cache first.
 
-``python3 scripts/uv.py --prepare`` sets up the checkout. It installs the locked Python packages and
-the programs that tests start: redis-server (required), and Chromium for the web page, zsh and fish
-for their completion, and libfaketime for wrong clocks (optional). All other arguments are passed
-to uv.
+``python3 scripts/uv.py --prepare`` sets up the checkout. It installs the locked Python packages. As
+root with apt-get it also installs the programs that tests start: redis-server, Chromium for the web
+page, zsh and fish for their completion, and libfaketime for wrong clocks. Elsewhere it says what to
+install. With ``--tests`` a missing redis-server is an error; the demo does not need it. All other
+arguments are passed to uv.
 """
 
 import fcntl
@@ -16,6 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # this script runs before the packages are installed
+from cluster import machine  # noqa: E402
+from cluster.decisions import can_install, install_command  # noqa: E402
 from cluster.progress import reporting  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanogrid"
@@ -24,7 +27,7 @@ INSTALL_SECONDS = 600
 LOCK_SECONDS = 120  # wait for another package installation
 # One program of each tuple is enough; the first is also the name of the Debian package.
 SERVERS = (("redis-server",),)
-# Tests that need a missing program of these are skipped with a message.
+# Tests that need one of these are skipped with a message if it is missing.
 EXTRAS = (("chromium", "chromium-browser", "google-chrome"), ("zsh",), ("fish",), ("faketime",))
 
 
@@ -48,20 +51,20 @@ def find_uv() -> str:
     return str(ours)
 
 
-def prepare(uv: str) -> None:
-    """Install what `make test` needs, except the cluster."""
+def prepare(uv: str, tests: bool) -> None:
+    """Install what the demo or, with `tests`, the tests need, except the cluster."""
     with reporting("install Python packages"):
         subprocess.run([uv, "sync", "--frozen", "--quiet"], cwd=ROOT, check=True)
-    servers, extras = missing(*SERVERS), missing(*EXTRAS)
-    if not servers + extras:
-        return
-    can_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
-    manual = "install with your package manager"
-    if servers and (problem := install(servers) if can_install else manual):
-        sys.exit(f"setup: missing program {' '.join(servers)}: {problem}")
-    if extras and (problem := install(extras) if can_install else manual):
-        programs = ", ".join(extras)
-        print(f"setup: tests that need {programs} are skipped: {problem}", flush=True)
+    host = machine.observe()
+    for packages, required in ((missing(*SERVERS), tests), (missing(*EXTRAS), False)):
+        if not packages:
+            continue
+        problem = install(packages) if can_install(host) else install_command(host, packages)
+        programs = ", ".join(packages)
+        if problem and required:
+            sys.exit(f"setup: missing program {programs}: {problem}")
+        if problem:
+            print(f"setup: tests that need {programs} do not run: {problem}", flush=True)
 
 
 def install(packages: list[str]) -> str:
@@ -91,11 +94,9 @@ def missing(*programs: tuple[str, ...]) -> list[str]:
 
 def main() -> None:
     """Set up the checkout, or run uv."""
-    if sys.version_info < (3, 11):  # noqa: UP036 this script runs before uv selects a Python
-        sys.exit(f"setup: Python 3.11 or later is required; this is {sys.version.split()[0]}")
     uv = find_uv()
-    if sys.argv[1:] == ["--prepare"]:
-        prepare(uv)
+    if sys.argv[1:2] == ["--prepare"]:
+        prepare(uv, tests=sys.argv[2:] == ["--tests"])
         return
     os.execv(uv, [uv, *sys.argv[1:]])  # noqa: S606 replaces this process
 
