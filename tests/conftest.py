@@ -7,12 +7,17 @@ of them fail the run, since then the product is at fault.
 The end of each failure is printed at once: a run that is stopped has no summary.
 
 A suite runs in two processes, except for its tests with the marker ``alone``: ``--alone`` selects.
+
+Tests that need Linux are skipped elsewhere, with the reason.
 """
 
 import os
+import sys
 from typing import Final
 
 import pytest
+
+from support import linux
 
 MOST_UNSTEADY: Final = 3
 SHOWN_LINES: Final = 12
@@ -78,6 +83,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        why = linux.skip_reason(sys.platform, item.nodeid, getattr(item, "fixturenames", ()))
+        if why is not None:
+            item.add_marker(pytest.mark.skip(reason=why))
     if chosen := config.getoption("alone"):
         groups: dict[str, list[pytest.Item]] = {"only": [], "none": []}
         for item in items:

@@ -137,7 +137,6 @@ def test_an_error_in_our_code_is_not_hidden_by_an_optional_lane() -> None:
         lanes.start("images", fail, required=False)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a priority on Linux only")
 def test_only_lanes_have_a_lower_priority() -> None:
     before = os.nice(0)
     code = "import os; print(os.nice(0))"
