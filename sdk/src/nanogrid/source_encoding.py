@@ -51,15 +51,16 @@ def encode(text: str) -> bytes:
     name = encoding_of(text)
     try:
         return text.encode(name)
-    except UnicodeEncodeError as error:
+    except UnicodeError as error:
+        # idna is for names of hosts, and says more about them than one character.
+        if name == "idna" or not isinstance(error, UnicodeEncodeError):
+            raise EncodingError(f"the code cannot be in the encoding {name}: {error}") from None
         line = text.count("\n", 0, error.start) + 1
         character = ascii(text[error.start])
         raise EncodingError(
             f"the code declares the encoding {_declared(text) or UTF8}, which has no character "
             f"{character} (line {line})"
         ) from None
-    except UnicodeError as error:  # of idna, which is for names of hosts
-        raise EncodingError(f"the code cannot be in the encoding {name}: {error}") from None
 
 
 def decode(content: bytes) -> str:
