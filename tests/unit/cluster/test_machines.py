@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -344,7 +345,7 @@ def test_no_variable_selects_another_platform(monkeypatch: pytest.MonkeyPatch) -
     code = "from scripts.commands import ENVIRONMENT; print(sorted(ENVIRONMENT))"
     root = Path(__file__).resolve().parents[3]
     shown = subprocess.run(
-        ["python3", "-c", code], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     ).stdout
 
     assert "PATH" in shown

@@ -42,6 +42,11 @@ def test_a_recipe_line_uses_no_shell_variable_of_another_line() -> None:
         assert used <= assigned, line
 
 
+def test_no_line_only_prepares_another_line() -> None:
+    only_a_variable = r"@?\$\(\w+\)\s*"
+    assert [line for line in recipe_lines() if re.fullmatch(only_a_variable, line)] == []
+
+
 def test_every_command_on_the_cluster_gets_its_environment() -> None:
     on_cluster = r"kubectl|helm |scripts/(deploy|demo|images)\.py|bench\.|tests/(e2e|chaos|chart)"
     lines = [line for line in recipe_lines() if re.search(on_cluster, line)]
