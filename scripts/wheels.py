@@ -9,12 +9,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from cluster import versions
 from cluster.decisions import wheel_platform
 from cluster.machine import engine_platform
 from cluster.steps import UsageError
 from scripts.commands import BUILD, ENVIRONMENT, UV, digest, run
-
-PYTHON_VERSION = "3.11"  # of both base images: Debian 12 and python:3.11-slim-bookworm
 
 
 @cache
@@ -40,7 +39,7 @@ def exported(*options: str) -> str:
 
 def unpacked(name: str, requirements: str) -> Path:
     """The folder with the unpacked wheels of these requirements."""
-    key = digest([], requirements, PYTHON_VERSION, platform())
+    key = digest([], requirements, versions.PYTHON, platform())
     target = BUILD / "deps" / f"{name}-{key}"
     if not target.is_dir():
         partial = target.with_suffix(".partial")
@@ -57,7 +56,7 @@ def unpack(requirements: str, target: Path, wheels: str) -> None:
     listed.write_text(requirements)
     run(
         [*UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(target),
-         "--python-version", PYTHON_VERSION, "--only-binary", ":all:",
+         "--python-version", versions.PYTHON, "--only-binary", ":all:",
          "--python-platform", wheels, "-r", str(listed)]
     )  # fmt: skip
 

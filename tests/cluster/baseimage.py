@@ -33,7 +33,7 @@ def base_image(engine: Engine) -> str:
     """The name of the base image in this engine; creates the image if it is missing."""
     if engine.can_pull:
         return versions.PUBLISHED_BASE_IMAGE
-    tar = root_tar("base-os", versions.BASE_PACKAGES, trim_documentation)
+    tar = root_tar("base-os", versions.BASE_SUITE, versions.BASE_PACKAGES, trim_documentation)
     image = f"{REPOSITORY}:{key_of(tar.parent.name, Path(__file__))}"
     if not engine.has_image(image):
         with step("base-image", f"import the base image {image}") as log:

@@ -52,7 +52,7 @@ rm -f /var/log/containerd-import.log
 
 def node_root() -> Path:
     """The tar with the root file system of a node."""
-    return root_tar("node-os", versions.NODE_PACKAGES, None)
+    return root_tar("node-os", versions.NODE_SUITE, versions.NODE_PACKAGES, None)
 
 
 def node_image(here: Paths, engine: Engine) -> str:

@@ -34,12 +34,15 @@ PUBLISHED_NODE_IMAGE = (
 # The digest is that of the index of all platforms. `docker buildx imagetools inspect` prints the
 # newest one of a tag. The Dockerfiles have the same default.
 PUBLISHED_BASE_IMAGE = (
-    "python:3.11-slim-bookworm"
-    "@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+    "python:3.13-slim-trixie"
+    "@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b"
 )
 
-# systemd in Debian 13 refuses cgroup v1, so the node uses Debian 12 on every host.
-DEBIAN_SUITE = "bookworm"
+# systemd in Debian 13 refuses cgroup v1, so the node uses Debian 12 on every host. The base of the
+# project's images is Debian 13; its python3 has the version of the published base image.
+NODE_SUITE = "bookworm"
+BASE_SUITE = "trixie"
+PYTHON = "3.13"
 
 # The names that `kubeadm config images list` prints for this Kubernetes. etcd has the tag that
 # kubeadm expects; its binary is ETCD. kind's containerd needs pause 3.10, kubeadm needs 3.10.1.

@@ -31,15 +31,21 @@ def test_a_dockerfile_has_the_same_base_by_digest(file: Path) -> None:
     assert bases <= {"${BASE_IMAGE}", "${EXECUTOR_IMAGE}"}
 
 
+def test_both_bases_have_the_python_of_the_wheels() -> None:
+    assert versions.PUBLISHED_BASE_IMAGE.startswith(
+        f"python:{versions.PYTHON}-slim-{versions.BASE_SUITE}@"
+    )
+
+
 def test_the_digest_of_a_published_base_is_in_its_name() -> None:
-    assert images.base_digest(f"registry.example:5000/python:3.11@{DIGEST}") == DIGEST
+    assert images.base_digest(f"registry.example:5000/python:3.13@{DIGEST}") == DIGEST
     assert versions.PUBLISHED_BASE_IMAGE.endswith(images.base_digest(versions.PUBLISHED_BASE_IMAGE))
 
 
 @pytest.mark.parametrize(
     "base",
     [
-        "python:3.11-slim-bookworm",
+        "python:3.13-slim-trixie",
         "python",
         f"python@{DIGEST[:-1]}",
         f"python@{DIGEST}0",
