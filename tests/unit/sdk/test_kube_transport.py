@@ -1,5 +1,6 @@
 """One request of the asynchronous client: credentials, retries, timeouts, errors."""
 
+import asyncio
 import contextlib
 import time
 from email.utils import formatdate
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from aiohttp import ClientTimeout
 from kubernetes.aio import client
 from kubernetes.aio.config import kube_config
 
@@ -229,3 +231,32 @@ async def test_a_write_whose_connection_breaks_is_not_repeated(
         await kube.create(PODS, {})
 
     assert (error.value.code, len(server.requests)) == (0, 1)
+
+
+async def test_each_try_is_reported_with_its_code(server: ApiServer) -> None:
+    answered: list[tuple[str, int]] = []
+    server.answers = [(503, {}), (200, {}), (404, {}), (200, {})]
+    async with serving(server) as url:
+        transport = Transport(
+            api=client.ApiClient(client.Configuration(host=url)),
+            timeout_seconds=60,
+            user_agent="nanogrid-test",
+            answered=lambda verb, code, _: answered.append((verb, code)),
+            sleep=lambda _: asyncio.sleep(0),
+        )
+        await transport.call("GET", PODS)
+        with pytest.raises(KubeError):
+            await transport.call("PATCH", PODS, {})
+        async with transport.stream(PODS, ClientTimeout(total=60)):
+            pass
+    with pytest.raises(KubeError):  # the server is gone
+        await transport.call("POST", PODS, {})
+    await transport.close()
+
+    assert answered == [
+        ("GET", 503),
+        ("GET", 200),
+        ("PATCH", 404),
+        ("STREAM", 200),
+        ("POST", 0),
+    ]

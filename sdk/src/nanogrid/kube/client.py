@@ -19,7 +19,7 @@ from nanogrid.kube.conventions import (
     watch_error,
     watch_query,
 )
-from nanogrid.kube.transport import CONNECTIONS, Observer, Transport, api_client
+from nanogrid.kube.transport import CONNECTIONS, Answered, Observer, Transport, api_client
 from nanogrid.types import Json
 
 Page = list[Json]
@@ -45,6 +45,7 @@ class KubeApi:
         user_agent: str,
         connections: int = CONNECTIONS,
         observe: Observer | None = None,
+        answered: Answered | None = None,
     ) -> "KubeApi":
         """A client with the credentials of :func:`api_client`; nothing is sent yet."""
         transport = Transport(
@@ -52,6 +53,7 @@ class KubeApi:
             timeout_seconds=timeout_seconds,
             user_agent=user_agent,
             observe=observe,
+            answered=answered,
         )
         return cls(transport)
 

@@ -14,8 +14,8 @@ Everything else, and a longer wait, is the caller's decision.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,13 +29,24 @@ from nanogrid.types import Json
 # Receives a Date header, when the request was sent and when its answer came (seconds since the
 # epoch), and the time of the monotonic clock.
 Observer = Callable[[str, float, float, float], None]
+# Receives the method (STREAM for a stream), the code of the answer (0: none), and the seconds that
+# one try took: to the end of the answer, or to the beginning of a stream.
+Answered = Callable[[str, int, float], None]
 
+STREAM: Final = "STREAM"
 CONNECTIONS: Final = 100  # open at the same time
 BUSY: Final = Retry(codes=frozenset({429, 503}), first=0.4, patience=5.0, most=1.4)
 
 
 class _Broken(KubeError):
     """A success of which the body did not come whole."""
+
+
+@dataclass(slots=True)
+class _Code:
+    """Of the answer to one try; 0: none."""
+
+    value: int = 0
 
 
 async def api_client(connections: int = CONNECTIONS) -> client.ApiClient:
@@ -60,6 +71,7 @@ class Transport:
         timeout_seconds: per request; a stream has its own limits.
         user_agent: names the part of NanoGrid, for the API server's audit log.
         observe: receives the Date header of each success.
+        answered: receives how each try ended.
         retry: when to ask a busy server again.
         sleep: waits for so many seconds.
     """
@@ -68,6 +80,7 @@ class Transport:
     timeout_seconds: float
     user_agent: str
     observe: Observer | None = None
+    answered: Answered | None = None
     retry: Retry = BUSY
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -84,7 +97,8 @@ class Transport:
         may_repeat, attempt = method == "GET", 0
         while True:
             try:
-                return await self._once(method, path, body)
+                with self._try(method) as code:
+                    return await self._once(method, path, body, code)
             except KubeError as e:
                 if may_repeat and isinstance(e, _Broken):
                     may_repeat = False
@@ -95,7 +109,20 @@ class Transport:
             attempt += 1
             await self.sleep(pause)
 
-    async def _once(self, method: str, path: str, body: Json | None) -> Json:
+    @contextmanager
+    def _try(self, verb: str) -> Iterator[_Code]:
+        """Give ``answered`` the end of the try inside."""
+        code, started = _Code(), time.monotonic()
+        try:
+            yield code
+        except KubeError as e:
+            code.value = e.code
+            raise
+        finally:
+            if self.answered is not None:
+                self.answered(verb, code.value, time.monotonic() - started)
+
+    async def _once(self, method: str, path: str, body: Json | None, code: _Code) -> Json:
         sent = time.time()
         limits = aiohttp.ClientTimeout(total=self.timeout_seconds)
         response = await self._open(method, path, body, limits)
@@ -109,6 +136,7 @@ class Transport:
             raise _no_answer(e) from e
         except (aiohttp.ClientError, OSError) as e:
             raise _Broken(0, type(e).__name__, str(e)) from e
+        code.value = response.status
         if self.observe is not None:
             date = response.headers.get("Date", "")
             self.observe(date, sent, received, time.monotonic())
@@ -143,7 +171,9 @@ class Transport:
         self, path: str, limits: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """The body of a GET, to be read as it comes; errors while reading are a KubeError."""
-        response = await self._open("GET", path, None, limits)
+        with self._try(STREAM) as code:
+            response = await self._open("GET", path, None, limits)
+            code.value = response.status
         try:
             yield response.content
         except (aiohttp.ClientError, TimeoutError, OSError) as e:

@@ -1,0 +1,1 @@
+"""What a process measures, for Prometheus: declared metrics, and the server of ``/metrics``."""

@@ -1,0 +1,220 @@
+"""The metrics of a process: declarations, bounded labels, and the server of /metrics."""
+
+import asyncio
+import gzip
+import http.client
+import platform
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from nanogrid.metrics import server
+from nanogrid.metrics.registry import OTHER, BoundedLabels, KubernetesRequests, Metrics
+from nanogrid.metrics.server import serving_metrics
+from nanogrid.settings import SettingsError
+from support.s3_server import free_port
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("test")
+
+
+@pytest.fixture
+def port(metrics: Metrics) -> Iterator[int]:
+    port = free_port()
+    with serving_metrics(metrics.registry, port):
+        yield port
+
+
+def scrape(port: int, path: str = "/metrics", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.headers)
+    finally:
+        connection.close()
+
+
+def exposed(body: bytes, name: str) -> dict[tuple[str, ...], float]:
+    """The values of a sample by the values of its labels."""
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_a_scrape_has_the_declared_metrics_and_those_of_the_process(
+    metrics: Metrics, port: int
+) -> None:
+    metrics.counter("nanogrid_things_total", "Things.", ["kind"]).labels("a").inc(3)
+
+    status, body, headers = scrape(port)
+
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert exposed(body, "nanogrid_things_total") == {("a",): 3.0}
+    assert exposed(body, "nanogrid_build_info") == {
+        ("test", platform.python_version(), version("nanogrid")): 1.0
+    }
+    assert exposed(body, "process_resident_memory_bytes")[()] > 0
+    assert b"python_gc_collections_total" in body
+    assert b"_created" not in body
+
+
+@pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "판매 ✓", "{}=,", ""], ids=repr)
+def test_a_label_value_with_odd_characters_is_exposed_as_it_is(
+    metrics: Metrics, port: int, value: str
+) -> None:
+    metrics.gauge("nanogrid_odd", "Odd.", ["value"]).labels(value).set(1)
+
+    assert exposed(scrape(port)[1], "nanogrid_odd") == {(value,): 1.0}
+
+
+def test_a_client_may_ask_for_gzip_and_for_openmetrics(port: int) -> None:
+    packed = scrape(port, **{"Accept-Encoding": "gzip"})
+    new = scrape(port, Accept="application/openmetrics-text; version=1.0.0")
+
+    assert packed[2]["Content-Encoding"] == "gzip"
+    assert b"nanogrid_build_info" in gzip.decompress(packed[1])
+    assert new[2]["Content-Type"].startswith("application/openmetrics-text")
+    assert new[1].endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/metrics", 200), ("/metrics?name=x", 200), ("/", 404), ("/metric", 404)]
+)
+def test_only_one_path_is_served(port: int, path: str, status: int) -> None:
+    assert scrape(port, path)[0] == status
+
+
+def test_it_listens_on_ipv6_as_well(port: int) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with urllib.request.urlopen(f"http://[::1]:{port}/metrics") as answer:
+        assert answer.status == 200
+
+
+async def test_it_answers_while_the_event_loop_is_blocked(port: int) -> None:
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    turn()
+    await asyncio.sleep(0)
+    before = turns
+    status, body, _ = scrape(port)  # blocks the loop, which cannot help to answer
+
+    assert turns == before
+    assert status == 200
+    assert b"nanogrid_build_info" in body
+
+
+def test_a_port_in_use_is_a_clear_error(metrics: Metrics, port: int) -> None:
+    with (
+        pytest.raises(SettingsError, match=rf"NANOGRID_METRICS_PORT is {port}: .*in use.*or 0"),
+        serving_metrics(Metrics("other").registry, port),
+    ):
+        pass
+
+
+def test_port_0_serves_nothing(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "listen_on_all", None)
+
+    with serving_metrics(metrics.registry, 0):
+        pass
+
+
+def test_the_port_is_free_afterwards(metrics: Metrics) -> None:
+    port = free_port()
+    for _ in range(2):
+        with serving_metrics(metrics.registry, port):
+            assert scrape(port)[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        scrape(port)
+
+
+def test_silent_clients_neither_take_all_places_nor_stay(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(server.CONNECTIONS)]
+    with pytest.raises((http.client.HTTPException, OSError)):
+        scrape(port)  # no place
+    for client in silent:
+        client.close()
+    deadline = time.monotonic() + 30
+    while True:  # their places are free when their threads have ended
+        try:
+            assert scrape(port)[0] == 200
+            break
+        except (http.client.HTTPException, OSError):
+            assert time.monotonic() < deadline
+
+
+def test_a_slow_client_is_cut_off(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTION_SECONDS", 0.1)
+    port = free_port()
+    with (
+        serving_metrics(metrics.registry, port),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as slow,
+    ):
+        slow.sendall(b"GET /metrics HTTP/1.1\r\n")
+
+        assert slow.recv(1) == b""
+
+
+def test_the_number_of_values_of_a_label_has_a_bound() -> None:
+    labels = BoundedLabels(2)
+
+    assert [labels.bound(value) for value in ("a", "b", "c", "a", "d", "b")] == [
+        *("a", "b", OTHER, "a", OTHER, "b")
+    ]
+
+
+def test_a_value_within_another_label_is_another_series() -> None:
+    labels = BoundedLabels(2)
+
+    found = [labels.bound("f", "ns-1"), labels.bound("f", "ns-2"), labels.bound("f", "ns-3")]
+
+    assert found == ["f", "f", OTHER]
+
+
+def test_a_counter_that_does_not_end_with_total_is_refused(metrics: Metrics) -> None:
+    with pytest.raises(ValueError, match="nanogrid_things: the name of a counter ends with _total"):
+        metrics.counter("nanogrid_things", "Things.")
+
+
+def test_a_description_has_the_unit_of_the_name(metrics: Metrics) -> None:
+    metrics.histogram("nanogrid_wait_seconds", "Wait.", (1, 2), ["namespace"])
+    metrics.gauge("nanogrid_things", "Things.")
+
+    assert metrics.described[-2:] == [
+        ("nanogrid_wait_seconds", "histogram", ("namespace",), "seconds", "Wait."),
+        ("nanogrid_things", "gauge", (), "", "Things."),
+    ]
+
+
+def test_requests_to_the_api_server_count_by_verb_and_code(metrics: Metrics) -> None:
+    requests = KubernetesRequests(metrics)
+    for verb, code in (("GET", 200), ("GET", 200), ("PATCH", 409), ("GET", 0)):
+        requests.answered(verb, code, 0.02)
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"nanogrid_kubernetes_{name}", labels)
+
+    assert value("requests_total", verb="GET", code="200") == 2
+    assert value("requests_total", verb="PATCH", code="409") == 1
+    assert value("requests_total", verb="GET", code="error") == 1
+    assert value("request_seconds_bucket", verb="GET", le="0.025") == 3
+    assert value("request_seconds_bucket", verb="GET", le="0.01") == 0
