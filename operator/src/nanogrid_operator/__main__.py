@@ -20,11 +20,14 @@ from nanogrid import logs, names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import KubeError
 from nanogrid.listening import listen_on_all
+from nanogrid.metrics.registry import Metrics
+from nanogrid.metrics.server import serving_metrics
 from nanogrid.settings import SettingsError
 from nanogrid_operator.kube.key_secrets import connect_and_create
 from nanogrid_operator.kube.leader_election import LeaseLost
 from nanogrid_operator.kube.lease import CALL_SECONDS, identity_of
 from nanogrid_operator.kube.lease_thread import Election, election
+from nanogrid_operator.metrics import OperatorMetrics
 from nanogrid_operator.parts import Clients, Parts, build
 from nanogrid_operator.server.serve import serving
 from nanogrid_operator.settings import Settings
@@ -37,11 +40,11 @@ DENIED_BACKLOG = 1024  # a full backlog looks like a closed port, so it is a lon
 LEASE_CONNECTIONS = 2  # one more than needed, if one hangs
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, metrics: OperatorMetrics) -> None:
     """Run the operator until Kopf is stopped or a part fails."""
-    clients = await Clients.connect(settings)
-    async with _elector(settings) as elector:
-        parts = _build(settings, clients, elector)
+    clients = await Clients.connect(settings, metrics)
+    async with _elector(settings, metrics) as elector:
+        parts = _build(settings, clients, elector, metrics)
         try:
             # The denied port is open longer: one that is closed must mean a policy.
             async with (
@@ -54,14 +57,17 @@ async def run(settings: Settings) -> None:
             await clients.close()
 
 
-def _build(settings: Settings, clients: Clients, elector: Election | None) -> Parts:
+def _build(
+    settings: Settings, clients: Clients, elector: Election | None, metrics: OperatorMetrics
+) -> Parts:
     if elector is None:
-        return build(settings, clients, WorkQueue())
-    return build(settings, clients, WorkQueue(paused=True), leader=elector.leader_address)
+        return build(settings, clients, WorkQueue(), metrics=metrics)
+    queue = WorkQueue(paused=True)
+    return build(settings, clients, queue, metrics=metrics, leader=elector.leader_address)
 
 
 @asynccontextmanager
-async def _elector(settings: Settings) -> AsyncIterator[Election | None]:
+async def _elector(settings: Settings, metrics: OperatorMetrics) -> AsyncIterator[Election | None]:
     """The election; None if this process leads without a Lease."""
     if not settings.lease_name:
         yield None
@@ -69,7 +75,10 @@ async def _elector(settings: Settings) -> AsyncIterator[Election | None]:
 
     def connect() -> Coroutine[Any, Any, KubeApi]:
         return KubeApi.connect(
-            CALL_SECONDS, user_agent=names.MANAGED_BY, connections=LEASE_CONNECTIONS
+            CALL_SECONDS,
+            user_agent=names.MANAGED_BY,
+            connections=LEASE_CONNECTIONS,
+            answered=metrics.kubernetes.answered,
         )
 
     identity = identity_of(settings.identity, settings.pod_uid)
@@ -85,6 +94,7 @@ async def _run_parts(settings: Settings, parts: Parts, elector: Election | None)
         async with asyncio.TaskGroup() as group:
             group.create_task(_stop_on_sigterm(), name="sigterm")
             group.create_task(parts.health.run(), name="health")
+            group.create_task(parts.gauges.run(), name="gauges")
             took_over = await _stand_by(settings, parts, elector, group)
             await _lead(parts, group, took_over=took_over)
     except* _Stopped:
@@ -216,11 +226,16 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format)
     # Kopf logs each handled event; the operator logs each transition.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    metrics = OperatorMetrics(Metrics("operator"))
     code = 0
     try:
-        asyncio.run(run(settings))
+        with serving_metrics(metrics.registry, settings.metrics_port):
+            asyncio.run(run(settings, metrics))
     except* LeaseLost:
         code = 1  # the cause is in the log
+    except* SettingsError as group:
+        print(f"nanogrid-operator: {group.exceptions[0]}", file=sys.stderr)
+        code = 2
     return code
 
 

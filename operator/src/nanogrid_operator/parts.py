@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
+from nanogrid.metrics.registry import Metrics
 from nanogrid.types import Json
 from nanogrid_operator.decision.admission import AdmissionQueue
 from nanogrid_operator.decision.output_bytes import OutputBytes
@@ -18,11 +19,13 @@ from nanogrid_operator.delivery.redis import Publisher
 from nanogrid_operator.delivery.s3 import ResultStore
 from nanogrid_operator.delivery.webhook_client import WebhookClient
 from nanogrid_operator.delivery.webhook_queue import Webhooks
+from nanogrid_operator.gauges import Gauges
 from nanogrid_operator.kube.leader_address import LeaderAddress
 from nanogrid_operator.kube.network_policies import NetworkPolicies
 from nanogrid_operator.kube.secrets import S3SecretReplica
 from nanogrid_operator.kube.server_clock import ServerClock
 from nanogrid_operator.manifests.network import namespace_policies
+from nanogrid_operator.metrics import OperatorMetrics
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.reconcile.exposures import Exposures
@@ -64,7 +67,7 @@ class Clients:
     clock: Callable[[], float]
 
     @classmethod
-    async def connect(cls, settings: Settings) -> "Clients":
+    async def connect(cls, settings: Settings, metrics: OperatorMetrics) -> "Clients":
         """The clients of the real services."""
         keys = ResultKeys(settings.result_key_master)
         server_clock = ServerClock()
@@ -73,12 +76,13 @@ class Clients:
             user_agent=names.MANAGED_BY,
             connections=KUBE_CONNECTIONS,
             observe=server_clock.observe,
+            answered=metrics.kubernetes.answered,
         )
         return cls(
             kube=kube,
-            publisher=Publisher(settings, keys),
-            results=ResultStore(settings, keys),
-            webhook=WebhookClient(settings),
+            publisher=Publisher(settings, keys, attempted=metrics.attempted),
+            results=ResultStore(settings, keys, metrics.attempted),
+            webhook=WebhookClient(settings, attempted=metrics.attempted),
             clock=server_clock.now,
         )
 
@@ -101,6 +105,7 @@ class Parts:
     pending_results: PendingResults
     liveness: Liveness
     health: Health
+    gauges: Gauges
     api: ResultsApi
     handlers: EventHandlers
     reconciler: Reconciler
@@ -119,6 +124,7 @@ def build(
     clients: Clients,
     queue: WorkQueue,
     *,
+    metrics: OperatorMetrics | None = None,
     leader: Callable[[], LeaderAddress | None] = lambda: None,
     monotonic: Callable[[], float] = time.monotonic,
     first_webhook_pause: float = FIRST_PAUSE_SECONDS,
@@ -131,11 +137,14 @@ def build(
         settings: The operator's settings.
         clients: The connections to other processes.
         queue: The queue of jobs to reconcile.
+        metrics: What this process measures; None: nothing reads it.
         leader: Where another process, the leader, takes reports.
         monotonic: The clock for durations, in seconds.
         first_webhook_pause: The shortest pause between two requests to a webhook, in seconds.
     """
     kube, clock = clients.kube, clients.clock
+    metrics = metrics or OperatorMetrics(Metrics("operator"))
+    queue.observe(metrics.queue)
     cache = JobCache(settings.default_ttl, confirmed=not queue.paused)
     selection = Selection(settings.controller_class)
     tenants = Tenants(settings, cache.namespaces)
@@ -149,11 +158,22 @@ def build(
     keys = ResultKeys(settings.result_key_master)
     network = NetworkProbe(kube, settings, clock)
     shared = _Shared(
-        settings, tenants, keys, clients, queue, admission, network, cache, writer, memory
+        settings,
+        tenants,
+        keys,
+        clients,
+        queue,
+        admission,
+        network,
+        cache,
+        writer,
+        memory,
+        metrics,
     )
     function_runs = FunctionRuns(kube, clock)
     delivery = _build_delivery(shared, first_webhook_pause)
-    reconciler = _build_reconciler(shared, delivery, _each(function_runs.offer, outputs.offer))
+    on_finished = _each(metrics.finished, function_runs.offer, outputs.offer)
+    reconciler = _build_reconciler(shared, delivery, on_finished)
     liveness = Liveness(queue, settings.resync_seconds, monotonic)
     checks = dependency_checks(kube, clients.publisher, clients.results, settings)
     health = Health(checks, liveness.problem, monotonic)
@@ -174,6 +194,14 @@ def build(
         pending_results=delivery.pending_results,
         liveness=liveness,
         health=health,
+        gauges=Gauges(
+            metrics=metrics,
+            cache=cache,
+            admission=admission,
+            queue=queue,
+            health=health,
+            clock=clock,
+        ),
         api=ResultsApi(
             authenticator=make_authenticator(settings, kube),
             keys=keys,
@@ -183,9 +211,12 @@ def build(
             network=lambda: network.condition,
             memory=memory,
             forwarder=ReportForwarder(leader, monotonic),
+            counted=metrics.reported,
             clock=clock,
         ),
-        handlers=EventHandlers(cache, queue, liveness, selection),
+        handlers=EventHandlers(
+            cache, queue, liveness, selection, lambda job: metrics.watched(job, clock())
+        ),
         reconciler=reconciler,
         workers=Workers(queue, reconciler.reconcile, settings.workers, cache.log_fields),
         resync=Resync(
@@ -241,6 +272,7 @@ class _Shared:
     cache: JobCache
     writer: Writer
     memory: LiveMemory
+    metrics: OperatorMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +295,7 @@ def _build_delivery(shared: _Shared, first_webhook_pause: float) -> _DeliveryPar
         results=clients.results,
         pending_results=pending_results,
         writer=shared.writer,
+        on_delivered=shared.metrics.delivered,
         clock=clients.clock,
     )
     outbox = Outbox(
@@ -332,6 +365,8 @@ def _build_reconciler(
         exposures=exposures,
         store_late=delivery.outbox.offer,
         on_finished=on_finished,
+        on_retried=shared.metrics.retried,
+        on_delivered=shared.metrics.delivered,
         clock=clients.clock,
     )
     return Reconciler(

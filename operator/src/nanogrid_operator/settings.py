@@ -13,6 +13,7 @@ from nanogrid import assumed_role, controller_class, logs, names, redis_settings
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
+from nanogrid.metrics import server as metrics
 from nanogrid.redis_role import ELASTICACHE, IAM_SERVICES
 from nanogrid.redis_url import (
     ENV_REDIS_MODE,
@@ -43,6 +44,7 @@ class Settings:
         "secret that the tokens of agents are derived from; empty: the API server reviews tokens",
     )
     port: int = env("NANOGRID_PORT", names.RESULTS_PORT, "port of results and probes")
+    metrics_port: int = env(metrics.ENV, 0, "port of /metrics; 0: none", zero=True)
     watch_namespaces: str = env("NANOGRID_WATCH_NAMESPACES", "", "comma-separated; empty: all")
     no_jobs_namespaces: str = env(
         "NANOGRID_DENIED_NAMESPACES", "", "namespaces without jobs, comma-separated"

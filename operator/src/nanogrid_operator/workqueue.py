@@ -8,12 +8,29 @@ import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from nanogrid.backoff import exponential, jitter
 from nanogrid.logs import about
 
 BASE_SECONDS = 0.1
 CAP_SECONDS = 30.0
+
+
+class QueueObserver(Protocol):
+    """Measures a queue; times are in seconds."""
+
+    def added(self) -> None:
+        """A key is ready."""
+
+    def retried(self) -> None:
+        """A worker asked for a retry of its key."""
+
+    def taken(self, waited: float) -> None:
+        """A worker took a key that was ready for so long."""
+
+    def worked(self, took: float) -> None:
+        """A worker is finished with its key, after so long."""
 
 
 class WorkQueue:
@@ -36,6 +53,22 @@ class WorkQueue:
         self._failures: dict[str, int] = defaultdict(int)
         self._retried: set[str] = set()  # keys whose present worker asked for a retry
         self._timer: asyncio.TimerHandle | None = None
+        self._observer: QueueObserver | None = None
+
+    def observe(self, observer: QueueObserver) -> None:
+        """Call this observer from now on."""
+        self._observer = observer
+
+    @property
+    def depth(self) -> int:
+        """The number of keys that are ready and that no worker has."""
+        return len(self._queued)
+
+    def longest_running(self) -> float:
+        """For how many seconds a worker has had its key longest; 0 if none has one."""
+        if not self._active:
+            return 0.0
+        return asyncio.get_running_loop().time() - min(self._active.values())
 
     def __len__(self) -> int:
         """The number of keys that are ready or that a worker has."""
@@ -83,6 +116,8 @@ class WorkQueue:
         failures = self._failures[key]
         self._failures[key] = failures + 1
         self._retried.add(key)
+        if self._observer is not None:
+            self._observer.retried()
         delay = jitter(exponential(failures, BASE_SECONDS, cap), 0.8, 1.0)
         if at_least > delay:
             delay = min(cap, jitter(at_least, 1.0, 1.2))
@@ -104,13 +139,18 @@ class WorkQueue:
     async def get(self) -> str:
         """The next key. Call :meth:`done` after the work on it."""
         key = await self._ready.get()
-        self._queued.pop(key, None)
-        self._active[key] = self._last_taken = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        ready = self._queued.pop(key, now)
+        self._active[key] = self._last_taken = now
+        if self._observer is not None:
+            self._observer.taken(now - ready)
         return key
 
     def done(self, key: str) -> None:
         """The worker is finished with the key."""
-        self._active.pop(key, None)
+        taken = self._active.pop(key, None)
+        if taken is not None and self._observer is not None:
+            self._observer.worked(asyncio.get_running_loop().time() - taken)
         self._retried.discard(key)
         if key in self._again:
             self._again.discard(key)
@@ -122,6 +162,8 @@ class WorkQueue:
         elif key not in self._queued:
             self._queued[key] = asyncio.get_running_loop().time()
             self._ready.put_nowait(key)
+            if self._observer is not None:
+                self._observer.added()
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -193,6 +193,10 @@ class AdmissionQueue:
         """The uids of the jobs in the queue, the next one first."""
         return [uid for _, _, uid in self._of(namespace).jobs]
 
+    def lengths(self) -> dict[str, tuple[int, float]]:
+        """Of each queue: its length, and the creation of its oldest job in epoch seconds."""
+        return {n: (len(q.jobs), q.jobs[0][0]) for n, q in self._namespaces.items() if q.jobs}
+
     def _of(self, namespace: str) -> _Queue:
         return self._namespaces.setdefault(namespace, _Queue())
 

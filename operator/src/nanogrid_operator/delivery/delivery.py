@@ -42,7 +42,11 @@ DELIVERY_CAP_SECONDS = 5.0  # a Redis that is back has all results within ten se
 
 @dataclass(slots=True, kw_only=True)
 class ResultDelivery:
-    """Delivers results of finished jobs and writes what became of it."""
+    """Delivers results of finished jobs and writes what became of it.
+
+    ``on_delivered`` receives the seconds from the terminal status of a job whose code has run until
+    Redis has its result.
+    """
 
     tenants: Tenants
     keys: ResultKeys
@@ -52,6 +56,7 @@ class ResultDelivery:
     results: ResultStore
     pending_results: PendingResults
     writer: Writer
+    on_delivered: Callable[[float], None] = lambda _: None
     clock: Callable[[], float] = time.time
 
     async def deliver(self, job: Job) -> None:
@@ -62,6 +67,8 @@ class ResultDelivery:
             await self._still_pending(job, delivery)
             return
         previous = delivery.previous_result
+        if delivery.state == "Delivered" and previous is None and result.exit_code is not None:
+            self._measure(job)
         if previous is not None and not outcome.same_end(previous, result):
             # Happens only if the operator restarted between publishing and writing the status, and
             # Redis was away since. A terminal status does not change, so it names the difference.
@@ -79,6 +86,11 @@ class ResultDelivery:
             self.writer.record_event(job, Reason.DELIVERED, "The result reached Redis late")
         else:
             self.writer.record_event(job, Reason.REQUEST_ID_CONFLICT, delivery.message, bad=True)
+
+    def _measure(self, job: Job) -> None:
+        session = job.spec is not None and job.spec.is_session
+        if job.completed is not None and not session:
+            self.on_delivered(self.clock() - job.completed)
 
     async def _still_pending(self, job: Job, delivery: Delivery) -> None:
         """Try again soon. Write the status only if the cause, and so the hint, has changed."""

@@ -23,6 +23,7 @@ from nanogrid.reasons import Reason, sentence
 from nanogrid.redis_clients import REDIS_ERRORS, RedisClient
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
+from nanogrid_operator.delivery.attempts import REDIS, Attempted, unmeasured
 from nanogrid_operator.delivery.redis_errors import refused
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.settings import Settings
@@ -88,11 +89,13 @@ class Publisher:
         *,
         silence_seconds: float = SILENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        attempted: Attempted = unmeasured,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._silence_seconds = silence_seconds
         self._clock = clock
+        self._attempted = attempted
         self._client = client or redis_clients.client(
             settings.redis_server,
             socket_timeout=settings.redis_timeout_seconds,
@@ -129,6 +132,12 @@ class Publisher:
         until, answer = self._silent.get(place, (0.0, None))
         if answer is not None and self._clock() < until:
             return answer  # one job waits for a Redis that hangs, not every job
+        started = self._clock()
+        delivery = await self._try(result, owner, place)
+        self._attempted(REDIS, delivery.state != "Pending", self._clock() - started)
+        return delivery
+
+    async def _try(self, result: wire.Result, owner: ResultOwner, place: str) -> Delivery:
         try:
             async with asyncio.timeout(3 * self._settings.redis_timeout_seconds):
                 return await self._publish(result, owner)

@@ -5,6 +5,7 @@ boto3 blocks, so each call runs in a thread with connect and read timeouts.
 
 import asyncio
 import logging
+import time
 
 from nanogrid import names, wire
 from nanogrid.assumed_role import AssumedRole
@@ -14,6 +15,8 @@ from nanogrid.s3.client import S3
 from nanogrid.s3.errors import S3Error
 from nanogrid.tenancy import Area
 from nanogrid_operator.decision.outcome import Storage, same_end
+from nanogrid_operator.delivery.attempts import S3 as S3_TARGET
+from nanogrid_operator.delivery.attempts import Attempted, unmeasured
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.settings import Settings
 
@@ -23,9 +26,12 @@ log = logging.getLogger("nanogrid.s3")
 class ResultStore:
     """Results, each in the area of its namespace. ``bucket`` is the installation's default."""
 
-    def __init__(self, settings: Settings, keys: ResultKeys) -> None:
+    def __init__(
+        self, settings: Settings, keys: ResultKeys, attempted: Attempted = unmeasured
+    ) -> None:
         self.bucket = settings.s3_bucket
         self._keys = keys
+        self._attempted = attempted
         self._s3: S3 | None = None
         self._settings = settings
 
@@ -73,7 +79,13 @@ class ResultStore:
         Raises:
             S3Error: S3 did not take it.
         """
-        return await asyncio.to_thread(self._save, area, result)
+        started, success = time.monotonic(), False
+        try:
+            storage = await asyncio.to_thread(self._save, area, result)
+            success = True
+        finally:
+            self._attempted(S3_TARGET, success, time.monotonic() - started)
+        return storage
 
     def _save(self, area: Area, result: wire.Result) -> Storage:
         if self._put_new(area, result):

@@ -10,6 +10,7 @@ import aiohttp
 from nanogrid import names, wire
 from nanogrid.ca_bundle import client_context
 from nanogrid_operator.decision.webhook import Answer, signature
+from nanogrid_operator.delivery.attempts import WEBHOOK, Attempted, unmeasured
 from nanogrid_operator.settings import Settings
 
 MESSAGE_CAP = 300
@@ -18,8 +19,14 @@ MESSAGE_CAP = 300
 class WebhookClient:
     """A thin client; close it when done."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        attempted: Attempted = unmeasured,
+    ) -> None:
         self._settings = settings
+        self._attempted = attempted
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
@@ -30,6 +37,13 @@ class WebhookClient:
 
     async def post(self, url: str, result: wire.Result) -> Answer:
         """Send a result once; errors are answers too. The body of the response is not read."""
+        started = time.monotonic()
+        answer = await self._post(url, result)
+        success = answer.status is not None and 200 <= answer.status < 300
+        self._attempted(WEBHOOK, success, time.monotonic() - started)
+        return answer
+
+    async def _post(self, url: str, result: wire.Result) -> Answer:
         body = wire.dumps(result).encode()
         if self._session is None:
             limit = aiohttp.ClientTimeout(total=self._settings.webhook_timeout_seconds)

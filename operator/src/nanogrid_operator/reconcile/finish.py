@@ -24,6 +24,7 @@ from nanogrid_operator.delivery.delivery import DELIVERY_CAP_SECONDS
 from nanogrid_operator.delivery.pending_results import PendingResults
 from nanogrid_operator.delivery.redis import Publisher
 from nanogrid_operator.delivery.s3 import ResultStore
+from nanogrid_operator.model.code_end import code_end
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import Pod
@@ -40,6 +41,7 @@ from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
 
+NO_ANSWER: Final = 0
 CHANGED: Final = 409
 CHANGED_SECONDS: Final = 2.0  # until the watch has brought the change of a job
 
@@ -57,7 +59,9 @@ class JobFinisher:
     """Ends attempts and jobs.
 
     ``store_late`` stores the result of this job in S3 later. ``on_finished`` receives a job whose
-    terminal status is written.
+    terminal status is written, ``on_retried`` the namespace of a job with an attempt that another
+    one follows, and its reason, and ``on_delivered`` the seconds from the end of the code until
+    Redis has the result.
     """
 
     settings: Settings
@@ -75,8 +79,12 @@ class JobFinisher:
     exposures: Exposures
     store_late: Callable[[str], None]
     on_finished: Callable[[Json], None]
+    on_retried: Callable[[str, str], None]
+    on_delivered: Callable[[float], None]
     clock: Callable[[], float] = time.time
     _published: dict[str, PublishedEnd] = field(default_factory=dict, init=False)  # by uid
+    # Jobs with the terminal status that a write without an answer had; by uid.
+    _unsure: dict[str, Json] = field(default_factory=dict, init=False)
 
     def published(self, uid: str) -> Outcome | None:
         """The outcome that Redis has and the status does not show yet."""
@@ -86,6 +94,13 @@ class JobFinisher:
     def forget(self, uid: str) -> None:
         """The job was deleted."""
         self._published.pop(uid, None)
+        self._unsure.pop(uid, None)
+
+    def confirm(self, uid: str) -> None:
+        """The job has a terminal status: a write of it that had no answer succeeded."""
+        written = self._unsure.pop(uid, None)
+        if written is not None:
+            self.on_finished(written)
 
     async def finish(self, snapshot: Snapshot, ended: Outcome) -> None:
         """Publish the result and write the terminal status."""
@@ -96,13 +111,10 @@ class JobFinisher:
         await self.exposures.remove(job)
         if delivery.state == "Pending" or (storage is not None and storage.pending):
             self.pending_results.put(job.uid, ended.result)
-        written = await self.writer.write(
-            job,
-            self._status(snapshot, end, snapshot.known_pod),
-            fallback=lambda refusal: self._minimal_status(snapshot, end, refusal),
-        )
+        written = await self._write_end(snapshot, end)
         if written is not None:
             self.on_finished(written)
+        self._unsure.pop(job.uid, None)
         self.tracker.forget(job)
         self.memory.forget_job(job.uid)
         self._published.pop(job.uid, None)
@@ -113,6 +125,21 @@ class JobFinisher:
             self.store_late(job.uid)
         if delivery.state == "Pending":
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
+
+    async def _write_end(self, snapshot: Snapshot, end: PublishedEnd) -> Json | None:
+        """Write the terminal status; see :meth:`Writer.write`."""
+        uid, status = snapshot.job.uid, self._status(snapshot, end, snapshot.known_pod)
+        body = self.cache.job(uid)
+        try:
+            return await self.writer.write(
+                snapshot.job,
+                status,
+                fallback=lambda refusal: self._minimal_status(snapshot, end, refusal),
+            )
+        except KubeError as e:
+            if e.code == NO_ANSWER and body is not None:
+                self._unsure[uid] = {**body, "status": {**(body.get("status") or {}), **status}}
+            raise
 
     def _status(self, snapshot: Snapshot, end: PublishedEnd, pod: Pod | None) -> Json:
         job, now = snapshot.job, self.clock()
@@ -176,6 +203,7 @@ class JobFinisher:
             status,
             fallback=lambda why: status_of(None, outcome.minimal(job, action.outcome, why)),
         )
+        self.on_retried(job.namespace, action.outcome.reason.value)
         self.cache.drop_reports(job.uid)
         reason = Reason(status["reason"])
         self.writer.record_event(job, reason, status["message"], bad=not action.suspended)
@@ -219,12 +247,23 @@ class JobFinisher:
             return known
         ended = replace(ended, result=self.keys.sign(ended.result))
         delivery = await self.publisher.publish(ended.result, self._owner(snapshot))
+        if delivery.state == "Delivered" and delivery.previous_result is None:
+            self._measure_delivery(snapshot, ended)
         if delivery.previous_result is not None:
             ended = outcome.adopted(ended, self.keys.sign(delivery.previous_result))
         published = PublishedEnd(ended, delivery, await self._store_own(job, ended))
         if delivery.state != "Pending":
             self._published[job.uid] = published
         return published
+
+    def _measure_delivery(self, snapshot: Snapshot, ended: Outcome) -> None:
+        spec, result = snapshot.job.spec, ended.result
+        if result.exit_code is None or (spec is not None and spec.is_session):
+            return  # no code has ended
+        upload = result.timings.upload_millis
+        at = code_end(snapshot.known_pod, snapshot.reported_at, upload)
+        if at is not None:
+            self.on_delivered(self.clock() - at)
 
     async def _store_own(self, job: Job, ended: Outcome) -> Storage | None:
         """Store a result in S3 that the agent did not store, or stored differently.

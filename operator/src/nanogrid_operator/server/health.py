@@ -38,10 +38,15 @@ class Health:
         self._clock = clock
         self._missing: dict[str, str] = {"start": "the first checks have not ended"}
         self._checked = clock()
+        self._up: dict[str, bool] = {}
 
     def missing(self) -> dict[str, str]:
         """The checks that fail, with their errors; empty when ready."""
         return dict(self._missing)
+
+    def checked(self) -> dict[str, bool]:
+        """Whether the last run of each check succeeded; empty before the first one ended."""
+        return dict(self._up)
 
     def stuck(self) -> str:
         """Why the operator should be restarted; empty while it works."""
@@ -63,6 +68,7 @@ class Health:
                         log.error("check %s: %s", name, error)
                 errors[name] = error
             self._missing = {n: e for n, e in errors.items() if e is not None}
+            self._up = {n: e is None for n, e in errors.items()}
             self._checked = self._clock()
             await asyncio.sleep(CHECK_SECONDS if not self._missing else CHECK_SECONDS / 5)
 

@@ -50,11 +50,14 @@ BODY_SECONDS: Final = 10.0
 SENDER_RATE: Final = 0.2
 SENDER_BURST: Final = 5
 MAX_TOKEN: Final = 16_384
+TAKEN: Final = 202  # the answer to a report that is noted
 # Each running job may report its memory, and a token that is not in the cache costs a review. So
 # these reports keep tokens longer and share a number of reviews per second.
 MEMORY_CACHE_SECONDS: Final = 600.0
 MEMORY_REVIEW_RATE: Final = 5.0
 MEMORY_REVIEW_BURST: Final = 20
+
+ACCEPTED, FORWARDED, REFUSED = "accepted", "forwarded", "refused"
 
 Read = Callable[[bytes], tuple[str, int, Callable[[], None]]]  # to uid, attempt, what takes it in
 
@@ -80,6 +83,7 @@ class ResultsApi:
     network: Callable[[], NetworkCondition]
     memory: LiveMemory
     forwarder: ReportForwarder
+    counted: Callable[[str], None] = lambda _: None  # receives ACCEPTED, FORWARDED or REFUSED
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _senders: TTLCache[Sender | None] = field(init=False)
@@ -169,6 +173,14 @@ class ResultsApi:
             self.memory.take(uid, attempt, use, pod_facts(pod).memory_limit_bytes)
 
     async def _note(self, request: web.Request, read: Read, *, often: bool = False) -> web.Response:
+        """Answer a report; see :meth:`_take`."""
+        stands_by = self.queue.paused
+        response = await self._take(request, read, often)
+        taken = FORWARDED if stands_by else ACCEPTED
+        self.counted(taken if response.status == TAKEN else REFUSED)
+        return response
+
+    async def _take(self, request: web.Request, read: Read, often: bool) -> web.Response:
         """Authenticate the caller, and take the body if the job that it names owns the caller.
 
         ``often``: such requests come all the time; they may cause few reviews.
@@ -192,7 +204,7 @@ class ResultsApi:
             log.warning("%s reported for job uid=%s, which does not own it", sender, uid)
             return web.json_response({"error": "that job does not own this pod"}, status=403)
         take_in()
-        return web.json_response({"noted": True}, status=202)
+        return web.json_response({"noted": True}, status=TAKEN)
 
     async def _authenticate(self, request: web.Request, often: bool) -> Sender:
         """Who sent a request; for ``often`` see :meth:`_note`."""

@@ -4,7 +4,7 @@ They are low-level ``on.event`` handlers: they write nothing, add no finalizer a
 the objects. Kopf swallows their errors, so they must not do anything that can fail.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import kopf
@@ -47,15 +47,24 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 class EventHandlers:
-    """Takes in the events of jobs and pods."""
+    """Takes in the events of jobs and pods.
+
+    ``on_new`` receives each job that the watch of a leader shows first; it does not raise.
+    """
 
     def __init__(
-        self, cache: JobCache, queue: WorkQueue, liveness: Liveness, selection: Selection
+        self,
+        cache: JobCache,
+        queue: WorkQueue,
+        liveness: Liveness,
+        selection: Selection,
+        on_new: Callable[[Json], None] = lambda _: None,
     ) -> None:
         self._cache = cache
         self._queue = queue
         self._liveness = liveness
         self._selection = selection
+        self._on_new = on_new
 
     def on_job(self, kind: str | None, body: Json) -> None:
         """Take in a job, and enqueue it unless a LIST shows a version that is known already."""
@@ -65,6 +74,9 @@ class EventHandlers:
         if kind == "DELETED":
             self._cache.drop_job(body["metadata"]["uid"])
             return
+        new = kind == "ADDED" and self._cache.job(body["metadata"]["uid"]) is None
+        if new and not self._queue.paused:
+            self._on_new(body)
         known = kind is LISTED and not self._cache.newest_unknown_job([body])
         # This event alone may trigger what is left to do for a finished job: its webhook, or its
         # deletion after the time to live.

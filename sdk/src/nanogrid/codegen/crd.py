@@ -26,6 +26,8 @@ from nanogrid.api.tenant import TenantSpec
 from nanogrid.codegen.chart_checks import chart_checks
 from nanogrid.codegen.chart_values import values_markdown
 from nanogrid.codegen.field_docs import fields_markdown
+from nanogrid.codegen.metrics_docs import metrics_markdown
+from nanogrid.metrics.registry import all_declared
 from nanogrid.reasons import reasons_markdown
 
 PRINTER_COLUMNS: list[dict[str, Any]] = [
@@ -264,6 +266,7 @@ def generated_files(root: Path = Path()) -> dict[str, str]:
         "docs/executionjob.md": fields_markdown(crd()),
         "docs/function.md": fields_markdown(function_crd(), "versions"),
         "docs/tenant.md": fields_markdown(tenant_crd(), "allow"),
+        "docs/metrics.md": metrics_markdown(all_declared()),
         "docs/reasons.md": reasons_markdown(),
     }
 

@@ -13,7 +13,7 @@ the name. The page docs/metrics.md is generated from these declarations.
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points, version
 from typing import Final, NamedTuple
 
@@ -99,11 +99,17 @@ class BoundedLabels:
     """The first ``most`` values of a label; each further value becomes :data:`OTHER`.
 
     Each value is a series that the process and Prometheus keep, so their number has a bound.
+
+    Args:
+        most: Values.
+        most_within: Values with the same other labels; None is no bound of its own.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_within: int | None = None) -> None:
         self._most = most
-        self._known: set[tuple[str, ...]] = set()
+        self._most_within = most if most_within is None else most_within
+        self._known: dict[tuple[str, ...], set[str]] = {}
+        self._size = 0
 
     def bound(self, value: str, *within: str) -> str:
         """The value, or :data:`OTHER`.
@@ -112,13 +118,23 @@ class BoundedLabels:
             value: Of the label.
             within: Other labels that make it another series, such as the namespace of a function.
         """
-        key = (value, *within)
-        if key in self._known:
+        known = self._known.get(within, set())
+        if value in known:
             return value
-        if len(self._known) >= self._most:
+        if self._size >= self._most or len(known) >= self._most_within:
             return OTHER
-        self._known.add(key)
+        self._known.setdefault(within, known).add(value)
+        self._size += 1
         return value
+
+    def keep(self, values: Iterable[str]) -> None:
+        """Forget all other values: their series are gone."""
+        kept = set(values)
+        for within in list(self._known):
+            self._known[within] &= kept
+            if not self._known[within]:
+                del self._known[within]
+        self._size = sum(map(len, self._known.values()))
 
 
 class KubernetesRequests:
