@@ -122,7 +122,7 @@ def test_public_addresses_of_the_cluster_are_denied_to_all_jobs() -> None:
 def test_all_services_have_the_same_ip_families(policy: str) -> None:
     documents = render(with_proxy() | {"ipFamilyPolicy": policy})
     services = of_kind("Service", documents)
-    assert len(services) == 6
+    assert len(services) == 10
     assert {s["spec"].get("ipFamilyPolicy", "") for s in services} == {policy}
     operator = env_of(named("Deployment", "nanogrid", documents))
     assert operator["NANOGRID_IP_FAMILY_POLICY"] == policy

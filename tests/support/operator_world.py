@@ -7,9 +7,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from nanogrid import wire
+from nanogrid.metrics.registry import Metrics
 from nanogrid.types import Json
 from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
 from nanogrid_operator.delivery.webhook_client import WebhookClient
+from nanogrid_operator.metrics import OperatorMetrics
 from nanogrid_operator.parts import Clients, build
 from nanogrid_operator.settings import Settings
 from support.builders import CREATED, JOB_UID, a_job_body, a_pod_body, some_settings
@@ -47,7 +49,8 @@ class World:
     def start(self, *, standby: bool = False) -> None:
         """Start an operator that knows nothing yet."""
         self.queue = RecordingQueue(paused=standby)
-        self.webhook_client = WebhookClient(self.settings)
+        self.metrics = OperatorMetrics(Metrics("operator"))
+        self.webhook_client = WebhookClient(self.settings, attempted=self.metrics.attempted)
         self.parts = build(
             self.settings,
             Clients(
@@ -58,6 +61,7 @@ class World:
                 clock=lambda: self.now + self.kube.server_clock.offset,
             ),
             self.queue,
+            metrics=self.metrics,
             monotonic=lambda: self.now,
             first_webhook_pause=self.first_webhook_pause,
         )
@@ -76,6 +80,20 @@ class World:
     async def store_late(self, seconds: float = 1.0) -> None:
         """Run the outbox for a while."""
         await run_for(seconds, self.parts.outbox.run())
+
+    def measured(self, name: str, **labels: str) -> float | None:
+        """The value of a metric, without its prefix; None if it has no such series."""
+        return self.metrics.registry.get_sample_value(f"nanogrid_{name}", labels)
+
+    def series(self, name: str) -> dict[tuple[str, ...], float]:
+        """All series of a metric by the values of their labels, without those that are 0."""
+        full = f"nanogrid_{name}"
+        return {
+            tuple(sample.labels.values()): sample.value
+            for family in self.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == full and sample.value
+        }
 
     async def resync(self) -> None:
         """LIST everything."""

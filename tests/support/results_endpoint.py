@@ -43,6 +43,7 @@ class Endpoint:
         self.memory = LiveMemory(5.0, lambda uid: None)
         self.seconds = 1000.0
         self.leader: LeaderAddress | None = None
+        self.counted: list[str] = []
         api = ResultsApi(
             authenticator=make_authenticator(settings or some_settings(), self.kube),
             keys=ResultKeys(RESULT_KEY_MASTER),
@@ -52,6 +53,7 @@ class Endpoint:
             network=lambda: first_condition(some_settings()),
             memory=self.memory,
             forwarder=ReportForwarder(lambda: self.leader, lambda: self.seconds),
+            counted=self.counted.append,
             clock=lambda: CREATED,
             monotonic=lambda: self.seconds,
         )

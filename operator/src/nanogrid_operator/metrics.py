@@ -41,6 +41,7 @@ class OperatorMetrics:
         self.registry = metrics.registry
         self.kubernetes = KubernetesRequests(metrics)
         self.queue = QueueMetrics(metrics)
+        self._failed = False  # whether a job could not be read
         self._namespaces = BoundedLabels(NAMESPACES)
         self._functions = BoundedLabels(FUNCTIONS, FUNCTIONS_OF_NAMESPACE)
         self._declare_jobs(metrics)
@@ -189,8 +190,10 @@ class OperatorMetrics:
             self._count_job(job)
             self._count_run(job)
         except Exception:
-            uid = (job.get("metadata") or {}).get("uid")
-            log.exception("job uid=%s is not in the metrics: its object cannot be read", uid)
+            if not self._failed:  # one line: thousands of jobs may be like this one
+                uid = (job.get("metadata") or {}).get("uid")
+                log.exception("job uid=%s is not in the metrics: its object cannot be read", uid)
+            self._failed = True
 
     def _count_job(self, job: Json) -> None:
         status, mode = job["status"], (job.get("spec") or {}).get("mode") or names.MODE_BATCH
