@@ -8,6 +8,7 @@ import pytest
 
 from e2e.sessions import SMALL, start
 from nanogrid import names
+from nanogrid.metrics.server import PORT as METRICS_PORT
 from nanogrid.network_condition import condition_of, config_map_name
 from nanogrid.types import Json
 from support.kubectl import Namespace, eventually, inline, kubectl, kubectl_json
@@ -54,7 +55,7 @@ print(json.dumps(opened))
 """
 ALLOWED = {"results", "s3"}
 # Whatever is not isolated reaches these: so the scan can see an open port.
-OPEN_TO_OTHERS = {"denied-port", "router", "gateway", "api-server", "kubelet"}
+OPEN_TO_OTHERS = {"denied-port", "metrics", "router", "gateway", "api-server", "kubelet"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,6 +87,7 @@ def targets(**more: list[Any]) -> dict[str, list[Any]]:
         "results": [operator, names.RESULTS_PORT],
         "s3": [component("dev-s3")["status"]["podIP"], 8333],
         "denied-port": [operator, names.DENIED_PORT],
+        "metrics": [operator, METRICS_PORT],
         "redis": [component("dev-redis")["status"]["podIP"], 6379],
         "router": [component("router")["status"]["podIP"], 8080],
         "gateway": [component("gateway")["status"]["podIP"], 8080],

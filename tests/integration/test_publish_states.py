@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,22 @@ async def store(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
 
 async def test_down(tmp_path: Path) -> None:
     server = Server(tmp_path)
-    async with a_publisher(server.settings()) as publisher:
+    tries: list[tuple[str, bool]] = []
+    attempted = partial(record, tries)
+    async with a_publisher(server.settings(), attempted=attempted) as publisher:
         await refused(publisher, Reason.REDIS_UNAVAILABLE, "onnect", "Check that Redis runs")
         server.start()
         try:
             await delivered_once(publisher, server)
         finally:
             server.stop()
+    assert tries[:2] == [("redis", False), ("redis", True)]
+
+
+def record(tries: list[tuple[str, bool]], target: str, success: bool, took: float) -> None:
+    """Note a try to deliver a result."""
+    assert took >= 0
+    tries.append((target, success))
 
 
 async def test_slower_than_the_timeout(server: Server, store: redis.asyncio.Redis) -> None:
@@ -81,11 +91,14 @@ async def test_only_one_job_waits_for_a_redis_that_hangs(server: Server) -> None
         settings = server.settings(
             redis_url=f"redis://127.0.0.1:{network.port}/0", redis_timeout_seconds=0.2
         )
-        async with a_publisher(settings, silence_seconds=600.0) as publisher:
+        tries: list[tuple[str, bool]] = []
+        attempted = partial(record, tries)
+        async with a_publisher(settings, silence_seconds=600.0, attempted=attempted) as publisher:
             deliveries = [await publisher.publish(RESULT) for _ in range(50)]
     assert {d.state for d in deliveries} == {"Pending"}
     # A timeout ends a connection, so each job that waited would have one of its own.
     assert network.connections == 1
+    assert tries == [("redis", False)]
 
 
 async def test_out_of_memory(server: Server, store: redis.asyncio.Redis) -> None:

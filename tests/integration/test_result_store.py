@@ -24,8 +24,16 @@ KEYS = ResultKeys(RESULT_KEY_MASTER)
 ANOTHER = wire.JobRef(namespace="team-a", name="other", uid="another")
 
 
-def a_store(endpoint: str) -> ResultStore:
-    return ResultStore(some_settings(s3_endpoint=endpoint, s3_bucket=BUCKET), KEYS)
+def a_store(endpoint: str, attempts: list[tuple[str, bool]] | None = None) -> ResultStore:
+    """A store; ``attempts`` receives each target and whether it took the result."""
+
+    def attempted(target: str, success: bool, took: float) -> None:
+        assert took >= 0
+        if attempts is not None:
+            attempts.append((target, success))
+
+    settings = some_settings(s3_endpoint=endpoint, s3_bucket=BUCKET)
+    return ResultStore(settings, KEYS, attempted)
 
 
 @pytest.mark.parametrize(
@@ -81,22 +89,26 @@ async def test_a_save_costs_few_requests(
         server.behaviour.error_code = code
         server.behaviour.statuses = lambda method, path, number: answers.get(number, 200)
 
-        assert await a_store(server.endpoint).save(AREA, DECIDED) == Storage()
+        attempts: list[tuple[str, bool]] = []
+        assert await a_store(server.endpoint, attempts).save(AREA, DECIDED) == Storage()
 
         assert len(server.behaviour.requests) == requests
+        assert attempts == [("s3", True)]
 
 
 async def test_an_unreadable_result_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be the full text of a result that this operator has only shortened."""
     with fake_s3() as server:
         with_any_keys(monkeypatch)
+        attempts: list[tuple[str, bool]] = []
         server.behaviour.error_code = "PreconditionFailed"
         server.behaviour.statuses = lambda method, path, number: 412 if method == "PUT" else 403
 
         with pytest.raises(S3Error):
-            await a_store(server.endpoint).save(AREA, DECIDED)
+            await a_store(server.endpoint, attempts).save(AREA, DECIDED)
 
         assert server.behaviour.puts == {}
+        assert attempts == [("s3", False)]
 
 
 def with_any_keys(monkeypatch: pytest.MonkeyPatch) -> None:

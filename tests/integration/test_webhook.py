@@ -88,6 +88,10 @@ async def test_temporary_errors_are_retried() -> None:
 
     assert outbox.record["state"] == "Delivered"
     assert outbox.record["attempts"] == len(receiver.requests) == 5
+    assert outbox.world.series("delivery_attempts_total") == {
+        ("webhook", "error"): 4,
+        ("webhook", "success"): 1,
+    }
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 410, 422])

@@ -18,6 +18,7 @@ from nanogrid import wire
 from nanogrid.tenancy import Area
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
+from nanogrid_operator.delivery.attempts import Attempted, unmeasured
 from nanogrid_operator.delivery.redis import Publisher
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.settings import Settings
@@ -114,10 +115,12 @@ def a_server(directory: Path) -> Iterator[Server]:
 
 @asynccontextmanager
 async def a_publisher(
-    settings: Settings, *, silence_seconds: float = 0.0
+    settings: Settings, *, silence_seconds: float = 0.0, attempted: Attempted = unmeasured
 ) -> AsyncIterator["OneJobPublisher"]:
     """A publisher that tries Redis again ``silence_seconds`` after a timeout."""
-    publisher = OneJobPublisher(settings, KEYS, silence_seconds=silence_seconds)
+    publisher = OneJobPublisher(
+        settings, KEYS, silence_seconds=silence_seconds, attempted=attempted
+    )
     try:
         yield publisher
     finally:

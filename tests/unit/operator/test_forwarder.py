@@ -80,6 +80,7 @@ async def test_a_report_to_the_standby_is_noted_by_the_leader(
     assert noted[0] == report
     assert await leader.queue.get() == JOB_UID
     assert (standby.noted, len(standby.queue)) == (False, 0)
+    assert (standby.counted, leader.counted) == (["forwarded"], ["accepted"])
     assert f"the leader at {standby.leader} has answered a report with 202" in caplog.text
 
 

@@ -47,6 +47,7 @@ async def test_a_report_is_noted_and_enqueues_the_job(endpoint: Endpoint) -> Non
     assert answer == (202, {"noted": True})
     assert endpoint.cache.report(JOB_UID, 0) == (a_report(), CREATED)
     assert await endpoint.queue.get() == JOB_UID
+    assert endpoint.counted == ["accepted"]
 
 
 async def test_korean_output_arrives_unchanged(endpoint: Endpoint) -> None:
@@ -262,6 +263,7 @@ async def test_a_report_to_a_standby_must_be_retried(endpoint: Endpoint) -> None
     assert answer[0] == 503
     assert not endpoint.noted
     assert (await endpoint.post())[0] == 202
+    assert endpoint.counted == ["refused", "accepted"]
 
 
 async def test_an_accepted_report_is_noted(endpoint: Endpoint) -> None:

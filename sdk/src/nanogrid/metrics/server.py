@@ -7,6 +7,7 @@ many clients cost little.
 
 import gzip
 import logging
+import os
 import socket
 import socketserver
 import threading
@@ -47,9 +48,9 @@ def serving_metrics(registry: CollectorRegistry, port: int) -> Iterator[None]:
     try:
         listener = listen_on_all(port, BACKLOG)
     except OSError as e:
+        why = os.strerror(e.errno) if e.errno else str(e)
         raise SettingsError(
-            f"{ENV} is {port}: cannot listen on it: {e.strerror or e}; choose a free port, or 0 "
-            "for no metrics"
+            f"{ENV} is {port}: cannot listen on it: {why}; choose a free port, or 0 for no metrics"
         ) from e
     server = _Server(registry, listener)
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
