@@ -1,9 +1,12 @@
 """The metrics of the components: a port of their own, a Service for each, and who reaches it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from nanogrid.metrics.registry import ENV_VERSION
 from nanogrid.metrics.server import ENV, PORT
 from nanogrid.types import Json
 from support.helm import CHART, REAL, helm, manifests, named, of_kind, pod_spec
@@ -35,6 +38,11 @@ def variables(container: Json) -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in container["env"]}
 
 
+def app_version() -> str:
+    chart: Json = yaml.safe_load((Path(CHART) / "Chart.yaml").read_text(encoding="utf-8"))
+    return str(chart["appVersion"])
+
+
 def metrics_services(documents: list[Json]) -> list[Json]:
     return [s for s in of_kind("Service", documents) if LABEL in s["metadata"]["labels"]]
 
@@ -45,6 +53,7 @@ def test_each_component_serves_metrics_on_its_own_port(component: str) -> None:
 
     assert {"name": "metrics", "containerPort": PORT} in container["ports"]
     assert variables(container)[ENV] == str(PORT)
+    assert variables(container)[ENV_VERSION] == app_version()
     others = [p["containerPort"] for p in container["ports"] if p["name"] != "metrics"]
     assert PORT not in others
 

@@ -16,7 +16,8 @@
 {{- end }}
 {{- end }}
 
-{{- /* The environment variable of the port; 0 serves nothing. */}}
+{{- /* The environment variables of the port, where 0 serves nothing, and of the version. */}}
 {{- define "nanogrid.metricsEnv" -}}
+- {name: NANOGRID_VERSION, value: {{ .Chart.AppVersion | quote }}}
 - {name: NANOGRID_METRICS_PORT, value: {{ .Values.metrics.enabled | ternary .Values.metrics.port 0 | int | quote }}}
 {{- end }}

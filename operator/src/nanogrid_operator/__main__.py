@@ -212,6 +212,7 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="import everything and exit")
     if parser.parse_args().check:
+        OperatorMetrics(Metrics("operator"))
         print("nanogrid-operator: all imports work")
         return 0
     try:

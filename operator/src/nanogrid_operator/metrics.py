@@ -52,8 +52,7 @@ class OperatorMetrics:
     def _declare_jobs(self, metrics: Metrics) -> None:
         self._finished = metrics.counter(
             "nanogrid_jobs_finished_total",
-            "Jobs whose terminal status this process has written. `reason`: see "
-            "docs/reasons.md.",
+            "Jobs whose terminal status this process has written. `reason`: see docs/reasons.md.",
             ("namespace", "mode", "phase", "reason"),
         )
         self._retries = metrics.counter(

@@ -8,13 +8,20 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nanogrid.metrics import server
-from nanogrid.metrics.registry import OTHER, BoundedLabels, KubernetesRequests, Metrics
+from nanogrid.metrics import registry, server
+from nanogrid.metrics.registry import (
+    ENV_VERSION,
+    OTHER,
+    BoundedLabels,
+    KubernetesRequests,
+    Metrics,
+    running_version,
+)
 from nanogrid.metrics.server import serving_metrics
 from nanogrid.settings import SettingsError
 from support.s3_server import free_port
@@ -172,6 +179,28 @@ def test_a_slow_client_is_cut_off(metrics: Metrics, monkeypatch: pytest.MonkeyPa
         slow.sendall(b"GET /metrics HTTP/1.1\r\n")
 
         assert slow.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("environment", "installed", "shown"),
+    [
+        ({ENV_VERSION: "1.2.3"}, True, "1.2.3"),
+        ({}, True, version("nanogrid")),
+        ({}, False, "unknown"),
+    ],
+    ids=["chart", "package", "image without a chart"],
+)
+def test_the_version_that_runs(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], installed: bool, shown: str
+) -> None:
+    if not installed:
+        monkeypatch.setattr(registry, "version", absent)
+
+    assert running_version(environment) == shown
+
+
+def absent(name: str) -> str:
+    raise PackageNotFoundError(name)
 
 
 def test_the_number_of_values_of_a_label_has_a_bound() -> None:

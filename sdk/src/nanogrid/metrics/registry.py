@@ -12,9 +12,10 @@ Its package names the class in the group :data:`GROUP` of its entry points, with
 the name. The page docs/metrics.md is generated from these declarations.
 """
 
+import os
 import platform
-from collections.abc import Iterable, Sequence
-from importlib.metadata import entry_points, version
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Final, NamedTuple
 
 from prometheus_client import (
@@ -29,6 +30,7 @@ from prometheus_client import (
 )
 
 GROUP: Final = "nanogrid.metrics"  # of entry points
+ENV_VERSION: Final = "NANOGRID_VERSION"  # of the release; the chart sets it
 OTHER: Final = "_other"  # no name in Kubernetes begins so
 
 # Upper ends of buckets. In seconds: one request; a part of a job; a delivery, whose objective is
@@ -38,6 +40,19 @@ JOB_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 144
 DELIVERY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 RUN_SECONDS: Final = (0.1, 0.5, 1, 5, 30, 60, 300, 3600)
 RUN_BYTES: Final = tuple(mebibytes << 20 for mebibytes in (32, 64, 128, 256, 512, 1024, 4096))
+
+
+def running_version(environ: Mapping[str, str] = os.environ) -> str:
+    """The version of NanoGrid: what the chart says, else that of the installed package.
+
+    The images have no metadata of packages.
+    """
+    if given := environ.get(ENV_VERSION):
+        return given
+    try:
+        return version("nanogrid")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 class Description(NamedTuple):
@@ -69,7 +84,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         labels = ("component", "version", "python")
         build = self.gauge("nanogrid_build_info", "What runs: always 1.", labels)
-        build.labels(component, version("nanogrid"), platform.python_version()).set(1)
+        build.labels(component, running_version(), platform.python_version()).set(1)
 
     def counter(self, name: str, about: str, labels: Sequence[str] = ()) -> Counter:
         """A number that only grows; its name ends with ``_total``."""
