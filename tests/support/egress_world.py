@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nanogrid.egress_grant import Grant, password
+from nanogrid.metrics.registry import Metrics
 from nanogrid.public_addresses import is_public
 from nanogrid_gateway.egress.__main__ import serve
 from nanogrid_gateway.egress.proxy import EgressProxy
 from nanogrid_gateway.egress.resolve import Resolver
 from nanogrid_gateway.egress.settings import EgressSettings
+from nanogrid_gateway.metrics import EgressMetrics
 
 KEY = "a key of sixteen characters"
 LOOPBACK = "127.0.0.1"
@@ -87,7 +89,12 @@ class World:
     upstream_port: int = 0
     accepted: int = 0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    declared: Metrics = field(default_factory=lambda: Metrics("egress"))
+    metrics: EgressMetrics = field(init=False)
     done: "asyncio.Task[None] | None" = None
+
+    def __post_init__(self) -> None:
+        self.metrics = EgressMetrics(self.declared)
 
     def request(self, host: str = NAME, port: int | None = None, grant: Grant = GRANT) -> bytes:
         """A CONNECT request with the credentials of a grant."""
@@ -160,14 +167,16 @@ async def egress_world(
     chosen = replace(SETTINGS, **settings)
     resolver = Resolver(chosen.resolve_seconds, lookup or world.names.lookup)
     more: dict[str, Any] = {"clock": clock} if clock else {}
-    proxy = EgressProxy(chosen, resolver, is_allowed, port=world.upstream_port, **more)
+    proxy = EgressProxy(
+        chosen, resolver, is_allowed, world.metrics, port=world.upstream_port, **more
+    )
     ready = asyncio.Event()
 
     def listening(port: int, probe_port: int) -> None:
         world.port, world.probe_port = port, probe_port
         ready.set()
 
-    world.done = asyncio.create_task(serve(chosen, proxy, world.stop, listening))
+    world.done = asyncio.create_task(serve(chosen, proxy, world.metrics, world.stop, listening))
     try:
         await ready.wait()
         yield world

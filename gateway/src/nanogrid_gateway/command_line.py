@@ -1,10 +1,14 @@
-"""The command line of both servers: settings from the environment, ``--check``, and logs."""
+"""The start of all servers: settings from the environment, ``--check``, logs, and metrics."""
 
 import argparse
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from nanogrid import logs
+from nanogrid.metrics.registry import Metrics
+from nanogrid.metrics.server import serving_metrics
 from nanogrid.settings import SettingsError
 
 
@@ -46,3 +50,23 @@ def start(program: str, description: str, environment: str, read: Callable[[], S
         parser.exit(2, f"{program}: {e}\n")
     logs.configure(settings.log_level, settings.log_format)
     return settings
+
+
+def run(program: str, metrics: Metrics, port: int, server: Coroutine[Any, Any, None]) -> int:
+    """Run a server to its end, and serve its metrics; returns the exit code.
+
+    Args:
+        program: its name.
+        metrics: what it measures.
+        port: of the metrics; 0: none.
+        server: the server. A SettingsError of it, or of the port, is exit code 2.
+    """
+    try:
+        with serving_metrics(metrics.registry, port):
+            asyncio.run(server)
+    except SettingsError as e:
+        print(f"{program}: {e}", file=sys.stderr)
+        return 2
+    finally:
+        server.close()  # it may not have started
+    return 0

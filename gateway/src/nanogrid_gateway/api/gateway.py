@@ -22,6 +22,7 @@ from nanogrid_gateway.api.runs.result_feed import ResultFeed
 from nanogrid_gateway.api.runs.runs import Runs
 from nanogrid_gateway.api.settings import Settings
 from nanogrid_gateway.kube.client import Kube
+from nanogrid_gateway.metrics import GatewayMetrics
 
 log = logging.getLogger("nanogrid.gateway")
 
@@ -45,6 +46,7 @@ class Gateway:
     uploads: Uploads
     runs: Runs
     streams: LogStreams
+    metrics: GatewayMetrics
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _checked: float = 0.0
     _missing: list[str] = field(default_factory=list)
@@ -93,13 +95,15 @@ class Gateway:
         return missing
 
 
-async def open_gateway(settings: Settings) -> Gateway:
+async def open_gateway(settings: Settings, metrics: GatewayMetrics) -> Gateway:
     """Build all parts, from the leaves up.
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
     """
-    kube = await Kube.connect(settings.namespace, settings.kube_timeout_seconds)
+    kube = await Kube.connect(
+        settings.namespace, settings.kube_timeout_seconds, metrics.kubernetes.answered
+    )
     threads = Threads(settings.storage_threads)
     objects = AsyncObjects(await threads.call(Objects, settings), threads)
     feed = ResultFeed(kube.cluster, kube.jobs, settings)
@@ -121,6 +125,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         feed=feed,
         functions=functions,
         uploads=Uploads(kube, objects, functions, settings.runtimes, threads),
-        runs=Runs(kube, objects, feed, functions, settings),
+        runs=Runs(kube, objects, feed, functions, settings, metrics),
         streams=LogStreams(settings.max_streams, lambda: feed.draining),
+        metrics=metrics,
     )

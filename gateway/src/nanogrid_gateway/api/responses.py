@@ -9,6 +9,7 @@ from aiohttp import web
 
 from nanogrid.error_headers import error_headers
 from nanogrid_gateway.api.errors import ApiError
+from nanogrid_gateway.counted import ContentFailedError
 
 log = logging.getLogger("nanogrid.gateway")
 
@@ -34,7 +35,8 @@ async def send_stream(
     """Send an answer piece by piece; a failure in the middle cuts the connection.
 
     Raises:
-        ConnectionError: the client left, or the content failed after the status was sent.
+        ConnectionError: the client left.
+        ContentFailedError: the content failed after the status was sent.
     """
     await response.prepare(request)
     if request.method != "HEAD":
@@ -45,6 +47,6 @@ async def send_stream(
             raise
         except Exception as e:
             log.exception("%s %s failed in the middle", request.method, request.path)
-            raise ConnectionResetError("the content failed") from e
+            raise ContentFailedError("the content failed") from e
     await response.write_eof()
     return response

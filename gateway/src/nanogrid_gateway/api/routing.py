@@ -11,12 +11,14 @@ from aiohttp import web
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.logs import about
+from nanogrid.metrics.registry import OTHER
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.auth import Auth
 from nanogrid_gateway.api.errors import ApiError, cluster_unavailable
 from nanogrid_gateway.api.limits import Limits
 from nanogrid_gateway.api.responses import error_response
 from nanogrid_gateway.api.reviews import Permission, User
+from nanogrid_gateway.counted import with_reason
 
 log = logging.getLogger("nanogrid.gateway")
 
@@ -110,7 +112,8 @@ class Routes:
             except Exception as e:
                 if request.writer.output_size:
                     raise  # the status is sent already
-                return self.refuse(request, _api_error(request, e))
+                error = _api_error(request, e)
+                return with_reason(self.refuse(request, error), error.reason)
 
         # A trailing slash does not matter.
         for variant in {path, path.rstrip("/") or "/", f"{path.rstrip('/')}/"}:
@@ -160,6 +163,12 @@ async def _check(access: Access, permissions: Sequence[Permission]) -> None:
             if e.status != FORBIDDEN:
                 raise
     return await access.check(last)
+
+
+def pattern_of(request: web.Request) -> str:
+    """The path of the route that a request has, with the names of its parts; or ``_other``."""
+    resource = request.match_info.route.resource
+    return OTHER if resource is None else resource.canonical.rstrip("/") or "/"
 
 
 def _log_fields(request: web.Request) -> dict[str, str]:

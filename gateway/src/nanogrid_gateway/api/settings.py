@@ -50,6 +50,9 @@ class Settings(BaseModel):
     )
     host: str = Field("", description="address to listen on; empty means all addresses")
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(8080, description="port of the API")
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        0, description="port of /metrics; 0: none"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of logs")
     log_format: Literal["text", "json"] = Field("text", description="of logs")
 

@@ -10,12 +10,14 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from nanogrid.connections import Connections
+from nanogrid.metrics.registry import Metrics
 from nanogrid.public_addresses import is_public
+from nanogrid.refusals import Refusal, error_body
 from nanogrid.settings import help_text
-from nanogrid_gateway.command_line import start
+from nanogrid_gateway import command_line
 from nanogrid_gateway.draining import drain
 from nanogrid_gateway.egress.answers import probe_answer
 from nanogrid_gateway.egress.proxy import EgressProxy
@@ -23,9 +25,11 @@ from nanogrid_gateway.egress.resolve import Resolver
 from nanogrid_gateway.egress.settings import EgressSettings
 from nanogrid_gateway.egress.stream_server import StreamServer
 from nanogrid_gateway.egress.tunnel import Stream
+from nanogrid_gateway.metrics import EgressMetrics, EgressOutcome, EgressRefusal
 
 log = logging.getLogger("nanogrid.egress")
 
+PROGRAM: Final = "nanogrid-egress"
 PROBES: Final = 50  # connections of probes at a time
 
 
@@ -49,15 +53,15 @@ class Probes:
             client.writer.close()
 
 
-async def run(settings: EgressSettings) -> None:
+async def run(settings: EgressSettings, metrics: EgressMetrics) -> None:
     """Run the proxy until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     resolver = Resolver(settings.resolve_seconds)
-    proxy = EgressProxy(settings, resolver, partial(is_public, denied=settings.denied))
+    proxy = EgressProxy(settings, resolver, partial(is_public, denied=settings.denied), metrics)
     try:
-        await serve(settings, proxy, stop)
+        await serve(settings, proxy, metrics, stop)
     finally:
         resolver.close()
 
@@ -65,13 +69,20 @@ async def run(settings: EgressSettings) -> None:
 async def serve(
     settings: EgressSettings,
     proxy: EgressProxy,
+    metrics: EgressMetrics,
     stop: asyncio.Event,
     listening: Callable[[int, int], None] = lambda port, probe_port: None,
 ) -> None:
     """Serve until ``stop`` is set, then drain; ``listening`` is called with the ports."""
     probes = Probes()
-    tunnels = StreamServer(proxy.handle, settings, settings.max_connections)
-    probed = StreamServer(probes.handle, settings, PROBES)
+
+    def counted_body(refusal: Refusal) -> dict[str, Any]:
+        _count(metrics, refusal)
+        return error_body(refusal)
+
+    tunnels = StreamServer(proxy.handle, settings, settings.max_connections, counted_body)
+    probed = StreamServer(probes.handle, settings, PROBES, error_body)
+    metrics.connections_open.set_function(lambda: len(tunnels.connections))
     listener = await tunnels.connections.listen(settings.host, settings.port)
     probe_listener = await probed.connections.listen(settings.host, settings.probe_port)
     sweeping = [asyncio.create_task(each.connections.sweep_forever()) for each in (tunnels, probed)]
@@ -96,14 +107,24 @@ async def serve(
             task.cancel()
 
 
+def _count(metrics: EgressMetrics, refusal: Refusal) -> None:
+    """Count a client that is refused before the proxy has its request."""
+    if refusal.status == 429:
+        metrics.refused(EgressRefusal.TOO_MANY_CONNECTIONS)
+        metrics.ended(EgressOutcome.DENIED)  # no one else counts this connection
+    else:
+        metrics.refused(EgressRefusal.TOO_SLOW)
+
+
 def main() -> int:
     """Entry point; exit code 2 means that a setting is wrong."""
     description = "Tunnels from sandboxes to the names in the allow-lists of their jobs."
-    settings = start(
-        "nanogrid-egress", description, help_text(EgressSettings), EgressSettings.from_env
+    settings = command_line.start(
+        PROGRAM, description, help_text(EgressSettings), EgressSettings.from_env
     )
-    asyncio.run(run(settings))
-    return 0
+    metrics = Metrics("egress")
+    server = run(settings, EgressMetrics(metrics))
+    return command_line.run(PROGRAM, metrics, settings.metrics_port, server)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import json
 from typing import Any, Final
 
+from nanogrid_gateway.metrics import EgressRefusal
+
 ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 REALM: Final = 'Basic realm="nanogrid egress proxy"'
 
@@ -19,11 +21,13 @@ class Refused(Exception):
     Args:
         status: of HTTP.
         reason: short and constant, without any text of the client.
+        kind: for metrics.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, kind: EgressRefusal) -> None:
         super().__init__(reason)
         self.status = status
+        self.kind = kind
         self.reason = reason
 
 

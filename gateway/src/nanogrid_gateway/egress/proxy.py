@@ -22,6 +22,7 @@ from nanogrid_gateway.egress.request import END, HEAD_BYTES, ConnectRequest, par
 from nanogrid_gateway.egress.resolve import Resolver
 from nanogrid_gateway.egress.settings import EgressSettings
 from nanogrid_gateway.egress.tunnel import BROKEN, CLOSED, Stream, Transfer, connect, relay
+from nanogrid_gateway.metrics import EgressMetrics, EgressOutcome, EgressRefusal
 
 log = logging.getLogger("nanogrid.egress.access")
 
@@ -35,14 +36,14 @@ class Record:
     """What the log says about one request; it never has the credentials."""
 
     client: str
+    transfer: Transfer
     began: float = field(default_factory=time.monotonic)
     grant: Grant | None = None
     host: str = ""
     address: str = ""
-    outcome: str = "denied"
+    outcome: EgressOutcome = EgressOutcome.NO_REQUEST
     status: int = 0
     reason: str = ""
-    transfer: Transfer = field(default_factory=Transfer)
 
     def fields(self) -> dict[str, Any]:
         """What the log has of it."""
@@ -51,7 +52,7 @@ class Record:
             job=self.grant.job if self.grant else "",
             uid=self.grant.uid if self.grant else "",
             host=self.host,
-            outcome=self.outcome,
+            outcome=self.outcome.value,
             status=self.status,
             reason=self.reason,
             address=self.address,
@@ -69,6 +70,7 @@ class EgressProxy:
         settings: key and limits.
         resolver: resolves names.
         is_allowed: whether a tunnel may go to an address.
+        metrics: what it measures.
         port: the one port that tunnels go to.
         clock: seconds since the epoch.
     """
@@ -78,6 +80,7 @@ class EgressProxy:
         settings: EgressSettings,
         resolver: Resolver,
         is_allowed: Callable[[str], bool],
+        metrics: EgressMetrics,
         *,
         port: int = HTTPS_PORT,
         clock: Callable[[], float] = time.time,
@@ -85,21 +88,28 @@ class EgressProxy:
         self._settings = settings
         self._resolver = resolver
         self._is_allowed = is_allowed
+        self._metrics = metrics
         self._port = port
         self._clock = clock
         self._tunnels_of_job = Shares(settings.max_tunnels_per_job)
         self._tunnels_of_namespace = Shares(settings.max_tunnels_per_namespace)
 
     async def handle(self, connections: Connections, client: Stream) -> None:
-        """Serve one connection, and log its request."""
-        record = Record(plain(str(client.writer.get_extra_info("peername", ("",))[0])))
+        """Serve one connection; count it, and log its request."""
+        peer = plain(str(client.writer.get_extra_info("peername", ("",))[0]))
+        transfer = Transfer(self._metrics.bytes_up.inc, self._metrics.bytes_down.inc)
+        record = Record(peer, transfer)
         try:
             head = await _head(client.reader)
             if head:
+                record.outcome = EgressOutcome.DENIED
                 with connections.request(client.writer.transport):
                     await self._serve(head, client, record)
         except Refused as e:
+            if record.outcome is EgressOutcome.NO_REQUEST:
+                record.outcome = EgressOutcome.DENIED
             record.status, record.reason = e.status, e.reason
+            self._metrics.refused(e.kind)
             await _refuse(client, e)
         except OSError:
             record.reason = BROKEN
@@ -109,6 +119,8 @@ class EgressProxy:
             raise
         finally:
             client.writer.close()
+            if record.outcome is not EgressOutcome.ALLOWED:  # those count when they begin
+                self._metrics.ended(record.outcome)
             if record.reason:
                 fields = record.fields()
                 log.info("%s", log_line(**fields), extra={FIELDS: fields})
@@ -124,11 +136,12 @@ class EgressProxy:
                 grant.namespace, lambda: _too_many_tunnels("namespace")
             ),
         ):
-            record.outcome = "failed"
+            record.outcome = EgressOutcome.FAILED
             addresses = await self._addresses(request.host, grant, record)
             record.address, upstream = await self._connected(addresses)
             try:
-                record.outcome, record.status = "allowed", 200
+                record.outcome, record.status = EgressOutcome.ALLOWED, 200
+                self._metrics.ended(record.outcome)
                 for side in (client, upstream):
                     side.bound(self._settings.idle_seconds)
                 client.writer.write(ESTABLISHED)
@@ -150,41 +163,61 @@ class EgressProxy:
         try:
             return verified(self._settings.key, request.user, request.secret, self._clock())
         except InvalidGrantError as e:
-            raise Refused(407, f"Denied: {e}") from None
+            raise Refused(407, f"Denied: {e}", EgressRefusal.UNAUTHORIZED) from None
 
     def _check(self, request: ConnectRequest, grant: Grant) -> None:
         if request.port != self._port:
-            raise Refused(403, f"Denied: only port {self._port} is allowed")
+            raise Refused(
+                403, f"Denied: only port {self._port} is allowed", EgressRefusal.PORT_NOT_ALLOWED
+            )
         if not is_host(request.host):
-            raise Refused(403, "Denied: expected a full DNS name, not an address")
+            raise Refused(
+                403,
+                "Denied: expected a full DNS name, not an address",
+                EgressRefusal.HOST_NOT_ALLOWED,
+            )
         if not host_within(request.host, grant.hosts):
-            raise Refused(403, "Denied: the name is not in network.hosts of the job")
+            raise Refused(
+                403,
+                "Denied: the name is not in network.hosts of the job",
+                EgressRefusal.HOST_NOT_ALLOWED,
+            )
 
     async def _addresses(self, host: str, grant: Grant, record: Record) -> list[str]:
         """The addresses of a name, all of them allowed."""
         try:
             found = await self._resolver.addresses(grant.namespace, grant.uid, host)
         except TimeoutError:
-            raise Refused(504, "DNS does not answer in time") from None
+            raise Refused(504, "DNS does not answer in time", EgressRefusal.DNS_TIMEOUT) from None
         except OSError:
-            raise Refused(502, "The name cannot be resolved") from None
+            raise Refused(502, "The name cannot be resolved", EgressRefusal.DNS_FAILED) from None
         denied = [address for address in found if not self._is_allowed(address)]
         if denied:
-            record.outcome, record.address = "denied", denied[0]
-            raise Refused(403, "Denied: the name has an address that is not public")
+            record.outcome, record.address = EgressOutcome.DENIED, denied[0]
+            raise Refused(
+                403,
+                "Denied: the name has an address that is not public",
+                EgressRefusal.ADDRESS_NOT_PUBLIC,
+            )
         return found
 
     async def _connected(self, addresses: list[str]) -> tuple[str, Stream]:
         try:
             return await connect(addresses, self._port, self._settings.connect_seconds)
         except TimeoutError:
-            raise Refused(504, "The name does not accept the connection in time") from None
+            raise Refused(
+                504,
+                "The name does not accept the connection in time",
+                EgressRefusal.CONNECT_TIMEOUT,
+            ) from None
         except OSError:
-            raise Refused(502, "The name does not accept the connection") from None
+            raise Refused(
+                502, "The name does not accept the connection", EgressRefusal.CONNECT_FAILED
+            ) from None
 
 
 def _too_many_tunnels(kind: str) -> Refused:
-    return Refused(429, f"The {kind} has too many tunnels")
+    return Refused(429, f"The {kind} has too many tunnels", EgressRefusal.TOO_MANY_TUNNELS)
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
@@ -194,7 +227,9 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
     except asyncio.IncompleteReadError:
         return b""
     except asyncio.LimitOverrunError:
-        raise Refused(431, f"The head is longer than {HEAD_BYTES} bytes") from None
+        raise Refused(
+            431, f"The head is longer than {HEAD_BYTES} bytes", EgressRefusal.HEAD_TOO_LARGE
+        ) from None
 
 
 async def _refuse(client: Stream, refused: Refused) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid_gateway.egress.answers import Refused
+from nanogrid_gateway.metrics import EgressRefusal
 
 HEAD_BYTES: Final = 32 * 1024  # the credentials contain the allow-list
 END: Final = b"\r\n\r\n"
@@ -47,16 +48,18 @@ def parse(head: bytes) -> ConnectRequest:
     try:
         first, *rest = head.removesuffix(END).decode("ascii").split("\r\n")
     except UnicodeDecodeError:
-        raise Refused(400, "Malformed request: not ASCII") from None
+        raise Refused(400, "Malformed request: not ASCII", EgressRefusal.MALFORMED) from None
     line = _REQUEST.fullmatch(first)
     if line is None:
-        raise Refused(400, "Malformed request line")
+        raise Refused(400, "Malformed request line", EgressRefusal.MALFORMED)
     method, target = line.groups()
     if method != "CONNECT":
-        raise Refused(405, "Only CONNECT is allowed: use https URLs")
+        raise Refused(
+            405, "Only CONNECT is allowed: use https URLs", EgressRefusal.METHOD_NOT_ALLOWED
+        )
     place = _TARGET.fullmatch(target)
     if place is None:
-        raise Refused(400, "Malformed target: expected NAME:443")
+        raise Refused(400, "Malformed target: expected NAME:443", EgressRefusal.MALFORMED)
     host, port = place.groups()
     user, secret = _credentials(_headers(rest))
     return ConnectRequest(host.lower(), int(port), user, secret)
@@ -68,12 +71,14 @@ def _headers(lines: list[str]) -> dict[str, str]:
     for line in lines:
         header = _HEADER.fullmatch(line)
         if header is None:
-            raise Refused(400, "Malformed header")
+            raise Refused(400, "Malformed header", EgressRefusal.MALFORMED)
         name, value = header[1].lower(), header[2].strip()
         if name in _BODY and value != "0":
-            raise Refused(400, "Malformed request: CONNECT has no body")
+            raise Refused(400, "Malformed request: CONNECT has no body", EgressRefusal.MALFORMED)
         if name == _AUTHORIZATION and name in found:
-            raise Refused(400, "Malformed request: two Proxy-Authorization headers")
+            raise Refused(
+                400, "Malformed request: two Proxy-Authorization headers", EgressRefusal.MALFORMED
+            )
         found[name] = value
     return found
 
@@ -81,10 +86,12 @@ def _headers(lines: list[str]) -> dict[str, str]:
 def _credentials(headers: dict[str, str]) -> tuple[str, str]:
     scheme, _, text = headers.get(_AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "basic":
-        raise Refused(407, "Credentials needed: use the URL in HTTPS_PROXY")
+        raise Refused(
+            407, "Credentials needed: use the URL in HTTPS_PROXY", EgressRefusal.UNAUTHORIZED
+        )
     try:
         decoded = base64.b64decode(text.strip(), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise Refused(407, "Malformed credentials") from None
+        raise Refused(407, "Malformed credentials", EgressRefusal.UNAUTHORIZED) from None
     user, _, secret = decoded.partition(":")
     return user, secret

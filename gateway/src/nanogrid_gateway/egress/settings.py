@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nanogrid import logs, names
 from nanogrid.addresses import Networks, networks
+from nanogrid.metrics import server as metrics_server
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
 
@@ -16,6 +17,7 @@ class EgressSettings:
     host: str = env("NANOGRID_HOST", "", "address to listen on; empty means all addresses")
     port: int = env("NANOGRID_PORT", names.EGRESS_PROXY_PORT, "port of the proxy", zero=True)
     probe_port: int = env("NANOGRID_PROBE_PORT", 8080, "port of probes", zero=True)
+    metrics_port: int = env(metrics_server.ENV, 0, "port of /metrics; 0: none", zero=True)
     key: str = env(
         "NANOGRID_EGRESS_KEY",
         "",

@@ -7,7 +7,7 @@ from typing import Any
 
 from nanogrid.connection_limits import ConnectionLimits, Slots
 from nanogrid.connections import Connections
-from nanogrid.refusals import error_body
+from nanogrid.refusals import Refusal
 from nanogrid_gateway.egress.request import HEAD_BYTES
 from nanogrid_gateway.egress.settings import EgressSettings
 from nanogrid_gateway.egress.tunnel import Stream
@@ -18,9 +18,22 @@ Handler = Callable[[Connections, Stream], Coroutine[Any, Any, None]]
 
 
 class StreamServer:
-    """Calls ``handle`` for each connection; ``most`` limits their number."""
+    """Calls ``handle`` for each connection.
 
-    def __init__(self, handle: Handler, settings: EgressSettings, most: int) -> None:
+    Args:
+        handle: serves a connection.
+        settings: more limits.
+        most: connections at a time.
+        body: makes the JSON of a refusal.
+    """
+
+    def __init__(
+        self,
+        handle: Handler,
+        settings: EgressSettings,
+        most: int,
+        body: Callable[[Refusal], dict[str, Any]],
+    ) -> None:
         self._handle = handle
         self._tasks: set[asyncio.Task[None]] = set()
         limits = ConnectionLimits(
@@ -29,7 +42,7 @@ class StreamServer:
             most_per_address=min(most, settings.max_connections_per_address),
         )
         slow = Slots(settings.max_slow_clients)
-        self.connections = Connections(self._protocol, limits, slow, error_body)
+        self.connections = Connections(self._protocol, limits, slow, body)
 
     async def stop(self) -> None:
         """End all tasks, and wait for them."""

@@ -33,8 +33,15 @@ class Stream:
 
 @dataclass(slots=True)
 class Transfer:
-    """Bytes that have gone through a tunnel: from the sandbox, and to it."""
+    """Bytes that have gone through a tunnel: from the sandbox, and to it.
 
+    Args:
+        add_up: receives each number of bytes from the sandbox, in addition.
+        add_down: receives each number of bytes to the sandbox, in addition.
+    """
+
+    add_up: Callable[[int], None]
+    add_down: Callable[[int], None]
     up: int = 0
     down: int = 0
 
@@ -84,10 +91,12 @@ async def relay(
 
     def up(size: int) -> None:
         transfer.up += size
+        transfer.add_up(size)
         progress()
 
     def down(size: int) -> None:
         transfer.down += size
+        transfer.add_down(size)
         progress()
 
     def progress() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import JOBS, KubeError, collection
+from nanogrid.kube.transport import Answered
 from nanogrid.types import Json
 
 T = TypeVar("T")
@@ -35,9 +36,11 @@ class Kube:
         self.functions = collection(JOBS, names.FUNCTION_PLURAL, namespace)
 
     @classmethod
-    async def connect(cls, namespace: str, seconds: float) -> "Kube":
+    async def connect(cls, namespace: str, seconds: float, answered: Answered) -> "Kube":
         """A client with the credentials of the pod or of a kubeconfig."""
-        cluster = await KubeApi.connect(seconds, user_agent=USER_AGENT, connections=CONNECTIONS)
+        cluster = await KubeApi.connect(
+            seconds, user_agent=USER_AGENT, connections=CONNECTIONS, answered=answered
+        )
         return cls(cluster, namespace, seconds)
 
     def within(self, namespace: str) -> "Kube":

@@ -18,11 +18,14 @@ from nanogrid import controller_class, names
 from nanogrid.connection_limits import ConnectionLimits, Slots
 from nanogrid.connections import Connections
 from nanogrid.kube.client import KubeApi
+from nanogrid.metrics.registry import Metrics
 from nanogrid.refusals import error_body
 from nanogrid.settings import help_text
 from nanogrid.types import Json
-from nanogrid_gateway.command_line import start
+from nanogrid_gateway import command_line
+from nanogrid_gateway.counted import count_others
 from nanogrid_gateway.kube.reflector import Reflector, Sink
+from nanogrid_gateway.metrics import RouterMetrics
 from nanogrid_gateway.router.network_guard import NetworkGuard
 from nanogrid_gateway.router.server import Router
 from nanogrid_gateway.router.settings import RouterSettings
@@ -31,7 +34,7 @@ from nanogrid_gateway.router.upstream import Upstreams
 
 log = logging.getLogger("nanogrid.router")
 
-USER_AGENT = "nanogrid-router"
+PROGRAM = "nanogrid-router"
 SESSION_JOBS = f"spec.mode={names.MODE_SESSION}"  # a field selector
 SESSION_PODS = f"{names.LABEL_MODE}={names.MODE_SESSION}"  # a label selector
 
@@ -76,7 +79,7 @@ class _Stopped(Exception):
     """The router has drained after a stop signal; cancels the watches."""
 
 
-async def run(settings: RouterSettings) -> None:
+async def run(settings: RouterSettings, metrics: RouterMetrics) -> None:
     """Run the router until SIGTERM or SIGINT; if a part fails, the process ends."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,20 +88,24 @@ async def run(settings: RouterSettings) -> None:
         connect=settings.connect_timeout_seconds, idle=settings.idle_timeout_seconds
     )
     table = SessionTable(upstreams.drop, settings.controller_class)
-    api = await KubeApi.connect(settings.kube_timeout_seconds, user_agent=USER_AGENT)
+    metrics.sessions.set_function(lambda: table.counts()[0])
+    metrics.pods.set_function(lambda: table.counts()[1])
+    api = await KubeApi.connect(
+        settings.kube_timeout_seconds, user_agent=PROGRAM, answered=metrics.kubernetes.answered
+    )
     watches = reflectors(api, table, settings)
     guard = NetworkGuard(api, settings.network_config_map)
 
     def missing() -> list[str]:
         return [w.path for w in watches if not w.primed] + guard.missing()
 
-    router = Router(settings, table, upstreams, missing, lambda: guard.problem)
+    router = Router(settings, table, upstreams, missing, metrics, lambda: guard.problem)
     try:
         async with asyncio.TaskGroup() as group:
             for watch in watches:
                 group.create_task(watch.run(), name=watch.path)
             group.create_task(guard.run(), name="network")
-            await serve(settings, router, stop)
+            await serve(settings, router, metrics, stop)
             raise _Stopped
     except* _Stopped:
         log.info("stopped")
@@ -108,7 +115,9 @@ async def run(settings: RouterSettings) -> None:
         await api.close()
 
 
-async def serve(settings: RouterSettings, router: Router, stop: asyncio.Event) -> None:
+async def serve(
+    settings: RouterSettings, router: Router, metrics: RouterMetrics, stop: asyncio.Event
+) -> None:
     """Serve until ``stop`` is set, then drain."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -122,7 +131,7 @@ async def serve(settings: RouterSettings, router: Router, stop: asyncio.Event) -
     server = web.Server(
         handle,
         handler_cancellation=True,  # a disconnected client frees its connection to the session
-        access_log=None,
+        access_log_class=count_others(metrics.answers),
         auto_decompress=False,
         keepalive_timeout=settings.keepalive_seconds,
     )
@@ -137,7 +146,7 @@ async def serve(settings: RouterSettings, router: Router, stop: asyncio.Event) -
             proxies=settings.proxies,
         ),
         Slots(settings.max_slow_clients),
-        error_body,
+        lambda refusal: metrics.answers.refusal(error_body(refusal)),
     )
     listener = await connections.listen(settings.host, settings.port)
     sweeping = asyncio.create_task(connections.sweep_forever(), name="sweep")
@@ -162,11 +171,12 @@ async def serve(settings: RouterSettings, router: Router, stop: asyncio.Event) -
 def main() -> int:
     """Entry point; exit code 2 means that a setting is wrong."""
     description = "Routes clients to the pods of their sessions."
-    settings = start(
-        "nanogrid-router", description, help_text(RouterSettings), RouterSettings.from_env
+    settings = command_line.start(
+        PROGRAM, description, help_text(RouterSettings), RouterSettings.from_env
     )
-    asyncio.run(run(settings))
-    return 0
+    metrics = Metrics("router")
+    server = run(settings, RouterMetrics(metrics))
+    return command_line.run(PROGRAM, metrics, settings.metrics_port, server)
 
 
 if __name__ == "__main__":

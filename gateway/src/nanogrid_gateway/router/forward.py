@@ -8,7 +8,7 @@ sees that the response is incomplete.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -18,6 +18,7 @@ from yarl import URL
 
 from nanogrid.backoff import jitter
 from nanogrid.reasons import Reason
+from nanogrid_gateway.metrics import RouterMetrics, UpstreamError
 from nanogrid_gateway.router.headers import ForwardedInfo, request_headers, response_headers
 from nanogrid_gateway.router.responses import error
 from nanogrid_gateway.router.sessions import Pod
@@ -53,13 +54,18 @@ class ForwardRequest:
     forwarded: ForwardedInfo
     extra_headers: dict[str, str]  # for the client
     close: bool  # whether to close the client's connection after the response
+    head: Callable[[int], None]  # is called with the status when the response's head was sent
 
 
 class Forwarder:
     """Forwards requests; ``max_body`` in bytes, ``idle`` in seconds without a byte."""
 
-    def __init__(self, upstreams: Upstreams, *, max_body: int, idle: float) -> None:
+    def __init__(
+        self, upstreams: Upstreams, metrics: RouterMetrics, *, max_body: int, idle: float
+    ) -> None:
         self._upstreams = upstreams
+        self._streams = metrics.streams
+        self._errors = metrics.upstream_errors_total
         self._max_body = max_body
         self._idle = idle
 
@@ -124,10 +130,13 @@ class Forwarder:
         if outgoing.close:
             response.force_close()
         await response.prepare(request)
+        outgoing.head(response.status)
         try:
-            async for chunk in _chunks(upstream):
-                await response.write(chunk)
+            with self._streams.track_inprogress():
+                async for chunk in _chunks(upstream):
+                    await response.write(chunk)
         except _IncompleteResponseError as e:
+            self._count(UpstreamError.INCOMPLETE)
             log.warning("response of pod %s broke off: %s", outgoing.pod.address.name, e)
             if request.transport is not None:
                 request.transport.abort()
@@ -135,9 +144,13 @@ class Forwarder:
         await response.write_eof()
         return response
 
+    def _count(self, error: UpstreamError) -> None:
+        self._errors.labels(error.value).inc()
+
     def _refuse_stale_route(self, outgoing: ForwardRequest) -> None:
         """A pod that rejects its own session's token is another pod with the same IP."""
         self._upstreams.retire(outgoing.pod)
+        self._count(UpstreamError.STALE_ROUTE)
         log.warning(
             "stale route: pod %s at %s rejects its session's token",
             outgoing.pod.address.name,
@@ -157,10 +170,13 @@ class Forwarder:
             return error(408, Reason.BAD_REQUEST, detail)
         log.warning("pod %s at %s: %r", outgoing.pod.address.name, outgoing.pod.ip, e)
         if isinstance(e, CONNECT_ERRORS):
+            self._count(UpstreamError.NOT_CONNECTED)
             return error(503, Reason.SESSION_UNREACHABLE, "The request was not sent", retry=True)
         if isinstance(e, aiohttp.SocketTimeoutError):
+            self._count(UpstreamError.TIMEOUT)
             detail = f"It received the request and sent no data for {self._idle:g} s"
             return error(504, Reason.SESSION_UNREACHABLE, detail)
+        self._count(UpstreamError.CONNECTION_LOST)
         detail = "The connection broke; GET /executions shows whether the request was executed"
         return error(502, Reason.SESSION_UNREACHABLE, detail, retry=True)
 

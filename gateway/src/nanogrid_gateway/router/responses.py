@@ -8,6 +8,7 @@ from nanogrid import names
 from nanogrid.hints import Surface, sentence_for
 from nanogrid.reasons import Reason
 from nanogrid.tenancy import Area
+from nanogrid_gateway.counted import with_reason
 from nanogrid_gateway.router.access import Denial
 from nanogrid_gateway.router.route import Ended, NotReady
 from nanogrid_gateway.router.sessions import Job
@@ -34,7 +35,7 @@ def error(
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="nanogrid"'
     body = {"error": {"reason": str(reason), "message": message}, **more}
-    return web.json_response(body, status=status, headers=headers)
+    return with_reason(web.json_response(body, status=status, headers=headers), reason)
 
 
 def too_many_attempts(seconds: int) -> web.Response:
@@ -80,7 +81,7 @@ def ended(job: Job, route: Ended, compatibility_namespace: str, s3_prefix: str) 
         "session_id": job.request_id,
         "s3": stored,
     }
-    return web.json_response(body, status=410)
+    return with_reason(web.json_response(body, status=410), route.reason)
 
 
 def not_ready(job: Job, route: NotReady) -> web.Response:
@@ -102,4 +103,5 @@ def health(job: Job, route: NotReady, progress: dict[str, Any]) -> web.Response:
         "reason": str(route.reason),
         "message": route.detail,
     }
-    return web.json_response(body, status=503, headers={"Retry-After": RETRY_SECONDS})
+    response = web.json_response(body, status=503, headers={"Retry-After": RETRY_SECONDS})
+    return with_reason(response, route.reason)

@@ -2,15 +2,13 @@
 
 Paths: ``/sessions/{namespace}/{name}/…`` names its session; with the session cookie the plain,
 older paths work too (``/execute``, ``/health`` …). ``/health`` without a cookie is the router's
-own health, for the load balancer in front; ``/readyz``, ``/healthz`` and ``/metrics`` are for the
-cluster.
+own health, for the load balancer in front; ``/readyz`` and ``/healthz`` are for the cluster.
+``/metrics`` is on another port; here it is no path of a session either.
 """
 
-import asyncio
 import logging
 import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,16 +18,21 @@ from aiohttp import web
 from nanogrid import json_text, names
 from nanogrid.addresses import client_address, plain
 from nanogrid.connection_limits import Shares
+from nanogrid.metrics.registry import OTHER
 from nanogrid.reasons import Reason
 from nanogrid.throttle import Attempts
+from nanogrid_gateway.counted import Counted, counting
+from nanogrid_gateway.metrics import RouterMetrics
 from nanogrid_gateway.router import responses
 from nanogrid_gateway.router.access import AccessPolicy, Denial
 from nanogrid_gateway.router.cookie import CookieSigner, SessionCookie
 from nanogrid_gateway.router.forward import Forwarder, ForwardRequest, Refused
 from nanogrid_gateway.router.headers import ForwardedInfo, client_scheme, own_cookie
+from nanogrid_gateway.router.patterns import OWN, session_pattern
 from nanogrid_gateway.router.route import Ended, NotReady, Ready
 from nanogrid_gateway.router.sessions import Address, Job, Pod
 from nanogrid_gateway.router.settings import RouterSettings
+from nanogrid_gateway.router.start_waits import StartWaits
 from nanogrid_gateway.router.table import SessionTable
 from nanogrid_gateway.router.upstream import Upstreams, origin
 
@@ -40,7 +43,6 @@ SESSION_PATH = re.compile(rf"{PREFIX}/([a-z0-9.-]{{1,253}})/([a-z0-9.-]{{1,253}}
 PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
 PROGRESS_BYTES = 16384
 LOGGED_PATH = 200  # characters
-CLIENT_CLOSED_REQUEST = 499  # as nginx logs it
 
 
 class RequestTarget(NamedTuple):
@@ -76,9 +78,12 @@ class Router:
         table: SessionTable,
         upstreams: Upstreams,
         not_primed: Callable[[], list[str]],
+        metrics: RouterMetrics,
         network_problem: Callable[[], str] = str,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
+        self._start_waits = StartWaits(metrics.start_wait_seconds.observe)
         self._table = table
         self._not_primed = not_primed
         self._access = AccessPolicy(settings, table, network_problem)
@@ -87,6 +92,7 @@ class Router:
         self._cookies = CookieSigner(settings.key, settings.cookie_ttl_seconds)
         self._forwarder = Forwarder(
             upstreams,
+            metrics,
             max_body=settings.max_body_bytes,
             idle=settings.idle_timeout_seconds,
         )
@@ -96,9 +102,8 @@ class Router:
         self._own_paths = {
             "/readyz": self._readyz,
             "/healthz": self._healthz,
-            "/metrics": self._metrics,
+            "/metrics": self._no_metrics,
         }
-        self._codes: Counter[int] = Counter()
         self._requests = Shares(settings.max_requests_per_namespace)
         self.in_flight = 0
         self.draining = False
@@ -108,40 +113,52 @@ class Router:
         await self._probe.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request and log it once."""
-        began, status = time.monotonic(), 500
+        """Answer one request; count it and log it once."""
+        began = time.monotonic()
         self.in_flight += 1
         try:
-            response = await self._answer(request)
-            if self.draining and not response.prepared:
-                response.force_close()
-            status = response.status
-            return response
-        except (asyncio.CancelledError, ConnectionResetError):
-            status = CLIENT_CLOSED_REQUEST
-            raise
+            with counting(self._metrics.answers, request, self._pattern(request)) as counted:
+                response = await self._answer(request, counted)
+                if self.draining and not response.prepared:
+                    response.force_close()
+                counted.answer(response)
+                return response
         finally:
             self.in_flight -= 1
-            self._codes[status] += 1
             own = request.rel_url.raw_path in self._own_paths
             log.log(
                 logging.DEBUG if own else logging.INFO,
                 "%s %r %d %d ms from %s",
                 request.method,
                 request.rel_url.raw_path[:LOGGED_PATH],
-                status,
+                counted.status,
                 1000 * (time.monotonic() - began),
                 plain(request.remote or "-"),
             )
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _own(self, request: web.BaseRequest) -> Callable[[], web.Response] | None:
+        """The router's own answer to a request; None if it is for a session."""
         raw_path = request.rel_url.raw_path
         if request.method == "GET" and raw_path in self._own_paths:
-            return self._own_paths[raw_path]()
+            return self._own_paths[raw_path]
+        if raw_path == "/health" and request.method in ("GET", "HEAD"):
+            cookie = own_cookie(request.headers, self._settings.cookie_name)
+            return self._health if cookie is None else None
+        return None
+
+    def _pattern(self, request: web.BaseRequest) -> str:
+        """The pattern of a request's path; ``_other`` if it has none."""
+        raw_path = request.rel_url.raw_path
+        if self._own(request) is not None:
+            return raw_path if raw_path in OWN else OTHER
         target = parse_target(raw_path)
+        return OTHER if target is None else session_pattern(request.method, target.path)
+
+    async def _answer(self, request: web.BaseRequest, counted: Counted) -> web.StreamResponse:
+        if own := self._own(request):
+            return own()
+        target = parse_target(request.rel_url.raw_path)
         value = own_cookie(request.headers, self._settings.cookie_name)
-        if raw_path == "/health" and value is None and request.method in ("GET", "HEAD"):
-            return self._health()
         if target is None:
             return self._denied(request, self._deny_unknown_path(request))
         now = time.time()
@@ -162,6 +179,7 @@ class Router:
                     forwarded=ForwardedInfo(plain(request.remote or ""), scheme, target.prefix),
                     extra_headers=set_cookie,
                     close=self.draining,
+                    head=counted.head,
                 )
                 return await self._forwarder.forward(request, outgoing)
         except Refused as e:
@@ -195,12 +213,19 @@ class Router:
         match self._table.route(job):
             case Ended() as ended:
                 s = self._settings
+                self._start_waits.ended(job.uid)
                 raise Refused(responses.ended(job, ended, s.compatibility_namespace, s.s3_prefix))
-            case NotReady() as waiting if path == "/health":
-                raise Refused(responses.health(job, waiting, await self._progress(job, waiting)))
             case NotReady() as waiting:
+                if waiting.ending:
+                    self._start_waits.ended(job.uid)
+                else:
+                    self._start_waits.refused(job.uid)
+                if path == "/health":
+                    progress = await self._progress(job, waiting)
+                    raise Refused(responses.health(job, waiting, progress))
                 raise Refused(responses.not_ready(job, waiting))
             case Ready(pod):
+                self._start_waits.accepted(job.uid)
                 return pod
 
     async def _progress(self, job: Job, route: NotReady) -> dict[str, Any]:
@@ -260,18 +285,10 @@ class Router:
         body = {"ready": not missing, "missing": missing}
         return web.json_response(body, status=503 if missing else 200)
 
-    def _metrics(self) -> web.Response:
-        """Metrics in the text format of Prometheus."""
-        jobs, pods = self._table.counts()
-        lines = ["# TYPE nanogrid_router_requests_total counter"]
-        lines += [
-            f'nanogrid_router_requests_total{{code="{code}"}} {count}'
-            for code, count in sorted(self._codes.items())
-        ]
-        gauges = {"in_flight": self.in_flight, "sessions": jobs, "pods": pods}
-        for name, value in gauges.items():
-            lines += [f"# TYPE nanogrid_router_{name} gauge", f"nanogrid_router_{name} {value}"]
-        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+    def _no_metrics(self) -> web.Response:
+        """Sessions' clients get no metrics, and no session gets the requests of Prometheus."""
+        detail = "Metrics are on another port, for Prometheus"
+        return responses.error(404, Reason.BAD_REQUEST, detail)
 
 
 def _too_many_requests(namespace: str) -> Refused:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nanogrid import controller_class, logs, names
 from nanogrid.addresses import Networks, networks
+from nanogrid.metrics import server as metrics_server
 from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
 
 
@@ -14,7 +15,8 @@ class RouterSettings:
     """Read once at start; each field's ``doc`` is its documentation."""
 
     host: str = env("NANOGRID_HOST", "", "address to listen on; empty means all addresses")
-    port: int = env("NANOGRID_PORT", 8080, "port for sessions, probes and metrics")
+    port: int = env("NANOGRID_PORT", 8080, "port for sessions and probes")
+    metrics_port: int = env(metrics_server.ENV, 0, "port of /metrics; 0: none", zero=True)
     session_key: str = env(
         "NANOGRID_SESSION_KEY",
         "",

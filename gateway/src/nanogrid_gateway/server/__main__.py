@@ -1,11 +1,11 @@
 """Starts the functions' API; exit code 2 means that a setting is wrong."""
 
-import asyncio
 import sys
 
-from nanogrid.settings import SettingsError
+from nanogrid.metrics.registry import Metrics
+from nanogrid_gateway import command_line
 from nanogrid_gateway.api.settings import Settings, help_text
-from nanogrid_gateway.command_line import start
+from nanogrid_gateway.metrics import GatewayMetrics
 from nanogrid_gateway.server.serve import run
 
 PROGRAM = "nanogrid-gateway"
@@ -14,13 +14,10 @@ PROGRAM = "nanogrid-gateway"
 def main() -> int:
     """Entry point."""
     description = "Serves the functions' HTTP API and the web page."
-    settings = start(PROGRAM, description, help_text(), Settings.from_env)
-    try:
-        asyncio.run(run(settings))
-    except SettingsError as e:  # of a file that the settings name
-        print(f"{PROGRAM}: {e}", file=sys.stderr)
-        return 2
-    return 0
+    settings = command_line.start(PROGRAM, description, help_text(), Settings.from_env)
+    metrics = Metrics("gateway")
+    server = run(settings, GatewayMetrics(metrics))
+    return command_line.run(PROGRAM, metrics, settings.metrics_port, server)
 
 
 if __name__ == "__main__":

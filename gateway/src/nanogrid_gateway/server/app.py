@@ -13,8 +13,9 @@ from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.functions.routes import FunctionRoutes
 from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.responses import error_response
-from nanogrid_gateway.api.routing import ADDRESS, Handler, Refusal, Routes
+from nanogrid_gateway.api.routing import ADDRESS, Handler, Refusal, Routes, pattern_of
 from nanogrid_gateway.api.runs.routes import RunRoutes
+from nanogrid_gateway.counted import counting, with_reason
 from nanogrid_gateway.web import pages, paths
 
 ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Server": "nanogrid-gateway"}
@@ -31,16 +32,20 @@ def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.
 
     def refuse(request: web.Request, error: ApiError) -> web.StreamResponse:
         """The error of a path or method that no route has; a browser gets a page."""
-        if paths.below(request.path):
-            return page_refusal(request, error)
-        return error_response(error)
+        below = paths.below(request.path)
+        response = page_refusal(request, error) if below else error_response(error)
+        return with_reason(response, error.reason)
 
     @web.middleware
     async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
         forwarded = request.headers.getall("X-Forwarded-For", [])
         request[ADDRESS] = client_address(request.remote or "-", forwarded, proxies)
-        with connections().request(request.transport) as exchange:
+        with (
+            connections().request(request.transport) as exchange,
+            counting(gateway.metrics.answers, request, pattern_of(request)) as counted,
+        ):
             response = await _answer(request, handler, refuse)
+            counted.answer(response)
             # Unread bytes must not become the next request.
             exchange.closing = gateway.draining or not request.content.is_eof()
             if exchange.closing:

@@ -17,7 +17,9 @@ from nanogrid.connections import Connections
 from nanogrid_gateway.api.errors import refused
 from nanogrid_gateway.api.gateway import Gateway, open_gateway
 from nanogrid_gateway.api.settings import Settings
+from nanogrid_gateway.counted import count_others
 from nanogrid_gateway.draining import drain
+from nanogrid_gateway.metrics import GatewayMetrics
 from nanogrid_gateway.server.app import create_app
 
 log = logging.getLogger("nanogrid.gateway")
@@ -36,13 +38,13 @@ class _NoClientErrors(logging.Filter):
         return not isinstance(error, HttpProcessingError)
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, metrics: GatewayMetrics) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     logging.getLogger("aiohttp.server").addFilter(_NoClientErrors())
-    gateway = await open_gateway(settings)
+    gateway = await open_gateway(settings, metrics)
     try:
         await serve(gateway, stop)
     finally:
@@ -51,12 +53,12 @@ async def run(settings: Settings) -> None:
 
 async def serve(gateway: Gateway, stop: asyncio.Event) -> None:
     """Serve a gateway until ``stop`` is set, then drain."""
-    settings = gateway.settings
+    settings, answers = gateway.settings, gateway.metrics.answers
     app = create_app(gateway, lambda: connections)
     runner = web.AppRunner(
         app,
         handler_cancellation=True,  # a client that leaves frees what its request holds
-        access_log=None,
+        access_log_class=count_others(answers),
         auto_decompress=False,
         keepalive_timeout=settings.keepalive_seconds,
         max_line_size=MAX_LINE_BYTES,
@@ -75,7 +77,7 @@ async def serve(gateway: Gateway, stop: asyncio.Event) -> None:
             proxies=settings.proxies,
         ),
         gateway.slow_clients,
-        lambda refusal: refused(refusal).body(),
+        lambda refusal: answers.refusal(refused(refusal).body()),
     )
     server = await connections.listen(settings.host, settings.port)
     try:

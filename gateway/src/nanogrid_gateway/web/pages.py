@@ -16,6 +16,7 @@ from nanogrid_gateway.api.responses import send_stream
 from nanogrid_gateway.api.reviews import Reviews, require
 from nanogrid_gateway.api.routing import Refusal, Routes
 from nanogrid_gateway.api.runs.outputs import OutputDownload, open_output
+from nanogrid_gateway.counted import with_reason
 from nanogrid_gateway.web import access, assets, paths, run_view
 from nanogrid_gateway.web.lists import POLL, Lists
 from nanogrid_gateway.web.namespaces import Namespaces
@@ -131,7 +132,8 @@ class Pages:
             target = paths.local(wanted, self._scopes.home)
             return await access.sign_in(request, fields, self._gateway.auth, self._cookie, target)
         except ApiError as e:
-            return self._sign_in_page(request, wanted or request.query.get("next", ""), e)
+            page = self._sign_in_page(request, wanted or request.query.get("next", ""), e)
+            return with_reason(page, e.reason)
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:
         """Delete the cookie."""

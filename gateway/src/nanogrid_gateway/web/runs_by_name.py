@@ -28,8 +28,15 @@ class RunsByName(Runs):
             kube: the client in another namespace.
             results: where results of that namespace are read.
         """
-        parts = (gateway.objects, gateway.feed, gateway.functions, gateway.settings)
-        super().__init__(kube or gateway.kube, *parts, results)
+        super().__init__(
+            kube or gateway.kube,
+            gateway.objects,
+            gateway.feed,
+            gateway.functions,
+            gateway.settings,
+            gateway.metrics,
+            results,
+        )
 
     async def job_and_result(self, name: str) -> tuple[Json | None, Json | None]:
         """The job, unless it was deleted, and the result, if the run has ended.

@@ -32,6 +32,7 @@ from nanogrid_gateway.api.runs.stored_results import Results, StoredResults, par
 from nanogrid_gateway.api.runs.waiter import Notification, Waiter
 from nanogrid_gateway.api.settings import Settings
 from nanogrid_gateway.kube.client import Kube
+from nanogrid_gateway.metrics import GatewayMetrics
 
 log = logging.getLogger("nanogrid.gateway.runs")
 
@@ -48,6 +49,7 @@ class Runs:
         feed: ResultFeed,
         functions: Functions,
         settings: Settings,
+        metrics: GatewayMetrics,
         results: Results | None = None,
     ) -> None:
         self.kube = kube
@@ -59,6 +61,7 @@ class Runs:
         self._functions = functions
         self._settings = settings
         self._slots = Slots(settings.max_waiting)
+        self._metrics = metrics
 
     async def run(self, request: RunRequest, given: RunInput) -> RunAnswer:
         """Start a run, or find the one that the same request started, and wait for its result.
@@ -86,7 +89,8 @@ class Runs:
                 return RunAnswer(True, await self._results.of_job(job))
             if waiter is None:
                 return RunAnswer(False, jobs.run_state(job))
-            found = await self._wait(waiter, job, deadline)
+            with self._metrics.run_wait_seconds.time():
+                found = await self._wait(waiter, job, deadline)
         return RunAnswer(True, found) if found is not None else await self._last_look(job)
 
     async def look(self, request_id: str) -> RunAnswer:
@@ -179,9 +183,11 @@ class Runs:
             yield None
             return
         waiter = Waiter(request_id)
+        self._metrics.runs_waiting.inc()
         try:
             yield waiter
         finally:
+            self._metrics.runs_waiting.dec()
             self._feed.leave(waiter)
             self._slots.give_back()
 
