@@ -12,6 +12,8 @@ from support.alb.balancer import LoadBalancer
 from support.alb.targets import State
 from support.routing.kube import PODS
 from support.routing.world import FakeSession, Router, World, running_world, until
+from support.s3_server import free_port
+from support.scraped import Scraped
 
 pytestmark = pytest.mark.alone
 
@@ -143,7 +145,8 @@ async def test_draining_router_is_not_ready_and_still_serves(tmp_path: Path) -> 
 
 async def test_deleted_pods_leave_no_route(tmp_path: Path) -> None:
     async with running_world(tmp_path) as routing:
-        router = await routing.router()
+        port = free_port()
+        router = await routing.router(NANOGRID_METRICS_PORT=str(port))
         for _ in range(5):
             session = await routing.ready(router, "cycle")
             await routing.kube.delete(PODS, session.namespace, session.pod_name)
@@ -151,10 +154,10 @@ async def test_deleted_pods_leave_no_route(tmp_path: Path) -> None:
             await session.agent.stop()
             await routing.kube.delete("executionjobs", session.namespace, session.name)
             await routing.reaches(router, f"{session.path}/x", 401, session.auth)
-        async with routing.client.get(f"{router.url}/metrics") as answer:
-            text = await answer.text()
-        assert "nanogrid_router_sessions 0" in text
-        assert "nanogrid_router_pods 0" in text
+        found = await asyncio.to_thread(Scraped.of_port, port)
+        for name in ("nanogrid_router_sessions", "nanogrid_router_pods"):
+            assert (name, frozenset()) in found.samples
+            assert found.value(name) == 0
 
 
 async def _replace(routing: World, balancer: LoadBalancer, old: Router) -> None:

@@ -117,10 +117,15 @@ def routes(app: web.Application) -> set[tuple[str, str]]:
     }
 
 
-async def test_every_route_counts_under_its_pattern() -> None:
+@pytest.mark.parametrize("everywhere", ["false", "true"])
+async def test_every_route_counts_under_its_pattern(
+    monkeypatch: pytest.MonkeyPatch, everywhere: str
+) -> None:
+    monkeypatch.setenv("NANOGRID_WEB_ALL_NAMESPACES", everywhere)
     async with serving() as server, a_client() as client:
         known = sorted(routes(server.app))
         assert len(known) > 40
+        assert any("{namespace}" in pattern for _, pattern in known) == (everywhere == "true")
 
         async def call(method: str, pattern: str) -> None:
             url = server.url.with_path(re.sub(r"\{[^}]*\}", "some-value", pattern))
