@@ -33,9 +33,16 @@ _LABELS: Final = (
 
 
 class Answers:
-    """The answers of an HTTP server; ``name`` is what the names of the metrics begin with."""
+    """The answers of an HTTP server.
 
-    def __init__(self, metrics: Metrics, name: str, duration: str) -> None:
+    Args:
+        metrics: declares them.
+        name: what their names begin with.
+        duration: what the time of a request is.
+        errors: what is counted as an error.
+    """
+
+    def __init__(self, metrics: Metrics, name: str, *, duration: str, errors: str) -> None:
         self.request_seconds = metrics.histogram(
             f"{name}_request_seconds",
             f"{duration} {_LABELS}",
@@ -47,8 +54,7 @@ class Answers:
         )
         self.refused_total = metrics.counter(
             f"{name}_refused_total",
-            "Requests and connections that were answered with an error here, so not by a session. "
-            "`reason`: of the error, one of docs/reasons.md.",
+            f"{errors} `reason`: of the error, one of docs/reasons.md.",
             ("reason",),
         )
 
@@ -80,7 +86,10 @@ class GatewayMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self.answers = Answers(
-            metrics, "nanogrid_gateway", "Time from a request to the end of its answer."
+            metrics,
+            "nanogrid_gateway",
+            duration="Time from a request to the end of its answer.",
+            errors="Requests and connections that the gateway answered with an error.",
         )
         self.run_wait_seconds = metrics.histogram(
             "nanogrid_gateway_run_wait_seconds",
@@ -110,7 +119,11 @@ class RouterMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self.answers = Answers(
-            metrics, "nanogrid_router", "Time from a request to the head of its answer."
+            metrics,
+            "nanogrid_router",
+            duration="Time from a request to the head of its answer.",
+            errors="Requests and connections that the router itself answered with an error; those "
+            "of sessions do not count.",
         )
         self.streams = metrics.gauge(
             "nanogrid_router_streams", "Answers of sessions whose body is being forwarded."
