@@ -12,7 +12,7 @@ from support.gateway_results import result_of
 from support.gateway_runs import CODE, subscribed
 from support.gateway_world import Gateway, World, wait_for
 from support.s3_server import free_port
-from support.scraped import Scraped
+from support.scraping import Scrape, scrape_port
 
 pytestmark = MARKS
 
@@ -31,12 +31,12 @@ class Measured:
         self.gateway = gateway
         self.port = port
 
-    def scraped(self) -> Scraped:
-        return Scraped.of_port(self.port)
+    def scraped(self) -> Scrape:
+        return scrape_port(self.port)
 
     def reaches(self, value: float, name: str, **labels: str) -> None:
         """Wait until a series has a value: requests count after their answers."""
-        wait_for(lambda: self.scraped().value(name, **labels) == value, f"{name} {labels} {value}")
+        wait_for(lambda: self.scraped().number(name, **labels) == value, f"{name} {labels} {value}")
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_each_request_counts_once_under_its_pattern(world: World) -> None:
         found = own.scraped()
 
     counts = {
-        (each["method"], each["route"], each["code"]): found.value(COUNT, **each)
+        (each["method"], each["route"], each["code"]): found.number(COUNT, **each)
         for each in found.labels(COUNT)
         if each["route"] != "/readyz"
     }
@@ -84,13 +84,13 @@ def test_each_request_counts_once_under_its_pattern(world: World) -> None:
         ("PUT", "_other", "405"): 1,
         ("GET", "/runs/{request_id}/logs", "200"): 1,
     }
-    assert found.value(KUBE, verb="POST", code="201") == 2
-    assert found.value("nanogrid_kubernetes_request_seconds_count", verb="POST") == 2
-    refused = {each["reason"]: found.value(REFUSED, **each) for each in found.labels(REFUSED)}
+    assert found.number(KUBE, verb="POST", code="201") == 2
+    assert found.number("nanogrid_kubernetes_request_seconds_count", verb="POST") == 2
+    refused = {each["reason"]: found.number(REFUSED, **each) for each in found.labels(REFUSED)}
     assert refused == {"RunNotFound": 1, "BadRequest": 2, "FunctionNotFound": 1}
-    assert found.kinds["nanogrid_gateway_request_seconds"] == "histogram"
+    assert "# TYPE nanogrid_gateway_request_seconds histogram" in found.text
     assert found.total("nanogrid_build_info", component="gateway") == 1
-    assert found.value(IN_FLIGHT) == 0
+    assert found.number(IN_FLIGHT) == 0
 
 
 def test_waits_for_runs(world: World) -> None:
@@ -121,7 +121,7 @@ def test_waits_for_runs(world: World) -> None:
         # Without time to wait there is no wait.
         assert own.gateway.run(function, {}, wait=0).status == 202
         own.reaches(1, COUNT, route="/run", method="POST", code="202")
-        assert own.scraped().value(WAITS) == 2
+        assert own.scraped().number(WAITS) == 2
 
 
 def test_refusals_before_and_after_routing(world: World) -> None:
@@ -162,7 +162,7 @@ def test_metrics_are_on_their_own_port_only(world: World) -> None:
     with measured(world) as own:
         assert own.gateway.call("GET", "/metrics").status == 404
         assert own.gateway.call("GET", "/metrics", headers={"Accept": "text/plain"}).status == 404
-        assert own.scraped().value(COUNT, route="_other", method="GET", code="404") == 2
+        assert own.scraped().number(COUNT, route="_other", method="GET", code="404") == 2
         with closing(socket.create_connection(("127.0.0.1", own.port), timeout=60)) as client:
             client.sendall(b"GET /runs HTTP/1.0\r\n\r\n")
             assert b" 404 " in client.recv(100)

@@ -9,7 +9,7 @@ from nanogrid import names
 from support.routing.kube import JOBS, PODS
 from support.routing.world import HOST, FakeSession, Router, World, until
 from support.s3_server import free_port
-from support.scraped import Scraped
+from support.scraping import Scrape, scrape_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,12 +30,12 @@ class Measured:
         self.router = router
         self.port = port
 
-    async def scraped(self) -> Scraped:
-        return await asyncio.to_thread(Scraped.of_port, self.port)
+    async def scraped(self) -> Scrape:
+        return await asyncio.to_thread(scrape_port, self.port)
 
     async def reaches(self, value: float, name: str, **labels: str) -> None:
         async def has_value() -> bool:
-            return (await self.scraped()).value(name, **labels) == value
+            return (await self.scraped()).number(name, **labels) == value
 
         await until(has_value, f"{name} {labels} {value}")
 
@@ -68,7 +68,7 @@ async def test_each_request_counts_once_under_its_pattern(routing: World) -> Non
     await own.reaches(1, COUNT, route="/health", method="GET", code="200")
     found = await own.scraped()
     counts = {
-        (each["method"], each["route"], each["code"]): found.value(COUNT, **each)
+        (each["method"], each["route"], each["code"]): found.number(COUNT, **each)
         for each in found.labels(COUNT)
         # Those that wait until the router is ready, or has seen the session.
         if each["route"] != "/readyz" and (each["route"], each["method"]) != ("_other", "GET")
@@ -79,11 +79,11 @@ async def test_each_request_counts_once_under_its_pattern(routing: World) -> Non
         ("GET", f"{SESSION}/health", "401"): 1,
         ("GET", "/health", "200"): 1,
     }
-    assert found.value(COUNT, route="_other", method="GET", code="200") >= 50
+    assert found.number(COUNT, route="_other", method="GET", code="200") >= 50
     assert {each["reason"] for each in found.labels(REFUSED)} == {"Unauthorized"}
-    assert found.value("nanogrid_router_sessions") == found.value("nanogrid_router_pods") >= 1
-    assert found.value("nanogrid_kubernetes_requests_total", verb="GET", code="200") >= 2
-    assert found.value("nanogrid_kubernetes_requests_total", verb="STREAM", code="200") >= 2
+    assert found.number("nanogrid_router_sessions") == found.number("nanogrid_router_pods") >= 1
+    assert found.number("nanogrid_kubernetes_requests_total", verb="GET", code="200") >= 2
+    assert found.number("nanogrid_kubernetes_requests_total", verb="STREAM", code="200") >= 2
     assert found.total("nanogrid_build_info", component="router") == 1
 
 
@@ -95,13 +95,13 @@ async def test_a_stream_counts_at_its_head_and_is_open_until_its_end(routing: Wo
     async with routing.client.get(url, headers=session.auth) as answer:
         await answer.content.readuntil(b"\n\n")
         before = await own.scraped()
-        assert before.value(STREAMS) == before.value(IN_FLIGHT) == 1
+        assert before.number(STREAMS) == before.number(IN_FLIGHT) == 1
         session.agent.gate.set()
         await answer.read()
     await own.reaches(0, STREAMS)
     await own.reaches(0, IN_FLIGHT)
     after = await own.scraped()
-    assert after.value(COUNT, **labels) == before.value(COUNT, **labels)
+    assert after.number(COUNT, **labels) == before.number(COUNT, **labels)
 
     # A client that leaves a stream.
     session.agent.gate.clear()
@@ -146,7 +146,7 @@ async def test_why_a_session_did_not_answer(routing: World) -> None:
     await session.agent.stop()
     assert await own.get(session, "/x") == 503
     await own.reaches(1, ERRORS, reason="NotConnected")
-    assert (await own.scraped()).value(REFUSED, reason="SessionUnreachable") == 4
+    assert (await own.scraped()).number(REFUSED, reason="SessionUnreachable") == 4
 
 
 async def test_a_wait_for_a_session_that_starts(routing: World) -> None:
@@ -155,8 +155,8 @@ async def test_a_wait_for_a_session_that_starts(routing: World) -> None:
     await routing.reaches(own.router, f"{session.path}/x", 503, session.auth)
     assert await own.get(session, "/health") == 503
     found = await own.scraped()
-    assert found.value(STARTS) == 0
-    assert found.value(REFUSED, reason="Initializing") >= 2
+    assert found.number(STARTS) == 0
+    assert found.number(REFUSED, reason="Initializing") >= 2
     await routing.kube.put(PODS, session.pod())
     await routing.reaches(own.router, f"{session.path}/x", 200, session.auth)
     assert await own.get(session, "/x") == 200
@@ -165,7 +165,7 @@ async def test_a_wait_for_a_session_that_starts(routing: World) -> None:
     # An ended session is no wait.
     await routing.kube.put(JOBS, session.job(phase="Succeeded", reason="Completed"))
     await routing.reaches(own.router, f"{session.path}/x", 410, session.auth)
-    assert (await own.scraped()).value(STARTS) == 1
+    assert (await own.scraped()).number(STARTS) == 1
 
 
 async def test_refusals_before_routing(routing: World) -> None:

@@ -4,6 +4,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from nanogrid.metrics.server import PATH, PORT
@@ -34,6 +35,29 @@ class Scrape:
             for s in self.samples
             if s.name == name and s.labels.get("namespace") == namespace
         }
+
+    def number(self, name: str, **labels: str) -> float:
+        """As :meth:`value`, but 0 if there is none: a counter that nothing has used yet."""
+        return self.value(name, **labels) or 0.0
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of all series that have these labels and perhaps more."""
+        wanted = labels.items()
+        return sum(s.value for s in self.samples if s.name == name and wanted <= s.labels.items())
+
+    def labels(self, name: str) -> list[dict[str, str]]:
+        """The labels of all series of a name."""
+        return [s.labels for s in self.samples if s.name == name]
+
+
+def scrape_registry(registry: CollectorRegistry) -> Scrape:
+    """Read the metrics of this process."""
+    return Scrape(generate_latest(registry).decode())
+
+
+def scrape_port(port: int) -> Scrape:
+    """Read the metrics of a process on this machine."""
+    return scrape(f"http://127.0.0.1:{port}")
 
 
 def scrape(url: str) -> Scrape:

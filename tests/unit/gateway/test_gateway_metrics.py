@@ -22,7 +22,7 @@ from nanogrid_gateway.counted import ContentFailedError, count_others
 from nanogrid_gateway.metrics import CODES, METHODS, GatewayMetrics
 from nanogrid_gateway.server.app import create_app
 from support.routing.world import until
-from support.scraped import Scraped
+from support.scraping import Scrape, scrape_registry
 
 COUNT = "nanogrid_gateway_request_seconds_count"
 SETTINGS = Settings(namespace="team-a", s3_bucket="xxx", redis_url="redis://x")
@@ -59,8 +59,8 @@ class Server:
         self.url = URL()
         self.port = 0
 
-    def scraped(self) -> Scraped:
-        return Scraped.of_registry(self.metrics.registry)
+    def scraped(self) -> Scrape:
+        return scrape_registry(self.metrics.registry)
 
     async def sent(self, data: bytes) -> bytes:
         """The beginning of the answer to raw bytes."""
@@ -100,7 +100,7 @@ async def a_client() -> AsyncIterator[ClientSession]:
         yield client
 
 
-async def counted(server: Server, number: float) -> Scraped:
+async def counted(server: Server, number: float) -> Scrape:
     """The metrics, once so many requests are counted."""
     await until(lambda: server.scraped().total(COUNT) >= number, f"{number:g} requests")
     scraped = server.scraped()
@@ -165,7 +165,7 @@ async def test_ten_thousand_paths_have_one_label() -> None:
         patterns = {pattern.rstrip("/") or "/" for _, pattern in routes(server.app)}
 
     assert {each["route"] for each in scraped.labels(COUNT)} <= patterns | {OTHER}
-    assert scraped.value(COUNT, route=OTHER, method="HEAD", code="404") == 9_800
+    assert scraped.number(COUNT, route=OTHER, method="HEAD", code="404") == 9_800
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ async def test_a_request_that_the_server_refuses_before_routing_counts(
 
     assert answer.split()[1].decode() == code
     assert {(each["route"], each["code"]) for each in scraped.labels(COUNT)} == {(OTHER, code)}
-    assert scraped.value("nanogrid_gateway_refused_total", reason=reason) == 1
+    assert scraped.number("nanogrid_gateway_refused_total", reason=reason) == 1
 
 
 async def test_a_websocket_handshake_is_a_request_like_others() -> None:
@@ -211,8 +211,8 @@ async def test_a_websocket_handshake_is_a_request_like_others() -> None:
         await server.sent((head + key).encode())
         scraped = await counted(server, 1)
 
-    assert scraped.value(COUNT, route="/healthz", method="GET", code="200") == 1
-    assert scraped.value("nanogrid_gateway_requests_in_flight") == 0
+    assert scraped.number(COUNT, route="/healthz", method="GET", code="200") == 1
+    assert scraped.number("nanogrid_gateway_requests_in_flight") == 0
 
 
 async def test_a_client_that_leaves_is_counted_and_no_longer_in_flight() -> None:
@@ -228,12 +228,12 @@ async def test_a_client_that_leaves_is_counted_and_no_longer_in_flight() -> None
         writer.write(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(60):
             await entered.wait()
-        assert server.scraped().value("nanogrid_gateway_requests_in_flight") == 1
+        assert server.scraped().number("nanogrid_gateway_requests_in_flight") == 1
         writer.transport.abort()
         scraped = await counted(server, 1)
 
-    assert scraped.value(COUNT, route="/waits", method="GET", code="499") == 1
-    assert scraped.value("nanogrid_gateway_requests_in_flight") == 0
+    assert scraped.number(COUNT, route="/waits", method="GET", code="499") == 1
+    assert scraped.number("nanogrid_gateway_requests_in_flight") == 0
 
 
 async def test_a_content_that_fails_in_the_middle_is_a_fault_of_the_server() -> None:
@@ -247,7 +247,7 @@ async def test_a_content_that_fails_in_the_middle_is_a_fault_of_the_server() -> 
         await server.sent(b"GET /fails HTTP/1.1\r\nHost: x\r\n\r\n")
         scraped = await counted(server, 1)
 
-    assert scraped.value(COUNT, route="/fails", method="GET", code="500") == 1
+    assert scraped.number(COUNT, route="/fails", method="GET", code="500") == 1
 
 
 def test_the_label_values_have_a_bound() -> None:
@@ -259,7 +259,7 @@ def test_the_label_values_have_a_bound() -> None:
         answers.refused(f"reason {code}")
     answers.refused("RateLimited")
 
-    scraped = Scraped.of_registry(metrics.registry)
+    scraped = scrape_registry(metrics.registry)
     assert len(scraped.labels(COUNT)) == (len(METHODS) + 1) * (len(CODES) + 1)
     found = {each["reason"] for each in scraped.labels("nanogrid_gateway_refused_total")}
     assert found == {OTHER, "RateLimited"}

@@ -13,7 +13,7 @@ from nanogrid_gateway.metrics import CODES, RouterMetrics
 from nanogrid_gateway.router import start_waits
 from nanogrid_gateway.router.patterns import AGENT, SESSION, session_pattern
 from nanogrid_gateway.router.start_waits import StartWaits
-from support.scraped import Scraped
+from support.scraping import scrape_registry
 
 COUNT = "nanogrid_router_request_seconds_count"
 
@@ -141,7 +141,7 @@ def test_a_hostile_session_has_a_bounded_number_of_series() -> None:
             for code in range(100, 1000, 3):
                 answers.answered(session_pattern(method, path), method, code, 0.1)
 
-    series = Scraped.of_registry(metrics.registry).labels(COUNT)
+    series = scrape_registry(metrics.registry).labels(COUNT)
     heads = sum(method == "GET" for method, _ in AGENT)
     pairs = len(AGENT) + heads + 8  # the last are the methods of other paths
     assert len(series) <= pairs * (len(CODES) + 1) < 1300
