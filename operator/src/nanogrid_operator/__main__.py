@@ -46,8 +46,10 @@ async def run(settings: Settings, metrics: OperatorMetrics) -> None:
     async with _elector(settings, metrics) as elector:
         parts = _build(settings, clients, elector, metrics)
         try:
-            # The denied port is open longer: one that is closed must mean a policy.
+            # The denied port is open longer: one that is closed must mean a policy. Metrics are
+            # sent longest, because the last jobs count too.
             async with (
+                parts.cloudwatch.sending(),
                 _serving_denied(settings.denied_port),
                 serving(parts.api, "", settings.port),
             ):

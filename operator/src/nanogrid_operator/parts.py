@@ -11,6 +11,8 @@ from nanogrid.types import Json
 from nanogrid_operator.decision.admission import AdmissionQueue
 from nanogrid_operator.decision.output_bytes import OutputBytes
 from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
+from nanogrid_operator.delivery.cloudwatch.sender import CloudWatchMetrics
+from nanogrid_operator.delivery.cloudwatch.targets import target_of
 from nanogrid_operator.delivery.delivery import ResultDelivery
 from nanogrid_operator.delivery.function_runs import FunctionRuns
 from nanogrid_operator.delivery.outbox import Outbox
@@ -114,6 +116,7 @@ class Parts:
     webhooks: Webhooks
     outbox: Outbox
     function_runs: FunctionRuns
+    cloudwatch: CloudWatchMetrics
     network: NetworkProbe
     memory: LiveMemory
     selection: Selection
@@ -171,8 +174,14 @@ def build(
         metrics,
     )
     function_runs = FunctionRuns(kube, clock)
+    cloudwatch = CloudWatchMetrics(
+        target_of(settings),
+        interval=settings.cloudwatch_interval_seconds,
+        max_series=settings.cloudwatch_max_functions,
+    )
     delivery = _build_delivery(shared, first_webhook_pause)
-    on_finished = _each(metrics.finished, function_runs.offer, outputs.offer)
+    receivers = (metrics.finished, function_runs.offer, outputs.offer, cloudwatch.offer)
+    on_finished = _each(*receivers)
     reconciler = _build_reconciler(shared, delivery, on_finished)
     liveness = Liveness(queue, settings.resync_seconds, monotonic)
     checks = dependency_checks(kube, clients.publisher, clients.results, settings)
@@ -232,6 +241,7 @@ def build(
         webhooks=delivery.webhooks,
         outbox=delivery.outbox,
         function_runs=function_runs,
+        cloudwatch=cloudwatch,
         network=network,
         memory=memory,
         selection=selection,

@@ -13,6 +13,7 @@ from nanogrid import assumed_role, controller_class, logs, names, redis_settings
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
+from nanogrid.cloudwatch import rules as cloudwatch
 from nanogrid.metrics import server as metrics
 from nanogrid.redis_role import ELASTICACHE, IAM_SERVICES
 from nanogrid.redis_url import (
@@ -170,6 +171,43 @@ class Settings:
     webhook_timeout_seconds: float = env("NANOGRID_WEBHOOK_TIMEOUT_SECONDS", 10.0, "per request")
     webhook_give_up_seconds: float = env(
         "NANOGRID_WEBHOOK_GIVE_UP_SECONDS", 86400.0, "after the job's end"
+    )
+
+    cloudwatch_mode: str = env(
+        "NANOGRID_CLOUDWATCH_MODE",
+        "",
+        "how metrics of jobs go to CloudWatch: emf (lines on stdout) or api; empty: not",
+        choices=("emf", "api"),
+    )
+    cloudwatch_namespace: str = env(
+        "NANOGRID_CLOUDWATCH_NAMESPACE", "NanoGrid", "of these metrics in CloudWatch"
+    )
+    cloudwatch_region: str = env(
+        "NANOGRID_CLOUDWATCH_REGION", "", "of CloudWatch; empty: that of S3"
+    )
+    cloudwatch_endpoint: str = env(
+        "NANOGRID_CLOUDWATCH_ENDPOINT", "", "URL of CloudWatch; empty: that of AWS in the region"
+    )
+    cloudwatch_proxy: str = env(
+        "NANOGRID_CLOUDWATCH_PROXY", "", "URL of an HTTP proxy for CloudWatch; empty: none"
+    )
+    cloudwatch_ca_bundle: str = env(
+        "NANOGRID_CLOUDWATCH_CA_BUNDLE",
+        "",
+        "PEM text of CAs that CloudWatch may have, besides the system's",
+    )
+    cloudwatch_dimensions: str = env(
+        "NANOGRID_CLOUDWATCH_DIMENSIONS",
+        "",
+        "more dimensions of these metrics, a JSON object of strings",
+    )
+    cloudwatch_interval_seconds: float = env(
+        "NANOGRID_CLOUDWATCH_INTERVAL_SECONDS", 60.0, "between two times when metrics are sent"
+    )
+    cloudwatch_max_functions: int = env(
+        "NANOGRID_CLOUDWATCH_MAX_FUNCTIONS",
+        500,
+        "functions with metrics of their own, in an hour; further ones are _other",
     )
 
     service_account: str = env("NANOGRID_SANDBOX_SERVICE_ACCOUNT", "default", "of sandbox pods")
@@ -511,6 +549,7 @@ JSON_OBJECTS = (
     "pod_labels",
     "pod_annotations",
     "node_selector",
+    "cloudwatch_dimensions",
 )
 JSON_LISTS = (
     "tolerations",
@@ -521,7 +560,7 @@ JSON_LISTS = (
     "image_pull_secrets",
 )
 JSON_MAPPINGS = ("affinity", "session_target_networking")
-CA_BUNDLES = ("s3_ca_bundle", "redis_ca_bundle", "webhook_ca_bundle")
+CA_BUNDLES = ("s3_ca_bundle", "redis_ca_bundle", "webhook_ca_bundle", "cloudwatch_ca_bundle")
 KEYS = ("session_key", "report_key", "result_key_master", "egress_key")
 QUANTITIES = {
     "agent_cpu": "sandbox.agent.cpu",
@@ -556,11 +595,14 @@ FORMS = {  # messages do not repeat values: URLs may have passwords
     ),
     "sts_endpoint": (assumed_role.ENDPOINT, "https://HOST[:PORT], without a path"),
     "webhook_proxy": PROXY,
+    "cloudwatch_proxy": PROXY,
+    "cloudwatch_endpoint": (r"https?://[^\s/@?#]+/?", "https://HOST[:PORT], without a path"),
     "egress_proxy_url": (r"http://([a-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]+", "http://HOST:PORT"),
 }
 NAMES = {
     "controller_class": controller_class.problem,
     "redis_prefix": redis_prefix_problem,
+    "cloudwatch_namespace": cloudwatch.namespace_problem,
 }
 PLATFORM_UID = 65532  # of operator, gateway and router
 MAX_UID = (1 << 31) - 1  # of runAsUser
@@ -612,6 +654,8 @@ def _check_json(env: str, text: str, name: str) -> None:
         raise SettingsError(f"{env}: expected an object")
     elif name in JSON_OBJECTS and not all(isinstance(v, str) for v in found.values()):
         raise SettingsError(f"{env}: expected an object of strings")
+    elif name == "cloudwatch_dimensions" and (wrong := cloudwatch.dimensions_problem(found)):
+        raise SettingsError(f"{env}: {wrong}")
 
 
 def _check_tenant(env: str, text: str) -> None:

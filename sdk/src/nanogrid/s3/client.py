@@ -1,4 +1,4 @@
-"""S3 in a few verbs; the only module that uses boto3.
+"""S3 in a few verbs; the only module that uses boto3 for it.
 
 boto3 blocks: a coroutine calls it in a thread. Every call has a connect and a read timeout and a
 bounded number of tries. Every error is an :class:`~nanogrid.s3.errors.S3Error`.
@@ -80,14 +80,14 @@ class S3:
             connect_timeout=connect,
             read_timeout=read,
             retries={"mode": "standard", "total_max_attempts": tries},
-            proxies=_proxies(role.endpoint if role else endpoint, proxy),
+            proxies=proxies(role.endpoint if role else endpoint, proxy),
         )
         config = bounds.merge(
             Config(
                 max_pool_connections=connections,
                 # A server of one's own has no DNS name per bucket.
                 s3={"addressing_style": "path" if endpoint else "auto"},
-                proxies=_proxies(endpoint, proxy),
+                proxies=proxies(endpoint, proxy),
                 request_checksum_calculation=checksums,
             )
         )
@@ -211,7 +211,7 @@ class S3:
             self.boto3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
 
 
-def _proxies(endpoint: str, proxy: str) -> dict[str, str] | None:
+def proxies(endpoint: str, proxy: str) -> dict[str, str] | None:
     """The proxies of a client; None: those of the environment."""
     if proxy:
         return {"http": proxy, "https": proxy}

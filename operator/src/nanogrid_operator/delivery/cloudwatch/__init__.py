@@ -1,0 +1,1 @@
+"""Metrics of ended jobs for Amazon CloudWatch, by function."""

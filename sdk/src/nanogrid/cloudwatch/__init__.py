@@ -1,0 +1,1 @@
+"""Metrics of Amazon CloudWatch: its rules, and a client that sends to it."""
