@@ -1,4 +1,4 @@
-"""Tests of the operator run on fake time, except those that use HTTP over real sockets."""
+"""Tests of the operator run on fake time, except those that use real sockets or threads."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,9 @@ import pytest
 
 from support.fake_time import FakeTimeLoop
 
-REAL_SOCKETS = frozenset({"test_client.py", "test_lease_thread.py", "test_results.py"})
+REAL_SOCKETS = frozenset(
+    {"test_client.py", "test_cloudwatch_sender.py", "test_lease_thread.py", "test_results.py"}
+)
 
 
 def pytest_asyncio_loop_factories(
