@@ -22,6 +22,7 @@ REFUSED_STATUSES: Final = frozenset({400, 413})
 # Of status 400, but true of a moment and not of the data.
 PASSING: Final = ("Throttl", "RequestLimitExceeded", "Expired", "InternalFail", "Unavailable")
 DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "403"})
+NO_ANSWER: Final = "the answer is none of CloudWatch"
 HINT: Final = "allow cloudwatch:PutMetricData for this namespace to the operator's role"
 
 
@@ -84,14 +85,17 @@ class CloudWatch:
             CloudWatchError: CloudWatch has not confirmed them. It may have them all the same.
         """
         try:
-            self._client.put_metric_data(Namespace=namespace, MetricData=data)
+            answer = self._client.put_metric_data(Namespace=namespace, MetricData=data)
         except ClientError as e:
             raise _answered(e) from None
         except ResponseParserError:  # its text repeats the answer
-            raise CloudWatchError("the answer is none of CloudWatch") from None
+            raise CloudWatchError(NO_ANSWER) from None
         except (BotoCoreError, OSError) as e:
             message, code = unanswered(e)
             raise CloudWatchError(f"{code}: {message}") from None
+        # A success has no content. A web page of a proxy with status 200 would be one too.
+        if not answer["ResponseMetadata"].get("RequestId"):
+            raise CloudWatchError(NO_ANSWER)
 
 
 def _answered(error: ClientError) -> CloudWatchError:
