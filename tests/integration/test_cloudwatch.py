@@ -1,6 +1,8 @@
 """Metrics of ended jobs in CloudWatch: real operators, moto's server, and servers in trouble."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ import pytest
 
 from nanogrid.cloudwatch import client
 from nanogrid.cloudwatch.client import CloudWatch, CloudWatchError
+from nanogrid.cloudwatch.rules import UNITS
 from nanogrid_operator.delivery.cloudwatch import put
 from nanogrid_operator.delivery.cloudwatch.groups import grouped
 from nanogrid_operator.delivery.cloudwatch.samples import sample_of
 from nanogrid_operator.delivery.cloudwatch.series import SeriesLimit
+from nanogrid_operator.settings import Settings
+from support.builders import REQUIRED_ENVIRONMENT
 from support.cloudwatch import (
     KEYS,
     NAMESPACE,
@@ -290,3 +295,33 @@ def test_lines_of_metrics_stand_alone_between_lines_of_the_log(
     assert others
     if style == "json":
         assert all(json.loads(line)["message"] for line in others)
+
+
+# The documentation.
+
+
+def words(option: str) -> str:
+    """The field of an option of the AWS command line."""
+    return "".join(word.capitalize() for word in option.removeprefix("--").split("-"))
+
+
+def test_the_alarm_of_the_guide_is_about_a_metric_that_is_sent(moto: MotoCloudWatch) -> None:
+    guide = Path("docs/cloudwatch.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"\$ (aws cloudwatch (?:.*\\\n)*.*)", guide)
+    fields: dict[str, Any] = {}
+    for word in shlex.split(command.replace("\\\n", " "))[3:]:
+        if word.startswith("--"):
+            given = fields.setdefault(words(word), [])
+        else:
+            given.append(word)
+    pairs = [dict(part.split("=") for part in one.split(",")) for one in fields.pop("Dimensions")]
+    texts = {name: value for name, (value,) in fields.items()}
+    numbers = {"Period": int, "EvaluationPeriods": int, "Threshold": float}
+    alarm = {n: numbers.get(n, str)(text) for n, text in texts.items()} | {"Dimensions": pairs}
+    moto.client.put_metric_alarm(**alarm)
+
+    (stored,) = moto.client.describe_alarms()["MetricAlarms"]
+    assert stored["MetricName"] in UNITS
+    assert stored["Namespace"] == Settings.from_env(REQUIRED_ENVIRONMENT).cloudwatch_namespace
+    assert [one["Name"] for one in stored["Dimensions"]] == ["Namespace", "Function"]
+    assert stored["Threshold"] == 0.05

@@ -42,7 +42,7 @@ class MotoCloudWatch:
         """Sum, SampleCount, Maximum of a metric of this hour; empty if it has no values."""
         named = {"Namespace": "team-a", "Function": function, **own}
         now = datetime.now(UTC)
-        answer = self._client.get_metric_statistics(
+        answer = self.client.get_metric_statistics(
             Namespace=NAMESPACE,
             MetricName=metric,
             Dimensions=[{"Name": name, "Value": value} for name, value in named.items()],
@@ -62,7 +62,7 @@ class MotoCloudWatch:
 
     def metrics(self) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
         """Name and dimensions of all metrics."""
-        pages = self._client.get_paginator("list_metrics").paginate(Namespace=NAMESPACE)
+        pages = self.client.get_paginator("list_metrics").paginate(Namespace=NAMESPACE)
         return {
             (one["MetricName"], tuple((d["Name"], d["Value"]) for d in one["Dimensions"]))
             for page in pages
@@ -70,7 +70,8 @@ class MotoCloudWatch:
         }
 
     @property
-    def _client(self) -> Any:
+    def client(self) -> Any:
+        """A client of boto3 for it."""
         session: Any = boto3.Session(
             aws_access_key_id="x", aws_secret_access_key="x", region_name=REGION
         )

@@ -140,6 +140,20 @@ def test_with_your_network_the_base_stack_makes_the_endpoints_in_it() -> None:
         assert outputs(described("other"))["EndpointSecurityGroup"] == "sg-1"
 
 
+def test_the_endpoint_of_cloudwatch_is_made_when_it_is_wanted() -> None:
+    with account():
+        deploy(BASE, "base.cfn.yaml", {"CloudWatchEndpoint": "true"})
+        endpoints = boto3.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
+
+    services = {each["ServiceName"].rsplit(".", 1)[-1]: each for each in endpoints}
+    policy = parsed(services["monitoring"]["PolicyDocument"])
+    assert [s["Action"] for s in policy["Statement"]] == ["cloudwatch:PutMetricData"]
+    assert policy["Statement"][0]["Condition"] == {
+        "StringEquals": {"aws:PrincipalAccount": "123456789012"}
+    }
+    assert services["monitoring"]["PrivateDnsEnabled"]
+
+
 # The roles.
 
 
@@ -222,6 +236,26 @@ def test_a_role_has_the_rights_of_its_part_only(roles: dict[str, Json]) -> None:
         s for s in roles["SandboxRole"]["policy"]["Statement"] if s["Action"] == ["s3:ListBucket"]
     ]
     assert listing["Condition"] == {"StringLike": {"s3:prefix": f"{root}/*"}}
+
+
+@pytest.mark.security
+def test_the_operator_may_send_metrics_to_one_namespace_when_it_is_wanted() -> None:
+    def policies(**given: str) -> list[Json]:
+        stack = Stack(EKS / "platform.cfn.yaml", PARAMETERS | given, all_outputs()[BASE])
+        return [
+            each["Properties"] for each in stack.resources.values()
+            if "cloudwatch" in json.dumps(each)
+        ]  # fmt: skip
+
+    assert policies() == []
+    (policy,) = policies(CloudWatchNamespace="NanoGrid")
+    assert policy["RoleName"] == "OperatorRole"
+    assert policy["PolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow", "Action": ["cloudwatch:PutMetricData"], "Resource": "*",
+            "Condition": {"StringEquals": {"cloudwatch:namespace": "NanoGrid"}},
+        }
+    ]  # fmt: skip
 
 
 @pytest.mark.security

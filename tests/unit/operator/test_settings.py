@@ -275,3 +275,33 @@ def test_a_redis_cluster_has_no_compatibility_namespace() -> None:
     assert Settings.from_env(cluster).redis_server.mode == "Cluster"
     with pytest.raises(SettingsError, match="older is the compatibility namespace"):
         Settings.from_env({**cluster, "NANOGRID_COMPATIBILITY_NAMESPACE": "older"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("MODE", "statsd", "expected one of emf, api"),
+        ("NAMESPACE", "AWS/Lambda", "namespaces that begin with AWS/"),
+        ("NAMESPACE", "a b", "expected 1 to 255 letters"),
+        ("DIMENSIONS", '{"Function": "x"}', "Function is set for each job"),
+        ("DIMENSIONS", '{"Cluster": ""}', "Cluster: expected 1 to 255 characters"),
+        ("DIMENSIONS", '{"Cluster": 1}', "expected an object of strings"),
+        ("ENDPOINT", "monitoring.example.com", "expected https://HOST"),
+        ("PROXY", "http://user:word@proxy:3128", "expected http://HOST:PORT"),
+        ("INTERVAL_SECONDS", "0", "expected a number above 0"),
+        ("CA_BUNDLE", "/etc/ssl/ca.pem", "it has no certificate"),
+    ],
+)
+def test_a_wrong_setting_of_cloudwatch_is_refused(name: str, text: str, message: str) -> None:
+    good = {
+        "MODE": "api", "NAMESPACE": "team/NanoGrid", "DIMENSIONS": '{"Cluster": "prod"}',
+        "ENDPOINT": "https://monitoring.example.com", "PROXY": "http://proxy:3128",
+        "INTERVAL_SECONDS": "10",
+    }  # fmt: skip
+    environ = REQUIRED | {f"NANOGRID_CLOUDWATCH_{n}": value for n, value in good.items()}
+    assert Settings.from_env(environ).objects("cloudwatch_dimensions") == {"Cluster": "prod"}
+
+    with pytest.raises(SettingsError, match=f"NANOGRID_CLOUDWATCH_{name}.*{message}") as caught:
+        Settings.from_env(environ | {f"NANOGRID_CLOUDWATCH_{name}": text})
+
+    assert "word" not in str(caught.value)
