@@ -24,7 +24,7 @@ class Group:
 
         Succeeded and Failed have a 0 or 1 for each job: the average of Failed is the error ratio.
         """
-        found = {
+        found: dict[str, list[int | None]] = {
             "Duration": [s.duration_millis for s in self.samples],
             "PeakMemory": [s.peak_memory_bytes for s in self.samples],
             "Succeeded": [int(s.succeeded) for s in self.samples],
