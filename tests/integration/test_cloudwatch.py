@@ -1,5 +1,6 @@
 """Metrics of ended jobs in CloudWatch: real operators, moto's server, and servers in trouble."""
 
+import fnmatch
 import json
 import re
 import shlex
@@ -325,3 +326,17 @@ def test_the_alarm_of_the_guide_is_about_a_metric_that_is_sent(moto: MotoCloudWa
     assert stored["Namespace"] == Settings.from_env(REQUIRED_ENVIRONMENT).cloudwatch_namespace
     assert [one["Name"] for one in stored["Dimensions"]] == ["Namespace", "Function"]
     assert stored["Threshold"] == 0.05
+
+
+def test_the_filter_of_the_guide_unpacks_lines_of_the_operator_only() -> None:
+    guide = Path("docs/cloudwatch.md").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"^    Match (\S+)$", guide, re.MULTILINE)
+
+    def unpacked(pod: str, namespace: str, container: str) -> bool:
+        tag = f"kube.var.log.containers.{pod}_{namespace}_{container}-{'0' * 64}.log"
+        return fnmatch.fnmatchcase(tag, pattern)
+
+    assert unpacked("nanogrid-5d9c7b6f4-x2x7q", "nanogrid-system", "operator")
+    assert not unpacked("sales-5351954b-0", "team-a", "sandbox")
+    assert not unpacked("nanogrid-system-operator", "team-a", "operator")
+    assert not unpacked("run-1-0", "nanogrid-system", "sandbox")

@@ -172,7 +172,9 @@ async def test_after_a_long_outage_old_metrics_are_dropped_and_new_ones_sent(
     assert "CloudWatch: away" in caplog.text
 
 
-async def test_a_hung_target_costs_memory_up_to_a_bound_and_a_line() -> None:
+async def test_a_hung_target_costs_memory_up_to_a_bound_and_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """The oldest jobs are dropped."""
     hangs, entered = threading.Event(), threading.Event()
 
@@ -189,6 +191,7 @@ async def test_a_hung_target_costs_memory_up_to_a_bound_and_a_line() -> None:
             metrics.offer(a_labelled_run(f"run-{n}"))
         assert metrics.pending == 100
         assert len(metrics._offered) <= 100
+        assert [r.getMessage().count("the queue is full") for r in caplog.records] == [1]
         hangs.set()
 
     assert target.uids == ["first", *(f"run-{n}" for n in range(4900, 5000))]

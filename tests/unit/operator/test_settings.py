@@ -287,7 +287,7 @@ def test_a_redis_cluster_has_no_compatibility_namespace() -> None:
         ("DIMENSIONS", '{"Cluster": ""}', "Cluster: expected 1 to 255 characters"),
         ("DIMENSIONS", '{"Cluster": 1}', "expected an object of strings"),
         ("ENDPOINT", "monitoring.example.com", "expected https://HOST"),
-        ("PROXY", "http://user:word@proxy:3128", "expected http://HOST:PORT"),
+        ("PROXY", "http://user:opensesame@proxy:3128", "expected http://HOST:PORT"),
         ("INTERVAL_SECONDS", "0", "expected a number above 0"),
         ("CA_BUNDLE", "/etc/ssl/ca.pem", "it has no certificate"),
     ],
@@ -304,4 +304,4 @@ def test_a_wrong_setting_of_cloudwatch_is_refused(name: str, text: str, message:
     with pytest.raises(SettingsError, match=f"NANOGRID_CLOUDWATCH_{name}.*{message}") as caught:
         Settings.from_env(environ | {f"NANOGRID_CLOUDWATCH_{name}": text})
 
-    assert "word" not in str(caught.value)
+    assert "opensesame" not in str(caught.value)

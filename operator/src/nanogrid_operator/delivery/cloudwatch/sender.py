@@ -100,10 +100,13 @@ class CloudWatchMetrics:
         if len(self._offered) > self._max_pending:
             self._offered.popitem(last=False)
         with self._lock:
-            if len(self._pending) >= self._max_pending:
+            full = len(self._pending) >= self._max_pending
+            if full:
                 self._pending.popleft()
                 self._lost.samples += 1
             self._pending.append(sample)
+        if full:  # the thread may hang, so it cannot say it
+            self._say()
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
