@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nanogrid.cloudwatch import client
 from nanogrid.cloudwatch.client import CloudWatch, CloudWatchError
@@ -328,15 +329,30 @@ def test_the_alarm_of_the_guide_is_about_a_metric_that_is_sent(moto: MotoCloudWa
     assert stored["Threshold"] == 0.05
 
 
-def test_the_filter_of_the_guide_unpacks_lines_of_the_operator_only() -> None:
-    guide = Path("docs/cloudwatch.md").read_text(encoding="utf-8")
-    (pattern,) = re.findall(r"^    Match (\S+)$", guide, re.MULTILINE)
+def unpacking(text: str) -> list[str]:
+    """The patterns of tags whose lines a configuration of Fluent Bit unpacks as JSON."""
+    sections = [
+        (kind, {key.lower(): value for key, value in re.findall(r"^\s*(\w+) +(.+)$", body, re.M)})
+        for kind, body in re.findall(r"\[(\w+)\]\n((?:\s*(?!\[)\S.*\n)+)", text)
+    ]
+    parsers = {s["name"] for kind, s in sections if kind == "PARSER" and s["format"] == "json"}
+    return [s["match"] for kind, s in sections if kind == "FILTER" and s.get("parser") in parsers]
 
-    def unpacked(pod: str, namespace: str, container: str) -> bool:
-        tag = f"kube.var.log.containers.{pod}_{namespace}_{container}-{'0' * 64}.log"
-        return fnmatch.fnmatchcase(tag, pattern)
 
-    assert unpacked("nanogrid-5d9c7b6f4-x2x7q", "nanogrid-system", "operator")
-    assert not unpacked("sales-5351954b-0", "team-a", "sandbox")
-    assert not unpacked("nanogrid-system-operator", "team-a", "operator")
-    assert not unpacked("run-1-0", "nanogrid-system", "sandbox")
+def unpacked(pattern: str, pod: str, namespace: str, container: str) -> bool:
+    tag = f"kube.var.log.containers.{pod}_{namespace}_{container}-{'0' * 64}.log"
+    return fnmatch.fnmatchcase(tag, pattern)
+
+
+@pytest.mark.security
+def test_log_routers_make_no_metrics_of_lines_of_user_code() -> None:
+    """CloudWatch makes metrics of each event that is a document, whoever wrote it."""
+    (guide,) = unpacking(Path("docs/cloudwatch.md").read_text(encoding="utf-8"))
+    assert unpacked(guide, "nanogrid-5d9c7b6f4-x2x7q", "nanogrid-system", "operator")
+    config = yaml.safe_load_all(Path("examples/eks/logging.yaml").read_text(encoding="utf-8"))
+    data = next(d["data"] for d in config if d["kind"] == "ConfigMap")
+
+    for pattern in [guide, *unpacking("\n".join(data.values()))]:
+        assert not unpacked(pattern, "sales-5351954b-0", "team-a", "sandbox")
+        assert not unpacked(pattern, "nanogrid-system-operator", "team-a", "operator")
+        assert not unpacked(pattern, "run-1-0", "nanogrid-system", "sandbox")

@@ -48,9 +48,15 @@ class Recorder:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Short pauses. A thread that a test leaves must not log in the next one."""
     monkeypatch.setattr(sender, "FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(sender, "LONGEST_PAUSE_SECONDS", 0.01)
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "cloudwatch":
+            thread.join(BOUND_SECONDS)
+            assert not thread.is_alive()
 
 
 def metrics_to(target: Any, **changes: Any) -> CloudWatchMetrics:

@@ -188,5 +188,6 @@ class CloudWatchMetrics:
         log.warning(
             "CloudWatch: %s; lost since the last such line: %d requests or lines, and %d jobs for "
             "which there was no room; %d jobs wait",
-            lost.cause or "the queue is full", lost.batches, lost.samples, len(self._pending),
+            lost.cause or ("the queue is full" if lost.samples else "there was no time left"),
+            lost.batches, lost.samples, len(self._pending),
         )  # fmt: skip
