@@ -116,6 +116,7 @@ def test_functions_above_the_limit_share_one_name() -> None:
     assert limit.pair("team-99", "_none", CREATED) == ("_other", "_other")
 
 
+@pytest.mark.security
 def test_one_namespace_cannot_take_the_names_of_all() -> None:
     limit = SeriesLimit(500)
     greedy = {limit.pair("greedy", f"f{n}", CREATED) for n in range(5000)}
