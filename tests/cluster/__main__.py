@@ -32,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("image", nargs="+")
     tool = sub.add_parser("tool", help="print the path of another tool; build it if it is missing")
     tool.add_argument("name", choices=sorted(gobuild.TOOLS))
+    load_tool = sub.add_parser(
+        "load-tool", help="copy the image of another tool to the nodes, and print its name"
+    )
+    load_tool.add_argument("name", choices=sorted(gobuild.TOOLS))
     sub.add_parser(
         "base-image", help="print the base image of our images; create it if it is missing"
     )
@@ -53,6 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
             commands.load(arguments.image)
         case "tool":
             commands.tool(arguments.name)
+        case "load-tool":
+            commands.load_tool(arguments.name)
         case "base-image":
             commands.base()
 

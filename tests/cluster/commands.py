@@ -23,6 +23,7 @@ from cluster.paths import SOURCE, Paths, paths
 from cluster.progress import duration, say
 from cluster.report import report, text
 from cluster.steps import ClusterError, UsageError, step
+from cluster.toolimages import tool_image
 from cluster.ways import Chosen
 
 # The longest first run on a slow machine; a second run waits as long for it.
@@ -179,6 +180,11 @@ def env() -> None:
 def load(images: Sequence[str]) -> None:
     """Copies images to the nodes."""
     here = paths()
+    _cluster(here, _loadable(here)).load(images)
+
+
+def _loadable(here: Paths) -> Chosen:
+    """How our cluster was created; only its nodes can get images from an engine."""
     if ways.foreign(here) is not None:
         raise UsageError(
             "images cannot be copied into the cluster in KUBECONFIG, because it is not ours: "
@@ -187,7 +193,7 @@ def load(images: Sequence[str]) -> None:
     chosen = ways.recall(here)
     if chosen is None:
         raise UsageError(NO_CLUSTER)
-    _cluster(here, chosen).load(images)
+    return chosen
 
 
 def base() -> None:
@@ -205,6 +211,16 @@ def tool(name: str) -> None:
     with exclusive(here, LOCK_SECONDS):
         gobuild.publish(here, gobuild.build(gobuild.TOOLS[name]), name)
     print(here.bin / name)
+
+
+def load_tool(name: str) -> None:
+    """Prints the image of another tool, which then is on the nodes; builds it if it is missing."""
+    here = paths()
+    chosen = _loadable(here)
+    with exclusive(here, LOCK_SECONDS):
+        image = tool_image(here, chosen.engine, name)
+        _cluster(here, chosen).load([image])
+    print(image)
 
 
 def status(as_json: bool) -> None:

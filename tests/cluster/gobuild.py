@@ -41,12 +41,13 @@ class Program:
     module: str | None = None
     ldflags: str = "-s -w"
     patched: str | None = None
+    tags: str = ""
 
     @property
     def key(self) -> str:
         """The cache key; it changes when the output would."""
         sources = [SOURCE / "go" / self.module] if self.module else self.patches
-        return key_of(self.version, self.ldflags, *self.packages, *sources)
+        return key_of(self.version, self.ldflags, *self.packages, *sources, *self.tags.split())
 
     @property
     def patches(self) -> list[Path]:
@@ -104,8 +105,23 @@ FOR_USERS_CLUSTER = {
     HELM: versions.HELM_MINIMUM,
     KUBECTL: versions.KUBERNETES_MINIMUM,
 }
-# Built only on request.
-TOOLS = {"kwok": Program("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), versions.KWOK)}
+_PROMETHEUS = "github.com/prometheus/prometheus/cmd"
+_COMMON = "github.com/prometheus/common/version"
+# Without the page, whose assets an npm build makes, and with the service discovery of Kubernetes
+# only: the clients of the clouds are most of the code.
+PROMETHEUS = Program(
+    "prometheus",
+    (f"{_PROMETHEUS}/prometheus", f"{_PROMETHEUS}/promtool"),
+    versions.PROMETHEUS,
+    ldflags=f"-s -w -X {_COMMON}.Version={versions.PROMETHEUS}",
+    tags="remove_all_sd,enable_kubernetes_sd",
+)
+# Built only on request, by the name of the command.
+TOOLS = {
+    "kwok": Program("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), versions.KWOK),
+    "prometheus": PROMETHEUS,
+    "promtool": PROMETHEUS,
+}
 
 
 def go_environment(here: Paths) -> dict[str, str]:
@@ -176,7 +192,8 @@ def build(program: Program) -> Path:
 
 def _flags(program: Program) -> list[str]:
     # With -v Go prints each package that it compiles.
-    return ["-v", "-trimpath", "-buildvcs=false", "-ldflags", program.ldflags]
+    tags = ["-tags", program.tags] if program.tags else []
+    return ["-v", "-trimpath", "-buildvcs=false", *tags, "-ldflags", program.ldflags]
 
 
 def compiled(log: Path, total: int | None = None) -> str:

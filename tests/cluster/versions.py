@@ -14,6 +14,8 @@ HELM = "v4.3.1"
 KWOK = "v0.7.0"
 # The newest version that Go's module proxy serves.
 KUBE_ROUTER = "v2.1.0"
+# Prometheus 3.16.0: its Go module counts in v0.300.
+PROMETHEUS = "v0.316.0"
 
 # The oldest programs on PATH that are used instead of a build. The tests run with Helm 4 only.
 KIND_MINIMUM = (0, 33)
