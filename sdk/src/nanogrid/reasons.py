@@ -167,6 +167,28 @@ NOT_STARTABLE = (
     Reason.ARGUMENTS_TOO_LONG,
 )
 
+# The cluster or the installation failed, not the user's code, spec or data: those who run the
+# platform look at these. Alerts count them.
+PLATFORM_FAULTS = (
+    Reason.STORAGE_MISCONFIGURED,
+    Reason.STORAGE_UNAVAILABLE,
+    Reason.ENCRYPTION_KEY_REFUSED,
+    Reason.CLOCK_SKEW,
+    Reason.SYNC_FAILED,
+    Reason.NODE_LOST,
+    Reason.TERMINATED,
+    Reason.EVICTED,
+    Reason.POD_LOST,
+    Reason.SANDBOX_LOST,
+    Reason.AGENT_FAILED,
+    Reason.UNSCHEDULABLE,
+    Reason.START_FAILED,
+    Reason.STARTUP_TIMEOUT,
+    Reason.NETWORK_NOT_ENFORCED,
+    Reason.RESULT_NOT_AUTHENTIC,
+    Reason.RESULT_UNREADABLE,
+)
+
 # Why code can be out of memory although it ended by itself: the kernel killed a child of it.
 CHILD_OOM_KILLED = "The kernel killed a process of the sandbox that reached the memory limit"
 

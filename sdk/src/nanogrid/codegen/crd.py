@@ -23,7 +23,7 @@ from nanogrid.api.function_spec import FunctionSpec
 from nanogrid.api.job import Spec
 from nanogrid.api.status import Status
 from nanogrid.api.tenant import TenantSpec
-from nanogrid.codegen.chart_checks import chart_checks
+from nanogrid.codegen.chart_checks import chart_checks, chart_reasons
 from nanogrid.codegen.chart_values import values_markdown
 from nanogrid.codegen.field_docs import fields_markdown
 from nanogrid.codegen.metrics_docs import metrics_markdown
@@ -262,6 +262,7 @@ def generated_files(root: Path = Path()) -> dict[str, str]:
     schema = json.loads((root / CHART / "values.schema.json").read_text(encoding="utf-8"))
     return files | {
         f"{CHART}/templates/_quantities.tpl": chart_checks(),
+        f"{CHART}/templates/_reasons.tpl": chart_reasons(),
         "docs/values.md": values_markdown(values, schema),
         "docs/executionjob.md": fields_markdown(crd()),
         "docs/function.md": fields_markdown(function_crd(), "versions"),
