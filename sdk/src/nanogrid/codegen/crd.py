@@ -25,6 +25,8 @@ from nanogrid.api.status import Status
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.codegen.chart_checks import chart_checks, chart_reasons
 from nanogrid.codegen.chart_values import values_markdown
+from nanogrid.codegen.dashboards.boards import DASHBOARDS
+from nanogrid.codegen.dashboards.grafana import dashboard_json
 from nanogrid.codegen.field_docs import fields_markdown
 from nanogrid.codegen.metrics_docs import metrics_markdown
 from nanogrid.metrics.registry import all_declared
@@ -258,6 +260,8 @@ def generated_files(root: Path = Path()) -> dict[str, str]:
         chart = wanted + header + _yaml(kept) + "{{- end }}\n"
         files[f"crds/{plural}.yaml"] = header + _yaml(make())
         files[f"{CHART}/templates/crds/{plural}.yaml"] = chart
+    for one in DASHBOARDS:
+        files[f"{CHART}/files/monitoring/dashboards/{one.name}.json"] = dashboard_json(one)
     values = (root / CHART / "values.yaml").read_text(encoding="utf-8")
     schema = json.loads((root / CHART / "values.schema.json").read_text(encoding="utf-8"))
     return files | {
