@@ -76,10 +76,13 @@ test-integration: setup-tests ## run tests with a real Redis, a real S3 server a
 	@$(call IN_TWO_RUNS,tests/integration)
 
 test-chart: images ## run tests of the chart as helm renders it; no cluster is asked
-	@$(USE_CLUSTER) $(PYTEST) -n 2 tests/chart $(SECOND_TRY) $(ARGS)
+	@$(CLUSTER) tool promtool >/dev/null
+	$(USE_CLUSTER) $(PYTEST) -n 2 tests/chart $(SECOND_TRY) $(ARGS)
 
+# A new machine builds Prometheus here, when the cluster already runs jobs.
 test-e2e: setup-tests deploy ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
-	@$(USE_CLUSTER) $(call IN_TWO_RUNS,tests/e2e -m "not slow" --durations=15)
+	@$(CLUSTER) tool prometheus >/dev/null
+	$(USE_CLUSTER) $(call IN_TWO_RUNS,tests/e2e -m "not slow" --durations=15)
 
 chaos: setup-tests deploy ## inject faults, with storms over 300 real and 3,000 simulated jobs; about 20 min
 	@$(USE_CLUSTER) $(PYTEST) tests/chaos -m "not slow or storm" --durations=20 -s $(ARGS)

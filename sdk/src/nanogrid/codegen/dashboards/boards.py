@@ -125,7 +125,7 @@ OVERVIEW: Final = Dashboard(
                 Panel(
                     "From creation to end",
                     "s",
-                    "All of a job: queue, start, inputs, code, outputs, delivery.",
+                    "All parts of a job: queue, start, inputs, code, outputs, delivery.",
                     quantiles("nanogrid_job_total_seconds"),
                 ),
                 Panel(
@@ -461,7 +461,7 @@ OPERATOR: Final = Dashboard(
                 Panel(
                     "Time of a request, 99 % are faster",
                     "s",
-                    "By component and verb.",
+                    "Time to an answer, by component and verb.",
                     [quantile(0.99, "nanogrid_kubernetes_request_seconds", "component, verb")],
                 ),
                 Panel(
@@ -484,7 +484,7 @@ OPERATOR: Final = Dashboard(
                 Panel(
                     "Connections per second",
                     "ops",
-                    "By outcome.",
+                    "Connections of sandboxes, by outcome.",
                     [rate("nanogrid_egress_connections_total", "outcome")],
                 ),
                 Panel(

@@ -1,0 +1,258 @@
+"""A real Prometheus in the cluster: what it finds, what dashboards show, that no alert is active.
+
+It scrapes what the ServiceMonitor of the chart selects, and loads the rules of the PrometheusRule.
+"""
+
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import pytest
+
+from examples.gateway_client import Gateway, GatewayError
+from nanogrid.types import Json
+from scripts import deploy
+from scripts.devaccess import DevAccess, PortForward
+from support.dashboards import PanelQuery, panel_queries, variable_queries
+from support.dashboards import dashboards as all_dashboards
+from support.gateways import an_echo
+from support.helm import manifests, named
+from support.kubectl import Namespace, eventually, inline, job, kubectl, kubectl_json, zip_of
+from support.prometheus_pod import INTERVAL, Prometheus, a_prometheus
+from support.prometheus_tools import loaded_image, promtool
+from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
+from support.scrape_config import scrape_config
+from support.sessions import Caller, path_of, ready, session, token_of
+
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(1200)]
+
+INSTALLATION: Final = f"{RELEASE_NAMESPACE}/{RELEASE}"
+ROUNDS: Final = 4
+DATA_SECONDS: Final = 120
+FAILS: Final = "import sys\nsys.exit(3)\n"
+WRITES: Final = (
+    "import os\nos.makedirs('output', exist_ok=True)\nopen('output/a', 'w').write('a')\n"
+)
+# Panels without a number in a system that works, and why. A panel that is not named has one.
+WITHOUT_DATA: Final[dict[tuple[str, str], str]] = {}
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """Prometheus, and what has run in front of it."""
+
+    prometheus: Prometheus
+    namespace: Namespace
+    groups: list[Json]
+    function: str
+
+
+@pytest.fixture(scope="module")
+def space(cluster: None) -> Iterator[Namespace]:
+    """A namespace of the restricted standard, for Prometheus and for the jobs."""
+    found = Namespace(f"e2e-prometheus-{uuid.uuid4().hex[:8]}")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": found.name, "labels": labels}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    kubectl("create", "-f", "-", stdin=json.dumps(body))
+    yield found
+    kubectl("delete", "namespace", found.name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[Json]:
+    """The objects of the installed release, and those for Prometheus."""
+    on = {"enabled": True, "renderMode": "alwaysRender"}
+    metrics = {"serviceMonitor": {**on, "interval": INTERVAL}, "prometheusRule": on}
+    return manifests(
+        "--namespace", RELEASE_NAMESPACE, values={**deploy.values(), "metrics": metrics}
+    )
+
+
+@pytest.fixture(scope="module")
+def monitored(
+    space: Namespace, rendered: list[Json], dev: DevAccess, gateway_url: str, gateway_token: str
+) -> Iterator[Monitored]:
+    """Prometheus, with jobs, runs of a function and sessions in several rounds."""
+    monitor = named("ServiceMonitor", RELEASE, rendered)
+    groups = named("PrometheusRule", RELEASE, rendered)["spec"]["groups"]
+    image = loaded_image("prometheus")
+    gateway = Gateway(gateway_url, gateway_token)
+    stranger = Gateway(gateway_url, "wrong")
+    with a_prometheus(space, image, scrape_config(monitor), groups) as prometheus:
+        eventually("all targets are scraped", partial(all_up, prometheus))
+        with an_echo(gateway) as function:
+            found = Monitored(prometheus, space, groups, function)
+            for number in range(ROUNDS):
+                work(found, number, gateway, dev)
+                for attempt in (
+                    partial(stranger.run, function, {}),
+                    partial(gateway.run, "no-such-function", {}),
+                ):
+                    with pytest.raises(GatewayError):
+                        attempt()
+                # A counter has a rate when it has grown between two scrapes.
+                eventually("the ends are scraped", partial(scraped, found, number + 1))
+                if not without_data(found):
+                    break
+            yield found
+
+
+def all_up(prometheus: Prometheus) -> bool:
+    """Whether there are targets, and all of them answer."""
+    targets = prometheus.targets()
+    return bool(targets) and all(target["health"] == "up" for target in targets)
+
+
+def work(found: Monitored, number: int, gateway: Gateway, dev: DevAccess) -> None:
+    """One round: a job that stores an output, one that fails twice, a function, a session."""
+    space = found.namespace
+    key = space.key(f"code/{number}.zip")
+    dev.s3.put_object(Bucket=dev.bucket, Key=key, Body=zip_of(main__py=WRITES))
+    space.wait_for_account()
+    space.apply(
+        job(f"good-{number}", code={"s3": {"key": key}}),
+        inline(f"bad-{number}", FAILS, backoffLimit=1),
+    )
+    talk(space, f"talk-{number}")
+    gateway.run(found.function, {"name": "round"})
+    for name in (f"good-{number}", f"bad-{number}"):
+        space.finished(name)
+
+
+def talk(space: Namespace, name: str) -> None:
+    """Ask a session while it starts, and let it execute code. It goes on, so that it is counted."""
+    with PortForward(RELEASE_NAMESPACE, f"svc/{RELEASE}-router", 8080) as forward:
+        url, path = f"http://127.0.0.1:{forward.wait_ready()}", path_of(space, name)
+        space.apply(session(name))
+        # 503: the router knows the session, and its pod does not answer yet.
+        eventually(
+            "it starts", lambda: Caller(url).call("GET", f"{path}/health").status in (200, 503)
+        )
+        status = ready(space, name)
+        caller = Caller(url, token_of(space, status))
+        assert caller.execute(path, "print(1)")["stdout"] == "1\n"
+
+
+def scraped(found: Monitored, rounds: int) -> bool:
+    """Whether Prometheus has seen the ends of the jobs of all rounds."""
+    ends = f'sum(nanogrid_jobs_finished_total{{namespace="{found.namespace.name}"}})'
+    series = found.prometheus.query(ends)
+    return bool(series) and float(series[0]["value"][1]) >= 2 * rounds
+
+
+def filled_in(query: str, function: str) -> str:
+    """A query of a dashboard with its variables."""
+    values = {
+        "$__rate_interval": "10m",
+        "$__range": "15m",
+        "$installation": INSTALLATION,
+        "$function": function,
+        # The dashboard of a function has one namespace: that of the gateway.
+        'namespace="$namespace"': f'namespace="{RELEASE_NAMESPACE}"',
+        "$namespace": ".*",
+    }
+    for name, value in values.items():
+        query = query.replace(name, value)
+    assert "$" not in query, query
+    return query
+
+
+def has_number(series: list[Json]) -> bool:
+    """Whether a result has a number: the quantile of nothing is NaN."""
+    return any(not math.isnan(float(one["value"][1])) for one in series)
+
+
+def without_data(found: Monitored) -> list[PanelQuery]:
+    """The queries of panels without a number."""
+    return [
+        one
+        for one in panel_queries()
+        if not has_number(found.prometheus.query(filled_in(one.expr, found.function)))
+    ]
+
+
+def test_the_monitor_finds_all_pods_with_metrics(monitored: Monitored) -> None:
+    selector = f"app.kubernetes.io/instance={RELEASE}"
+    pods = kubectl_json(*IN_RELEASE, "get", "pods", "-l", selector)["items"]
+    expected = {
+        pod["metadata"]["name"]: pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        for pod in pods
+        if "metrics"
+        in {
+            port.get("name")
+            for container in pod["spec"]["containers"]
+            for port in container.get("ports", [])
+        }
+    }
+    targets = {t["labels"]["pod"]: t["labels"] for t in monitored.prometheus.targets()}
+
+    assert {pod: labels["component"] for pod, labels in targets.items()} == expected
+    assert set(expected.values()) == {"operator", "gateway", "router", "egress"}
+    assert {labels["installation"] for labels in targets.values()} == {INSTALLATION}
+    assert all_up(monitored.prometheus)
+
+
+def test_promtool_accepts_the_page_of_each_target(monitored: Monitored) -> None:
+    for target in monitored.prometheus.targets():
+        pod, address = target["labels"]["pod"], target["discoveredLabels"]["__address__"]
+        page = page_of(pod, int(address.rpartition(":")[2]))
+        done = promtool("check", "metrics", stdin=page)
+        assert done.returncode == 0, f"{pod}: {done.stdout}{done.stderr}"
+        assert "nanogrid_build_info" in page
+
+
+def page_of(pod: str, port: int) -> str:
+    """The metrics of a pod as its server renders them."""
+    with PortForward(RELEASE_NAMESPACE, f"pod/{pod}", port) as forward:
+        answer = Caller(f"http://127.0.0.1:{forward.wait_ready()}").call("GET", "/metrics")
+        return str(answer.body["text"])
+
+
+def test_each_panel_of_each_dashboard_has_data(monitored: Monitored) -> None:
+    missing = {(one.dashboard, one.panel): one.expr for one in without_data(monitored)}
+    assert set(missing) == set(WITHOUT_DATA), json.dumps(
+        {f"{board}: {panel}": expr for (board, panel), expr in missing.items()}, indent=1
+    )
+
+
+def test_the_variables_of_dashboards_have_values(monitored: Monitored) -> None:
+    for name, board in all_dashboards().items():
+        for variable, (series, label) in variable_queries(board).items():
+            query = filled_in(series, monitored.function)
+            values = {one["metric"].get(label) for one in monitored.prometheus.query(query)}
+            assert values - {None}, f"{name}: {variable}"
+
+
+def test_the_label_namespace_is_that_of_the_jobs(monitored: Monitored) -> None:
+    found = monitored.prometheus.query(
+        f'nanogrid_jobs_finished_total{{namespace="{monitored.namespace.name}"}}'
+    )
+    reasons = {one["metric"]["reason"] for one in found}
+    assert {"Completed", "NonZeroExit"} <= reasons
+    assert not any("exported_namespace" in one["metric"] for one in found)
+
+
+def test_all_rules_work_and_no_alert_is_active(monitored: Monitored) -> None:
+    expected = {
+        rule.get("alert") or rule["record"] for group in monitored.groups for rule in group["rules"]
+    }
+
+    def evaluated() -> bool:
+        return all(rule["lastEvaluation"] > "0002" for rule in monitored.prometheus.rules())
+
+    eventually("all rules are evaluated", evaluated, DATA_SECONDS)
+    rules = monitored.prometheus.rules()
+    assert {rule["name"] for rule in rules} == expected
+    wrong = {r["name"]: r.get("lastError") for r in rules if r["health"] != "ok"}
+    assert not wrong
+    active = {r["name"]: r["alerts"] for r in rules if r.get("alerts")}
+    assert not active
+    # The recorded series have data, so an alert that is not active is a statement.
+    for rule in rules:
+        if rule["type"] == "recording" and "platform_faults" not in rule["name"]:
+            assert monitored.prometheus.query(rule["name"]), rule["name"]
