@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from nanogrid.types import Json
+from support.dashboards import filled_in, panel_queries
 from support.helm import DEV, manifests, named
 from support.prometheus_tools import promtool, write_yaml
 
@@ -128,6 +129,14 @@ OWN_GROUP: Final = {
 def test_promtool_accepts_the_rules(values: dict[str, Any], tmp_path: Path) -> None:
     file = write_yaml(tmp_path / "rules.yaml", {"groups": groups(**values)})
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_queries_of_dashboards(tmp_path: Path) -> None:
+    queries = [filled_in(one.expr, INSTALLATION, "jobs", "f") for one in panel_queries()]
+    rules = [{"record": f"panel:{number}", "expr": e} for number, e in enumerate(queries)]
+    file = write_yaml(tmp_path / "rules.yaml", {"groups": [{"name": "panels", "rules": rules}]})
+    done = promtool("check", "rules", file)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -52,6 +52,23 @@ def variable_queries(dashboard: Json) -> dict[str, tuple[str, str]]:
     return found
 
 
+def filled_in(query: str, installation: str, namespace: str, function: str) -> str:
+    """A query of a dashboard with values for its variables; several namespaces mean all."""
+    values = {
+        "$__rate_interval": "10m",
+        "$__range": "15m",
+        "$installation": installation,
+        "$function": function,
+        # The dashboard of a function has one namespace.
+        'namespace="$namespace"': f'namespace="{namespace}"',
+        "$namespace": ".*",
+    }
+    for name, value in values.items():
+        query = query.replace(name, value)
+    assert "$" not in query, query
+    return query
+
+
 def rules() -> list[Json]:
     """The rules of the chart, with their placeholders."""
     content = yaml.safe_load((FILES / "rules.yaml").read_text(encoding="utf-8"))

@@ -102,6 +102,7 @@ def test_a_dashboard_can_be_read(name: str) -> None:
     variables = {one["name"]: one for one in board["templating"]["list"]}
     assert variables["datasource"]["type"] == "datasource"
     assert len({one["id"] for one in board["panels"]}) == len(board["panels"])
+    assert len({one["title"] for one in panels(board)}) == len(panels(board))
     for panel in panels(board):
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
         assert len(panel["description"].split()) >= 3, panel["title"]

@@ -155,7 +155,7 @@ OVERVIEW: Final = Dashboard(
                     quantiles("nanogrid_job_delivery_seconds"),
                 ),
                 Panel(
-                    "Pending deliveries",
+                    "Pending deliveries by target",
                     "short",
                     "Results that a target does not have yet.",
                     [gauge("nanogrid_deliveries_pending", "target")],
