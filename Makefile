@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status images deploy undeploy bench eks-values docs clean
+        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench eks-values docs clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
@@ -75,14 +75,11 @@ test-unit: setup-tests ## run unit tests; no cluster
 test-integration: setup-tests ## run tests with a real Redis, a real S3 server and real processes; no cluster
 	@$(call IN_TWO_RUNS,tests/integration)
 
-test-chart: images ## run tests of the chart as helm renders it; no cluster is asked
-	@$(CLUSTER) tool promtool >/dev/null
-	$(USE_CLUSTER) $(PYTEST) -n 2 tests/chart $(SECOND_TRY) $(ARGS)
+test-chart: images prometheus ## run tests of the chart as helm renders it; no cluster is asked
+	@$(USE_CLUSTER) $(PYTEST) -n 2 tests/chart $(SECOND_TRY) $(ARGS)
 
-# A new machine builds Prometheus here, when the cluster already runs jobs.
-test-e2e: setup-tests deploy ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
-	@$(CLUSTER) tool prometheus >/dev/null
-	$(USE_CLUSTER) $(call IN_TWO_RUNS,tests/e2e -m "not slow" --durations=15)
+test-e2e: setup-tests deploy prometheus ## run tests on a real cluster; ARGS='-m slow' runs those that take minutes
+	@$(USE_CLUSTER) $(call IN_TWO_RUNS,tests/e2e -m "not slow" --durations=15)
 
 chaos: setup-tests deploy ## inject faults, with storms over 300 real and 3,000 simulated jobs; about 20 min
 	@$(USE_CLUSTER) $(PYTEST) tests/chaos -m "not slow or storm" --durations=20 -s $(ARGS)
@@ -104,6 +101,10 @@ cluster-env: ## print KUBECONFIG, DOCKER_HOST and PATH of the cluster, for eval 
 
 cluster-status: ## show the state of the cluster
 	@$(CLUSTER) status
+
+# Late, and not in `make demo`: its build is long.
+prometheus: ## build Prometheus and promtool for tests, once
+	@($(CLUSTER) tool prometheus) >/dev/null
 
 images: setup ## build the images and load them into the cluster; create the cluster meanwhile
 	@($(CLUSTER) up --images)
