@@ -36,8 +36,8 @@ def test_a_job_that_succeeds_and_one_that_fails_are_counted(
 ) -> None:
     name = namespace.name
     before = scrape(leader)
-    assert namespace.run(inline("works", "print('x')"))["phase"] == "Succeeded"
-    assert namespace.run(inline("breaks", "import sys; sys.exit(3)"))["phase"] == "Failed"
+    assert namespace.run(inline("a-good-one", "print('x')"))["phase"] == "Succeeded"
+    assert namespace.run(inline("a-bad-one", "import sys; sys.exit(3)"))["phase"] == "Failed"
 
     after: Scrape = eventually(
         "both jobs in the gauges",
@@ -55,8 +55,8 @@ def test_a_job_that_succeeds_and_one_that_fails_are_counted(
     for part in ("execution", "delivery", "total"):
         count = f"nanogrid_job_{part}_seconds_count"
         assert (after.value(count) or 0) - (before.value(count) or 0) >= 2, part
-    assert "works" not in after.text
-    assert "breaks" not in after.text
+    assert "a-good-one" not in after.text
+    assert "a-bad-one" not in after.text
 
     namespace.kubectl("delete", "ej", "--all", "--wait=true")
     gone: Scrape = eventually("no gauge of the namespace", lambda: in_phases(leader, name, {}))

@@ -145,7 +145,8 @@ def test_a_pod_that_is_no_sandbox_reaches_what_a_sandbox_must_not(namespace: Nam
     container = {
         "name": "scan",
         "image": executor,
-        "command": ["python3", "-c", SCAN, json.dumps([targets(), 1]), "router"],
+        # The policy of this port selects its peers, so the engine has to learn of this pod first.
+        "command": ["python3", "-c", SCAN, json.dumps([targets(), 1]), "metrics"],
         "resources": SMALL,
         "securityContext": {
             "allowPrivilegeEscalation": False,
