@@ -1,25 +1,36 @@
-"""Logs of the platform's servers: as text, or as one JSON object per line.
+"""Logs of the platform's programs: as text, or as one JSON object per line.
 
-In JSON each line has ``time`` (UTC), ``level``, ``logger`` and ``message``, and ``error`` with the
-traceback if there is one. It also has what it is about: the fields of :func:`about` around the
-call, for example the job.
+:mod:`.log_line` has the form. A line also has what it is about: the fields of :func:`about` around
+the call, for example those of a job. Tasks inherit them, and so do the threads of
+:mod:`nanogrid.threads` and of ``asyncio.to_thread``. Lines of libraries, warnings and uncaught
+errors have the same form.
 """
 
-import json
+import contextlib
+import contextvars
 import logging
-import time
-from collections.abc import Iterator, Mapping
+import sys
+import threading
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
-from typing import Any, Final
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
-FORMATS: Final = ("text", "json")
-TEXT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+from nanogrid.log_line import chosen, job_line_fields, log_line
+from nanogrid.types import Json
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
 FIELDS: Final = "fields"  # of a record: more fields of one line, as `extra={FIELDS: {…}}`
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=NOTHING)
+
+log = logging.getLogger("nanogrid")
 
 
 @contextmanager
@@ -32,31 +43,144 @@ def about(fields: Mapping[str, Any]) -> Iterator[None]:
         _about.reset(token)
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object per line. Text of users cannot add a line or a field."""
+def note(fields: Mapping[str, Any]) -> None:
+    """Add fields, until the :func:`about` around this ends: what a request is about, once known."""
+    _about.set({**_about.get(), **fields})
+
+
+def background(work: Coroutine[Any, Any, T], name: str | None = None) -> "asyncio.Task[T]":
+    """A task that is about nothing: what a request starts first, and others use later."""
+    import asyncio  # late: the command line logs too, and starts without it
+
+    context = contextvars.copy_context()
+    context.run(_about.set, NOTHING)
+    return asyncio.create_task(work, name=name, context=context)
+
+
+def fields_of_job(body: Json) -> dict[str, Any]:
+    """The fields of lines about an ExecutionJob. Never fails: a log is no reason to."""
+    meta, spec = body.get("metadata") or {}, body.get("spec") or {}
+    status = body.get("status") or {}
+    uid = meta.get("uid", "")
+    request_id = status.get("requestId") or spec.get("requestId") or uid
+    namespace, name = meta.get("namespace", ""), meta.get("name", "")
+    return job_line_fields(namespace, name, uid, request_id, attempt_of(status))
+
+
+def attempt_of(status: Json) -> int:
+    """The attempt that has ended a job, else the current one."""
+    ended = status.get("result")
+    attempts = status.get("attempts") or []
+    if isinstance(ended, dict) and "attempt" in ended:
+        return int(ended["attempt"])
+    return int(attempts[-1].get("number", 0)) + 1 if attempts else 0
+
+
+class LineFormatter(logging.Formatter):
+    """Formats records as :mod:`.log_line` does.
+
+    Args:
+        style: one of :data:`nanogrid.log_line.FORMATS`.
+        component: the program.
+        fields: of every line, for a program that is about one job.
+    """
+
+    def __init__(
+        self, style: str, component: str = "", fields: Mapping[str, Any] = NOTHING
+    ) -> None:
+        super().__init__()
+        self._form = style
+        self._component = component
+        self._fields = fields
 
     def format(self, record: logging.LogRecord) -> str:
         """The line without its end."""
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line: dict[str, Any] = {**_about.get(), **getattr(record, FIELDS, {})}
-        line |= {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        try:
+            message = record.getMessage()
+        except Exception as e:  # arguments that do not fit the message, or have no text
+            message = f"{record.msg} ({type(e).__name__}: {e})"
+        return log_line(
+            self._form,
+            seconds=record.created,
+            level=record.levelname,
+            component=self._component,
+            logger=record.name,
+            message=message,
+            fields={**self._fields, **_about.get(), **getattr(record, FIELDS, {})},
+            exception=trace,
+        )
 
 
-def configure(level: str, style: str) -> None:
-    """Log to stderr, all loggers of the process.
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to a stream, which may be closed or full: no reason to fail, or to write more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The line is lost."""
+
+
+def start(
+    component: str,
+    environ: Mapping[str, str],
+    style: str | None = None,
+    level: str | None = None,
+    *,
+    stream: TextIO | None = None,
+    fields: Mapping[str, Any] = NOTHING,
+    default_level: str = "INFO",
+) -> None:
+    """Log to stderr: all loggers of the process, warnings, and uncaught errors.
+
+    A program calls it before it reads its settings, so that an error of those has this form too.
 
     Args:
-        level: the lowest level, such as INFO.
-        style: one of :data:`FORMATS`.
+        component: the program, as each line names it.
+        environ: has form and level.
+        style: of the command line; it wins. See :func:`nanogrid.log_line.add_options`.
+        level: of the command line.
+        stream: in place of stderr.
+        fields: of every line, for a program that is about one job.
+        default_level: without a level.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(TEXT))
+    style, level = chosen(environ, style, level, default=default_level)
+    configure(level, style, component, stream=stream, fields=fields)
+
+
+def configure(
+    level: str,
+    style: str,
+    component: str = "",
+    *,
+    stream: TextIO | None = None,
+    fields: Mapping[str, Any] = NOTHING,
+) -> None:
+    """As :func:`start`, with a level and a form that are known."""
+    handler = _Handler(stream or sys.stderr)
+    handler.setFormatter(LineFormatter(style, component, fields))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _uncaught_in_thread
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return sys.__excepthook__(kind, error, trace)
+    return log.critical("uncaught error: the process ends", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or args.exc_type is SystemExit:
+        return
+    name = args.thread.name if args.thread is not None else ""
+    found = (args.exc_type, args.exc_value, args.exc_traceback)
+    log.error("uncaught error of a thread", exc_info=found, extra={FIELDS: {"thread": name}})
+
+
+def _unraisable(args: "sys.UnraisableHookArgs") -> None:
+    error = args.exc_value
+    found = (args.exc_type, error, args.exc_traceback) if error is not None else None
+    where = repr(args.object) if args.object is not None else ""
+    with contextlib.suppress(Exception):  # the interpreter may be ending
+        log.error("an error that nothing can raise", exc_info=found, extra={FIELDS: {"in": where}})

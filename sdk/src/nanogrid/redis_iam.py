@@ -17,6 +17,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, RedisError
 
+from nanogrid.logs import background
 from nanogrid.reasons import Reason
 from nanogrid.redis_role import Iam
 
@@ -80,7 +81,7 @@ class IamCredentials(CredentialProvider):
             TokenError: there is none, or none in time; a later call may get it.
         """
         if self._age >= RENEW_SECONDS and self._renewal is None:
-            self._renewal = asyncio.create_task(self._renew())
+            self._renewal = background(self._renew())
             self._renewal.add_done_callback(_log_failure)
         if self._age >= USABLE_SECONDS and self._renewal is not None:
             try:

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from nanogrid.ca_bundle import certificates
 
-LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SECRET: Final = ("KEY", "PASSWORD", "URL")
 
 

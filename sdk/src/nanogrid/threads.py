@@ -1,6 +1,10 @@
-"""A bounded number of threads for blocking calls of an event loop."""
+"""A bounded number of threads for blocking calls of an event loop.
+
+A call has the context of its caller, so its logs are about the same job.
+"""
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,7 +23,8 @@ class Threads:
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's result; a cancelled caller does not stop the function."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+        run = contextvars.copy_context().run
+        return await loop.run_in_executor(self._pool, partial(run, function, *args, **kwargs))
 
     def close(self) -> None:
         """Accept no more calls; running calls are not waited for."""

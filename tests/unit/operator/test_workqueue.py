@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from nanogrid.logs import JsonFormatter
+from nanogrid.logs import LineFormatter
 from nanogrid_operator.workqueue import WorkQueue, run_workers
 from support.operator_world import run_for
 
@@ -305,7 +305,7 @@ async def test_logs_of_the_work_and_of_its_error_are_about_the_key(
 ) -> None:
     queue = WorkQueue()
     log = logging.getLogger("test")
-    caplog.handler.setFormatter(JsonFormatter())
+    caplog.handler.setFormatter(LineFormatter("json"))
 
     async def act(key: str) -> None:
         log.warning("act")

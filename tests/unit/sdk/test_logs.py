@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nanogrid.logs import FIELDS, JsonFormatter, about
+from nanogrid.logs import FIELDS, LineFormatter, about
 
 Lines = io.StringIO
 
@@ -21,7 +21,7 @@ Lines = io.StringIO
 def log() -> Iterator[tuple[logging.Logger, Lines]]:
     text = io.StringIO()
     handler = logging.StreamHandler(text)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(LineFormatter("json"))
     logger = logging.getLogger("nanogrid.test")
     logger.addHandler(handler)
     yield logger, text
@@ -38,7 +38,12 @@ def test_a_line_has_time_level_logger_and_message(log: tuple[logging.Logger, Lin
 
     (line,) = lines(text)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
-    assert line == {"level": "WARNING", "logger": "nanogrid.test", "message": "retry in 2.0 s"}
+    assert line == {
+        "level": "WARNING",
+        "component": "",
+        "logger": "nanogrid.test",
+        "message": "retry in 2.0 s",
+    }
 
 
 def test_lines_have_the_fields_that_are_around_them(log: tuple[logging.Logger, Lines]) -> None:
@@ -81,7 +86,7 @@ def test_an_error_has_its_traceback_in_the_same_line(log: tuple[logging.Logger, 
 
     (line,) = lines(text)
     assert line["message"] == "failed"
-    assert "ValueError: two\nlines" in line["error"]
+    assert "ValueError: two\nlines" in line["exception"]
 
 
 def test_text_of_users_adds_no_line_and_no_field(log: tuple[logging.Logger, Lines]) -> None:

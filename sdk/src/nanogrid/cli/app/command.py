@@ -5,6 +5,7 @@ parameter is a :class:`CommandContext`. Errors are handled by :mod:`nanogrid.cli
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from nanogrid import controller_class
+from nanogrid import controller_class, log_line
 from nanogrid.cli.app import exits
 from nanogrid.cli.app.errors import exit_on_error
 
@@ -54,13 +55,51 @@ _ControllerClass = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str | None], str | None]:
+    """A callback that takes one of these, in upper or lower case."""
+
+    def check(text: str | None) -> str | None:
+        found = next((c for c in choices if text is not None and c.lower() == text.lower()), None)
+        if text is not None and found is None:
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(choices)}")
+        return found
+
+    return check
+
+
 SHARED: Final[dict[str, Any]] = {
     "namespace": _Namespace,
     "context": _Context,
     "kubeconfig": _Kubeconfig,
     "controller_class": _ControllerClass,
 }
-VALUE_OPTIONS: Final = ("--namespace", "-n", "--context", "--kubeconfig", "--controller-class")
+# Of the program only, before the name of a command.
+LOGGING: Final[dict[str, Any]] = {
+    "log_format": Annotated[
+        str | None,
+        typer.Option(
+            "--log-format",
+            metavar="|".join(log_line.FORMATS),
+            callback=_one_of(log_line.FORMATS),
+            help=f"Form of logs on stderr; default: ${log_line.ENV_FORMAT}, then text.",
+        ),
+    ],
+    "log_level": Annotated[
+        str | None,
+        typer.Option(
+            "--log-level",
+            metavar="|".join(log_line.LEVELS),
+            callback=_one_of(log_line.LEVELS),
+            help=f"Lowest level of logs; default: ${log_line.ENV_LEVEL}, then WARNING.",
+        ),
+    ],
+}
+VALUE_OPTIONS: Final = (
+    *("--namespace", "-n", "--context", "--kubeconfig", "--controller-class"),
+    *("--log-format", "--log-level"),
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +199,11 @@ def accept_cluster_options(app: typer.Typer, version: Callable[[bool], None] | N
 
     def remember(**given: Any) -> None:
         call = given.pop(CALL)
+        if version is not None:
+            from nanogrid import logs  # late: --help and --version need none
+
+            chosen_form = given.pop("log_format"), given.pop("log_level")
+            logs.start("cli", os.environ, *chosen_form, default_level="WARNING")
         call.obj = (call.obj or {}) | chosen(given)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -168,6 +212,7 @@ def accept_cluster_options(app: typer.Typer, version: Callable[[bool], None] | N
         text = "Print the version of this program."
         option = typer.Option("--version", is_eager=True, callback=version, help=text)
         kinds["version"] = (Annotated[bool, option], False)
+        kinds |= {key: (kind, None) for key, kind in LOGGING.items()}
     shared = [
         inspect.Parameter(key, keyword, default=default, annotation=kind)
         for key, (kind, default) in kinds.items()
