@@ -16,7 +16,7 @@ from typing import Any
 
 import kopf
 
-from nanogrid import logs, names
+from nanogrid import log_line, logs, names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import KubeError
 from nanogrid.listening import listen_on_all
@@ -32,6 +32,8 @@ from nanogrid_operator.parts import Clients, Parts, build
 from nanogrid_operator.server.serve import serving
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.handlers import configure, register
+from nanogrid_operator.watch.kopf_logs import LOGGER as KOPF_OBJECTS
+from nanogrid_operator.watch.kopf_logs import KopfFields
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid")
@@ -195,6 +197,8 @@ async def _watch(settings: Settings, parts: Parts) -> None:
     registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
     register(registry, parts.handlers)
     configure(options, parts.selection)
+    fields = KopfFields(parts.cache.log_fields, parts.cache.log_fields_of_pod)
+    logging.getLogger(KOPF_OBJECTS).addFilter(fields)
     await kopf.operator(
         registry=registry,
         settings=options,
@@ -213,22 +217,24 @@ def main() -> int:
         "configure it; see the chart's values.",
     )
     parser.add_argument("--check", action="store_true", help="import everything and exit")
-    if parser.parse_args().check:
+    log_line.add_options(parser)
+    options = parser.parse_args()
+    if options.check:
         OperatorMetrics(Metrics("operator"))
         print("nanogrid-operator: all imports work")
         return 0
+    logs.start("operator", os.environ, options.log_format, options.log_level)
+    # Kopf logs each handled event; the operator logs each transition.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
     try:
         created = asyncio.run(connect_and_create(os.environ))
         settings = Settings.from_env({**os.environ, **created})
     except SettingsError as e:
-        print(f"nanogrid-operator: {e}", file=sys.stderr)
+        log.critical("a setting is wrong: %s", e)
         return 2
     except KubeError as e:
-        print(f"nanogrid-operator: cannot create the Secrets of keys: {e}", file=sys.stderr)
+        log.critical("cannot create the Secrets of keys: %s", e)
         return 1
-    logs.configure(settings.log_level, settings.log_format)
-    # Kopf logs each handled event; the operator logs each transition.
-    logging.getLogger("kopf").setLevel(logging.WARNING)
     metrics = OperatorMetrics(Metrics("operator"))
     code = 0
     try:
@@ -237,7 +243,7 @@ def main() -> int:
     except* LeaseLost:
         code = 1  # the cause is in the log
     except* SettingsError as group:
-        print(f"nanogrid-operator: {group.exceptions[0]}", file=sys.stderr)
+        log.critical("a setting is wrong: %s", group.exceptions[0])
         code = 2
     return code
 

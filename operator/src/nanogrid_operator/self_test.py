@@ -4,7 +4,9 @@ It runs in a pod of its own, whose service account may only create, read and del
 prints a line per check and exits with 1 at the first that fails.
 """
 
+import argparse
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -14,12 +16,14 @@ from typing import Final
 
 import aiohttp
 
-from nanogrid import controller_class, names
+from nanogrid import controller_class, log_line, logs, names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import JOBS, KubeError, collection
 from nanogrid.lifecycle import Phase, finished, phase_of
 from nanogrid.settings import SettingsError, env, help_text, values
 from nanogrid.types import Json
+
+log = logging.getLogger("nanogrid.self-test")
 
 PAUSE_SECONDS: Final = 1.0
 REQUEST_SECONDS: Final = 5.0
@@ -87,6 +91,7 @@ async def run(kube: KubeApi, settings: SelfTestSettings, say: Callable[[str], No
     say("the CRDs are installed")
     await check_servers([u for u in settings.urls.split(",") if u], limit, say)
     job = await _within(limit, f"job {settings.job}", _finished_job(kube, settings))
+    logs.note(logs.fields_of_job(job))
     if problem := problem_of(job):
         raise SelfTestError(f"job {settings.namespace}/{settings.job}: {problem}")
     say(f"a job succeeded; all checks took {time.monotonic() - started:.1f} s")
@@ -158,27 +163,36 @@ async def _finished_job(kube: KubeApi, settings: SelfTestSettings) -> Json:
     return job
 
 
-async def _main(settings: SelfTestSettings) -> None:
+async def _main(settings: SelfTestSettings) -> int:
     kube = await KubeApi.connect(REQUEST_SECONDS, user_agent=f"{names.MANAGED_BY}-test")
     try:
-        await run(kube, settings, lambda line: print(f"self-test: {line}", flush=True))
+        await run(kube, settings, lambda line: log.info("%s", line))
+    except (SelfTestError, KubeError) as e:
+        log.error("%s", e)
+        return 1
     finally:
         await kube.close()
+    return 0
 
 
 def main() -> int:
     """The entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m nanogrid_operator.self_test",
+        description="Tests an installation with one real job.",
+        epilog="Environment:\n" + help_text(SelfTestSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    log_line.add_options(parser)
+    options = parser.parse_args()
+    form = options.log_format, options.log_level
+    logs.start("self-test", os.environ, *form, stream=sys.stdout)
     try:
         settings = SelfTestSettings(**values(SelfTestSettings, os.environ))
     except SettingsError as e:
-        print(f"self-test: {e}\n{help_text(SelfTestSettings)}", file=sys.stderr)
+        log.critical("a setting is wrong: %s", e)
         return 2
-    try:
-        asyncio.run(_main(settings))
-    except (SelfTestError, KubeError) as e:
-        print(f"self-test: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return asyncio.run(_main(settings))
 
 
 if __name__ == "__main__":

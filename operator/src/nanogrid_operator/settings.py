@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nanogrid import assumed_role, controller_class, logs, names, redis_settings
+from nanogrid import assumed_role, controller_class, log_line, names, redis_settings
 from nanogrid.addresses import Networks, networks
 from nanogrid.api.job import MAX_TTL_SECONDS
 from nanogrid.api.tenant import TenantSpec
@@ -24,7 +24,7 @@ from nanogrid.redis_url import (
     RedisServer,
 )
 from nanogrid.sandbox_limits import AGENT, CHART_VALUES, problem
-from nanogrid.settings import LOG_LEVELS, SettingsError, check_ca_bundle, env, values
+from nanogrid.settings import SettingsError, check_ca_bundle, env, values
 from nanogrid.tenancy import ENV_REDIS_PREFIX, redis_prefix_problem
 
 ALB = "alb.ingress.kubernetes.io"  # prefix of the load balancer controller's annotations
@@ -431,8 +431,14 @@ class Settings:
     workers: int = env("NANOGRID_WORKERS", 16, "jobs reconciled at the same time")
     resync_seconds: float = env("NANOGRID_RESYNC_SECONDS", 300.0, "between full LISTs")
     kube_timeout_seconds: float = env("NANOGRID_KUBE_TIMEOUT_SECONDS", 15.0, "per API request")
-    log_level: str = env("NANOGRID_LOG_LEVEL", "INFO", "of logs", choices=LOG_LEVELS)
-    log_format: str = env("NANOGRID_LOG_FORMAT", "text", "of logs", choices=logs.FORMATS)
+    log_level: str = env(log_line.ENV_LEVEL, "INFO", "of logs", choices=log_line.LEVELS)
+    executor_log_level: str = env(
+        "NANOGRID_EXECUTOR_LOG_LEVEL",
+        "INFO",
+        "of logs of the platform's containers in sandbox pods",
+        choices=log_line.LEVELS,
+    )
+    log_format: str = env(log_line.ENV_FORMAT, log_line.TEXT, "of logs", choices=log_line.FORMATS)
 
     @property
     def namespaces(self) -> list[str]:

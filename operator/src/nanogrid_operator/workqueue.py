@@ -8,7 +8,7 @@ import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from nanogrid.backoff import exponential, jitter
 from nanogrid.logs import about
@@ -190,7 +190,7 @@ async def run_workers(
     act: Callable[[str], Awaitable[None]],
     on_error: Callable[[str, Exception], None],
     *,
-    log_fields: Callable[[str], Mapping[str, str]],
+    log_fields: Callable[[str], Mapping[str, Any]],
     timeout_seconds: float | None = None,
 ) -> None:
     """Run ``workers`` workers for ever.

@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 _CONTEXT: Final = b"egress:"  # the key signs nothing else in this form
@@ -37,6 +37,8 @@ class Grant:
         uid: its uid.
         hosts: names, and ``*.example.com`` for every name below example.com.
         expires: end of the validity, in seconds since the epoch.
+        request_id: of the job, for logs.
+        attempt: of the job, for logs.
     """
 
     namespace: str
@@ -44,6 +46,11 @@ class Grant:
     uid: str
     hosts: tuple[str, ...]
     expires: int
+    request_id: str = ""
+    attempt: int = 0
+
+
+_FIELDS: Final = frozenset(each.name for each in fields(Grant))
 
 
 def password(key: str, grant: Grant) -> str:
@@ -69,8 +76,10 @@ def verified(key: str, user: str, secret: str, now: float) -> Grant:
         raise InvalidGrantError("the credentials are not valid")
     try:
         found = json.loads(base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_"))
-        grant = Grant(**{**found, "hosts": tuple(found["hosts"])})
-    except (binascii.Error, KeyError, TypeError, ValueError):
+        # A proxy of this version serves jobs of a newer operator too, during an upgrade.
+        known = {name: value for name, value in found.items() if name in _FIELDS}
+        grant = Grant(**{**known, "hosts": tuple(found["hosts"])})
+    except (AttributeError, binascii.Error, KeyError, TypeError, ValueError):
         raise InvalidGrantError("the credentials are of another version") from None
     if grant.uid != user:
         raise InvalidGrantError("the credentials are of another job")

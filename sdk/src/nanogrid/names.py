@@ -103,6 +103,7 @@ FUNCTION_INPUT_STDIN: Final = "/dev/stdin"
 
 # Environment of the pod's trusted containers.
 ENV_TASK: Final = "NANOGRID_TASK"
+ENV_LOG_JOB: Final = "NANOGRID_LOG_JOB"  # of containers without the task: its fields in logs
 ENV_RESULTS_URL: Final = "NANOGRID_RESULTS_URL"
 ENV_RESULT_KEY: Final = "NANOGRID_RESULT_KEY"  # of the agent only
 ENV_S3_ENDPOINT: Final = "NANOGRID_S3_ENDPOINT"

@@ -170,7 +170,7 @@ def test_the_termination_message_of_foreign_code_is_below_a_masked_directory(pod
     ],
 )
 def test_the_launcher_gets_the_limits_of_user_code(changes: Json, want: list[str]) -> None:
-    assert container(built(some_settings(**changes)), "sandbox")["command"][4:] == want
+    assert container(built(some_settings(**changes)), "sandbox")["command"][4:-2] == want
 
 
 # The user.

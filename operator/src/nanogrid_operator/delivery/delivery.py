@@ -77,7 +77,7 @@ class ResultDelivery:
                 f"{previous.attempt} before a restart"
             )
             delivery = replace(delivery, message=message)
-            log.error("job %s/%s uid=%s: %s", job.namespace, job.name, job.uid, message)
+            log.error("the status differs from the delivered result: %s", message)
         await self._write_delivery(job, delivery)
         if delivery.replaced:
             text = sentence(Reason.RESULT_NOT_AUTHENTIC, delivery.replaced)
@@ -98,7 +98,7 @@ class ResultDelivery:
             await self._write_delivery(job, delivery)
             self.writer.record_event(job, delivery.reason, delivery.message, bad=True)
         delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
-        log.warning("job uid=%s: delivery: retry in %.1f s: %s", job.uid, delay, delivery.message)
+        log.warning("delivery: retry in %.1f s: %s", delay, delivery.message)
 
     async def _write_delivery(self, job: Job, delivery: Delivery) -> None:
         now = self.clock()
@@ -128,7 +128,7 @@ class ResultDelivery:
         try:
             stored = await self.results.load(self.tenants.area(job.namespace), job.request_id)
         except (S3Error, NotAuthenticError) as e:
-            log.warning("job uid=%s: delivering the status's copy of the result: %s", job.uid, e)
+            log.warning("delivering the status's copy of the result: %s", e)
             return kept
         if stored is not None and self.owner(job, kept.attempt).believes(stored):
             return stored if stored.reason == kept.reason else kept

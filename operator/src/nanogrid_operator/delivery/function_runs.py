@@ -15,6 +15,7 @@ from typing import Any
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import JOBS, KubeError, collection
+from nanogrid.logs import about, fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import timestamp
 from nanogrid_operator.status.function import CountedRuns, Run, counted_runs, merged, run_of
@@ -69,11 +70,14 @@ class FunctionRuns:
 
         Never raises: the job's own processing goes on, even if its object is invalid.
         """
+        with about(fields_of_job(job)):
+            self._offer(job)
+
+    def _offer(self, job: Json) -> None:
         try:
             run = run_of(job)
         except Exception:
-            uid = (job.get("metadata") or {}).get("uid")
-            log.exception("job uid=%s is not counted: its status cannot be read", uid)
+            log.exception("the run is not counted: its status cannot be read")
             return
         if run is None:
             return
@@ -85,7 +89,7 @@ class FunctionRuns:
         if run.uid in self._pending.get(key, {}):
             return
         if self._size >= self._max_pending:
-            log.warning("job uid=%s is not counted yet: %d runs wait", run.uid, self._size)
+            log.warning("the run is not counted yet: %d runs wait", self._size)
             return
         self._pending.setdefault(key, {})[run.uid] = run
         self._size += 1
@@ -98,7 +102,7 @@ class FunctionRuns:
             WORKERS,
             self._turn,
             self._failed,
-            log_fields=lambda key: {"function": key},
+            log_fields=_function_fields,
             timeout_seconds=TURN_SECONDS,
         )
 
@@ -108,16 +112,16 @@ class FunctionRuns:
             left = list(self._pending.get(key, {}).values())
             self._forget(key, left)
             log.error(
-                "function %s: %d runs are not counted until the next LIST: %s",
-                key, len(left), error,
+                "%d runs are not counted until the next LIST: %s",
+                len(left), error,
             )  # fmt: skip
             return
         at_least = error.retry_after if isinstance(error, KubeError) else 0.0
         delay = self._queue.retry(key, CAP_SECONDS, at_least=at_least)
         if isinstance(error, KubeError):
-            log.info("function %s: retry in %.1f s: %s", key, delay, error)
+            log.info("function: retry in %.1f s: %s", delay, error)
         else:
-            log.error("function %s: retry in %.1f s", key, delay, exc_info=error)
+            log.error("function: retry in %.1f s", delay, exc_info=error)
 
     async def _turn(self, key: str) -> None:
         batch = list(self._pending.get(key, {}).values())
@@ -161,3 +165,9 @@ def _remember(memory: "OrderedDict[str, Any]", key: str, value: object) -> None:
     memory.move_to_end(key)
     while len(memory) > MAX_FUNCTIONS:
         memory.popitem(last=False)
+
+
+def _function_fields(key: str) -> dict[str, str]:
+    """What logs about a function show."""
+    namespace, _, function = key.partition("/")
+    return {"namespace": namespace, "function": function}

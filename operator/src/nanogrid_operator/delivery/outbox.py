@@ -62,10 +62,10 @@ class Outbox:
     def _failed(self, uid: str, error: Exception) -> None:
         if isinstance(error, KubeError):
             delay = self._queue.retry(uid, CAP_SECONDS, at_least=error.retry_after)
-            log.info("job uid=%s: outbox: retry in %.1f s: %s", uid, delay, error)
+            log.info("outbox: retry in %.1f s: %s", delay, error)
         else:
             delay = self._queue.retry(uid, CAP_SECONDS)
-            log.error("job uid=%s: outbox: retry in %.1f s", uid, delay, exc_info=error)
+            log.error("outbox: retry in %.1f s", delay, exc_info=error)
 
     async def _turn(self, uid: str) -> None:
         body = self.cache.job(uid)
@@ -79,7 +79,7 @@ class Outbox:
             self._offered.discard(uid)
             return
         delay = self._queue.retry(uid, CAP_SECONDS)
-        log.warning("job uid=%s: outbox: retry in %.1f s: %s", uid, delay, storage.message)
+        log.warning("outbox: retry in %.1f s: %s", delay, storage.message)
 
     def _bucket(self, job: Job) -> str:
         return self.tenants.area(job.namespace).bucket

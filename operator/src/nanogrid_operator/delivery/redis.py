@@ -168,7 +168,7 @@ class Publisher:
             if isinstance(found, Delivery):
                 return found
             forged, mark = found, str(detail)
-            log.warning("job uid=%s: %s", owner.job.uid, forged)
+            log.warning("replacing a value in Redis: %s", forged)
         message = sentence(Reason.RESULT_NOT_AUTHENTIC, f"{forged}, and it comes back")
         return Delivery(state="Pending", reason=Reason.RESULT_NOT_AUTHENTIC, message=message)
 
@@ -210,6 +210,6 @@ class Publisher:
                 kept: Any = await self._client.eval(READ_SCRIPT, 1, owner.key, MOST_BYTES)
             previous = self._keys.read(kept) if kept else None
         except (*REDIS_ERRORS, ValueError) as e:
-            log.info("job uid=%s: cannot read a previous result: %s", owner.job.uid, e)
+            log.info("cannot read a previous result: %s", e)
             return None
         return previous if previous is not None and owner.published(previous) else None

@@ -95,9 +95,9 @@ class Webhooks:
     def _failed(self, uid: str, error: Exception) -> None:
         delay = self._queue.retry(uid)
         if isinstance(error, KubeError):
-            log.info("job uid=%s: webhook: retry in %.1f s: %s", uid, delay, error)
+            log.info("webhook: retry in %.1f s: %s", delay, error)
         else:
-            log.error("job uid=%s: webhook: retry in %.1f s", uid, delay, exc_info=error)
+            log.error("webhook: retry in %.1f s", delay, exc_info=error)
 
     def _host(self, uid: str) -> str:
         job = self._job(uid)
@@ -145,7 +145,5 @@ class Webhooks:
         after = webhook.next_record(before, answer, age, self.settings.webhook_give_up_seconds)
         delay = webhook.pause(after, answer, jitter(1.0, 0.8, 1.2), self.first_pause_seconds)
         if after.state == webhook.PENDING:
-            log.warning(
-                "job uid=%s: webhook: %s; next request in %.0f s", job.uid, answer.message, delay
-            )
+            log.warning("webhook: %s; next request in %.0f s", answer.message, delay)
         return after, delay

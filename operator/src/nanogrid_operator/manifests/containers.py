@@ -5,9 +5,10 @@
 and what they can write is bounded.
 """
 
+import json
 from typing import Any
 
-from nanogrid import assumed_role, names, result_auth, wire
+from nanogrid import assumed_role, log_line, names, result_auth, wire
 from nanogrid.api.job import Spec
 from nanogrid.ca_bundle import certificates
 from nanogrid.quantity import quantity
@@ -33,7 +34,7 @@ def _foreign_image(spec: Spec, settings: Settings) -> str | None:
     return image if image and image != settings.executor_image else None
 
 
-def runtime_checks(spec: Spec, settings: Settings, gate_port: int | None) -> list[dict[str, Any]]:
+def runtime_checks(spec: Spec, task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]:
     """Containers that copy the launcher for a foreign image, and check that it runs there.
 
     The first one also waits for the network: the image's own Python is code of the job.
@@ -42,13 +43,12 @@ def runtime_checks(spec: Spec, settings: Settings, gate_port: int | None) -> lis
     if image is None:
         return []
     args = ["install-launcher", names.INSTALLED_LAUNCHER_DIR]
-    more: dict[str, Any] = {}
-    if gate_port is not None:
-        args += ["--gate-port", str(gate_port)]
-        more["env"] = [_results_url(settings)]
-    install = _executor(
-        names.CONTAINER_INSTALL, settings, args, [mount("run", names.RUN_DIR)], **more
-    )
+    env = [*log_env(settings), {"name": names.ENV_LOG_JOB, "value": _log_job(task)}]
+    if task.gate_port is not None:
+        args += ["--gate-port", str(task.gate_port)]
+        env.append(_results_url(settings))
+    mounts = [mount("run", names.RUN_DIR)]
+    install = _executor(names.CONTAINER_INSTALL, settings, args, mounts, env=env)
     check = _untrusted(
         names.CONTAINER_CHECK,
         image,
@@ -81,6 +81,7 @@ def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]
         {"name": names.ENV_TASK, "value": task_json(task)},
         {"name": names.ENV_S3_ENDPOINT, "value": settings.s3_endpoint},
         {"name": names.ENV_S3_REGION, "value": settings.s3_region},
+        *log_env(settings),
     ]
     if settings.s3_ca_bundle:
         text = certificates(settings.s3_ca_bundle)
@@ -99,6 +100,22 @@ def _trusted_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]
             for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         ]
     return env
+
+
+def log_env(settings: Settings) -> list[dict[str, Any]]:
+    """How the platform's containers log. The sandbox's log is the user's."""
+    return [
+        {"name": log_line.ENV_FORMAT, "value": settings.log_format},
+        {"name": log_line.ENV_LEVEL, "value": settings.executor_log_level},
+    ]
+
+
+def _log_job(task: wire.PodTask) -> str:
+    fields = log_line.job_line_fields(
+        task.namespace, task.job, task.uid, task.request_id, task.attempt
+    )
+    # The kubelet expands $(NAME) in environment values and arguments.
+    return json.dumps(fields, separators=(",", ":")).replace("$", "\\u0024")
 
 
 def _role_env(task: wire.PodTask, settings: Settings) -> list[dict[str, Any]]:
@@ -190,10 +207,13 @@ def _untrusted(
     )
 
 
-def sandbox_container(spec: Spec, settings: Settings, memory_limit: int | None) -> dict[str, Any]:
+def sandbox_container(
+    spec: Spec, task: wire.PodTask, settings: Settings, memory_limit: int | None
+) -> dict[str, Any]:
     """The container of the launcher and the user's code, without any credential."""
     limits, requests = resources(spec, settings, memory_limit)
     limits[EPHEMERAL], requests[EPHEMERAL] = sandbox_storage(spec, settings)
+    options = [*_process_limits(spec, settings), *_launcher_logs(task, settings)]
     foreign = _foreign_image(spec, settings)
     launcher = names.INSTALLED_LAUNCHER_DIR if foreign else names.LAUNCHER_DIR
     mounts = [
@@ -209,7 +229,7 @@ def sandbox_container(spec: Spec, settings: Settings, memory_limit: int | None) 
         foreign or settings.executor_image,
         settings,
         mounts,
-        command=[*PYTHON, launcher, *_process_limits(spec, settings)],
+        command=[*PYTHON, launcher, *options],
         workingDir=names.WORKSPACE,
         resources={"limits": limits, "requests": requests},
     )
@@ -222,3 +242,8 @@ def _process_limits(spec: Spec, settings: Settings) -> list[str]:
     if settings.max_processes:
         found.append(f"--max-processes={settings.max_processes}")
     return found
+
+
+def _launcher_logs(task: wire.PodTask, settings: Settings) -> list[str]:
+    """Arguments of the launcher: the form of its own lines, and the job that they are about."""
+    return [f"--log-format={settings.log_format}", f"--log-job={_log_job(task)}"]

@@ -12,7 +12,7 @@ MARGIN_SECONDS: Final = 2 * 3600
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
-def proxy_env(job: ExecutionJob, settings: Settings, now: float) -> dict[str, str]:
+def proxy_env(job: ExecutionJob, attempt: int, settings: Settings, now: float) -> dict[str, str]:
     """The variables of a job with ``network.hosts``; none for other jobs.
 
     A variable that the job sets itself, in upper or lower case, is left out in both cases: some
@@ -20,6 +20,7 @@ def proxy_env(job: ExecutionJob, settings: Settings, now: float) -> dict[str, st
 
     Args:
         job: the job.
+        attempt: number of the attempt.
         settings: the operator's settings.
         now: seconds since the epoch.
     """
@@ -32,6 +33,8 @@ def proxy_env(job: ExecutionJob, settings: Settings, now: float) -> dict[str, st
         uid=job.metadata["uid"],
         hosts=tuple(network.hosts),
         expires=int(now) + _longest(job.spec),
+        request_id=job.spec.request_id or job.metadata["uid"],
+        attempt=attempt,
     )
     url = proxy_url(settings.egress_proxy_url, settings.egress_key, grant)
     direct = ",".join([*LOOPBACK, *network.cidrs])

@@ -94,13 +94,13 @@ def build_pod(
         # agent, so the agent is first.
         "containers": [
             agent_container(job.spec, task, settings),
-            sandbox_container(job.spec, settings, memory_limit),
+            sandbox_container(job.spec, task, settings, memory_limit),
         ],
         "volumes": volumes(job, settings),
         "tolerations": _tolerations(settings),
     }
     spec |= _options(job.spec, settings)
-    first = runtime_checks(job.spec, settings, gate_port) + (
+    first = runtime_checks(job.spec, task, settings) + (
         [sync_container(task, settings)] if synced else []
     )
     if first:

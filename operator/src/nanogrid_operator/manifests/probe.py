@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from nanogrid import names
 from nanogrid.types import Json
+from nanogrid_operator.manifests.containers import log_env
 from nanogrid_operator.manifests.placement import place, trusted_resources
 from nanogrid_operator.settings import PLATFORM_UID, Settings
 
@@ -31,6 +32,7 @@ def probe_pod(kind: str, settings: Settings) -> Json:
         "image": settings.executor_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["python3", "-m", "nanogrid_executor", "probe-network", kind, host],
+        "env": log_env(settings),
         "resources": trusted_resources(settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,

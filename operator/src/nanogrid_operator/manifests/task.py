@@ -73,7 +73,7 @@ def task_for(
         upload_timeout_seconds=float(timeouts.upload_seconds),
         command=(spec.command or ["python3", names.ENTRYPOINT]) + (spec.args or []),
         env=installed_env(job, attempt, settings)
-        | proxy_env(job, settings, now)
+        | proxy_env(job, attempt, settings, now)
         | _plain_env(spec),
         stdin=spec.stdin or "",
         code_inline=spec.code.inline if spec.code else None,

@@ -86,7 +86,7 @@ class Exposures:
             found = await self._look(job, entrance, now)
         except KubeError as e:
             # The session goes on meanwhile, and its end must not wait for this.
-            log.warning("job uid=%s: cannot look at %s: %s", job.uid, _name(entrance), e)
+            log.warning("cannot look at %s: %s", _name(entrance), e)
             found = look.found if look else Exposure(works=False, detail=str(e))
         self._looks[job.uid] = _Look(found, look.first if look else now, now)
 
@@ -112,7 +112,7 @@ class Exposures:
                 raise
             # The chart's values do not allow this kind any more. The garbage collector deletes the
             # objects with the job.
-            log.warning("job uid=%s: cannot delete its ways in: %s", job.uid, e)
+            log.warning("cannot delete its ways in: %s", e)
 
     async def _look(self, job: Job, entrance: Owned, now: float) -> Exposure:
         body = await self._get(job, entrance)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
+from nanogrid.logs import FIELDS
 from nanogrid.reasons import Reason, sentence
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
@@ -168,11 +169,14 @@ class JobFinisher:
         self, job: Job, ended: Outcome, delivery: Delivery, storage: Storage | None
     ) -> None:
         self.writer.record_event(job, ended.reason, ended.message, bad=not ended.succeeded)
-        log.info(
-            "job %s/%s uid=%s: %s %s exit=%s delivery=%s receivers=%s",
-            job.namespace, job.name, job.uid, ended.result.status, ended.reason,
-            ended.result.exit_code, delivery.state, delivery.receivers,
-        )  # fmt: skip
+        end = {
+            "status": ended.result.status,
+            "reason": ended.reason,
+            "exitCode": ended.result.exit_code,
+            "delivery": delivery.state,
+            "receivers": delivery.receivers,
+        }
+        log.info("the job has ended", extra={FIELDS: end})
         if note := ended.result.outputs_note:
             self.writer.record_event(job, Reason.OUTPUTS_NOT_MATCHED, note, bad=True)
         if delivery.replaced:
@@ -225,9 +229,7 @@ class JobFinisher:
                 raise
             self.queue.add(job.uid, CHANGED_SECONDS)
             return
-        log.info(
-            "job %s/%s uid=%s: deleted, its time to live is over", job.namespace, job.name, job.uid
-        )
+        log.info("deleted, its time to live is over")
 
     def _owner(self, snapshot: Snapshot) -> ResultOwner:
         job = snapshot.job
@@ -281,7 +283,7 @@ class JobFinisher:
         try:
             return await self.results.save(area, ended.result)
         except S3Error as e:
-            log.warning("job uid=%s: the result is not in S3: %s", job.uid, e)
+            log.warning("the result is not in S3: %s", e)
             return Storage.failed(str(e))
 
     def _has_webhook(self, job: Job) -> bool:

@@ -257,7 +257,7 @@ class Reconciler:
         except KubeError as e:
             if e.code not in REFUSED_CODES:
                 raise
-            log.error("job uid=%s: its progress is not shown: %s", job.uid, e)
+            log.error("its progress is not shown: %s", e)
         self.tracker.written(job, snapshot.now)
         if snapshot.wait_reason:
             self.waiting.written(job)
@@ -285,7 +285,7 @@ class Reconciler:
             async with asyncio.timeout(MEMORY_SECONDS):
                 await self.writer.write(job, status)
         except (KubeError, TimeoutError) as e:
-            log.info("job uid=%s: its memory is not shown: %s", job.uid, e or "no answer")
+            log.info("its memory is not shown: %s", e or "no answer")
             self.memory.failed(job)
         finally:
             self._memory_writes -= 1
@@ -298,7 +298,7 @@ class Reconciler:
 
     async def _remove_lingering(self, job: Job, pod: Pod) -> None:
         await self._delete_pod(job, pod)
-        log.warning("job uid=%s: pod %s outlived its attempt and is deleted", job.uid, pod.name)
+        log.warning("pod %s outlived its attempt and is deleted", pod.name)
         self.queue.add(job.uid, REMOVED_SECONDS)
 
     async def _stop(self, snapshot: Snapshot, pod: Pod, reason: Reason) -> None:

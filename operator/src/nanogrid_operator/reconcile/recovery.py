@@ -87,7 +87,7 @@ class ResultRecovery:
         except S3Error as e:
             since = self._unreadable.setdefault(attempt, self.clock())
             if fallback.result.exit_code is not None:
-                log.warning("job uid=%s: using the agent's short copy: %s", job.uid, e)
+                log.warning("using the agent's short copy: %s", e)
             elif self.clock() < since + UNREADABLE_SECONDS:
                 raise
             else:
@@ -107,6 +107,6 @@ class ResultRecovery:
             return
         self._noted.add(noted)
         detail = f"{where}: {why}"
-        log.warning("job %s/%s uid=%s: ignored %s", job.namespace, job.name, job.uid, detail)
+        log.warning("ignored a result that is not authentic: %s", detail)
         text = sentence(Reason.RESULT_NOT_AUTHENTIC, detail)
         self.writer.record_event(job, Reason.RESULT_NOT_AUTHENTIC, text, bad=True)

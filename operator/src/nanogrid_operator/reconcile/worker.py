@@ -5,6 +5,7 @@ Errors of a reconciliation end here. The queue hands out the key again after a b
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.s3.errors import S3Error
@@ -23,7 +24,7 @@ class Workers:
         queue: WorkQueue,
         reconcile: Callable[[str], Awaitable[None]],
         workers: int,
-        log_fields: Callable[[str], Mapping[str, str]],
+        log_fields: Callable[[str], Mapping[str, Any]],
     ) -> None:
         self._queue = queue
         self._log_fields = log_fields
@@ -46,10 +47,10 @@ class Workers:
             delay = self._queue.retry(uid, at_least=error.retry_after)
             # A conflict means that the watch will soon bring a newer object.
             level = logging.INFO if error.code == 409 else logging.WARNING
-            log.log(level, "job uid=%s: retry in %.1f s: %s", uid, delay, error)
+            log.log(level, "retry in %.1f s: %s", delay, error)
             return
         delay = self._queue.retry(uid)
         if isinstance(error, S3Error):
-            log.warning("job uid=%s: retry in %.1f s: S3: %s", uid, delay, error)
+            log.warning("retry in %.1f s: S3: %s", delay, error)
         else:
-            log.error("job uid=%s: retry in %.1f s: unexpected error", uid, delay, exc_info=error)
+            log.error("retry in %.1f s: unexpected error", delay, exc_info=error)

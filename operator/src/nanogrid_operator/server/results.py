@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -27,6 +27,7 @@ from nanogrid.addresses import plain
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
 from nanogrid.live_memory import MemoryUse
+from nanogrid.logs import about, note
 from nanogrid.network_condition import NetworkCondition
 from nanogrid.reasons import Reason, sentence
 from nanogrid.throttle import Attempts, Buckets, TTLCache
@@ -185,11 +186,17 @@ class ResultsApi:
 
         ``often``: such requests come all the time; they may cause few reviews.
         """
+        with about({}):
+            return await self._note_known(request, read, often)
+
+    async def _note_known(self, request: web.Request, read: Read, often: bool) -> web.Response:
+        """See :meth:`_note`."""
         try:
             sender = await self._authenticate(request, often)
             uid, attempt, take_in = await self._read(request, sender, read)
         except _Refused as refused:
             return refused.response
+        note({**self.cache.log_fields(uid), "attempt": attempt})
         if self.queue.paused:
             return await self.forwarder.forward(request, sender)
         pod = self.cache.pod(uid, attempt)
@@ -201,7 +208,7 @@ class ResultsApi:
         owner = pod or gone
         may = owner is not None and sender.may_report(uid, owner["metadata"]["uid"])
         if not known or not may:
-            log.warning("%s reported for job uid=%s, which does not own it", sender, uid)
+            log.warning("%s reported for this job, which does not own it", sender)
             return web.json_response({"error": "that job does not own this pod"}, status=403)
         take_in()
         return web.json_response({"noted": True}, status=TAKEN)
@@ -231,11 +238,19 @@ class ResultsApi:
                 body = await request.read()
             return read(body)
         except TimeoutError:
+            note(self._fields_of(sender))
             log.warning("%s sends its report too slowly", sender)
             raise _Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
         except ValueError as e:
+            note(self._fields_of(sender))
             log.warning("malformed report of %s: %s", sender, e)
             raise _Refused(400, str(e)) from e
+
+    def _fields_of(self, sender: Sender) -> dict[str, Any]:
+        """What logs about a sender show, without a report that names its job."""
+        if sender.job_uid:
+            return self.cache.log_fields(sender.job_uid)
+        return self.cache.log_fields_of_pod(sender.pod_uid)
 
     async def _sender(self, key: bytes, token: str, address: str, often: bool) -> Sender | None:
         """The sender of a token, from a cache or from the authenticator."""

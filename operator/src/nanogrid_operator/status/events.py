@@ -11,6 +11,7 @@ import uuid
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, KubeError, collection
+from nanogrid.logs import FIELDS
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import timestamp
@@ -49,9 +50,9 @@ class Events:
     def _post(self, body: Json) -> None:
         subject = body["involvedObject"]
         if len(self._pending) >= self._max_pending:
-            log.warning("%s uid=%s: Event dropped: %s",
-                        subject["kind"], subject["uid"], body["reason"])  # fmt: skip
+            log.warning("Event dropped: %s", body["reason"], extra={FIELDS: _fields(subject)})
             return
+        # The task has the context of the caller: its logs are about the same job.
         task = asyncio.create_task(self._send(subject["namespace"], body))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
@@ -60,7 +61,15 @@ class Events:
         try:
             await self._kube.create(collection(CORE, "events", namespace), body)
         except KubeError as e:
-            log.warning("the API server did not take Event %s: %s", body["reason"], e)
+            fields = _fields(body["involvedObject"])
+            log.warning("no Event %s: %s", body["reason"], e, extra={FIELDS: fields})
+
+
+def _fields(subject: Json) -> dict[str, str]:
+    """What logs about an Event show of an object that is no job."""
+    if subject["kind"] == names.KIND:
+        return {}  # those of the job are around the call
+    return {"namespace": subject["namespace"], "kind": subject["kind"], "name": subject["name"]}
 
 
 def event(job: Job, reason: Reason, message: str, now: float, *, bad: bool) -> Json:

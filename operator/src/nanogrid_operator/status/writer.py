@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import JOBS, KubeError, collection
+from nanogrid.logs import FIELDS
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_operator.model.facts import Job
@@ -51,7 +52,7 @@ class Writer:
         except KubeError as e:
             if fallback is None or e.code not in REFUSED_CODES:
                 raise
-            log.error("job uid=%s: the API server refused its status: %s", job.uid, e)
+            log.error("the API server refused its status: %s", e)
             return await self._write(job, fallback(e.message))
 
     async def _write(self, job: Job, status: Json) -> Json | None:
@@ -71,5 +72,5 @@ class Writer:
 
     def record_event(self, job: Job, reason: Reason, message: str, *, bad: bool = False) -> None:
         """Record a transition; ``bad`` makes the Event a Warning."""
-        log.info("job %s/%s uid=%s: %s", job.namespace, job.name, job.uid, reason)
+        log.info("%s", reason, extra={FIELDS: {"reason": reason, "why": message}})
         self.events.post(job, reason, message, self.clock(), bad=bad)

@@ -7,10 +7,11 @@ does not get a second pod.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from nanogrid import names, wire
 from nanogrid.lifecycle import pod_finished
+from nanogrid.logs import fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import pod_name
 from nanogrid_operator.model.lifecycle import inert
@@ -139,15 +140,18 @@ class JobCache:
         for observer in self._observers:
             observer.observe_pod(*key, body)
 
-    def log_fields(self, uid: str) -> dict[str, str]:
+    def log_fields(self, uid: str) -> dict[str, Any]:
         """What logs about a job show; only the uid if the job is unknown."""
         body = self._jobs.get(uid)
-        if body is None:
-            return {"uid": uid}
-        metadata = body.get("metadata", {})
-        # Logs must not fail, also not about an object that lacks what every object has.
-        named = {"namespace": metadata.get("namespace", ""), "job": metadata.get("name", "")}
-        return {**named, "uid": uid}
+        return {"uid": uid} if body is None else fields_of_job(body)
+
+    def log_fields_of_pod(self, pod_uid: str) -> dict[str, Any]:
+        """What logs about a pod show: its job and attempt; nothing if it is unknown. Slow."""
+        for pod in self._pods.values():
+            if pod["metadata"].get("uid") == pod_uid:
+                attempt = attempt_number(pod["metadata"]["labels"])
+                return {**self.log_fields(job_of(pod)), "attempt": attempt}
+        return {}
 
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
         """The attempt's own pod: its namespace and name are fixed, and the job owns it.

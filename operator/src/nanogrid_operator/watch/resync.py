@@ -8,11 +8,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from nanogrid import names
 from nanogrid.kube.client import KubeApi, Page
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
+from nanogrid.log_line import job_line_fields
+from nanogrid.logs import about
 from nanogrid.types import Json
+from nanogrid_operator.model.pod_facts import attempt_number
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
@@ -147,20 +151,24 @@ class Resync:
     async def _delete_orphans(self, pods: list[Json]) -> None:
         """Delete pods whose job is gone. The next LIST finds those that could not be deleted."""
         for pod in pods:
-            meta = pod["metadata"]
-            path = collection(CORE, "pods", meta["namespace"])
-            try:
-                if await self._has_job(pod):
-                    continue
-                await self.kube.delete(path, meta["name"], meta["uid"])
-            except KubeError as e:
-                log.warning("cannot delete orphan %s/%s: %s", meta["namespace"], meta["name"], e)
-                continue
-            self.orphans_deleted += 1
-            log.warning(
-                "orphan %s/%s deleted: its job is gone; %d since the start",
-                meta["namespace"], meta["name"], self.orphans_deleted,
-            )  # fmt: skip
+            with about(_fields_of_orphan(pod)):
+                await self._delete_orphan(pod)
+
+    async def _delete_orphan(self, pod: Json) -> None:
+        meta = pod["metadata"]
+        path = collection(CORE, "pods", meta["namespace"])
+        try:
+            if await self._has_job(pod):
+                return
+            await self.kube.delete(path, meta["name"], meta["uid"])
+        except KubeError as e:
+            log.warning("cannot delete orphan pod %s: %s", meta["name"], e)
+            return
+        self.orphans_deleted += 1
+        log.warning(
+            "orphan pod %s deleted: its job is gone; %d since the start",
+            meta["name"], self.orphans_deleted,
+        )  # fmt: skip
 
     async def _has_job(self, pod: Json) -> bool:
         """Whether the pod's job exists after all.
@@ -199,11 +207,22 @@ class Resync:
                     await self._recover_missed_pod(namespace, name, pods[name])
 
     async def _recover_missed_pod(self, namespace: str, name: str, uid: str) -> None:
+        with about(self.cache.log_fields(uid)):
+            await self._look_for_pod(namespace, name)
+
+    async def _look_for_pod(self, namespace: str, name: str) -> None:
         try:
             # Another operator may have created it since the LIST.
             self.cache.put_pod(await self.kube.get(collection(CORE, "pods", namespace), name))
         except KubeError as e:
             if e.code != 404:
                 raise
-            log.warning("job uid=%s: pod %s/%s is gone, and was missed", uid, namespace, name)
+            log.warning("pod %s is gone, and was missed", name)
             self.cache.put_missed_pod(namespace, name)
+
+
+def _fields_of_orphan(pod: Json) -> dict[str, Any]:
+    """What logs about a pod without a job show; only the job has the requestId."""
+    meta = pod["metadata"]
+    uid, attempt = meta["labels"][names.LABEL_JOB_UID], attempt_number(meta["labels"])
+    return job_line_fields(meta["namespace"], owner_name(pod), uid, "", attempt)

@@ -20,18 +20,27 @@ _CONDITIONS = frozenset({
 
 
 def transform_job(job: Json) -> Json:
-    """The whole job while it is not settled; else its identity, class, end and time to live."""
+    """The whole job while it is not settled; else its identity, class, end and time to live.
+
+    Its requestId and last attempt stay too: logs about it name them.
+    """
     if not settled(job):
         job["metadata"].pop("managedFields", None)
         return job
     spec, status = job.get("spec") or {}, job["status"]
-    some = _some(spec, "ttlSecondsAfterFinished", controller_class.FIELD)
+    some = _some(spec, "ttlSecondsAfterFinished", controller_class.FIELD, "requestId")
     keep = {"annotations": {names.ANNOTATION_KEEP: "true"}} if kept(job) else {}
     return {
         "metadata": _some(job["metadata"], *_METADATA) | keep,
         "spec": some,
-        "status": _some(status, "phase", "completionTime"),
+        "status": _some(status, "phase", "completionTime") | _attempt(status),
     }
+
+
+def _attempt(status: Json) -> Json:
+    """The number of the last attempt, for logs."""
+    result = status.get("result") or {}
+    return {"result": {"attempt": result["attempt"]}} if result.get("attempt") else {}
 
 
 def transform_pod(pod: Json) -> Json:
