@@ -11,6 +11,7 @@ import pytest
 from nanogrid import names
 from scripts import devaccess
 from support.kubectl import Namespace, eventually, inline, kubectl
+from support.log_lines import of_text
 from support.release import IN_RELEASE, RELEASE
 
 PROXY = f"{RELEASE}-egress"
@@ -100,7 +101,7 @@ def test_a_job_reaches_the_names_of_its_allow_list_and_nothing_else(open_tenant:
 
     uid = open_tenant.get(name)["metadata"]["uid"]
     text = kubectl(*IN_RELEASE, "logs", "-l", LABEL, "--tail=500")
-    lines = [json.loads(x[x.index("{") :]) for x in text.splitlines() if uid in x]
+    lines = [line for line in of_text(text) if line.get("uid") == uid]
     inside = next(line for line in lines if line["host"] == INSIDE)
     assert (inside["namespace"], inside["outcome"]) == (open_tenant.name, "denied")
     assert {line["host"] for line in lines} >= {PUBLIC, "example.com", INSIDE}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nanogrid.egress_grant import Grant, password
+from nanogrid.logs import LineFormatter
 from nanogrid.metrics.registry import Metrics
 from nanogrid.public_addresses import is_public
 from nanogrid_gateway.egress.__main__ import serve
@@ -28,6 +29,8 @@ GRANT = Grant(
     uid="0b9c2f6e-4f0c-4a55-9f5e-0a4a5a1d2c11",
     hosts=(NAME, "*.example.org"),
     expires=1 << 40,
+    request_id="order-1",
+    attempt=1,
 )
 SETTINGS = EgressSettings(
     host=LOOPBACK, port=0, probe_port=0, key=KEY, drain_start_seconds=0.0, drain_seconds=0.0
@@ -60,11 +63,12 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setFormatter(LineFormatter("json"))
         self.texts: list[str] = []
         self._more = asyncio.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
+        self.texts.append(self.format(record))
         self._more.set()
 
     async def next(self, number: int = 0) -> dict[str, Any]:

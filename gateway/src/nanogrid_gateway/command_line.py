@@ -2,31 +2,26 @@
 
 import argparse
 import asyncio
-import sys
+import logging
+import os
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from nanogrid import logs
+from nanogrid import log_line, logs
 from nanogrid.metrics.registry import Metrics
 from nanogrid.metrics.server import serving_metrics
 from nanogrid.settings import SettingsError
 
+log = logging.getLogger("nanogrid")
 
-class _HasLogs(Protocol):
-    @property
-    def log_level(self) -> str: ...
-    @property
-    def log_format(self) -> str: ...
+S = TypeVar("S")
 
 
-S = TypeVar("S", bound=_HasLogs)
-
-
-def start(program: str, description: str, environment: str, read: Callable[[], S]) -> S:
-    """Read the settings and set the logs up; exits for ``--check`` and for a wrong setting.
+def start(component: str, description: str, environment: str, read: Callable[[], S]) -> S:
+    """Set the logs up and read the settings; exits for ``--check`` and for a wrong setting.
 
     Args:
-        program: its name.
+        component: the part of the program's name after ``nanogrid-``.
         description: what it does, for ``--help``.
         environment: all settings, for ``--help``.
         read: reads the settings.
@@ -34,6 +29,7 @@ def start(program: str, description: str, environment: str, read: Callable[[], S
     Raises:
         SystemExit: code 0 after ``--check``, 2 when a setting is wrong.
     """
+    program = f"nanogrid-{component}"
     parser = argparse.ArgumentParser(
         prog=program,
         description=description,
@@ -41,22 +37,23 @@ def start(program: str, description: str, environment: str, read: Callable[[], S
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="import everything and exit")
-    if parser.parse_args().check:
+    log_line.add_options(parser)
+    options = parser.parse_args()
+    if options.check:
         print(f"{program}: all imports work")
         parser.exit()
+    logs.start(component, os.environ, options.log_format, options.log_level)
     try:
-        settings = read()
+        return read()
     except SettingsError as e:
-        parser.exit(2, f"{program}: {e}\n")
-    logs.configure(settings.log_level, settings.log_format)
-    return settings
+        log.critical("a setting is wrong: %s", e)
+        parser.exit(2)
 
 
-def run(program: str, metrics: Metrics, port: int, server: Coroutine[Any, Any, None]) -> int:
+def run(metrics: Metrics, port: int, server: Coroutine[Any, Any, None]) -> int:
     """Run a server to its end, and serve its metrics; returns the exit code.
 
     Args:
-        program: its name.
         metrics: what it measures.
         port: of the metrics; 0: none.
         server: the server. A SettingsError of it, or of the port, is exit code 2.
@@ -65,7 +62,7 @@ def run(program: str, metrics: Metrics, port: int, server: Coroutine[Any, Any, N
         with serving_metrics(metrics.registry, port):
             asyncio.run(server)
     except SettingsError as e:
-        print(f"{program}: {e}", file=sys.stderr)
+        log.critical("a setting is wrong: %s", e)
         return 2
     finally:
         server.close()  # it may not have started

@@ -174,8 +174,13 @@ def pattern_of(request: web.Request) -> str:
 def _log_fields(request: web.Request) -> dict[str, str]:
     """What logs about a request show."""
     fields = {"method": request.method, "path": request.path}
-    found = request.match_info.get("request_id") or request.match_info.get("run_id")
-    return fields | ({"requestId": found} if found else {})
+    named = request.match_info
+    found = {
+        "namespace": named.get(NAMESPACE),
+        "function": named.get("function_id"),
+        "requestId": named.get("request_id") or named.get("run_id"),
+    }
+    return fields | {name: text for name, text in found.items() if text}
 
 
 def _api_error(request: web.Request, error: Exception) -> ApiError:

@@ -29,7 +29,6 @@ from nanogrid_gateway.metrics import EgressMetrics, EgressOutcome, EgressRefusal
 
 log = logging.getLogger("nanogrid.egress")
 
-PROGRAM: Final = "nanogrid-egress"
 PROBES: Final = 50  # connections of probes at a time
 
 
@@ -120,11 +119,11 @@ def main() -> int:
     """Entry point; exit code 2 means that a setting is wrong."""
     description = "Tunnels from sandboxes to the names in the allow-lists of their jobs."
     settings = command_line.start(
-        PROGRAM, description, help_text(EgressSettings), EgressSettings.from_env
+        "egress", description, help_text(EgressSettings), EgressSettings.from_env
     )
     metrics = Metrics("egress")
     server = run(settings, EgressMetrics(metrics))
-    return command_line.run(PROGRAM, metrics, settings.metrics_port, server)
+    return command_line.run(metrics, settings.metrics_port, server)
 
 
 if __name__ == "__main__":

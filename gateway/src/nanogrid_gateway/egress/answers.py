@@ -1,7 +1,6 @@
 """What the proxy answers. Many clients show only the status line, so it has the reason. Pure."""
 
-import json
-from typing import Any, Final
+from typing import Final
 
 from nanogrid_gateway.metrics import EgressRefusal
 
@@ -50,8 +49,3 @@ def probe_answer(healthy: bool) -> bytes:
     status, text = ("200 OK", b"ok\n") if healthy else ("503 Draining", b"draining\n")
     lines = [f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(text)}"]
     return "\r\n".join([*lines, "", ""]).encode() + text
-
-
-def log_line(**fields: Any) -> str:
-    """A log line as JSON."""
-    return json.dumps(fields, separators=(",", ":"))

@@ -16,8 +16,9 @@ from nanogrid.addresses import plain
 from nanogrid.connection_limits import Shares
 from nanogrid.connections import Connections
 from nanogrid.egress_grant import Grant, InvalidGrantError, host_within, is_host, verified
+from nanogrid.log_line import job_line_fields
 from nanogrid.logs import FIELDS
-from nanogrid_gateway.egress.answers import ESTABLISHED, Refused, answer, log_line
+from nanogrid_gateway.egress.answers import ESTABLISHED, Refused, answer
 from nanogrid_gateway.egress.request import END, HEAD_BYTES, ConnectRequest, parse
 from nanogrid_gateway.egress.resolve import Resolver
 from nanogrid_gateway.egress.settings import EgressSettings
@@ -46,11 +47,14 @@ class Record:
     reason: str = ""
 
     def fields(self) -> dict[str, Any]:
-        """What the log has of it."""
-        return dict(
-            namespace=self.grant.namespace if self.grant else "",
-            job=self.grant.job if self.grant else "",
-            uid=self.grant.uid if self.grant else "",
+        """What the log has of it; those of the job only if the credentials prove which it is."""
+        grant = self.grant
+        job = (
+            job_line_fields(grant.namespace, grant.job, grant.uid, grant.request_id, grant.attempt)
+            if grant
+            else {}
+        )
+        return job | dict(
             host=self.host,
             outcome=self.outcome.value,
             status=self.status,
@@ -122,8 +126,7 @@ class EgressProxy:
             if record.outcome is not EgressOutcome.ALLOWED:  # those count when they begin
                 self._metrics.ended(record.outcome)
             if record.reason:
-                fields = record.fields()
-                log.info("%s", log_line(**fields), extra={FIELDS: fields})
+                log.info("request", extra={FIELDS: record.fields()})
 
     async def _serve(self, head: bytes, client: Stream, record: Record) -> None:
         request = parse(head)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,9 @@ class Resolver:
                 for each in turns:
                     await taken.enter_async_context(each)
                 loop = asyncio.get_running_loop()
-                lookup = loop.run_in_executor(self._threads, self._lookup, host)
+                lookup = loop.run_in_executor(
+                    self._threads, contextvars.copy_context().run, self._lookup, host
+                )
                 # A thread cannot be cancelled, so the turns end with the thread, not with the wait.
                 lookup.add_done_callback(lambda done: _end(turns, done))
                 taken.pop_all()

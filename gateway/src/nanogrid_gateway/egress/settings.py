@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nanogrid import logs, names
+from nanogrid import log_line, names
 from nanogrid.addresses import Networks, networks
 from nanogrid.metrics import server as metrics_server
-from nanogrid.settings import LOG_LEVELS, SettingsError, env, values
+from nanogrid.settings import SettingsError, env, values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,10 @@ class EgressSettings:
     drain_seconds: float = env(
         "NANOGRID_DRAIN_SECONDS", 60.0, "then the longest wait for open tunnels", zero=True
     )
-    log_level: str = env("NANOGRID_LOG_LEVEL", "INFO", "level of logs", choices=LOG_LEVELS)
-    log_format: str = env("NANOGRID_LOG_FORMAT", "text", "format of logs", choices=logs.FORMATS)
+    log_level: str = env(log_line.ENV_LEVEL, "INFO", "level of logs", choices=log_line.LEVELS)
+    log_format: str = env(
+        log_line.ENV_FORMAT, log_line.TEXT, "format of logs", choices=log_line.FORMATS
+    )
 
     @property
     def denied(self) -> Networks:

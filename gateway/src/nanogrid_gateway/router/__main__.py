@@ -34,7 +34,6 @@ from nanogrid_gateway.router.upstream import Upstreams
 
 log = logging.getLogger("nanogrid.router")
 
-PROGRAM = "nanogrid-router"
 SESSION_JOBS = f"spec.mode={names.MODE_SESSION}"  # a field selector
 SESSION_PODS = f"{names.LABEL_MODE}={names.MODE_SESSION}"  # a label selector
 
@@ -172,11 +171,11 @@ def main() -> int:
     """Entry point; exit code 2 means that a setting is wrong."""
     description = "Routes clients to the pods of their sessions."
     settings = command_line.start(
-        PROGRAM, description, help_text(RouterSettings), RouterSettings.from_env
+        "router", description, help_text(RouterSettings), RouterSettings.from_env
     )
     metrics = Metrics("router")
     server = run(settings, RouterMetrics(metrics))
-    return command_line.run(PROGRAM, metrics, settings.metrics_port, server)
+    return command_line.run(metrics, settings.metrics_port, server)
 
 
 if __name__ == "__main__":

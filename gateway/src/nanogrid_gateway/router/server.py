@@ -18,6 +18,7 @@ from aiohttp import web
 from nanogrid import json_text, names
 from nanogrid.addresses import client_address, plain
 from nanogrid.connection_limits import Shares
+from nanogrid.logs import FIELDS, about, note
 from nanogrid.metrics.registry import OTHER
 from nanogrid.reasons import Reason
 from nanogrid.throttle import Attempts
@@ -114,6 +115,10 @@ class Router:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; count it and log it once."""
+        with about({}):
+            return await self._handle(request)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
         self.in_flight += 1
         try:
@@ -128,12 +133,16 @@ class Router:
             own = request.rel_url.raw_path in self._own_paths
             log.log(
                 logging.DEBUG if own else logging.INFO,
-                "%s %r %d %d ms from %s",
-                request.method,
-                request.rel_url.raw_path[:LOGGED_PATH],
-                counted.status,
-                1000 * (time.monotonic() - began),
-                plain(request.remote or "-"),
+                "request",
+                extra={
+                    FIELDS: {
+                        "method": request.method,
+                        "path": request.rel_url.raw_path[:LOGGED_PATH],
+                        "status": counted.status,
+                        "millis": int(1000 * (time.monotonic() - began)),
+                        "client": plain(request.remote or "-"),
+                    }
+                },
             )
 
     def _own(self, request: web.BaseRequest) -> Callable[[], web.Response] | None:
@@ -166,6 +175,7 @@ class Router:
         job = self._access.authorize(target.address, request.headers, cookie)
         if isinstance(job, Denial):
             return self._denied(request, job)
+        note(job.log_fields())
         scheme = client_scheme(request.headers, request.scheme)
         set_cookie = self._set_cookie(target, job, cookie, scheme, now)
         query = request.rel_url.raw_query_string

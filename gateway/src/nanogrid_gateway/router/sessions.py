@@ -1,9 +1,11 @@
 """The fields of an ExecutionJob and of a pod that the router keeps. Pure."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nanogrid import names
+from nanogrid.log_line import job_line_fields
+from nanogrid.logs import attempt_of
 from nanogrid.types import Json
 
 
@@ -27,6 +29,12 @@ class Job:
     pod_name: str
     unprotected: bool  # spec.session.auth is Unprotected: the agent requires no token
     deleting: bool
+    attempt: int = 0
+
+    def log_fields(self) -> dict[str, Any]:
+        """What logs about the session show."""
+        namespace, name = self.address
+        return job_line_fields(namespace, name, self.uid, self.request_id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,7 @@ def job_from(body: Json) -> Job | None:
         pod_name=status.get("podName") or "",
         unprotected=(spec.get("session") or {}).get("auth") == "Unprotected",
         deleting="deletionTimestamp" in meta,
+        attempt=attempt_of(status),
     )
 
 

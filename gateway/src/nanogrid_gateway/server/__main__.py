@@ -8,16 +8,14 @@ from nanogrid_gateway.api.settings import Settings, help_text
 from nanogrid_gateway.metrics import GatewayMetrics
 from nanogrid_gateway.server.serve import run
 
-PROGRAM = "nanogrid-gateway"
-
 
 def main() -> int:
     """Entry point."""
     description = "Serves the functions' HTTP API and the web page."
-    settings = command_line.start(PROGRAM, description, help_text(), Settings.from_env)
+    settings = command_line.start("gateway", description, help_text(), Settings.from_env)
     metrics = Metrics("gateway")
     server = run(settings, GatewayMetrics(metrics))
-    return command_line.run(PROGRAM, metrics, settings.metrics_port, server)
+    return command_line.run(metrics, settings.metrics_port, server)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import uuid
 from nanogrid import names
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
+from nanogrid.logs import fields_of_job, note
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.errors import ApiError
@@ -70,4 +71,8 @@ class RunsByName(Runs):
         return str(created["metadata"]["name"])
 
     async def _job(self, request_id: str) -> Json | None:
-        return await self._named(request_id) or await super()._job(request_id)
+        named = await self._named(request_id)
+        if named is None:
+            return await super()._job(request_id)
+        note(fields_of_job(named))
+        return named

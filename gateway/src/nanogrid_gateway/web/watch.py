@@ -13,6 +13,7 @@ from typing import Final
 
 from nanogrid.controller_class import NO_CLASS, job_fields, serves
 from nanogrid.kube.client import KubeApi
+from nanogrid.logs import background
 from nanogrid.types import Json
 from nanogrid_gateway.kube.reflector import Reflector, Sink
 from nanogrid_gateway.web.rows import compact
@@ -72,7 +73,7 @@ class RunWatcher:
         self._last_request = self.clock()
         if self._running is None or self._running.done():
             self._primed.clear()
-            self._running = asyncio.create_task(self._run())
+            self._running = background(self._run())
         try:
             async with asyncio.timeout(FIRST_LISTING_SECONDS):
                 await self._primed.wait()

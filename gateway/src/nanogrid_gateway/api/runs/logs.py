@@ -154,4 +154,4 @@ async def _live(kube: Kube, job: Json, stopping: Callable[[], bool]) -> AsyncGen
     except KubeError as e:
         # 400: the container waits to start; 404: the pod is gone, and the result follows.
         if e.code not in (400, 404):
-            log.warning("the log of pod %s: %s", pod, e)
+            log.warning("the log of pod %s cannot be read: %s", pod, e)

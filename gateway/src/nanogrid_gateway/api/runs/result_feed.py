@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError
 from nanogrid import names, redis_clients
 from nanogrid.kube.client import KubeApi
 from nanogrid.lifecycle import TERMINAL_PHASES
+from nanogrid.logs import background
 from nanogrid.redis_clients import REDIS_ERRORS
 from nanogrid.redis_listener import Listener
 from nanogrid.types import Json
@@ -70,7 +71,7 @@ class ResultFeed:
         self._watch: asyncio.Task[None] | None = None
         self._silent_until = 0.0
         self.draining = False
-        self._running = asyncio.create_task(self._subscriptions.run())
+        self._running = background(self._subscriptions.run())
         self._running.add_done_callback(_log_end)
 
     @property
@@ -196,7 +197,7 @@ class ResultFeed:
                 resync=RESYNC_SECONDS,
                 watch=WATCH_SECONDS,
             )
-            self._watch = asyncio.create_task(reflector.run())
+            self._watch = background(reflector.run())
         elif not needed and self._watch is not None:
             self._watch.cancel()
             self._watch = None

@@ -16,7 +16,7 @@ from nanogrid.connection_limits import Slots
 from nanogrid.controller_class import serves
 from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
-from nanogrid.logs import about
+from nanogrid.logs import about, fields_of_job, note
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_gateway.api.async_objects import AsyncObjects
@@ -71,7 +71,7 @@ class Runs:
                 request, 422 the API server refuses the job, 503.
         """
         request_id = request.request_id or str(uuid.uuid4())
-        with about({"requestId": request_id}):
+        with about({"namespace": self.kube.namespace, "requestId": request_id}):
             return await self._run(request, request_id, given)
 
     async def _run(self, request: RunRequest, request_id: str, given: RunInput) -> RunAnswer:
@@ -172,7 +172,7 @@ class Runs:
         try:
             fresh = await self.kube.get(self.kube.jobs, job["metadata"]["name"])
         except KubeError as e:
-            log.warning("cannot read %s after the wait: %s", job["metadata"]["name"], e)
+            log.warning("cannot read the job after the wait: %s", e)
             fresh = None
         return await self._answer(fresh or job)
 
@@ -195,7 +195,7 @@ class Runs:
         try:
             await self._feed.subscribe(waiter)
         except TimeoutError:
-            log.warning("subscribing for %s takes too long; watching its job", waiter.request_id)
+            log.warning("subscribing takes too long; watching the job")
             self._feed.watch_job(waiter)
 
     async def _wait(self, waiter: Waiter, job: Json, deadline: float) -> Json | None:
@@ -204,7 +204,7 @@ class Runs:
         try:
             found = parsed(await self._feed.stored(waiter.request_id))
         except RedisUnavailable as e:
-            log.info("%s: watching its job, Redis is unavailable: %s", waiter.request_id, e)
+            log.info("watching the job, Redis is unavailable: %s", e)
             found = None
             self._feed.watch_job(waiter)
         if found is not None:
@@ -230,6 +230,7 @@ class Runs:
         job = await self._named(name)
         if job is None or request_id_of(job) != request_id:
             return None
+        note(fields_of_job(job))
         return job
 
     async def _named(self, name: str) -> Json | None:
@@ -265,11 +266,15 @@ class Runs:
             key = self._objects.key(jobs.input_key(request.function_id, request_id, given))
             await self._objects.put_new(key, given.text.encode(), JSON_TYPE)
         try:
-            return await self.kube.create(self.kube.jobs, body)
+            job = await self.kube.create(self.kube.jobs, body)
+            note(fields_of_job(job))
+            return job
         except KubeError as e:
             # 0: perhaps it was created, and only the answer was lost.
-            if e.code in (409, 0) and (job := await self._find(request_id, given)) is not None:
-                return job
+            if e.code in (409, 0):
+                found = await self._find(request_id, given)
+                if found is not None:
+                    return found
             raise refused(e) from e
 
 

@@ -51,7 +51,7 @@ class StoredResults:
             try:
                 stored = await self.objects.result(request_id)
             except ApiError as e:
-                log.warning("the stored result of %s: %s", request_id, e)
+                log.warning("the stored result cannot be read: %s", e)
                 stored = None
             same = stored is not None and belongs_to(stored, uid)
             if stored is not None and same and stored.get("reason") == own.get("reason"):
@@ -63,7 +63,7 @@ class StoredResults:
         try:
             return parsed(await self.feed.stored(request_id))
         except RedisUnavailable as e:
-            log.debug("requestId %s: %s", request_id, e)
+            log.debug("Redis does not answer: %s", e)
             return None
 
     async def without_job(self, request_id: str) -> Json | None:
