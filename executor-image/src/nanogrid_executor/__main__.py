@@ -4,14 +4,18 @@ Imports are late: each container pays only for its own.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from nanogrid import names
+from nanogrid import log_line, names
+from nanogrid_executor import log
 from nanogrid_executor.paths import Paths
+
+COMPONENTS: Final = {"sync": names.CONTAINER_SYNC}  # by command; others are named as the command
 
 
 def main() -> int:
@@ -36,7 +40,13 @@ def main() -> int:
     probe = commands.add_parser("probe-network", help="test whether the network is isolated")
     probe.add_argument("kind", choices=names.PROBE_KINDS)
     probe.add_argument("host", help="of the operator")
-    return _run(parser.parse_args())
+    for each in commands.choices.values():
+        log_line.add_options(each)
+    args = parser.parse_args()
+    log.start(COMPONENTS.get(args.command, args.command), args.log_format, args.log_level)
+    if job := os.environ.get(names.ENV_LOG_JOB):
+        log.about(json.loads(job))
+    return _run(args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -65,9 +75,12 @@ def _run_agent(paths: Paths, session_port: int) -> NoReturn:
     from nanogrid_executor.agent.secret_env import with_secrets
 
     task = with_secrets(wire.loads(wire.PodTask, os.environ[names.ENV_TASK]), os.environ)
+    log.about_task(task)
     if task.session is not None:
+        from nanogrid import logs  # its libraries import logging anyway
         from nanogrid_executor.session import agent
 
+        logs.configure(*log.form(), stream=sys.stdout, fields=log.fields())
         agent.run(task, paths, session_port)
     else:
         from nanogrid_executor.agent import batch

@@ -10,7 +10,7 @@ from nanogrid import names, result_auth, result_bounds, source_encoding, wire
 from nanogrid_executor.agent import persist
 from nanogrid_executor.agent.report_client import post_until_taken
 from nanogrid_executor.agent.result import to_termination
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.paths import Paths
 
 
@@ -62,4 +62,4 @@ def hand_over(task: wire.PodTask, paths: Paths, report: wire.Report) -> None:
     if url:
         post_until_taken(url, paths.token, wire.dumps(report).encode())
     else:
-        log("report-not-posted", why=f"{names.ENV_RESULTS_URL} is not set")
+        warn("report-not-posted", why=f"{names.ENV_RESULTS_URL} is not set")

@@ -13,7 +13,7 @@ from nanogrid import names, wire
 from nanogrid.backoff import jitter
 from nanogrid.live_memory import REFRESH_SECONDS, REPORT_SECONDS, MemoryUse, worth_reporting
 from nanogrid_executor.agent.report_client import post_once, url_of
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 
 FIRST_SECONDS: Final = 3.0  # short jobs send no report
 LOOK_SECONDS: Final = 1.0
@@ -95,5 +95,5 @@ class MemoryReporter:
             return
         self._failed = answer in USELESS
         if not self._failing and not self._stopped.is_set():  # log once per outage
-            log("memory-not-reported", answer=answer)
+            warn("memory-not-reported", answer=answer)
         self._failing = True

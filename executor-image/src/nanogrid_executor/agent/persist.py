@@ -16,7 +16,7 @@ from nanogrid import json_text, names, result_auth, wire
 from nanogrid_executor.agent.execution import Execution
 from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.clock import Deadline
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
 
@@ -71,7 +71,7 @@ def _store_stream(
     try:
         url = stream.store(storage, task.bucket, key)
     except Exception as error:  # the boundary: nothing here raises
-        log("stream-not-stored", key=key, error=error)
+        warn("stream-not-stored", key=key, error=error)
         lost = [*stored.lost_streams, f"{name}: {error}"]
         return replace(stored, lost_streams=lost)
     if url is None:
@@ -105,7 +105,7 @@ def put_result(bucket: str, result: wire.Result, secret: str, root: str = "") ->
     try:
         return _put_unless_decided(storage, bucket, key, result, secret)
     except (StorageError, DeadlineError) as error:
-        log("result-not-stored", key=key, message=error)
+        warn("result-not-stored", key=key, detail=error)
         return False
 
 
@@ -122,18 +122,18 @@ def _put_unless_decided(
             data = json_text.parse(text)
             previous = wire.from_dict(wire.Result, data)
         except ValueError as error:
-            log("result-replaced", key=key, why=f"it is not a result: {error}")
+            warn("result-replaced", key=key, why=f"it is not a result: {error}")
             continue
         if previous.job.uid != result.job.uid:
-            log("result-not-stored", key=key, message=f"it is of job uid {previous.job.uid}")
+            warn("result-not-stored", key=key, detail=f"it is of job uid {previous.job.uid}")
             return False
         if secret and not result_auth.verify(data, secret):
-            log("result-replaced", key=key, why="it is not authentic")
+            warn("result-replaced", key=key, why="it is not authentic")
             continue
         if previous.attempt >= result.attempt:
-            log("result-kept", key=key, attempt=previous.attempt, reason=previous.reason)
+            log("result-kept", key=key, of_attempt=previous.attempt, reason=previous.reason)
             return True
-    log("result-not-stored", key=key, message="other writers replace it all the time")
+    warn("result-not-stored", key=key, detail="other writers replace it all the time")
     return False
 
 
@@ -149,7 +149,7 @@ def await_uploads(stop: Callable[[], bool]) -> None:
     from nanogrid_executor.storage import parallel
 
     if not parallel.join_threads(upload.IN_PARTS, SETTLE_SECONDS, stop):
-        log("upload-not-aborted", why="the pod is stopped" if stop() else "a request hangs")
+        warn("upload-not-aborted", why="the pod is stopped" if stop() else "a request hangs")
 
 
 def import_late_modules(with_storage: bool) -> None:

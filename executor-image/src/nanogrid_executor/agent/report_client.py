@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from nanogrid.backoff import jitter
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 
 POST_TIMEOUT_SECONDS: Final = 5.0
 FIRST_DELAY_SECONDS: Final = 0.2
@@ -38,13 +38,13 @@ def post_until_taken(
             log("report-delivered", tries=tries)
             return True
         if is_refusal(answer):
-            log("report-refused", status=answer, tries=tries)
+            warn("report-refused", status=answer, tries=tries)
             return False
         wait = jitter(delay)
         if time.monotonic() + wait > deadline:
-            log("report-undelivered", last=answer, tries=tries)
+            warn("report-undelivered", last=answer, tries=tries)
             return False
-        log("report-retry", last=answer, seconds=f"{wait:.2f}")
+        warn("report-retry", last=answer, seconds=f"{wait:.2f}")
         pause(wait)
         delay = min(delay * 2, LONGEST_DELAY_SECONDS)
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from nanogrid.wire import ENCODING_BINARY
 from nanogrid_executor.capture import Capture
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 
 if TYPE_CHECKING:
     from nanogrid_executor.storage.s3 import Storage
@@ -44,7 +44,7 @@ class StreamLog(Capture):
             self._file.write(data)
             self.kept += len(data)
         except OSError as error:  # a full disk must not cost the result, which has head and tail
-            log("stream-log-ended", bytes=self.kept, error=error)
+            warn("stream-log-ended", bytes=self.kept, error=error)
             self.limit = self.kept
 
     def store(self, storage: "Storage", bucket: str, key: str) -> str | None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from nanogrid.listening import all_addresses
 from nanogrid_executor.inputs.fetch import Progress
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 
 CLIENTS: Final = 16  # at a time; others are closed
 CLIENT_SECONDS: Final = 2.0
@@ -91,7 +91,7 @@ class ProgressServer:
         try:
             self._server = _Server(port, self._handler())
         except OSError as error:
-            log("progress-not-served", port=port, error=error)
+            warn("progress-not-served", port=port, error=error)
             return
         threading.Thread(
             target=self._server.serve_forever,

@@ -8,7 +8,7 @@ from typing import Final
 
 from nanogrid import names, wire
 from nanogrid_executor.clock import DeadlineError
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.s3 import Storage
@@ -79,6 +79,6 @@ def _put(storage: Storage, bucket: str, key: str, manifest: wire.Manifest) -> bo
     try:
         storage.put_bytes(bucket, key, wire.dumps(manifest).encode(), "application/json")
     except (StorageError, DeadlineError) as error:
-        log("manifest-not-stored", key=key, message=error)
+        warn("manifest-not-stored", key=key, detail=error)
         return False
     return True

@@ -34,7 +34,7 @@ from nanogrid_executor.inputs.plan import (
     refuse_unsafe_source,
 )
 from nanogrid_executor.inputs.proof import millis_since, prove
-from nanogrid_executor.log import log
+from nanogrid_executor.log import about_task, log, warn
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.first_connection import await_first_connection
@@ -119,7 +119,7 @@ class Sync:
             hint = "" if item.s3.key is None else " (if it is a folder, use prefix instead of key)"
             message = f"input {item.name!r}: found 0 files, at least {item.min_files} expected"
             raise SyncError(Reason.INPUT_NOT_FOUND, f"{message}; {error}{hint}") from error
-        log("input-missing", name=item.name, required=False)
+        warn("input-missing", name=item.name, required=False)
         return True
 
     def _unpack_code(self) -> None:
@@ -234,7 +234,7 @@ def run(
     except Exception as error:  # the boundary: a pod never ends without a reason
         traceback.print_exc(file=sys.stdout)
         reason, message = Reason.SYNC_FAILED, f"{type(error).__name__}: {error}"
-    log("sync-failed", reason=reason, message=message)
+    warn("sync-failed", reason=reason, detail=message)
     return _fitting(reason, message)
 
 
@@ -250,6 +250,7 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
 def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
     """Entry point of the init container; exits with 0 only when the manifest exists."""
     task = wire.loads(wire.PodTask, os.environ[names.ENV_TASK])
+    about_task(task)
     progress = Progress()
     if task.session is not None:
         from nanogrid_executor.inputs.progress_server import ProgressServer
@@ -269,7 +270,7 @@ def _give_up_after(seconds: float, paths: Paths) -> None:
 
     def give_up() -> None:
         message = f"A request to S3 did not end; the timeout of the sync is {seconds:g} s"
-        log("sync-failed", reason=Reason.INPUT_SYNC_TIMEOUT, message=message)
+        warn("sync-failed", reason=Reason.INPUT_SYNC_TIMEOUT, detail=message)
         paths.write_termination(wire.dumps(_fitting(Reason.INPUT_SYNC_TIMEOUT, message)))
         os._exit(1)
 

@@ -17,6 +17,9 @@ and processes that outlive them. See :mod:`nanogrid_executor.launcher.session_se
 ``--max-file-bytes=N`` and ``--max-processes=N`` limit user code, see
 :class:`nanogrid_executor.launcher.spawn.Limits`.
 
+``--log-format=json`` and ``--log-job=JSON`` are about the launcher's own lines, see
+:mod:`nanogrid_executor.launcher.own_log`.
+
 ``--check`` only tests whether an image is suitable: exit code 0, or 64 with the reason on stderr.
 The exit code is also 64 when the image's Python is older than 3.11.
 """
@@ -39,6 +42,8 @@ SEND_SECONDS: Final = 60.0
 
 MAX_FILE_BYTES: Final = "--max-file-bytes"
 MAX_PROCESSES: Final = "--max-processes"
+LOG_FORMAT: Final = "--log-format"
+LOG_JOB: Final = "--log-job"
 
 EXIT_UNSUITABLE: Final = 64  # the image or the kernel is unsuitable; also in launcher_install
 EXIT_UNAVAILABLE: Final = 69  # sysexits.h: no agent, or the agent closed before it sent anything
@@ -109,7 +114,8 @@ def check() -> int:
         process = spawn.spawn([sys.executable, "-I", "-S", "-c", ""], "/", {}, with_stdin=False)
         _, status = os.waitpid(process.pid, 0)
     except (OSError, spawn.SpawnError) as error:
-        _print_error(f"the runtime is unsuitable: {error}")
+        # Not as a log: the kubelet makes it the container's message.
+        print(f"nanogrid launcher: the runtime is unsuitable: {error}", file=sys.stderr)
         return EXIT_UNSUITABLE
     return 0 if status == 0 else EXIT_UNSUITABLE
 
@@ -118,6 +124,8 @@ def read_limits(arguments: list[str]) -> tuple[spawn.Limits, list[str]]:
     """The limits in the arguments, and the other arguments. No argparse: its import is slow."""
     options = dict(a.split("=", 1) for a in arguments if a.startswith("--"))
     known = {name: options.pop(name, None) for name in (MAX_FILE_BYTES, MAX_PROCESSES)}
+    for name in (LOG_FORMAT, LOG_JOB):
+        options.pop(name, None)  # only the log reads them
     if options:
         raise ValueError(f"unknown options: {', '.join(options)}")
     file_bytes, processes = (None if text is None else int(text) for text in known.values())
@@ -135,18 +143,20 @@ def main(argv: list[str]) -> int:
         signals = Signals()
         sock = connect(path, signals)
     except OSError as error:
-        _print_error(f"{path}: {error}")
+        _log_error(f"{path}: {error}")
         return EXIT_UNAVAILABLE
     if sock is None:
         return EXIT_TERMINATED
     try:
         return serve(sock, signals, limits)
     except (OSError, frames.ProtocolError) as error:
-        _print_error(f"lost the agent: {error}")
+        _log_error(f"lost the agent: {error}")
         return EXIT_PROTOCOL
     finally:
         sock.close()
 
 
-def _print_error(text: str) -> None:
-    print(f"nanogrid launcher: {text}", file=sys.stderr)
+def _log_error(text: str) -> None:
+    from nanogrid_executor.launcher import own_log  # late: almost no job needs it
+
+    own_log.write("ERROR", text)

@@ -12,13 +12,12 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from nanogrid_executor.launcher import frames, session_command, session_frames, spawn
+from nanogrid_executor.launcher import frames, own_log, session_command, session_frames, spawn
 from nanogrid_executor.launcher.live_memory import MemoryNews
 from nanogrid_executor.launcher.orphans import Reaper, kill_everything
 from nanogrid_executor.launcher.process_tree import (
@@ -260,7 +259,7 @@ class SessionServer:
             if self.contexts.get(worker.name) is worker:
                 del self.contexts[worker.name]
             if worker.execution is None:
-                print(f"nanogrid launcher: context {worker.name!r} ended", file=sys.stderr)
+                own_log.write("WARNING", f"context {worker.name!r} ended")
             self.send_contexts()
 
     def send_contexts(self) -> None:

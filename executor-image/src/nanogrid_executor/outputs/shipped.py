@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 
 from nanogrid import wire
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.paths import Paths
 
 
@@ -39,5 +39,5 @@ def shipped_outputs(task: wire.PodTask, paths: Paths) -> Shipped:
         with open(paths.manifest, encoding="utf-8") as file:
             return Shipped(wire.loads(wire.Manifest, file.read()).shipped)
     except (OSError, ValueError) as error:
-        log("manifest-not-read", error=error)
+        warn("manifest-not-read", error=error)
         return NOTHING

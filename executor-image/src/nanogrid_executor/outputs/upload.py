@@ -8,7 +8,7 @@ from typing import IO, Final
 from nanogrid import names, wire
 from nanogrid.plurals import counted
 from nanogrid_executor.clock import DeadlineError
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.outputs.walk import Found, open_file, shown, walk
 from nanogrid_executor.storage.errors import StorageError
@@ -150,10 +150,10 @@ class _Uploader:
             self.storage.deadline.check()
             return self._upload(path, size)
         except DeadlineError as error:
-            log("output-late", path=path, error=error)
+            warn("output-late", path=path, error=error)
             return None
         except (OSError, StorageError) as error:
-            log("output-failed", path=path, error=error)
+            warn("output-failed", path=path, error=error)
             return f"{shown(path)}: {error}"
 
     def _upload(self, path: str, size: int) -> wire.OutputFile:

@@ -25,7 +25,7 @@ from nanogrid_executor.agent.handover import (
 from nanogrid_executor.agent.network_gate import NetworkGate
 from nanogrid_executor.agent.result import not_run
 from nanogrid_executor.clock import Deadline, DeadlineError
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.session import final_report
@@ -131,7 +131,7 @@ class SessionAgent:
             try:
                 last = session.history.records.last_in_s3()
             except (StorageError, DeadlineError) as error:
-                log("records-not-listed", error=error)
+                warn("records-not-listed", error=error)
         # The API takes no execution before the numbering has begun.
         if unsafe := self.gate.wait(session.end_requested.is_set):
             session.request_end(Reason.NETWORK_NOT_ENFORCED, unsafe)
@@ -176,7 +176,7 @@ class SessionAgent:
         in_time = session.executions.wait_done(grace)
         self.sandbox.close()
         if not in_time and not session.executions.wait_done(LOST_SECONDS):
-            log("execution-did-not-end", execution=session.queue.running)
+            warn("execution-did-not-end", execution=session.queue.running)
         self.upload = Deadline(self.task.upload_timeout_seconds)
         if self.stopping:
             self.upload.shorten(names.STOP_UPLOAD_SECONDS)

@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any
 
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.session.events import EventLog
 from nanogrid_executor.session.execution_queue import QueueEntry
 from nanogrid_executor.session.record import Observation
@@ -64,7 +64,7 @@ class AcceptedExecution:
         if self.observation.display(bundle):
             self.events.append("result", bundle)
         elif self.observation.results_dropped == 1:
-            log("display-dropped", execution=self.number)
+            warn("display-dropped", execution=self.number)
 
     def finish(self, answer: dict[str, Any]) -> None:
         """Publish the answer; all waiting threads get it."""

@@ -24,7 +24,7 @@ from nanogrid_executor.inputs.plan import (
     refuse_conflicts,
     refuse_unsafe_source,
 )
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.session.errors import RETRY_SECONDS, ApiError
 from nanogrid_executor.session.workspace import Workspace, explained, relative
 from nanogrid_executor.storage import multipart
@@ -151,7 +151,7 @@ class FileSync:
             self.copied += 1
 
     def _failed(self, status: int, reason: Reason, detail: str) -> ApiError:
-        log("file-sync-failed", reason=reason, message=detail)
+        warn("file-sync-failed", reason=reason, detail=detail)
         after = RETRY_SECONDS if status == 503 else None
         message = f"{detail}. Copied before the failure: {counted(self.copied, 'file')}."
         return ApiError(status, reason, message, retry_after=after)

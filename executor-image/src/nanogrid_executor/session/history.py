@@ -7,7 +7,7 @@ from typing import Any, Final
 from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.agent.result import Verdict
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.session.record import Observation, answer_from, build_record, summary_of
 from nanogrid_executor.session.records import Records
 from nanogrid_executor.session.sandbox_protocol import ExecutionEnd, ExecutionSpec
@@ -41,7 +41,7 @@ class History:
         try:
             self.records.spool.write_note(spec.number, note)
         except OSError as error:
-            log("acceptance-not-noted", execution=spec.number, error=error)
+            warn("acceptance-not-noted", execution=spec.number, error=error)
 
     def add(self, record: dict[str, Any], end: ExecutionEnd, answer: dict[str, Any]) -> None:
         """Add an ended execution."""
@@ -75,7 +75,7 @@ class History:
     def record_lost(self) -> None:
         """Record the executions that an earlier agent accepted and did not finish, as failed."""
         for note in self.records.spool.notes():
-            log("execution-lost", execution=note["execution_num"])
+            warn("execution-lost", execution=note["execution_num"])
             spec = ExecutionSpec(
                 number=note["execution_num"],
                 code=note["code"],

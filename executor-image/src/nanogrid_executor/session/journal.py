@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 
 KEYS: Final = 1000
 
@@ -98,7 +98,7 @@ class Journal:
             try:
                 self._apply(json.loads(text))
             except (ValueError, KeyError) as error:  # the agent ended while it wrote the line
-                log("journal-line-broken", line=number, error=error)
+                warn("journal-line-broken", line=number, error=error)
         self._rewrite()  # complete lines only, and only as many as needed
 
     def _rewrite(self) -> None:

@@ -15,7 +15,7 @@ import threading
 from typing import Final
 
 from nanogrid_executor.launcher import frames
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.session.launcher_connection import LauncherConnection
 
 POLL_SECONDS: Final = 0.2
@@ -67,7 +67,7 @@ class LauncherListener:
         try:
             return LauncherConnection(sock, self._cwd, self._lock_path)
         except (OSError, frames.ProtocolError) as error:
-            log("sandbox-not-ready", error=error)
+            warn("sandbox-not-ready", error=error)
             return None
 
     def wait_until_gone(self, connection: LauncherConnection) -> None:

@@ -15,7 +15,7 @@ from nanogrid import names
 from nanogrid.backoff import jitter
 from nanogrid.reasons import Reason
 from nanogrid_executor.clock import Deadline, DeadlineError
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.session.record_storage import get_bytes, per_request_storage
 from nanogrid_executor.session.spool import Record, Spool
 from nanogrid_executor.storage.errors import StorageError
@@ -74,7 +74,7 @@ class Records:
         try:
             self.spool.put(record["execution_num"], record)
         except OSError as error:
-            log("record-not-kept", execution=record["execution_num"], error=error)
+            warn("record-not-kept", execution=record["execution_num"], error=error)
 
     def store(self, record: Record) -> bool:
         """Store the record in S3; False when S3 failed, and the background thread retries.
@@ -118,7 +118,7 @@ class Records:
             if self._store_some(left):
                 continue
             if deadline.remaining() <= delay:
-                log("records-lost", executions=left[:10], count=len(left))
+                warn("records-lost", executions=left[:10], count=len(left))
                 return len(left)
             time.sleep(delay)
             delay *= 2
@@ -154,7 +154,7 @@ class Records:
             storage.put_bytes(self.bucket, self._key(number), body, "application/json")
         except (StorageError, DeadlineError) as error:
             if not self._unavailable:  # log once per outage
-                log("record-not-stored", execution=number, message=error)
+                warn("record-not-stored", execution=number, detail=error)
             self._unavailable = True
             return False
         if self._unavailable:

@@ -11,7 +11,7 @@ from typing import Final
 
 from nanogrid import names, wire
 from nanogrid_executor.agent.report_client import post_once, url_of
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 
 SHORTEST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 30.0
@@ -89,7 +89,7 @@ class SessionReporter:
             answer = str(error)
         accepted = isinstance(answer, int) and 200 <= answer < 300
         if not accepted and not self._failing:  # log once per outage
-            log("session-report-not-taken", answer=answer)
+            warn("session-report-not-taken", answer=answer)
         if accepted and self._failing:
             log("session-report-taken-again")
         self._failing = not accepted

@@ -7,7 +7,7 @@ from typing import Final
 
 from nanogrid import wire
 from nanogrid_executor.launcher import frames, session_frames
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.session.display_limits import DisplayLimiter
 from nanogrid_executor.session.launcher_connection import LauncherConnection, MessageQueue
 from nanogrid_executor.session.launcher_listener import LauncherListener
@@ -106,7 +106,7 @@ class LauncherSandbox:
         except (OSError, frames.ProtocolError) as error:
             # The launcher does not read, is silent, or sends invalid frames. Without a connection
             # it exits, and the kubelet starts a new one.
-            log("sandbox-given-up", execution=spec.number, error=error)
+            warn("sandbox-given-up", execution=spec.number, error=error)
             connection.hang_up()
             return _lost(requested, str(error))
         finally:
@@ -151,7 +151,7 @@ class LauncherSandbox:
             try:
                 connection.send(session_frames.CLOSE, 0)
             except OSError as error:
-                log("sandbox-not-closed", error=error)
+                warn("sandbox-not-closed", error=error)
         if self._thread.ident is None:
             return
         self._thread.join(CLOSE_SECONDS)
@@ -221,12 +221,12 @@ class LauncherSandbox:
         try:
             connection.read()
         except (OSError, frames.ProtocolError) as error:
-            log("sandbox-connection-broken", error=error)
+            warn("sandbox-connection-broken", error=error)
         with self._changed:
             self._connection = None
             if connection.memory_bytes is not None:
                 self._idle_bytes = 0
-        log("sandbox-gone")
+        warn("sandbox-gone")
         connection.hang_up()
         self._listener.wait_until_gone(connection)
         connection.close()

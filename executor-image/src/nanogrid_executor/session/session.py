@@ -9,7 +9,7 @@ from typing import Any, Final
 from nanogrid import names, wire
 from nanogrid.live_memory import MemoryUse
 from nanogrid.reasons import Reason
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.session.errors import ApiError, ending, initializing
 from nanogrid_executor.session.execution_queue import QUEUE_LIMIT, ExecutionQueue
@@ -223,7 +223,7 @@ def _identity(task: wire.PodTask) -> dict[str, Any]:
     try:
         address = socket.gethostbyname(hostname)  # a pod's /etc/hosts has it
     except OSError as error:
-        log("address-unknown", hostname=hostname, error=error)
+        warn("address-unknown", hostname=hostname, error=error)
         address = ""
     return {
         "session_id": task.request_id,

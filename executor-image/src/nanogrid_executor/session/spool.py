@@ -10,7 +10,7 @@ import re
 import threading
 from typing import Any, Final
 
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.session.record import cut_record
 
 LIMIT_BYTES: Final = 24 * 1024 * 1024
@@ -65,7 +65,7 @@ class Spool:
                 with open(self._note_path(number), encoding="utf-8") as file:
                     found.append(json.load(file))
             except ValueError as error:  # the agent ended while it wrote the note
-                log("note-broken", execution=number, error=error)
+                warn("note-broken", execution=number, error=error)
         return found
 
     def put(self, number: int, record: Record) -> None:
@@ -88,7 +88,7 @@ class Spool:
                     return
                 kept = self._load(other)
                 if kept is not None and self._sizes[other] > 4 * CUT_STREAM_BYTES:
-                    log("record-cut", execution=other, bytes=self._sizes[other])
+                    warn("record-cut", execution=other, bytes=self._sizes[other])
                     self._write(other, cut_record(kept, CUT_STREAM_BYTES))
 
     def get(self, number: int) -> Record | None:

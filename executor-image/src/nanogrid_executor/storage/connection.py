@@ -16,7 +16,7 @@ from nanogrid import names
 from nanogrid.backoff import jitter
 from nanogrid.ca_bundle import trusted_file
 from nanogrid_executor.clock import Deadline, DeadlineError, endless
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 from nanogrid_executor.storage.errors import StorageError, explain
 from nanogrid_executor.storage.region import bucket_region
 
@@ -103,7 +103,7 @@ class Connection:
                 raise DeadlineError(message) from failure
             with self._lock:
                 self.retries += 1
-            log("s3-retry", action=action, uri=uri, seconds=f"{wait:.2f}", error=failure)
+            warn("s3-retry", action=action, uri=uri, seconds=f"{wait:.2f}", error=failure)
             self._pause(wait)
         raise AssertionError("unreachable: the last try returns or raises")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nanogrid.assumed_role import AssumedRole
 from nanogrid_executor.clock import Deadline
-from nanogrid_executor.log import log
+from nanogrid_executor.log import log, warn
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.signature import Keys
 from nanogrid_executor.storage.sts import assume
@@ -70,7 +70,7 @@ class SharedCredentials:
         except StorageError as failure:
             old, now = self._keys, self._clock()
             if old is not None and old.expires is not None and now < old.expires:
-                log("role-refresh-failed", seconds=round(old.expires - now), error=failure)
+                warn("role-refresh-failed", seconds=round(old.expires - now), error=failure)
                 self._due = min(now + AGAIN_SECONDS, old.expires)
                 return old
             self._failure = failure

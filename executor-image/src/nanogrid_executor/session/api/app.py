@@ -1,7 +1,5 @@
 """The WSGI application: authentication, the shape of errors, and the table of all routes."""
 
-import sys
-import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from nanogrid import names
 from nanogrid.error_headers import error_headers
 from nanogrid.reasons import Reason
-from nanogrid_executor.log import log
+from nanogrid_executor.log import write
 from nanogrid_executor.session.api.auth import Auth
 from nanogrid_executor.session.api.executions import ExecutionRoutes
 from nanogrid_executor.session.api.files import FileRoutes
@@ -128,7 +126,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected_error(error: Exception) -> Response:
-    traceback.print_exception(error, file=sys.stdout)
-    log("request-failed", method=request.method, path=request.path, error=type(error).__name__)
+    values = {"method": request.method, "path": request.path}
+    write("ERROR", "request-failed", values, error=error)
     message = "The API failed; the agent's log has the traceback. Try again."
     return _error_response(ApiError(500, Reason.INTERNAL_ERROR, message))

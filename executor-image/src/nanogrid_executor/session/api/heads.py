@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from nanogrid.addresses import client_key
 from nanogrid.reasons import Reason
 from nanogrid.refusals import Refusal, http_answer, too_many_connections, too_slow
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn
 
 HEAD_BYTES: Final = 32 * 1024
 HEAD_SECONDS: Final = 10.0
@@ -216,5 +216,5 @@ def refuse(client: Client, refusal: Refusal) -> None:
     try:
         client.socket.send(http_answer(refusal, body), socket.MSG_DONTWAIT)
     except OSError as error:  # the client has gone
-        log("refusal-not-sent", status=refusal.status, error=error)
+        warn("refusal-not-sent", status=refusal.status, error=error)
     client.finish()

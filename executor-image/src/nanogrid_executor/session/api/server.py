@@ -8,6 +8,7 @@ session's token keep no thread: their bodies are not read, and their connections
 import contextlib
 import queue
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from cheroot.server import HTTPConnection, HTTPRequest
 from nanogrid.addresses import client_key
 from nanogrid.listening import all_addresses
 from nanogrid.refusals import too_many_connections
-from nanogrid_executor.log import log
+from nanogrid_executor.log import warn, write
 from nanogrid_executor.session.api.app import HEALTH, create_app
 from nanogrid_executor.session.api.auth import Auth
 from nanogrid_executor.session.api.heads import HEAD_BYTES, HEAD_SECONDS, HeadReader, refuse
@@ -39,6 +40,7 @@ CONNECTIONS_PER_ADDRESS: Final = 256  # as many as a router opens to one pod
 UNREAD_BYTES: Final = 64 * 1024
 SOCKET_SECONDS: Final = 30
 STOP_SECONDS: Final = 2
+ERROR: Final = 40  # a level of the library, which has those of logging
 
 
 class _Reader(StreamReader):
@@ -132,6 +134,11 @@ class HttpServer(wsgi.Server):
         self._admitted: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """A message of the library, perhaps about the error that is being handled."""
+        error = sys.exc_info()[1] if traceback else None
+        write("WARNING" if level < ERROR else "ERROR", msg, {}, logger="cheroot", error=error)
+
     def prepare(self) -> None:
         """Listen, and start all threads."""
         super().prepare()
@@ -185,7 +192,7 @@ class HttpServer(wsgi.Server):
             try:
                 keep = conn.communicate()  # type: ignore[no-untyped-call]
             except OSError as error:  # the client has gone
-                log("probe-not-answered", error=error)
+                warn("probe-not-answered", error=error)
             if keep:
                 self.put_conn(conn)
             else:
