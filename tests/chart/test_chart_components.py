@@ -269,6 +269,14 @@ def test_all_components_log_in_the_same_format() -> None:
         documents = render(values)
         for name in COMPONENTS.values():
             assert env_of(documents, name)["NANOGRID_LOG_FORMAT"] == style
+        assert self_test(values)[1]["NANOGRID_LOG_FORMAT"] == style
+
+
+def test_the_platform_s_containers_in_sandbox_pods_have_a_level_of_their_own() -> None:
+    quiet = env_of(render(REAL | {"sandbox": {"logLevel": "WARNING"}}))
+
+    assert quiet["NANOGRID_EXECUTOR_LOG_LEVEL"] == "WARNING"
+    assert quiet["NANOGRID_LOG_LEVEL"] == "INFO"
 
 
 def test_cas_of_all_servers_and_of_one_reach_the_programs_that_use_it() -> None:
