@@ -34,6 +34,7 @@ from nanogrid_gateway.router.upstream import Upstreams
 
 log = logging.getLogger("nanogrid.router")
 
+USER_AGENT = "nanogrid-router"
 SESSION_JOBS = f"spec.mode={names.MODE_SESSION}"  # a field selector
 SESSION_PODS = f"{names.LABEL_MODE}={names.MODE_SESSION}"  # a label selector
 
@@ -90,7 +91,7 @@ async def run(settings: RouterSettings, metrics: RouterMetrics) -> None:
     metrics.sessions.set_function(lambda: table.counts()[0])
     metrics.pods.set_function(lambda: table.counts()[1])
     api = await KubeApi.connect(
-        settings.kube_timeout_seconds, user_agent=PROGRAM, answered=metrics.kubernetes.answered
+        settings.kube_timeout_seconds, user_agent=USER_AGENT, answered=metrics.kubernetes.answered
     )
     watches = reflectors(api, table, settings)
     guard = NetworkGuard(api, settings.network_config_map)
