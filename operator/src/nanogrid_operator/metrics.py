@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import Gauge
 
 from nanogrid import names
+from nanogrid.logs import about, fields_of_job
 from nanogrid.metrics.registry import (
     DELIVERY_SECONDS,
     JOB_SECONDS,
@@ -190,8 +191,8 @@ class OperatorMetrics:
             self._count_run(job)
         except Exception:
             if not self._failed:  # one line: thousands of jobs may be like this one
-                uid = (job.get("metadata") or {}).get("uid")
-                log.exception("job uid=%s is not in the metrics: its object cannot be read", uid)
+                with about(fields_of_job(job)):
+                    log.exception("the job is not in the metrics: its object cannot be read")
             self._failed = True
 
     def _count_job(self, job: Json) -> None:
