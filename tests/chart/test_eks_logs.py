@@ -17,11 +17,17 @@ def test_fields_of_json_lines_are_fields_of_the_events_in_cloudwatch() -> None:
     assert name == ("aws-observability", "aws-logging")
 
     crio, json_line = _sections(config["data"]["parsers.conf"])
-    filters = _sections(config["data"]["filters.conf"])
-    assert [each["Parser"] for each in filters] == [crio["Name"], json_line["Name"]]
+    first, *others = filters = _sections(config["data"]["filters.conf"])
+    assert (first["Parser"], first["Match"]) == (crio["Name"], "*")
+    assert {each["Parser"] for each in others} == {json_line["Name"]}
+    assert [each["Match"] for each in others] == [
+        f"*_nanogrid-system_{component}-*"
+        for component in ("operator", "gateway", "router", "egress")
+    ]
     assert {each["Key_name"] for each in filters} == {"log"}
     # Otherwise a line that is no JSON loses the name of its stream, and so does one that is.
-    assert (json_line["Format"], filters[1]["Reserve_Data"]) == ("json", "On")
+    assert json_line["Format"] == "json"
+    assert {each["Reserve_Data"] for each in others} == {"On"}
 
     own = log_line(
         "json", seconds=0, level="INFO", component="agent", logger="nanogrid.agent",
@@ -32,7 +38,7 @@ def test_fields_of_json_lines_are_fields_of_the_events_in_cloudwatch() -> None:
     )
     assert match is not None
     event = json.loads(match["log"])
-    query = re.search(r"^fields (.*)\n\| filter requestId", Path("docs/eks.md").read_text(), re.M)
+    query = re.search(r"^fields (.*)\n\| filter @message", Path("docs/eks.md").read_text(), re.M)
     assert query is not None
     for field in ("component", "level", "message"):
         assert field in query[1]

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from nanogrid.backoff import exponential, jitter
 from nanogrid.cloudwatch.client import CloudWatchError
+from nanogrid.logs import about, fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.delivery.cloudwatch.groups import grouped
 from nanogrid_operator.delivery.cloudwatch.samples import Sample, sample_of
@@ -91,8 +92,8 @@ class CloudWatchMetrics:
         try:
             sample = sample_of(job, self._clock())
         except Exception:
-            uid = (job.get("metadata") or {}).get("uid")
-            log.exception("job uid=%s has no metrics: its status cannot be read", uid)
+            with about(fields_of_job(job)):
+                log.exception("the job has no metrics in CloudWatch: its status cannot be read")
             return
         if sample is None or sample.uid in self._offered:
             return
