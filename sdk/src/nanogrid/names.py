@@ -34,6 +34,10 @@ ANNOTATION_REQUEST_DIGEST: Final = f"{GROUP}/request-digest"
 ANNOTATION_RUNTIME: Final = f"{GROUP}/runtime"
 ANNOTATION_FUNCTION_VERSION: Final = f"{GROUP}/function-version"
 
+# Annotations of a job: the W3C Trace Context of what created it; see :mod:`nanogrid.traces.context`.
+ANNOTATION_TRACEPARENT: Final = f"{GROUP}/traceparent"
+ANNOTATION_TRACESTATE: Final = f"{GROUP}/tracestate"
+
 # Annotation of a job that the installation's default time to live does not delete. Any value but
 # "false" keeps it: a value with an error in it must not delete a job.
 ANNOTATION_KEEP: Final = f"{GROUP}/keep"
