@@ -23,6 +23,8 @@ from nanogrid.listening import listen_on_all
 from nanogrid.metrics.registry import Metrics
 from nanogrid.metrics.server import serving_metrics
 from nanogrid.settings import SettingsError
+from nanogrid.traces.export import Tracing, check_imports, open_tracing
+from nanogrid.traces.settings import TraceSettings
 from nanogrid_operator.kube.key_secrets import connect_and_create
 from nanogrid_operator.kube.leader_election import LeaseLost
 from nanogrid_operator.kube.lease import CALL_SECONDS, identity_of
@@ -42,11 +44,11 @@ DENIED_BACKLOG = 1024  # a full backlog looks like a closed port, so it is a lon
 LEASE_CONNECTIONS = 2  # one more than needed, if one hangs
 
 
-async def run(settings: Settings, metrics: OperatorMetrics) -> None:
+async def run(settings: Settings, metrics: OperatorMetrics, tracing: Tracing) -> None:
     """Run the operator until Kopf is stopped or a part fails."""
     clients = await Clients.connect(settings, metrics)
     async with _elector(settings, metrics) as elector:
-        parts = _build(settings, clients, elector, metrics)
+        parts = _build(settings, clients, elector, metrics, tracing)
         try:
             # The denied port is open longer: one that is closed must mean a policy. Metrics are
             # sent longest, because the last jobs count too.
@@ -62,12 +64,22 @@ async def run(settings: Settings, metrics: OperatorMetrics) -> None:
 
 
 def _build(
-    settings: Settings, clients: Clients, elector: Election | None, metrics: OperatorMetrics
+    settings: Settings,
+    clients: Clients,
+    elector: Election | None,
+    metrics: OperatorMetrics,
+    tracing: Tracing,
 ) -> Parts:
     if elector is None:
-        return build(settings, clients, WorkQueue(), metrics=metrics)
-    queue = WorkQueue(paused=True)
-    return build(settings, clients, queue, metrics=metrics, leader=elector.leader_address)
+        return build(settings, clients, WorkQueue(), metrics=metrics, tracing=tracing)
+    return build(
+        settings,
+        clients,
+        WorkQueue(paused=True),
+        metrics=metrics,
+        tracing=tracing,
+        leader=elector.leader_address,
+    )
 
 
 @asynccontextmanager
@@ -221,6 +233,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.check:
         OperatorMetrics(Metrics("operator"))
+        check_imports()
         print("nanogrid-operator: all imports work")
         return 0
     logs.start("operator", os.environ, options.log_format, options.log_level)
@@ -229,6 +242,7 @@ def main() -> int:
     try:
         created = asyncio.run(connect_and_create(os.environ))
         settings = Settings.from_env({**os.environ, **created})
+        traces = TraceSettings.from_env(os.environ)
     except SettingsError as e:
         log.critical("a setting is wrong: %s", e)
         return 2
@@ -236,15 +250,18 @@ def main() -> int:
         log.critical("cannot create the Secrets of keys: %s", e)
         return 1
     metrics = OperatorMetrics(Metrics("operator"))
+    tracing = open_tracing("nanogrid-operator", traces)
     code = 0
     try:
         with serving_metrics(metrics.registry, settings.metrics_port):
-            asyncio.run(run(settings, metrics))
+            asyncio.run(run(settings, metrics, tracing))
     except* LeaseLost:
         code = 1  # the cause is in the log
     except* SettingsError as group:
         log.critical("a setting is wrong: %s", group.exceptions[0])
         code = 2
+    finally:
+        tracing.close()
     return code
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.metrics.registry import Metrics
+from nanogrid.traces.export import NoTracing, Tracing
 from nanogrid.types import Json
 from nanogrid_operator.decision.admission import AdmissionQueue
 from nanogrid_operator.decision.output_bytes import OutputBytes
@@ -46,6 +47,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.events import Events
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.session import SessionStatusTracker
+from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.handlers import EventHandlers
@@ -131,6 +133,7 @@ def build(
     leader: Callable[[], LeaderAddress | None] = lambda: None,
     monotonic: Callable[[], float] = time.monotonic,
     first_webhook_pause: float = FIRST_PAUSE_SECONDS,
+    tracing: Tracing | None = None,
 ) -> Parts:
     """Build all parts, from the leaves up.
 
@@ -144,6 +147,7 @@ def build(
         leader: Where another process, the leader, takes reports.
         monotonic: The clock for durations, in seconds.
         first_webhook_pause: The shortest pause between two requests to a webhook, in seconds.
+        tracing: Where the spans of jobs go; None: nowhere.
     """
     kube, clock = clients.kube, clients.clock
     metrics = metrics or OperatorMetrics(Metrics("operator"))
@@ -160,6 +164,7 @@ def build(
     writer = Writer(cache=cache, kube=kube, events=events, clock=clock)
     keys = ResultKeys(settings.result_key_master)
     network = NetworkProbe(kube, settings, clock)
+    traces = JobTraces(tracing=tracing or NoTracing(), clock=clock)
     shared = _Shared(
         settings,
         tenants,
@@ -172,6 +177,7 @@ def build(
         writer,
         memory,
         metrics,
+        traces,
     )
     function_runs = FunctionRuns(kube, clock)
     cloudwatch = CloudWatchMetrics(
@@ -283,6 +289,7 @@ class _Shared:
     writer: Writer
     memory: LiveMemory
     metrics: OperatorMetrics
+    traces: JobTraces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +313,7 @@ def _build_delivery(shared: _Shared, first_webhook_pause: float) -> _DeliveryPar
         pending_results=pending_results,
         writer=shared.writer,
         on_delivered=shared.metrics.delivered,
+        traces=shared.traces,
         clock=clients.clock,
     )
     outbox = Outbox(
@@ -350,6 +358,7 @@ def _build_reconciler(
         network=shared.network,
         exposures=exposures,
         writer=shared.writer,
+        traces=shared.traces,
         clock=clients.clock,
     )
     recovery = ResultRecovery(
@@ -373,6 +382,7 @@ def _build_reconciler(
         tracker=tracker,
         memory=shared.memory,
         exposures=exposures,
+        traces=shared.traces,
         store_late=delivery.outbox.offer,
         on_finished=on_finished,
         on_retried=shared.metrics.retried,
@@ -397,6 +407,7 @@ def _build_reconciler(
         recovery=recovery,
         finisher=finisher,
         delivery=delivery.results,
+        traces=shared.traces,
         send_webhook=delivery.webhooks.offer,
         store_late=delivery.outbox.offer,
         clock=clients.clock,

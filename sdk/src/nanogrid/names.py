@@ -34,7 +34,7 @@ ANNOTATION_REQUEST_DIGEST: Final = f"{GROUP}/request-digest"
 ANNOTATION_RUNTIME: Final = f"{GROUP}/runtime"
 ANNOTATION_FUNCTION_VERSION: Final = f"{GROUP}/function-version"
 
-# Annotations of a job: the W3C Trace Context of what created it; see :mod:`nanogrid.traces.context`.
+# Annotations of a job: the W3C Trace Context of what created it, its parent in the trace.
 ANNOTATION_TRACEPARENT: Final = f"{GROUP}/traceparent"
 ANNOTATION_TRACESTATE: Final = f"{GROUP}/tracestate"
 

@@ -12,9 +12,9 @@ from nanogrid.types import Json
 from nanogrid_operator.manifests import pod
 
 
-def build_keyless_pod(*args: Any) -> Json:
+def build_keyless_pod(*args: Any, **keywords: Any) -> Json:
     """The pod without the key in the environment of its agent."""
-    manifest: Json = pod.build_pod(*args)
+    manifest: Json = pod.build_pod(*args, **keywords)
     for container in manifest["spec"]["containers"]:
         env = container.get("env") or []
         container["env"] = [e for e in env if e["name"] != names.ENV_RESULT_KEY]

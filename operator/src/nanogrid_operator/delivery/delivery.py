@@ -14,6 +14,7 @@ from nanogrid.reasons import Reason, sentence
 from nanogrid.result_auth import NotAuthenticError
 from nanogrid.result_copy import shortened
 from nanogrid.s3.errors import S3Error
+from nanogrid.types import Json
 from nanogrid_operator.decision import outcome, webhook
 from nanogrid_operator.decision.outcome import Delivery, Storage
 from nanogrid_operator.decision.result_owner import ResultOwner
@@ -31,6 +32,7 @@ from nanogrid_operator.status.job import (
     storage_status,
     webhook_status,
 )
+from nanogrid_operator.status.traces import REDIS, S3, WEBHOOK, JobTraces
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
@@ -57,6 +59,7 @@ class ResultDelivery:
     pending_results: PendingResults
     writer: Writer
     on_delivered: Callable[[float], None] = lambda _: None
+    traces: JobTraces
     clock: Callable[[], float] = time.time
 
     async def deliver(self, job: Job) -> None:
@@ -78,7 +81,9 @@ class ResultDelivery:
             )
             delivery = replace(delivery, message=message)
             log.error("the status differs from the delivered result: %s", message)
-        await self._write_delivery(job, delivery)
+        written = await self._write_delivery(job, delivery)
+        refused = "" if delivery.state == "Delivered" else Reason.REQUEST_ID_CONFLICT.value
+        self.traces.delivered(written, REDIS, error=refused)
         if delivery.replaced:
             text = sentence(Reason.RESULT_NOT_AUTHENTIC, delivery.replaced)
             self.writer.record_event(job, Reason.RESULT_NOT_AUTHENTIC, text, bad=True)
@@ -100,10 +105,10 @@ class ResultDelivery:
         delay = self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
         log.warning("delivery: retry in %.1f s: %s", delay, delivery.message)
 
-    async def _write_delivery(self, job: Job, delivery: Delivery) -> None:
+    async def _write_delivery(self, job: Job, delivery: Delivery) -> Json | None:
         now = self.clock()
         bare = replace(delivery, message="", stream_id=None)
-        await self.writer.write(
+        return await self.writer.write(
             job,
             delivered_status(job, delivery, now),
             fallback=lambda _: delivered_status(job, bare, now),
@@ -145,7 +150,10 @@ class ResultDelivery:
         if status is None:
             return
         bare = storage_status(job, replace(storage, message=""), now) or {}
-        await self.writer.write(job, status, fallback=lambda _: bare)
+        written = await self.writer.write(job, status, fallback=lambda _: bare)
+        if not storage.pending:
+            error = "" if storage.reason is Reason.STORED else storage.reason.value
+            self.traces.delivered(written, S3, error=error)
         if storage.reason is Reason.STORED:
             self.writer.record_event(job, Reason.STORED, "The result reached S3 late")
         else:
@@ -162,7 +170,7 @@ class ResultDelivery:
             return
         job = job_facts(body)
         now, bare = self.clock(), replace(record, message="", last_status=None)
-        await self.writer.write(
+        written = await self.writer.write(
             job,
             webhook_status(job, record, now),
             fallback=lambda _: webhook_status(job, bare, now),
@@ -170,4 +178,6 @@ class ResultDelivery:
         if record.state != webhook.PENDING:
             bad = record.state != webhook.DELIVERED
             reason = webhook.REASONS[record.state]
+            error = reason.value if bad else ""
+            self.traces.delivered(written, WEBHOOK, error=error, tries=record.attempts)
             self.writer.record_event(job, reason, sentence(reason, record.message), bad=bad)

@@ -13,6 +13,7 @@ from nanogrid import names, wire
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.runtime import Timeouts
 from nanogrid.controller_class import NO_CLASS, labels
+from nanogrid.traces.settings import Sampler
 from nanogrid_operator.kube.objects import owner_reference, pod_name
 from nanogrid_operator.manifests.containers import (
     agent_container,
@@ -48,6 +49,7 @@ def build_pod(
     memory_limit: int | None = None,
     gate_port: int | None = None,
     now: float = 0.0,
+    sampler: Sampler | None = None,
 ) -> dict[str, Any]:
     """The manifest of the pod.
 
@@ -59,11 +61,12 @@ def build_pod(
         memory_limit: Overrides the spec's limit; in bytes.
         gate_port: The operator's port that must be closed to the pod before any code starts.
         now: Seconds since the epoch, for the expiry of credentials.
+        sampler: Decides which traces are recorded; None: traces are off.
 
     Raises:
         InvalidSpecError: see :func:`nanogrid_operator.manifests.task.task_for`.
     """
-    task = task_for(job, attempt, settings, tenant, memory_limit, gate_port, now)
+    task = task_for(job, attempt, settings, tenant, memory_limit, gate_port, now, sampler)
     timeouts = job.spec.timeouts or Timeouts()
     synced = needs_sync(task)
     user = user_id(job.metadata["uid"], job.spec, settings)

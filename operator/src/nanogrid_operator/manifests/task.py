@@ -7,12 +7,14 @@ from nanogrid.api.inputs_outputs import Input, Logs, Outputs
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Timeouts
 from nanogrid.quantity import quantity
+from nanogrid.traces.settings import Sampler
 from nanogrid_operator.manifests.egress import proxy_env
 from nanogrid_operator.manifests.exposure import drain_seconds
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.execution_time import execution_seconds
 from nanogrid_operator.model.keys import Keys
 from nanogrid_operator.model.tenant import Tenant
+from nanogrid_operator.model.trace import code_env
 from nanogrid_operator.settings import Settings
 
 
@@ -36,6 +38,7 @@ def task_for(
     memory_limit: int | None = None,
     gate_port: int | None = None,
     now: float = 0.0,
+    sampler: Sampler | None = None,
 ) -> wire.PodTask:
     """The task for the pod's trusted containers.
 
@@ -47,6 +50,7 @@ def task_for(
         memory_limit: Overrides the spec's limit; in bytes.
         gate_port: The operator's port that must be closed to the pod before any code starts.
         now: Seconds since the epoch, for the expiry of credentials.
+        sampler: Decides which traces are recorded; None: traces are off.
 
     Raises:
         InvalidSpecError: The spec needs a bucket and there is none, it names a key that the
@@ -74,6 +78,7 @@ def task_for(
         command=(spec.command or ["python3", names.ENTRYPOINT]) + (spec.args or []),
         env=installed_env(job, attempt, settings)
         | proxy_env(job, attempt, settings, now)
+        | code_env(job.metadata, attempt, sampler)
         | _plain_env(spec),
         stdin=spec.stdin or "",
         code_inline=spec.code.inline if spec.code else None,

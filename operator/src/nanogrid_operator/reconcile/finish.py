@@ -36,6 +36,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import final_status, retry_status
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.session import SessionStatusTracker
+from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
@@ -78,6 +79,7 @@ class JobFinisher:
     tracker: SessionStatusTracker
     memory: LiveMemory
     exposures: Exposures
+    traces: JobTraces
     store_late: Callable[[str], None]
     on_finished: Callable[[Json], None]
     on_retried: Callable[[str, str], None]
@@ -106,7 +108,9 @@ class JobFinisher:
     async def finish(self, snapshot: Snapshot, ended: Outcome) -> None:
         """Publish the result and write the terminal status."""
         job = snapshot.job
+        began = self.clock()
         end = await self._publish_once(snapshot, ended)
+        published = began, self.clock()
         ended, delivery, storage = end
         # Before the write, because a finished job is not reconciled again.
         await self.exposures.remove(job)
@@ -116,6 +120,7 @@ class JobFinisher:
         if written is not None:
             self.on_finished(written)
         self._unsure.pop(job.uid, None)
+        self.traces.finished(snapshot, ended, delivery, published, written)
         self.tracker.forget(job)
         self.memory.forget_job(job.uid)
         self._published.pop(job.uid, None)
@@ -202,12 +207,13 @@ class JobFinisher:
             return retry_status(job, pod, ended, action.counted, action.suspended, now)
 
         status = status_of(snapshot.known_pod, action.outcome)
-        await self.writer.write(
+        written = await self.writer.write(
             job,
             status,
             fallback=lambda why: status_of(None, outcome.minimal(job, action.outcome, why)),
         )
         self.on_retried(job.namespace, action.outcome.reason.value)
+        self.traces.retried(snapshot, action.outcome, written)
         self.cache.drop_reports(job.uid)
         reason = Reason(status["reason"])
         self.writer.record_event(job, reason, status["message"], bad=not action.suspended)

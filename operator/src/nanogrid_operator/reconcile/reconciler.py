@@ -40,6 +40,7 @@ from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import progress_status
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.session import SessionFacts, SessionStatusTracker
+from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import REFUSED_CODES, Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
@@ -78,6 +79,7 @@ class Reconciler:
     recovery: ResultRecovery
     finisher: JobFinisher
     delivery: ResultDelivery
+    traces: JobTraces
     send_webhook: Callable[[str], None]
     store_late: Callable[[str], None]
     clock: Callable[[], float] = time.time
@@ -123,6 +125,7 @@ class Reconciler:
 
     def _forget(self, uid: str) -> None:
         """The job was deleted."""
+        self.traces.deleted(uid)
         self.finisher.forget(uid)
         self.pending_results.drop(uid)
         self.waiting.forget(uid)

@@ -36,12 +36,13 @@ from nanogrid_operator.model import function_ref
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import Inspection
-from nanogrid_operator.model.pod_facts import Pod, warning_of
+from nanogrid_operator.model.pod_facts import Pod, pod_facts, warning_of
 from nanogrid_operator.model.tenant import Tenants, with_default_limits
 from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import pinned_status
+from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import REFUSED_CODES, Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
@@ -70,6 +71,7 @@ class PodStarter:
     network: NetworkProbe
     exposures: Exposures
     writer: Writer
+    traces: JobTraces
     clock: Callable[[], float] = time.time
 
     async def pin(self, job: Job, ref: FunctionRef) -> Outcome | None:
@@ -132,6 +134,7 @@ class PodStarter:
                 detail = f"pod {name} exists and belongs to another owner"
                 return outcome.failure(job, Reason.NAME_CONFLICT, detail)
         self.cache.put_pod(created)
+        self.traces.started(self.cache.job(job.uid), pod_facts(created))
         self.writer.record_event(job, Reason.POD_CREATED, f"Created pod {name}")
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
         return None
@@ -154,7 +157,16 @@ class PodStarter:
         changed = memory if memory != base else None
         network.check_network(spec, tenant, self.settings)
         gate = network.gate_port(spec, self.settings, enforced=self.network.condition.enforced)
-        manifest = build_pod(job.model, attempt, settings, tenant, changed, gate, now=self.clock())
+        manifest = build_pod(
+            job.model,
+            attempt,
+            settings,
+            tenant,
+            changed,
+            gate,
+            now=self.clock(),
+            sampler=self.traces.sampler,
+        )
         refused = namespace.refusal(job, self.settings) or session.refusal(job, self.settings)
         if refused:
             raise ValueError(refused)

@@ -95,9 +95,14 @@ def final_conditions(job: Job, outcome: Outcome, delivery: Delivery, now: float)
     return [condition(job, fact, now) for fact in facts]
 
 
+def sync_failed(outcome: Outcome) -> bool:
+    """Whether the attempt ended because its inputs could not be copied and verified."""
+    return outcome.reason in _SYNC_REASONS
+
+
 def _inputs_synced(outcome: Outcome, ran: bool) -> list[Fact]:
     """InputsSynced; nothing if it is not known."""
-    if outcome.reason in _SYNC_REASONS:
+    if sync_failed(outcome):
         return [Fact("InputsSynced", False, outcome.reason, outcome.message)]
     if outcome.inputs is not None:
         i = outcome.inputs

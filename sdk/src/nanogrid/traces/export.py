@@ -16,7 +16,6 @@ from nanogrid.traces.settings import Sampler, TraceSettings
 from nanogrid.traces.spans import Span, SpanEvent
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import SpanContext
 
 log = logging.getLogger("nanogrid.traces")
@@ -69,6 +68,11 @@ def open_tracing(service: str, settings: TraceSettings) -> Tracing:
     return tracing
 
 
+def check_imports() -> None:
+    """Fail if the image lacks what the export needs, instead of weeks later in a crash loop."""
+    OtelTracing("check", Sampler()).close()
+
+
 class OtelTracing:
     """Sends spans with OpenTelemetry's SDK. One thread calls :meth:`emit`."""
 
@@ -81,10 +85,10 @@ class OtelTracing:
 
         limit_log_rate(SDK_LOGGER)
         self.sampler: Sampler | None = sampler
-        self._ids = _GivenIds()
+        self._ids = _given_ids()
         # Without the SDK's own detectors, which look for installed packages.
         resource = Resource({"service.name": service}).merge(OTELResourceDetector().detect())
-        self._provider: TracerProvider = TracerProvider(
+        self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False, id_generator=self._ids
         )
         exporter = OTLPSpanExporter(session=_bounded_session())
@@ -139,19 +143,20 @@ class OtelTracing:
             log.warning("traces: the collector is too slow; the last spans are lost")
 
 
-class _GivenIds:
-    """An IdGenerator of the SDK: the ids of the span that is emitted next."""
+def _given_ids() -> Any:
+    """An IdGenerator of the SDK; ``next`` has the ids of the span that is started next."""
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-    next = (0, 0)
+    class GivenIds(IdGenerator):
+        next = (0, 0)
 
-    def is_trace_id_random(self) -> bool:
-        return False
+        def generate_trace_id(self) -> int:
+            return self.next[0]
 
-    def generate_trace_id(self) -> int:
-        return self.next[0]
+        def generate_span_id(self) -> int:
+            return self.next[1]
 
-    def generate_span_id(self) -> int:
-        return self.next[1]
+    return GivenIds()
 
 
 class _OncePerMinute:
