@@ -17,7 +17,17 @@ log = logging.getLogger("nanogrid")
 S = TypeVar("S")
 
 
-def start(component: str, description: str, environment: str, read: Callable[[], S]) -> S:
+def _nothing() -> None:
+    """A program that has checked everything by its imports."""
+
+
+def start(
+    component: str,
+    description: str,
+    environment: str,
+    read: Callable[[], S],
+    check: Callable[[], None] = _nothing,
+) -> S:
     """Set the logs up and read the settings; exits for ``--check`` and for a wrong setting.
 
     Args:
@@ -25,6 +35,7 @@ def start(component: str, description: str, environment: str, read: Callable[[],
         description: what it does, for ``--help``.
         environment: all settings, for ``--help``.
         read: reads the settings.
+        check: what ``--check`` tries, apart from the imports.
 
     Raises:
         SystemExit: code 0 after ``--check``, 2 when a setting is wrong.
@@ -40,6 +51,7 @@ def start(component: str, description: str, environment: str, read: Callable[[],
     log_line.add_options(parser)
     options = parser.parse_args()
     if options.check:
+        check()
         print(f"{program}: all imports work")
         parser.exit()
     logs.start(component, os.environ, options.log_format, options.log_level)

@@ -1,6 +1,6 @@
 """A bounded number of threads for blocking calls of an event loop.
 
-A call has the context of its caller, so its logs are about the same job.
+A call has the context of its caller: its logs are about the same job, its spans in the same trace.
 """
 
 import asyncio

@@ -21,6 +21,8 @@ from nanogrid.kube.client import KubeApi
 from nanogrid.metrics.registry import Metrics
 from nanogrid.refusals import error_body
 from nanogrid.settings import help_text
+from nanogrid.traces.export import Tracing, check_imports
+from nanogrid.traces.settings import TraceSettings
 from nanogrid.types import Json
 from nanogrid_gateway import command_line
 from nanogrid_gateway.counted import count_others
@@ -31,6 +33,7 @@ from nanogrid_gateway.router.server import Router
 from nanogrid_gateway.router.settings import RouterSettings
 from nanogrid_gateway.router.table import SessionTable
 from nanogrid_gateway.router.upstream import Upstreams
+from nanogrid_gateway.tracing import start_tracing
 
 log = logging.getLogger("nanogrid.router")
 
@@ -79,7 +82,7 @@ class _Stopped(Exception):
     """The router has drained after a stop signal; cancels the watches."""
 
 
-async def run(settings: RouterSettings, metrics: RouterMetrics) -> None:
+async def run(settings: RouterSettings, metrics: RouterMetrics, tracing: Tracing) -> None:
     """Run the router until SIGTERM or SIGINT; if a part fails, the process ends."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +102,7 @@ async def run(settings: RouterSettings, metrics: RouterMetrics) -> None:
     def missing() -> list[str]:
         return [w.path for w in watches if not w.primed] + guard.missing()
 
-    router = Router(settings, table, upstreams, missing, metrics, lambda: guard.problem)
+    router = Router(settings, table, upstreams, missing, metrics, lambda: guard.problem, tracing)
     try:
         async with asyncio.TaskGroup() as group:
             for watch in watches:
@@ -171,12 +174,16 @@ async def serve(
 def main() -> int:
     """Entry point; exit code 2 means that a setting is wrong."""
     description = "Routes clients to the pods of their sessions."
+    text = f"{help_text(RouterSettings)}\n{help_text(TraceSettings)}"
     settings = command_line.start(
-        "router", description, help_text(RouterSettings), RouterSettings.from_env
+        "router", description, text, RouterSettings.from_env, check_imports
     )
-    metrics = Metrics("router")
-    server = run(settings, RouterMetrics(metrics))
-    return command_line.run(metrics, settings.metrics_port, server)
+    metrics, tracing = Metrics("router"), start_tracing("nanogrid-router")
+    server = run(settings, RouterMetrics(metrics), tracing)
+    try:
+        return command_line.run(metrics, settings.metrics_port, server)
+    finally:
+        tracing.close()
 
 
 if __name__ == "__main__":

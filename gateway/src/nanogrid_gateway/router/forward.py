@@ -18,6 +18,7 @@ from yarl import URL
 
 from nanogrid.backoff import jitter
 from nanogrid.reasons import Reason
+from nanogrid.traces.context import TraceContext, headers_of
 from nanogrid_gateway.metrics import RouterMetrics, UpstreamError
 from nanogrid_gateway.router.headers import ForwardedInfo, request_headers, response_headers
 from nanogrid_gateway.router.responses import error
@@ -55,6 +56,7 @@ class ForwardRequest:
     extra_headers: dict[str, str]  # for the client
     close: bool  # whether to close the client's connection after the response
     head: Callable[[int], None]  # is called with the status when the response's head was sent
+    trace: TraceContext | None = None  # the span of this request, for the agent
 
 
 class Forwarder:
@@ -96,6 +98,7 @@ class Forwarder:
         body = _RequestBody(request, self._max_body, self._idle) if request.body_exists else None
         tries = 2 if body is None and request.method in RETRYABLE_METHODS else 1
         headers = request_headers(CIMultiDict(request.headers), outgoing.forwarded, outgoing.token)
+        headers.update(headers_of(outgoing.trace))
         url = URL(origin(outgoing.pod.ip) + outgoing.path, encoded=True)
         for tries_left in reversed(range(tries)):
             try:

@@ -21,7 +21,9 @@ HOP_BY_HOP = frozenset(
 )
 # Request headers that the router sets or handles itself. Cookies of a proxy or load balancer in
 # front are credentials for all sessions, and what listens in a pod may be an image of its tenant.
-HANDLED = frozenset({"host", "authorization", "cookie", "expect", "forwarded"})
+HANDLED = frozenset(
+    {"host", "authorization", "cookie", "expect", "forwarded", "traceparent", "tracestate"}
+)
 # Files of a session come from the router's own origin. An HTML page among them must not run
 # scripts with the cookies of the user who opens it (a proxy's cookie, for example), because they
 # give access to other sessions.

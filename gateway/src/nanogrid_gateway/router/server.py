@@ -22,6 +22,7 @@ from nanogrid.logs import FIELDS, about, note
 from nanogrid.metrics.registry import OTHER
 from nanogrid.reasons import Reason
 from nanogrid.throttle import Attempts
+from nanogrid.traces.export import NoTracing, Tracing
 from nanogrid_gateway.counted import Counted, counting
 from nanogrid_gateway.metrics import RouterMetrics
 from nanogrid_gateway.router import responses
@@ -30,12 +31,14 @@ from nanogrid_gateway.router.cookie import CookieSigner, SessionCookie
 from nanogrid_gateway.router.forward import Forwarder, ForwardRequest, Refused
 from nanogrid_gateway.router.headers import ForwardedInfo, client_scheme, own_cookie
 from nanogrid_gateway.router.patterns import OWN, session_pattern
+from nanogrid_gateway.router.request_trace import describe
 from nanogrid_gateway.router.route import Ended, NotReady, Ready
 from nanogrid_gateway.router.sessions import Address, Job, Pod
 from nanogrid_gateway.router.settings import RouterSettings
 from nanogrid_gateway.router.start_waits import StartWaits
 from nanogrid_gateway.router.table import SessionTable
 from nanogrid_gateway.router.upstream import Upstreams, origin
+from nanogrid_gateway.tracing import RequestSpan, request_span
 
 log = logging.getLogger("nanogrid.router.access")
 
@@ -81,12 +84,14 @@ class Router:
         not_primed: Callable[[], list[str]],
         metrics: RouterMetrics,
         network_problem: Callable[[], str] = str,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._start_waits = StartWaits(metrics.start_wait_seconds.observe)
         self._table = table
         self._not_primed = not_primed
+        self._tracing = tracing or NoTracing()
         self._access = AccessPolicy(settings, table, network_problem)
         self._attempts = Attempts()
         self._proxies = settings.proxies
@@ -122,8 +127,12 @@ class Router:
         began = time.monotonic()
         self.in_flight += 1
         try:
-            with counting(self._metrics.answers, request, self._pattern(request)) as counted:
-                response = await self._answer(request, counted)
+            with (
+                counting(self._metrics.answers, request, self._pattern(request)) as counted,
+                request_span(self._tracing, request.method, request.headers, {}) as span,
+            ):
+                response = await self._answer(request, counted, span)
+                span.status = response.status
                 if self.draining and not response.prepared:
                     response.force_close()
                 counted.answer(response)
@@ -163,7 +172,9 @@ class Router:
         target = parse_target(raw_path)
         return OTHER if target is None else session_pattern(request.method, target.path)
 
-    async def _answer(self, request: web.BaseRequest, counted: Counted) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.BaseRequest, counted: Counted, span: RequestSpan
+    ) -> web.StreamResponse:
         if own := self._own(request):
             return own()
         target = parse_target(request.rel_url.raw_path)
@@ -176,22 +187,26 @@ class Router:
         if isinstance(job, Denial):
             return self._denied(request, job)
         note(job.log_fields())
+        describe(span, target.path, job)
         scheme = client_scheme(request.headers, request.scheme)
         set_cookie = self._set_cookie(target, job, cookie, scheme, now)
         query = request.rel_url.raw_query_string
         try:
             namespace = job.address.namespace
             with self._requests.slot(namespace, lambda: _too_many_requests(namespace)):
-                outgoing = ForwardRequest(
-                    pod=await self._ready_pod(request, job, target.path),
-                    token=names.session_token(self._settings.key, job.uid),
-                    path=f"{target.path}?{query}" if query else target.path,
-                    forwarded=ForwardedInfo(plain(request.remote or ""), scheme, target.prefix),
-                    extra_headers=set_cookie,
-                    close=self.draining,
-                    head=counted.head,
-                )
-                return await self._forwarder.forward(request, outgoing)
+                pod = await self._ready_pod(request, job, target.path)
+                with span.call(span.method, span.attributes) as trace:
+                    outgoing = ForwardRequest(
+                        pod=pod,
+                        token=names.session_token(self._settings.key, job.uid),
+                        path=f"{target.path}?{query}" if query else target.path,
+                        forwarded=ForwardedInfo(plain(request.remote or ""), scheme, target.prefix),
+                        extra_headers=set_cookie,
+                        close=self.draining,
+                        head=counted.head,
+                        trace=trace,
+                    )
+                    return await self._forwarder.forward(request, outgoing)
         except Refused as e:
             e.response.headers.extend(set_cookie)
             return e.response

@@ -8,26 +8,33 @@ from aiohttp import web
 from nanogrid.addresses import client_address
 from nanogrid.connections import Connections
 from nanogrid.reasons import Reason
+from nanogrid.traces.export import NoTracing, Tracing
 from nanogrid_gateway.api import service_routes
 from nanogrid_gateway.api.errors import ApiError
 from nanogrid_gateway.api.functions.routes import FunctionRoutes
 from nanogrid_gateway.api.gateway import Gateway
 from nanogrid_gateway.api.responses import error_response
-from nanogrid_gateway.api.routing import ADDRESS, Handler, Refusal, Routes, pattern_of
+from nanogrid_gateway.api.routing import ADDRESS, CALLER, Handler, Refusal, Routes, pattern_of
 from nanogrid_gateway.api.runs.routes import RunRoutes
 from nanogrid_gateway.counted import counting, with_reason
+from nanogrid_gateway.tracing import RequestSpan, request_span
 from nanogrid_gateway.web import pages, paths
 
 ALWAYS: Final = {"X-Content-Type-Options": "nosniff", "Server": "nanogrid-gateway"}
 
 
-def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.Application:
+def create_app(
+    gateway: Gateway, connections: Callable[[], Connections], tracing: Tracing | None = None
+) -> web.Application:
     """The API and the web page of one gateway.
 
     Args:
         gateway: the parts.
         connections: gives the server's connections, which exist once it is set up.
+        tracing: where the spans of requests go; None: nowhere.
     """
+    spans = tracing or NoTracing()
+    about = {"k8s.namespace.name": gateway.settings.namespace}
     proxies = gateway.settings.proxies
 
     def refuse(request: web.Request, error: ApiError) -> web.StreamResponse:
@@ -43,8 +50,13 @@ def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.
         with (
             connections().request(request.transport) as exchange,
             counting(gateway.metrics.answers, request, pattern_of(request)) as counted,
+            request_span(spans, request.method, request.headers, about) as span,
         ):
-            response = await _answer(request, handler, refuse)
+            try:
+                response = await _answer(request, handler, refuse)
+                span.status = response.status
+            finally:
+                _describe(span, request)
             counted.answer(response)
             # Unread bytes must not become the next request.
             exchange.closing = gateway.draining or not request.content.is_eof()
@@ -69,6 +81,12 @@ def create_app(gateway: Gateway, connections: Callable[[], Connections]) -> web.
     ).add_to(routes)
     page_refusal = pages.add_routes(app, gateway)
     return app
+
+
+def _describe(span: RequestSpan, request: web.Request) -> None:
+    """What the routing and the check of the caller have found."""
+    span.known = request.get(CALLER) is not None
+    span.route = pattern_of(request)
 
 
 async def _answer(request: web.Request, handler: Handler, refuse: Refusal) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from nanogrid.connection_limits import ConnectionLimits
 from nanogrid.connections import Connections
+from nanogrid.traces.export import Tracing
 from nanogrid_gateway.api.errors import refused
 from nanogrid_gateway.api.gateway import Gateway, open_gateway
 from nanogrid_gateway.api.settings import Settings
@@ -38,7 +39,7 @@ class _NoClientErrors(logging.Filter):
         return not isinstance(error, HttpProcessingError)
 
 
-async def run(settings: Settings, metrics: GatewayMetrics) -> None:
+async def run(settings: Settings, metrics: GatewayMetrics, tracing: Tracing) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,15 +47,15 @@ async def run(settings: Settings, metrics: GatewayMetrics) -> None:
     logging.getLogger("aiohttp.server").addFilter(_NoClientErrors())
     gateway = await open_gateway(settings, metrics)
     try:
-        await serve(gateway, stop)
+        await serve(gateway, stop, tracing)
     finally:
         await gateway.close()
 
 
-async def serve(gateway: Gateway, stop: asyncio.Event) -> None:
+async def serve(gateway: Gateway, stop: asyncio.Event, tracing: Tracing | None = None) -> None:
     """Serve a gateway until ``stop`` is set, then drain."""
     settings, answers = gateway.settings, gateway.metrics.answers
-    app = create_app(gateway, lambda: connections)
+    app = create_app(gateway, lambda: connections, tracing)
     runner = web.AppRunner(
         app,
         handler_cancellation=True,  # a client that leaves frees what its request holds

@@ -14,6 +14,7 @@ from nanogrid_gateway.api.runs.jobs import again
 from nanogrid_gateway.api.runs.runs import Runs, refused
 from nanogrid_gateway.api.runs.stored_results import Results
 from nanogrid_gateway.kube.client import Kube
+from nanogrid_gateway.tracing import current_trace
 
 
 class RunsByName(Runs):
@@ -63,7 +64,7 @@ class RunsByName(Runs):
         if not finished(job) or job["spec"].get("mode") == names.MODE_SESSION:
             message = "Only a run that has ended can run again. A session cannot."
             raise ApiError(409, Reason.BAD_REQUEST, message)
-        body = again(job, str(uuid.uuid4()))
+        body = again(job, str(uuid.uuid4()), current_trace())
         try:
             created = await self.kube.create(self.kube.jobs, body)
         except KubeError as e:

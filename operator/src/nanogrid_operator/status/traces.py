@@ -16,13 +16,8 @@ from nanogrid.traces.export import Tracing
 from nanogrid.traces.settings import Sampler
 from nanogrid.traces.spans import Span
 from nanogrid.types import Json
-from nanogrid_operator.decision.job_spans import (
-    DELETED,
-    AttemptEnd,
-    attempt_spans,
-    delivery_span,
-    job_span,
-)
+from nanogrid_operator.decision.attempt_spans import AttemptEnd, attempt_spans
+from nanogrid_operator.decision.job_spans import DELETED, delivery_span, job_span
 from nanogrid_operator.decision.outcome import Delivery, Outcome
 from nanogrid_operator.decision.snapshot import Snapshot
 from nanogrid_operator.kube.objects import seconds

@@ -305,7 +305,10 @@ class Client(Resources):
     def _submit(self, manifest: Json) -> Run:
         from nanogrid.client.jobs.manifest import in_class
         from nanogrid.client.jobs.submit import submit
+        from nanogrid.client.tracing import submitting, traced
 
         manifest = in_class(manifest, self.controller_class)
         metadata = {"namespace": self.namespace} | manifest["metadata"]
-        return self._run(submit(self.cluster, manifest | {"metadata": metadata}))
+        with submitting("nanogrid.submit"):
+            body = traced(manifest | {"metadata": metadata})
+            return self._run(submit(self.cluster, body))

@@ -11,6 +11,8 @@ from nanogrid import json_text
 from nanogrid.client.configured import shown_url
 from nanogrid.client.errors import ApiError, Unreachable, api_error
 from nanogrid.client.kube.pod_tunnel import PodTunnel
+from nanogrid.client.tracing import current_trace
+from nanogrid.traces.context import headers_of
 from nanogrid.types import Json
 
 CONNECT_SECONDS: Final = 10.0
@@ -58,7 +60,10 @@ class Http:
             ApiError: the status is 300 or higher.
             Unreachable: there is no answer.
         """
-        sent = {"Accept": "application/json", "User-Agent": USER_AGENT} | dict(headers or {})
+        trace = headers_of(current_trace())
+        sent = (
+            {"Accept": "application/json", "User-Agent": USER_AGENT} | trace | dict(headers or {})
+        )
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
         if body is not None:

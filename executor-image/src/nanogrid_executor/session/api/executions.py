@@ -9,6 +9,7 @@ from flask import Response, request
 
 from nanogrid import source_encoding
 from nanogrid.reasons import Reason
+from nanogrid.traces import context as traces
 from nanogrid_executor.clock import DeadlineError
 from nanogrid_executor.session.api.requests import (
     KEY,
@@ -49,7 +50,7 @@ class ExecutionRoutes:
         session.check_accepting()
         body, data = read_body(self.schema)
         session.check_id(body.get("session_id"))
-        execute_request = _execute_request(body)
+        execute_request = _execute_request(body, _trace_env())
         key = request.headers.get("Idempotency-Key")
         if key is not None and not re.fullmatch(KEY, key):
             raise bad_request("Idempotency-Key must be 1 to 200 visible ASCII characters.")
@@ -150,7 +151,17 @@ def _storage_errors() -> Iterator[None]:
         raise ApiError(503, reason, message, retry_after=RETRY_SECONDS) from error
 
 
-def _execute_request(body: dict[str, Any]) -> ExecuteRequest:
+def _trace_env() -> dict[str, str]:
+    """The span of the request, as variables of the code; none without a valid ``traceparent``."""
+    headers = request.headers
+    found = traces.from_headers(
+        headers.getlist(traces.TRACEPARENT), headers.getlist(traces.TRACESTATE)
+    )
+    # An empty TRACESTATE replaces that of the session, which belongs to another span.
+    return {traces.ENV_TRACESTATE: "", **traces.env_of(found)} if found is not None else {}
+
+
+def _execute_request(body: dict[str, Any], trace_env: dict[str, str]) -> ExecuteRequest:
     code: str = body["code"]
     shell = code.startswith(SHELL_PREFIX)
     if shell and "context" in body:
@@ -164,7 +175,7 @@ def _execute_request(body: dict[str, Any]) -> ExecuteRequest:
         shell=shell,
         encoding=source_encoding.UTF8 if shell else _encoding(code),
         context=body.get("context"),
-        env=body.get("env", {}),
+        env={**trace_env, **body.get("env", {})},
         stdin=body.get("stdin", ""),
         keep_processes=body.get("keepProcesses", False),
         timeout_seconds=body.get("timeoutSeconds"),

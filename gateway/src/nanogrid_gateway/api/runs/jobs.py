@@ -17,6 +17,7 @@ from nanogrid.job_function import function_of
 from nanogrid.lifecycle import Phase, finished
 from nanogrid.repeat import repeated
 from nanogrid.shown_memory import shown_memory
+from nanogrid.traces.context import TraceContext, annotations_of
 from nanogrid.types import Json
 from nanogrid_gateway.api.job_fields import (
     plain,
@@ -86,6 +87,7 @@ def job_body(
     ttl_seconds: int,
     root: str = "",
     controller_class: str = NO_CLASS,
+    trace: TraceContext | None = None,
 ) -> Json:
     """The ExecutionJob of a request: a reference to the function, and the input.
 
@@ -100,6 +102,7 @@ def job_body(
         ttl_seconds: how long the finished job is kept.
         root: of the namespace in the bucket.
         controller_class: of the installation.
+        trace: the span of the request.
     """
     path = names.FUNCTION_INPUT_STDIN
     inputs = []
@@ -129,16 +132,18 @@ def job_body(
             "annotations": {
                 names.ANNOTATION_REQUEST_DIGEST: given.digest,
                 names.ANNOTATION_FUNCTION_VERSION: str(version),
+                **annotations_of(trace),
             },
         },
         "spec": plain(job),
     }
 
 
-def again(job: Json, request_id: str) -> Json:
-    """A job that runs the same as another one, under a requestId of its own."""
+def again(job: Json, request_id: str, trace: TraceContext | None = None) -> Json:
+    """A job that runs the same as another one, under a requestId and in a trace of its own."""
     body = repeated(job, job_name(request_id, class_of(job)))
     body["metadata"]["labels"] |= {LABEL_MANAGED_BY: MANAGED_BY}
+    body["metadata"]["annotations"] |= annotations_of(trace)
     body["spec"]["requestId"] = request_id
     return body
 

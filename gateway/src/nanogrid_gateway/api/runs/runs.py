@@ -33,6 +33,7 @@ from nanogrid_gateway.api.runs.waiter import Notification, Waiter
 from nanogrid_gateway.api.settings import Settings
 from nanogrid_gateway.kube.client import Kube
 from nanogrid_gateway.metrics import GatewayMetrics
+from nanogrid_gateway.tracing import current_trace
 
 log = logging.getLogger("nanogrid.gateway.runs")
 
@@ -261,7 +262,8 @@ class Runs:
         ttl = self._settings.run_ttl_seconds
         root = self._objects.root
         own = self._settings.controller_class
-        body = jobs.job_body(request, version.version, request_id, given, ttl, root, own)
+        trace = current_trace()
+        body = jobs.job_body(request, version.version, request_id, given, ttl, root, own, trace)
         if not given.by_stdin:
             key = self._objects.key(jobs.input_key(request.function_id, request_id, given))
             await self._objects.put_new(key, given.text.encode(), JSON_TYPE)

@@ -10,6 +10,7 @@ from typing import Final
 from nanogrid import names, source_encoding
 from nanogrid.client.errors import InvalidRequest
 from nanogrid.client.s3_uri import Uploaded, split_uri
+from nanogrid.client.tracing import trace_annotations
 from nanogrid.controller_class import FIELD
 from nanogrid.controller_class import problem as class_problem
 from nanogrid.sandbox_limits import CPU, LIMITS, MEMORY, problem
@@ -49,6 +50,8 @@ def build_job(
     ttl_seconds: int | None = None,
     keep: bool = False,
     labels: Mapping[str, str] | None = None,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
     session: Json | None = None,
     spec: Json | None = None,
 ) -> Json:
@@ -77,8 +80,10 @@ def build_job(
     body = dict(spec or {}) | {key: value for key, value in fields.items() if value is not None}
     validate(body)
     metadata = _metadata(name or job_name(request_id), namespace, function, labels)
-    if keep:
-        metadata["annotations"] = {names.ANNOTATION_KEEP: "true"}
+    annotations = trace_annotations(traceparent, tracestate)
+    annotations |= {names.ANNOTATION_KEEP: "true"} if keep else {}
+    if annotations:
+        metadata["annotations"] = annotations
     return stamped(
         {
             "apiVersion": names.API_VERSION,

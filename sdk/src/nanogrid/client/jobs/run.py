@@ -172,9 +172,11 @@ class Run:
         """
         from nanogrid.client.jobs.manifest import job_name, stamped
         from nanogrid.client.jobs.submit import submit
+        from nanogrid.client.tracing import submitting, traced
 
         body = stamped(repeated(self.job, job_name(None, self.name)))
-        return Run(self._cluster, submit(self._cluster, body), self._storage)
+        with submitting("nanogrid.retry"):
+            return Run(self._cluster, submit(self._cluster, traced(body)), self._storage)
 
     def delete(self) -> None:
         """Delete the job, and stop it if it runs. A missing job is not an error."""
