@@ -134,6 +134,29 @@ volumeMounts: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{- /* Variables of a component that sends traces; nothing if it sends none. What extraEnv sets is left out. */}}
+{{- define "nanogrid.tracingEnv" -}}
+{{- $tracing := .root.Values.tracing }}
+{{- if $tracing.enabled }}
+{{- $own := list }}
+{{- range .values.extraEnv }}{{ $own = append $own .name }}{{ end }}
+{{- if not (or $tracing.endpoint (has "OTEL_EXPORTER_OTLP_ENDPOINT" $own) (has "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" $own)) }}
+{{- fail "tracing.enabled=true requires tracing.endpoint, for example http://otel-collector.observability.svc:4318" }}
+{{- end }}
+{{- $given := dict "NANOGRID_TRACING" "true" "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" "OTEL_TRACES_SAMPLER_ARG" (toString $tracing.samplingRatio) }}
+{{- with $tracing.endpoint }}{{ $_ := set $given "OTEL_EXPORTER_OTLP_ENDPOINT" . }}{{ end }}
+{{- range $name, $value := $given }}
+{{- if not (has $name $own) }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+{{- if and $tracing.headersSecret (not (has "OTEL_EXPORTER_OTLP_HEADERS" $own)) }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ $tracing.headersSecret }}, key: headers}}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* Fields of the container that all components have. */}}
 {{- define "nanogrid.containerFields" -}}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}

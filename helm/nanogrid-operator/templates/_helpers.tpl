@@ -319,7 +319,7 @@ spec:
 
 {{- /* Secrets of the release that no job may read, by commas. */}}
 {{- define "nanogrid.reservedSecrets" -}}
-{{- $secrets := list (include "nanogrid.s3Secret" .) (include "nanogrid.redisSecret" .) .Values.webhook.existingSecret (include "nanogrid.sessionKeySecret" .) (include "nanogrid.egressKeySecret" .) (include "nanogrid.webKeySecret" .) .Values.gateway.auth.tokensSecret (include "nanogrid.reportKeySecret" .) (include "nanogrid.resultKeySecret" .) (include "nanogrid.gatewayRedisSecret" .) }}
+{{- $secrets := list (include "nanogrid.s3Secret" .) (include "nanogrid.redisSecret" .) .Values.webhook.existingSecret .Values.tracing.headersSecret (include "nanogrid.sessionKeySecret" .) (include "nanogrid.egressKeySecret" .) (include "nanogrid.webKeySecret" .) .Values.gateway.auth.tokensSecret (include "nanogrid.reportKeySecret" .) (include "nanogrid.resultKeySecret" .) (include "nanogrid.gatewayRedisSecret" .) }}
 {{- range include "nanogrid.pullSecrets" . | fromJsonArray }}
 {{- $secrets = append $secrets .name }}
 {{- end }}
