@@ -8,6 +8,7 @@ from typing import Any
 
 from nanogrid import wire
 from nanogrid.metrics.registry import Metrics
+from nanogrid.traces.export import Tracing
 from nanogrid.types import Json
 from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
 from nanogrid_operator.delivery.webhook_client import WebhookClient
@@ -34,12 +35,14 @@ class World:
         body: Json | None = None,
         *,
         first_webhook_pause: float = FIRST_PAUSE_SECONDS,
+        tracing: Tracing | None = None,
         **job: Any,
     ) -> None:
         self.settings = settings or some_settings(watch_namespaces="team-a", s3_secret="")
         self.kube, self.redis, self.s3 = FakeKube(), FakePublisher(), FakeResults()
         self.now = CREATED + 1
         self.first_webhook_pause = first_webhook_pause
+        self.tracing = tracing
         self.kube.clock = lambda: self.now
         self.start()
         body = body or a_job_body(**job)
@@ -64,6 +67,7 @@ class World:
             metrics=self.metrics,
             monotonic=lambda: self.now,
             first_webhook_pause=self.first_webhook_pause,
+            tracing=self.tracing,
         )
         self.cache = self.parts.cache
 

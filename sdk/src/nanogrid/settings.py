@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from nanogrid.ca_bundle import certificates
 
-_SECRET: Final = ("KEY", "PASSWORD", "URL")
+_SECRET: Final = ("KEY", "PASSWORD", "URL", "OTLP_ENDPOINT")
 
 
 class SettingsError(ValueError):

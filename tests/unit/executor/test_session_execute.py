@@ -199,3 +199,34 @@ def test_a_waiting_execution_can_be_interrupted_before_it_runs(
 
     assert results[0]["reason"] == "ExecutionInterrupted"
     assert not Path(paths.workspace, "second").exists()
+
+
+# The trace of a request
+
+TRACED = "import os\nprint(os.environ.get('TRACEPARENT'), repr(os.environ.get('TRACESTATE')))"
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OF_SESSION = PARENT.replace("4bf9", "aaaa")
+
+
+@pytest.mark.parametrize(
+    ("headers", "printed"),
+    [
+        ({}, f"{OF_SESSION} 's=1'"),
+        ({"traceparent": PARENT}, f"{PARENT} ''"),
+        ({"traceparent": PARENT, "tracestate": "a=1"}, f"{PARENT} 'a=1'"),
+        ({"traceparent": "nonsense", "tracestate": "a=1"}, f"{OF_SESSION} 's=1'"),
+        ({"traceparent": f"{PARENT}, {PARENT}"}, f"{OF_SESSION} 's=1'"),
+    ],
+)
+def test_code_gets_the_span_of_its_request_or_of_the_session(
+    paths: Paths, headers: dict[str, str], printed: str
+) -> None:
+    task = session_task(env={"TRACEPARENT": OF_SESSION, "TRACESTATE": "s=1"})
+    client = client_of(make_session(paths, task))
+    body = {"code": TRACED}
+
+    answer = client.post("/execute", json=body, headers=headers)
+
+    assert answer.json["stdout"] == f"{printed}\n"
+    own = {**body, "env": {"TRACEPARENT": "mine"}}
+    assert client.post("/execute", json=own, headers=headers).json["stdout"].startswith("mine ")
