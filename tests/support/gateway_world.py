@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,9 +163,14 @@ class World:
         return Area.of(NAMESPACE, bucket="").result_key(request_id)
 
     @contextmanager
-    def gateway(self, **settings: Any) -> Iterator["Gateway"]:
-        """A gateway process; the end of the block kills it, as a drain takes a second or more."""
-        gateway = Gateway(self, settings)
+    def gateway(
+        self, variables: Mapping[str, str] | None = None, **settings: Any
+    ) -> Iterator["Gateway"]:
+        """A gateway process; the end of the block kills it, as a drain takes a second or more.
+
+        ``variables`` are further ones of its environment.
+        """
+        gateway = Gateway(self, settings, variables or {})
         try:
             gateway.wait_ready()
             yield gateway
@@ -191,7 +196,9 @@ def a_world(s3: S3Server) -> Iterator[World]:
 class Gateway:
     """One process; ``call`` opens a connection for each request."""
 
-    def __init__(self, world: World, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, world: World, settings: dict[str, Any], variables: Mapping[str, str]
+    ) -> None:
         self.port = free_port()
         self._log = world.directory / f"gateway-{self.port}.log"
         given = {
@@ -218,6 +225,7 @@ class Gateway:
             "HOME": str(world.directory),
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(sys.path),
+            **variables,
         }
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
