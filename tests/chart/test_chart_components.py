@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid.traces.settings import TraceSettings
 from nanogrid.types import Json
 from support.helm import CHART, DEV, REAL, helm, manifests, named, of_kind, pod_spec, with_tests
 
@@ -514,3 +515,73 @@ def test_the_gateway_api_routes_all_paths_to_router_and_gateway() -> None:
 )
 def test_wrong_values_are_refused(values: Json, message: str) -> None:
     assert message in refused(REAL | values)
+
+
+# Traces
+
+TRACING = {"enabled": True, "endpoint": "http://collector:4318", "samplingRatio": 0.25}
+TRACED = ("operator", "router", "gateway")
+
+
+def variables(values: Json) -> dict[str, Json]:
+    """The tracing variables of each component by name; a name that is there twice fails."""
+    found: dict[str, Json] = {}
+    for key, deployment in deployments(render(values)).items():
+        env = pod_spec(deployment)["containers"][0].get("env") or []
+        own = [e for e in env if e["name"].startswith(("OTEL_", "NANOGRID_TRACING"))]
+        found[key] = {e["name"]: e.get("value", e.get("valueFrom")) for e in own}
+        assert len(found[key]) == len(own)
+    return found
+
+
+def test_without_tracing_there_is_no_variable_of_it() -> None:
+    assert all(not found for found in variables(WITH_ALL).values())
+
+
+def test_operator_gateway_and_router_send_traces() -> None:
+    found = variables(WITH_ALL | {"tracing": TRACING | {"headersSecret": "otlp"}})
+
+    for component in TRACED:
+        assert found[component] == {
+            "NANOGRID_TRACING": "true",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.25",
+            "OTEL_EXPORTER_OTLP_HEADERS": {"secretKeyRef": {"name": "otlp", "key": "headers"}},
+        }
+        TraceSettings.from_env({k: v for k, v in found[component].items() if isinstance(v, str)})
+    assert found["egressProxy"] == {}
+
+
+def test_jobs_may_not_read_the_headers_of_the_collector() -> None:
+    documents = render(WITH_ALL | {"tracing": TRACING | {"headersSecret": "otlp"}})
+    env = pod_spec(named("Deployment", "nanogrid", documents))["containers"][0]["env"]
+    reserved = next(e["value"] for e in env if e["name"] == "NANOGRID_RESERVED_SECRETS")
+
+    assert "otlp" in reserved.split(",")
+
+
+def test_what_extra_env_sets_replaces_the_chart() -> None:
+    extra = [
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://other:4318"},
+        {"name": "OTEL_TRACES_SAMPLER", "value": "always_on"},
+    ]
+    values = for_all({"extraEnv": extra}) | {"tracing": {"enabled": True}}
+    found = variables(values)
+
+    for component in TRACED:
+        assert found[component]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://other:4318"
+        assert found[component]["OTEL_TRACES_SAMPLER"] == "always_on"
+
+
+def test_tracing_needs_a_collector_and_a_ratio_from_0_to_1() -> None:
+    assert "tracing.endpoint" in refused(WITH_ALL | {"tracing": {"enabled": True}})
+    for wrong in (1.5, -1, "2", "half"):
+        assert "samplingRatio" in refused(WITH_ALL | {"tracing": {"samplingRatio": wrong}})
+    assert "endpoint" in refused(WITH_ALL | {"tracing": {"endpoint": "collector:4317"}})
+
+
+@pytest.mark.parametrize("ratio", [0, 1, "0.01"])
+def test_a_ratio_may_be_a_text_because_set_makes_one(ratio: float | str) -> None:
+    found = variables(WITH_ALL | {"tracing": TRACING | {"samplingRatio": ratio}})
+    assert float(found["router"]["OTEL_TRACES_SAMPLER_ARG"]) == float(ratio)
