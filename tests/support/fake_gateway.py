@@ -24,6 +24,7 @@ class FakeGateway(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script: list[tuple[int, Json] | None] = []
         self.seen: list[tuple[str, str, Json, str]] = []
+        self.headers: list[dict[str, str]] = []  # of the same requests, with names in lower case
         self.retry_after = "0"
 
     @property
@@ -45,6 +46,7 @@ class _Handler(QuietHandler):
         body = json.loads(sent) if is_json else {"raw": sent}
         token = self.headers.get("Authorization", "")
         self.server.seen.append((self.command, self.path, body, token))
+        self.server.headers.append({k.lower(): v for k, v in self.headers.items()})
         script = self.server.script
         answer = script.pop(0) if len(script) > 1 else script[0]
         if answer is None:

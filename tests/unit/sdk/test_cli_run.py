@@ -132,3 +132,20 @@ def test_a_closed_pipe_is_no_error(terminal: Terminal, monkeypatch: pytest.Monke
     monkeypatch.setattr("nanogrid.cli.app.errors._discard_stdout", lambda: None)
     done = terminal.run("list")
     assert (done.exit_code, done.output) == (Exit.BROKEN_PIPE, "")
+
+
+def test_a_job_belongs_to_the_trace_of_the_environment(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+    assert terminal.run("run", "-c", "x").exit_code == 0
+    monkeypatch.setenv("TRACEPARENT", parent)
+    monkeypatch.setenv("TRACESTATE", "ci=1")
+    assert terminal.run("run", "-c", "x").exit_code == 0
+
+    plain, traced = (job["metadata"]["annotations"] for job in terminal.cluster.created)
+    assert traced["nanogrid.io/tracestate"] == "ci=1"
+    # If this process has imported OpenTelemetry, the client has a span of its own in between.
+    assert traced["nanogrid.io/traceparent"].startswith(parent[:36])
+    assert "nanogrid.io/traceparent" not in plain

@@ -12,10 +12,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from nanogrid import names
+from nanogrid.client import Client
 from nanogrid.client.errors import InvalidRequest
+from nanogrid.client.gateway import Gateway
 from nanogrid.client.jobs.manifest import build_job
 from nanogrid.client.tracing import API, current_trace, submitting, traced
 from nanogrid.threads import Threads
+from support.builders import ROOT
+from support.fake_gateway import RESULT, FakeGateway
+from support.fast_timing import fast_timing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 MANIFEST: Any = {"metadata": {"name": "x", "annotations": {"own": "1"}}}
@@ -113,6 +118,28 @@ def test_an_invalid_parent_is_refused_with_a_hint(given: Any) -> None:
     assert "hex digits" in caught.value.hint
 
 
+def test_requests_to_gateway_and_sessions_have_the_headers(
+    gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", PARENT)
+    monkeypatch.setenv("TRACESTATE", "a=1")
+    gateway.script = [(200, RESULT)]
+    Gateway.connect(gateway.url, timing=fast_timing()).run("f")
+
+    assert gateway.headers[0]["traceparent"] == PARENT
+    assert gateway.headers[0]["tracestate"] == "a=1"
+
+
+def test_a_retry_is_in_the_current_trace(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = client.submit("print(1)")
+    first.wait()
+    monkeypatch.setenv("TRACEPARENT", PARENT)
+    second = first.retry()
+
+    assert parent_of(first.job) is None
+    assert str(parent_of(second.job)).startswith(PARENT[:36])
+
+
 async def test_a_call_in_a_thread_sees_the_callers_span(exported: InMemorySpanExporter) -> None:
     threads = Threads(1)
     try:
@@ -123,6 +150,20 @@ async def test_a_call_in_a_thread_sees_the_callers_span(exported: InMemorySpanEx
 
     assert inside is not None
     assert inside == outside
+
+
+def test_the_example_of_the_documentation_continues_the_trace(
+    exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.setenv("TRACEPARENT", PARENT)
+
+    exec(compile(code, "docs/traces.md", "exec"), {})
+
+    (span,) = exported.get_finished_spans()
+    assert span.parent is not None
+    assert f"{span.parent.span_id:016x}" == "00f067aa0ba902b7"
 
 
 def test_the_client_imports_no_opentelemetry() -> None:
