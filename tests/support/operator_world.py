@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from nanogrid import wire
+from nanogrid.kube.conventions import KubeError
 from nanogrid.metrics.registry import Metrics
 from nanogrid.traces.export import Tracing
 from nanogrid.types import Json
@@ -116,6 +117,17 @@ class World:
     async def confirm(self) -> None:
         """After :meth:`Resync.take_over`: the new leader lists everything."""
         await self.parts.resync.first()
+
+    def lose_next_answer(self) -> None:
+        """The next write of a status succeeds, and its answer is lost."""
+        write = self.kube.patch_status
+
+        async def lose(path: str, name: str, body: Json) -> Json:
+            self.kube.patch_status = write  # type: ignore[method-assign]
+            await write(path, name, body)
+            raise KubeError(0, "TimeoutError", "no answer")
+
+        self.kube.patch_status = lose  # type: ignore[method-assign]
 
     def see_pod(self, **state: Any) -> None:
         """The watch brings the pod."""

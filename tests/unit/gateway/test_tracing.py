@@ -145,21 +145,21 @@ def test_a_job_has_the_span_of_its_request_as_annotations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "route"),
+    ("method", "path", "route"),
     [
-        ("/execute", "/sessions/{namespace}/{name}/execute"),
-        ("/files/secret/report.csv", "/sessions/{namespace}/{name}/files"),
-        ("/my-secret", "/sessions/{namespace}/{name}/*"),
-        ("/", "/sessions/{namespace}/{name}/*"),
+        ("POST", "/execute", "/sessions/{namespace}/{name}/execute"),
+        ("GET", "/files/secret/report.csv", "/sessions/{namespace}/{name}/files/{path}"),
+        ("GET", "/my-secret", "_other"),
+        ("GET", "/", "_other"),
     ],
 )
-def test_the_route_of_a_session_names_no_file(path: str, route: str) -> None:
+def test_the_route_of_a_session_names_no_file(method: str, path: str, route: str) -> None:
     job = Job(
         address=Address("team-a", "s"), uid="u", request_id="r", phase="", reason="", message="",
         pod_name="", unprotected=False, deleting=False,
     )  # fmt: skip
     tracing = SpanRecorder(Sampler())
-    with request_span(tracing, "GET", HEADERS, {}) as span:
+    with request_span(tracing, method, HEADERS, {}) as span:
         describe(span, path, job)
 
     (sent,) = tracing.spans

@@ -120,7 +120,7 @@ async def test_a_job_counts_once_if_the_answer_to_its_last_write_is_lost() -> No
     world = World()
     world.see_pod(phase="Running", agent=running(), sandbox=running())
     world.push(a_report(a_result(timings=TIMINGS)))
-    lose_next_answer(world)
+    world.lose_next_answer()
     with pytest.raises(KubeError):
         await world.reconcile()
     before = world.series("jobs_finished_total")
@@ -145,18 +145,6 @@ async def test_a_job_counts_once_if_its_last_write_is_repeated() -> None:
     await world.reconcile()
 
     assert world.series("jobs_finished_total") == {("team-a", "Batch", "Succeeded", "Completed"): 1}
-
-
-def lose_next_answer(world: World) -> None:
-    """The next write of a status succeeds, and its answer is lost."""
-    write = world.kube.patch_status
-
-    async def lose(path: str, name: str, body: Json) -> Json:
-        world.kube.patch_status = write  # type: ignore[method-assign]
-        await write(path, name, body)
-        raise KubeError(0, "TimeoutError", "no answer")
-
-    world.kube.patch_status = lose  # type: ignore[method-assign]
 
 
 async def test_an_object_that_cannot_be_read_is_a_log_line(

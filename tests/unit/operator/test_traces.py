@@ -1,11 +1,13 @@
 """The operator sends the spans of a job when its attempts, it itself and its deliveries end."""
 
+import copy
 import json
 from typing import Any
 
 import pytest
 
 from nanogrid import names, wire
+from nanogrid.kube.conventions import KubeError
 from nanogrid.traces.settings import Sampler
 from nanogrid.types import Json
 from nanogrid_operator.status.traces import MAX_STARTED, JobTraces
@@ -172,6 +174,24 @@ async def test_a_finished_job_that_is_deleted_sends_nothing_more() -> None:
 
     assert sent
     assert len(tracing.spans) == sent
+
+
+async def test_a_job_has_a_trace_if_the_answer_to_its_last_write_is_lost() -> None:
+    tracing = SpanRecorder()
+    world = a_world(tracing)
+    end(world)
+    world.lose_next_answer()
+    with pytest.raises(KubeError):
+        await world.reconcile()
+    before = tracing.names
+
+    world.parts.handlers.on_job("MODIFIED", copy.deepcopy(world.kube.objects[f"{JOBS}/sales"]))
+    await world.reconcile()
+    await world.reconcile()
+
+    assert before == []
+    assert tracing.names.count("nanogrid.job") == 1
+    assert connected(tracing.spans)
 
 
 async def test_a_repetition_after_a_restart_has_the_same_ids() -> None:

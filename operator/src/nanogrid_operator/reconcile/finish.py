@@ -8,13 +8,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
-from nanogrid.logs import FIELDS
-from nanogrid.reasons import Reason, sentence
+from nanogrid.reasons import Reason
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
 from nanogrid_operator.decision import actions, outcome, webhook
@@ -31,6 +31,7 @@ from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pod_facts import Pod
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.reconcile.end_events import record_end
 from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import final_status, retry_status
@@ -86,8 +87,11 @@ class JobFinisher:
     on_delivered: Callable[[float], None]
     clock: Callable[[], float] = time.time
     _published: dict[str, PublishedEnd] = field(default_factory=dict, init=False)  # by uid
-    # Jobs with the terminal status that a write without an answer had; by uid.
-    _unsure: dict[str, Json] = field(default_factory=dict, init=False)
+    # Jobs with the terminal status that a write without an answer had, and what sends their spans;
+    # by uid.
+    _unsure: dict[str, tuple[Json, Callable[[Json], None]]] = field(
+        default_factory=dict, init=False
+    )
 
     def published(self, uid: str) -> Outcome | None:
         """The outcome that Redis has and the status does not show yet."""
@@ -101,9 +105,11 @@ class JobFinisher:
 
     def confirm(self, uid: str) -> None:
         """The job has a terminal status: a write of it that had no answer succeeded."""
-        written = self._unsure.pop(uid, None)
-        if written is not None:
+        known = self._unsure.pop(uid, None)
+        if known is not None:
+            written, send_spans = known
             self.on_finished(written)
+            send_spans(written)
 
     async def finish(self, snapshot: Snapshot, ended: Outcome) -> None:
         """Publish the result and write the terminal status."""
@@ -116,23 +122,26 @@ class JobFinisher:
         await self.exposures.remove(job)
         if delivery.state == "Pending" or (storage is not None and storage.pending):
             self.pending_results.put(job.uid, ended.result)
-        written = await self._write_end(snapshot, end)
+        send_spans = partial(self.traces.finished, snapshot, ended, delivery, published)
+        written = await self._write_end(snapshot, end, send_spans)
         if written is not None:
             self.on_finished(written)
+            send_spans(written)
         self._unsure.pop(job.uid, None)
-        self.traces.finished(snapshot, ended, delivery, published, written)
         self.tracker.forget(job)
         self.memory.forget_job(job.uid)
         self._published.pop(job.uid, None)
         self.cache.drop_reports(job.uid)
-        self._record_end(job, ended, delivery, storage)
+        record_end(self.writer, job, ended, delivery, storage)
         await self._remove_pod(snapshot, ended)
         if storage is not None and storage.pending:
             self.store_late(job.uid)
         if delivery.state == "Pending":
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
 
-    async def _write_end(self, snapshot: Snapshot, end: PublishedEnd) -> Json | None:
+    async def _write_end(
+        self, snapshot: Snapshot, end: PublishedEnd, send_spans: Callable[[Json], None]
+    ) -> Json | None:
         """Write the terminal status; see :meth:`Writer.write`."""
         uid, status = snapshot.job.uid, self._status(snapshot, end, snapshot.known_pod)
         body = self.cache.job(uid)
@@ -144,7 +153,8 @@ class JobFinisher:
             )
         except KubeError as e:
             if e.code == NO_ANSWER and body is not None:
-                self._unsure[uid] = {**body, "status": {**(body.get("status") or {}), **status}}
+                full = {**body, "status": {**(body.get("status") or {}), **status}}
+                self._unsure[uid] = full, send_spans
             raise
 
     def _status(self, snapshot: Snapshot, end: PublishedEnd, pod: Pod | None) -> Json:
@@ -169,29 +179,6 @@ class JobFinisher:
             storage and Storage(reason=storage.reason),
         )
         return self._status(snapshot, bare, None)
-
-    def _record_end(
-        self, job: Job, ended: Outcome, delivery: Delivery, storage: Storage | None
-    ) -> None:
-        self.writer.record_event(job, ended.reason, ended.message, bad=not ended.succeeded)
-        end = {
-            "status": ended.result.status,
-            "reason": ended.reason,
-            "exitCode": ended.result.exit_code,
-            "delivery": delivery.state,
-            "receivers": delivery.receivers,
-        }
-        log.info("the job has ended", extra={FIELDS: end})
-        if note := ended.result.outputs_note:
-            self.writer.record_event(job, Reason.OUTPUTS_NOT_MATCHED, note, bad=True)
-        if delivery.replaced:
-            text = sentence(Reason.RESULT_NOT_AUTHENTIC, delivery.replaced)
-            self.writer.record_event(job, Reason.RESULT_NOT_AUTHENTIC, text, bad=True)
-        if storage is not None and storage.pending:
-            self.writer.record_event(job, storage.reason, storage.message, bad=True)
-        if delivery.state == "Pending":
-            reason = delivery.reason or Reason.REDIS_UNAVAILABLE
-            self.writer.record_event(job, reason, delivery.message, bad=True)
 
     async def retry(self, snapshot: Snapshot, action: actions.Retry) -> None:
         """Write the attempt's end and continue with the next attempt."""

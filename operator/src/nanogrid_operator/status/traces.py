@@ -82,7 +82,7 @@ class JobTraces:
         outcome: Outcome,
         delivery: Delivery,
         published: tuple[float, float],
-        body: Json | None,
+        body: Json,
     ) -> None:
         """A job has ended.
 
@@ -91,10 +91,8 @@ class JobTraces:
             outcome: of the last attempt.
             delivery: to Redis.
             published: when that began and ended, in seconds since the epoch.
-            body: the job with its terminal status; None if it is gone.
+            body: the job with its terminal status.
         """
-        if body is None:
-            return
         now = self.clock()
         self._started.pop(snapshot.job.uid, None)
 
