@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench eks-values docs clean
+        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench eks-values docs release release-check clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
@@ -122,6 +122,15 @@ bench: deploy ## measure the latency of an inline job and of a plain pod, of ses
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.cli
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.steps
+
+# The Docker engine is that of the test cluster, if there is one.
+RELEASE = if engine=$$($(CLUSTER) env 2>/dev/null); then eval "$$engine"; fi; \
+    PYTHONPATH=tests $(UV) run --frozen python -m scripts.release
+release: setup ## build VERSION=X.Y.Z into dist/: packages, images, chart, SBOMs, hashes, notes; from a clean checkout
+	@$(RELEASE) build '$(VERSION)' $(ARGS)
+
+release-check: setup ## build VERSION=X.Y.Z twice and compare the hashes; ARGS='--only packages chart notes' without images
+	@$(RELEASE) verify '$(VERSION)' $(ARGS)
 
 # Standard output is the file, so nothing else may be printed: use `make -s`.
 eks-values: ## fill in FILE of examples/eks from a stack: aws cloudformation describe-stacks … | make -s eks-values FILE=…

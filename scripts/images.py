@@ -138,11 +138,11 @@ def base_digest(base: str) -> str:
 
 
 @cache
-def build(name: str, base: str) -> str:
-    """Build an image and its base image if they do not exist; returns the name."""
+def build(name: str, base: str, fresh: bool = False) -> str:
+    """Build an image and its base image if they do not exist, or if ``fresh``; returns the name."""
     arguments = {"BASE_IMAGE": base}
     if name in RUNTIMES:
-        arguments["EXECUTOR_IMAGE"] = build("executor", base)
+        arguments["EXECUTOR_IMAGE"] = build("executor", base, fresh)
     started = time.monotonic()
     context, content = IMAGES[name]()
     identity = digest([], content, *arguments.values(), base_digest(base))
@@ -150,13 +150,14 @@ def build(name: str, base: str) -> str:
     inspect = subprocess.run(
         ["docker", "image", "inspect", image], capture_output=True, check=False, env=ENVIRONMENT
     )
-    if inspect.returncode == 0:
+    if inspect.returncode == 0 and not fresh:
         print(f"images: {image} is up to date", flush=True)
         return image
     build_args = [
         arg for key, value in arguments.items() for arg in ("--build-arg", f"{key}={value}")
     ]
-    run(["docker", "build", "--tag", image, *build_args, str(context)])
+    cached = ["--no-cache"] if fresh else []
+    run(["docker", "build", "--tag", image, *cached, *build_args, str(context)])
     if name in BOOT_TESTS:
         run(
             ["docker", "run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL",
@@ -209,13 +210,16 @@ def main() -> None:
         "--load", action="store_true", help="load the images into the nodes of the cluster"
     )
     parser.add_argument("--base", help="base image with Python, by digest (default: the project's)")
+    parser.add_argument(
+        "--fresh", action="store_true", help="build without the engine's cache, also what exists"
+    )
     options = parser.parse_args()
     with reporting("images: prepare the base image"):
         base = options.base or cluster("base-image").splitlines()[-1]
     built = {}
     for name in options.names or IMAGES:
         with reporting(f"images: build nanogrid-{name}"):
-            built[name] = build(name, base)
+            built[name] = build(name, base, options.fresh)
     file = BUILD / "images.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps(known | built, indent=2) + "\n")
