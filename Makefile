@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench eks-values docs release release-check clean
+        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench eks-values docs release release-check release-finish \
+        release-push release-sign clean
 
 PYTHON ?= python3
 UV := $(PYTHON) scripts/uv.py
@@ -50,6 +51,7 @@ lint: setup ## run ruff, mypy, import contracts, and the checks of generated fil
 	@$(UV) run --frozen python -m nanogrid.codegen.crd --check .
 	@$(UV) run --frozen cfn-lint examples/eks/*.cfn.yaml
 	@$(UV) run --frozen python scripts/docs_site.py
+	@$(PYTHON) scripts/workflows.py
 
 audit: setup ## look for known vulnerabilities in the locked packages; needs the advisories of PyPI or OSV
 	@$(PYTHON) scripts/audit.py $(ARGS)
@@ -124,13 +126,23 @@ bench: deploy ## measure the latency of an inline job and of a plain pod, of ses
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.steps
 
 # The Docker engine is that of the test cluster, if there is one.
-RELEASE = if engine=$$($(CLUSTER) env 2>/dev/null); then eval "$$engine"; fi; \
-    PYTHONPATH=tests $(UV) run --frozen python -m scripts.release
-release: setup ## build VERSION=X.Y.Z into dist/: packages, images, chart, SBOMs, hashes, notes; from a clean checkout
+RUN_RELEASE = PYTHONPATH=tests $(UV) run --frozen python -m scripts.release
+RELEASE = if engine=$$($(CLUSTER) env 2>/dev/null); then eval "$$engine"; fi; $(RUN_RELEASE)
+release: setup ## build VERSION=X.Y.Z into dist/: packages, images, chart, SBOMs, hashes, notes; see docs/releases.md
 	@$(RELEASE) build '$(VERSION)' $(ARGS)
 
-release-check: setup ## build VERSION=X.Y.Z twice and compare the hashes; ARGS='--only packages chart notes' without images
-	@$(RELEASE) verify '$(VERSION)' $(ARGS)
+release-check: setup ## build a release twice and compare the hashes; ARGS='--only packages chart notes' without images
+	@$(RELEASE) verify $(VERSION) $(ARGS)
+
+# These three are steps of the workflow.
+release-finish: setup
+	@$(RUN_RELEASE) finish '$(VERSION)' $(ARGS)
+
+release-push: setup
+	@$(RUN_RELEASE) push '$(VERSION)' $(ARGS)
+
+release-sign: setup
+	@$(RUN_RELEASE) sign $(ARGS)
 
 # Standard output is the file, so nothing else may be printed: use `make -s`.
 eks-values: ## fill in FILE of examples/eks from a stack: aws cloudformation describe-stacks … | make -s eks-values FILE=…

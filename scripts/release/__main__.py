@@ -25,10 +25,11 @@ from scripts.release import (
     tars,
 )  # fmt: skip
 from scripts.release.errors import ReleaseError
-from scripts.release.version import Checkout, Version, check, previous
+from scripts.release.version import Checkout, Version, check, following, previous
 
 PARTS = ("packages", "chart", "notes", "images")
 ROOT = project.ROOT
+PUSHED = ROOT / "build/pushed.json"  # from the push to the signatures
 
 
 class Build:
@@ -96,8 +97,8 @@ class Build:
 
 def build(options: argparse.Namespace, target: Path, scratch: Path) -> None:
     """Build the chosen parts into a folder."""
-    version = Version.parse(options.version)
     state = checkout.state(ROOT)
+    version = Version.parse(options.version or following(state.merged, project.version(ROOT)))
     check(version, state)
     run = Build(version, state, scratch, target)
     for part in PARTS:
@@ -162,7 +163,8 @@ def command_push(options: argparse.Namespace) -> None:
     settings = project.load(ROOT)
     publish.check_owner(settings, os.environ.get("GITHUB_REPOSITORY", ""))
     pushed = publish.push(options.dist, Version.parse(options.version), settings)
-    (options.dist.parent / publish.PUSHED).write_text(json.dumps(asdict(pushed)))
+    PUSHED.parent.mkdir(exist_ok=True)
+    PUSHED.write_text(json.dumps(asdict(pushed)), encoding="utf-8")
 
 
 def sign(folder: Path) -> signing.Signer:
@@ -179,11 +181,10 @@ def sign(folder: Path) -> signing.Signer:
 def command_sign(options: argparse.Namespace) -> None:
     """Sign the hashes, and what was pushed, with its SBOMs."""
     how = sign(options.dist)
-    file = options.dist.parent / publish.PUSHED
-    if how.skipped or not file.exists():
+    if how.skipped or not PUSHED.exists():
         print("release: no image is signed" + ("" if how.skipped else ": none was pushed"))
         return
-    pushed = json.loads(file.read_text())
+    pushed = json.loads(PUSHED.read_text(encoding="utf-8"))
     for command in signing.image_commands(pushed["signed"], how):
         checkout.run(command, options.dist)
     for reference, sbom in pushed["sboms"].items():
@@ -199,7 +200,10 @@ def parser() -> argparse.ArgumentParser:
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run in (("build", command_build), ("verify", command_verify)):
         command = sub.add_parser(name, help=(run.__doc__ or "").partition("\n")[0])
-        command.add_argument("version", help="X.Y.Z, or X.Y.Z-rc.N")
+        if run is command_build:
+            command.add_argument("version", help="X.Y.Z, or X.Y.Z-rc.N")
+        else:
+            command.add_argument("version", nargs="?", help="(default: above the last release)")
         command.add_argument(
             "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
             help=f"parts to build: {', '.join(PARTS)} (default: all)",

@@ -8,6 +8,7 @@ share it.
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ CONFIG_KEYS = (
     "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels",
     "StopSignal",
 )  # fmt: skip
+# In the history of Docker's legacy builder: a hash of a folder, with the times of its files.
+_HASHED = re.compile(r"\b((?:file|dir|multi):)[0-9a-f]{64}")
 # Extended headers of a file that have times; extended attributes are kept.
 _TIMES = ("mtime", "atime", "ctime", "LIBARCHIVE.creationtime")
 
@@ -98,7 +101,11 @@ def config(original: oci.Json, diff_ids: list[str], subject: Subject, epoch: int
     inner["Labels"] = {**(inner.get("Labels") or {}), **subject.labels()}
     created = iso(epoch)
     history = [
-        {**step, "created": _clamped(step.get("created", created), created)}
+        {
+            **step,
+            "created": _clamped(step.get("created", created), created),
+            "created_by": _HASHED.sub(r"\1", step.get("created_by", "")),
+        }
         for step in original.get("history", [])
     ]
     kept = {key: original[key] for key in ("architecture", "os", "variant") if key in original}

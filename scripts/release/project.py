@@ -57,3 +57,9 @@ def load(root: Path = ROOT) -> Project:
     """Read the settings of a tree."""
     data = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     return Project(**data["tool"]["nanogrid"]["release"])
+
+
+def version(root: Path = ROOT) -> str:
+    """The version in a tree: that of development, until a release sets its own in a copy."""
+    data = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(data["project"]["version"])

@@ -13,7 +13,6 @@ from scripts.release.oci import Json
 from scripts.release.project import ARCHITECTURES, CHART_NAME, IMAGES, Project
 from scripts.release.version import Version
 
-PUSHED = "pushed.json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 

@@ -126,3 +126,12 @@ def previous(version: Version, merged: Iterable[str]) -> Version | None:
     if version.final:
         lower = [known for known in lower if known.final]
     return lower[-1] if lower else None
+
+
+def following(merged: Iterable[str], first: str) -> str:
+    """A version above the last release, for a build that is not published; ``first`` without one."""
+    versions = released(merged)
+    if not versions:
+        return first
+    last = versions[-1]
+    return str(Version(last.major, last.minor, last.patch + 1))
