@@ -129,7 +129,7 @@ def previous(version: Version, merged: Iterable[str]) -> Version | None:
 
 
 def following(merged: Iterable[str], first: str) -> str:
-    """A version above the last release, for a build that is not published; ``first`` without one."""
+    """A version above the last release, for a build to compare; ``first`` without a release."""
     versions = released(merged)
     if not versions:
         return first
