@@ -38,7 +38,7 @@ class Build:
     def __init__(self, version: Version, state: Checkout, scratch: Path, target: Path) -> None:
         self.version, self.state, self.target = version, state, target
         self.project = project.load(ROOT)
-        self.epoch = checkout.commit_time(ROOT)
+        self.epoch = checkout.commit_time(ROOT, state.head)
         self.tree = scratch / "tree"
         self.reasons: dict[str, str] = {}
         checkout.export(ROOT, state.head, self.tree)
@@ -66,7 +66,7 @@ class Build:
         """The release notes and the source archive, with the Dockerfiles."""
         since = previous(self.version, self.state.merged)
         text = notes.render(
-            self.version, self.project, since=since, commits=checkout.commits(ROOT, since),
+            self.version, self.project, since=since, commits=checkout.commits(ROOT, self.state.head, since),
             changelog=(self.tree / "CHANGELOG.md").read_text(encoding="utf-8"),
         )  # fmt: skip
         (self.target / contents.NOTES).write_text(text, encoding="utf-8")
@@ -95,11 +95,22 @@ class Build:
             print(f"release: no images for {other}: {reason}", flush=True)
 
 
-def build(options: argparse.Namespace, target: Path, scratch: Path) -> None:
-    """Build the chosen parts into a folder."""
+def accepted(wanted: str | None) -> tuple[Version, Checkout]:
+    """The version and the commit of a release.
+
+    Raises:
+        ReleaseError: the version or the checkout is refused.
+    """
     state = checkout.state(ROOT)
-    version = Version.parse(options.version or following(state.merged, project.version(ROOT)))
+    version = Version.parse(wanted or following(state.merged, project.version(ROOT)))
     check(version, state)
+    return version, state
+
+
+def build(
+    options: argparse.Namespace, version: Version, state: Checkout, target: Path, scratch: Path
+) -> None:
+    """Build the chosen parts into a folder."""
     run = Build(version, state, scratch, target)
     for part in PARTS:
         if part not in options.only:
@@ -117,16 +128,17 @@ def finish(version: Version, state: Checkout, target: Path, reasons: Mapping[str
     """Write manifest and hashes of the files in a folder."""
     document = contents.manifest(
         target, version, project.load(ROOT), commit=state.head,
-        created=images.iso(checkout.commit_time(ROOT)), reasons=reasons,
+        created=images.iso(checkout.commit_time(ROOT, state.head)), reasons=reasons,
     )  # fmt: skip
     contents.write(target, document)
 
 
 def command_build(options: argparse.Namespace) -> None:
     """Build into the folder, which is emptied first, and sign."""
+    version, state = accepted(options.version)
     with tempfile.TemporaryDirectory(prefix="nanogrid-release-") as scratch:
         draft = Path(scratch) / "dist"
-        build(options, draft, Path(scratch))
+        build(options, version, state, draft, Path(scratch))
         shutil.rmtree(options.dist, ignore_errors=True)
         shutil.copytree(draft, options.dist)
     for name, value in contents.hashes(options.dist).items():
@@ -137,12 +149,13 @@ def command_build(options: argparse.Namespace) -> None:
 
 def command_verify(options: argparse.Namespace) -> None:
     """Build twice in folders of different names, and compare."""
+    version, state = accepted(options.version)
     found = []
     for name in ("first", "second-build-in-a-longer-path"):
         print(f"release: {name.partition('-')[0]} build", flush=True)
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as scratch:
             target = Path(scratch) / "dist"
-            build(options, target, Path(scratch))
+            build(options, version, state, target, Path(scratch))
             found.append(contents.hashes(target))
         options.fresh = True  # the second build takes nothing from the engine's cache
     if lines := contents.differences(*found):
@@ -152,9 +165,7 @@ def command_verify(options: argparse.Namespace) -> None:
 
 def command_finish(options: argparse.Namespace) -> None:
     """Write manifest and hashes of a folder that has the files of several builds."""
-    version = Version.parse(options.version)
-    state = checkout.state(ROOT)
-    check(version, state)
+    version, state = accepted(options.version)
     finish(version, state, options.dist, {})
 
 

@@ -55,14 +55,14 @@ def state(root: Path) -> Checkout:
     )
 
 
-def commit_time(root: Path) -> int:
-    """Seconds since 1970 of the commit: the time of all files of the release."""
-    return int(git(root, "log", "-1", "--format=%ct"))
+def commit_time(root: Path, commit: str) -> int:
+    """Seconds since 1970 of a commit: the time of all files of the release."""
+    return int(git(root, "log", "-1", "--format=%ct", commit))
 
 
-def commits(root: Path, since: Version | None) -> list[tuple[str, str]]:
+def commits(root: Path, head: str, since: Version | None) -> list[tuple[str, str]]:
     """Hash and subject of each commit after a release, newest first; without merges."""
-    span = f"{since.tag}..HEAD" if since else "HEAD"
+    span = f"{since.tag}..{head}" if since else head
     lines = git(root, "log", "--no-merges", "--format=%H%x09%s", span).splitlines()
     return [(line.split("\t", 1)[0], line.split("\t", 1)[1]) for line in lines]
 

@@ -32,6 +32,7 @@ CONFIG_KEYS = (
 )  # fmt: skip
 # In the history of Docker's legacy builder: a hash of a folder, with the times of its files.
 _HASHED = re.compile(r"\b((?:file|dir|multi):)[0-9a-f]{64}")
+PLATFORM_KEYS = ("architecture", "os", "variant")
 # Extended headers of a file that have times; extended attributes are kept.
 _TIMES = ("mtime", "atime", "ctime", "LIBARCHIVE.creationtime")
 
@@ -108,7 +109,7 @@ def config(original: oci.Json, diff_ids: list[str], subject: Subject, epoch: int
         }
         for step in original.get("history", [])
     ]
-    kept = {key: original[key] for key in ("architecture", "os", "variant") if key in original}
+    kept: oci.Json = {key: original[key] for key in PLATFORM_KEYS if key in original}
     rootfs = {"type": "layers", "diff_ids": diff_ids}
     return {**kept, "created": created, "config": inner, "rootfs": rootfs, "history": history}
 

@@ -1,7 +1,6 @@
 """The chart is upgraded and rolled back while jobs run: no job is lost, run or counted twice."""
 
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -12,49 +11,13 @@ import pytest
 from chaos.results import assert_delivered_once, one_result
 from chaos.starts import Starts
 from support.kubectl import Namespace, eventually, inline, kubectl_json
-from support.release import IN_RELEASE, OPERATOR_LABEL, RELEASE, RELEASE_NAMESPACE
+from support.release import RELEASE
+from support.upgrades import CHART, operator_pod, revision, rollback, upgrade
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "helm/nanogrid-operator"
 OLD_CRD = Path(__file__).parent / "fixtures/executionjobs-v0.1.yaml"
 CRD_TEMPLATE = "templates/crds/executionjobs.yaml"
 JOBS = 50
 TINY = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "64Mi"}}
-
-
-def helm(*args: str) -> str:
-    """Run helm in the release's namespace and return its stdout."""
-    done = subprocess.run(
-        ["helm", *args, "--namespace", RELEASE_NAMESPACE],
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def upgrade(chart: Path, *more: str) -> None:
-    """Upgrade the release to a chart with its current values; returns when all is ready."""
-    helm("upgrade", RELEASE, str(chart), "--reset-then-reuse-values", "--wait", "--timeout=180s",
-         *more)  # fmt: skip
-
-
-def revision() -> str:
-    """The current revision of the release."""
-    lines = helm("history", RELEASE, "--max=1").splitlines()
-    return lines[-1].split()[0]
-
-
-def rollback(to: str) -> None:
-    """Roll the release back; returns when all is ready."""
-    helm("rollback", RELEASE, to, "--wait", "--timeout=180s")
-
-
-def operator_pod() -> str:
-    """The name of the operator's only pod; terminating pods do not count."""
-    pods = kubectl_json(*IN_RELEASE, "get", "pods", "-l", OPERATOR_LABEL)["items"]
-    metas = [pod["metadata"] for pod in pods]
-    (name,) = [meta["name"] for meta in metas if "deletionTimestamp" not in meta]
-    return str(name)
 
 
 @pytest.fixture
