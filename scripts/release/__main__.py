@@ -65,8 +65,9 @@ class Build:
     def notes(self) -> None:
         """The release notes and the source archive, with the Dockerfiles."""
         since = previous(self.version, self.state.merged)
+        commits = checkout.commits(ROOT, self.state.head, since)
         text = notes.render(
-            self.version, self.project, since=since, commits=checkout.commits(ROOT, self.state.head, since),
+            self.version, self.project, since=since, commits=commits,
             changelog=(self.tree / "CHANGELOG.md").read_text(encoding="utf-8"),
         )  # fmt: skip
         (self.target / contents.NOTES).write_text(text, encoding="utf-8")
