@@ -103,7 +103,9 @@ def accepted(wanted: str | None) -> tuple[Version, Checkout]:
         ReleaseError: the version or the checkout is refused.
     """
     state = checkout.state(ROOT)
-    version = Version.parse(wanted or following(state.merged, project.version(ROOT)))
+    if wanted is None:
+        wanted = following(state.merged, project.version(ROOT))
+    version = Version.parse(wanted)
     check(version, state)
     return version, state
 

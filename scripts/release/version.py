@@ -135,3 +135,10 @@ def following(merged: Iterable[str], first: str) -> str:
         return first
     last = versions[-1]
     return str(Version(last.major, last.minor, last.patch + 1))
+
+
+def last_before(checkout: Checkout) -> Version | None:
+    """The last release that a commit contains, other than the commit itself."""
+    known = released(checkout.merged)
+    before = [found for found in known if checkout.tags.get(found.tag) != checkout.head]
+    return before[-1] if before else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nanogrid.types import Json
 from scripts.release import checkout, project
-from scripts.release.version import released
+from scripts.release.version import last_before
 from support.kubectl import kubectl_json
 from support.release import IN_RELEASE, OPERATOR_LABEL, RELEASE, RELEASE_NAMESPACE
 
@@ -85,9 +85,8 @@ def operator_pod() -> str:
 
 def last_release() -> str:
     """The tag of the last release before this commit; the baseline as long as there is none."""
-    state = checkout.state(ROOT)
-    before = [found.tag for found in released(state.merged) if state.tags[found.tag] != state.head]
-    return before[-1] if before else project.load(ROOT).baseline
+    found = last_before(checkout.state(ROOT))
+    return found.tag if found else project.load(ROOT).baseline
 
 
 def older_version(at: Path) -> OlderVersion:

@@ -142,6 +142,10 @@ def test_documents_name_the_registry_and_repository_of_the_settings() -> None:
     assert seen > 20, "the search finds the addresses that are there"
 
 
+def test_the_commit_that_upgrades_are_tested_from_is_named_whole() -> None:
+    assert re.fullmatch(r"[0-9a-f]{40}", project.load().baseline)
+
+
 def test_the_changelog_has_a_section_for_what_is_not_released() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

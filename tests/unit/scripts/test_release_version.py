@@ -5,7 +5,15 @@ import dataclasses
 import pytest
 
 from scripts.release.errors import ReleaseError
-from scripts.release.version import Checkout, Version, check, following, previous, released
+from scripts.release.version import (
+    Checkout,
+    Version,
+    check,
+    following,
+    last_before,
+    previous,
+    released,
+)
 
 HEAD, OTHER = "a" * 40, "b" * 40
 CLEAN = Checkout(
@@ -116,3 +124,10 @@ def test_a_build_that_is_not_published_has_a_version_that_is_accepted() -> None:
     proposed = following(CLEAN.merged, "0.1.0")
     assert proposed == "1.1.1"
     check(version(proposed), CLEAN)
+
+
+def test_an_upgrade_is_tested_from_the_last_release_that_is_not_the_commit_itself() -> None:
+    assert last_before(CLEAN) == version("1.1.0-rc.1")
+    at_head = dataclasses.replace(CLEAN, tags={**CLEAN.tags, "v1.1.0-rc.1": HEAD})
+    assert last_before(at_head) == version("1.0.0")
+    assert last_before(dataclasses.replace(CLEAN, merged=frozenset({"unrelated"}))) is None

@@ -19,6 +19,7 @@ RIGHTS = {
     ("release.yaml", "registry"): {"attestations", "id-token", "packages"},
     ("release.yaml", "pypi"): {"id-token"},
     ("release.yaml", "github"): {"contents"},
+    ("release.yaml", "docs"): {"contents"},
 }
 
 
