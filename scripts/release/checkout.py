@@ -16,8 +16,10 @@ COMMAND_SECONDS = 1800
 SHOWN_LINES = 25
 
 
-def run(command: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command and return its stdout.
+def run(
+    command: list[str], cwd: Path, env: Mapping[str, str] | None = None, *, stderr: bool = False
+) -> str:
+    """Run a command and return its stdout; with ``stderr``, all of its output.
 
     Raises:
         ReleaseError: the command fails, with the end of its output, or is missing.
@@ -33,7 +35,7 @@ def run(command: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> 
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-SHOWN_LINES:])
         shown = " ".join(command[:6])
         raise ReleaseError(f"`{shown}` failed with {done.returncode}:\n{tail}", "see its output")
-    return done.stdout
+    return done.stdout + (done.stderr if stderr else "")
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -100,7 +100,8 @@ def push(folder: Path, version: Version, project: Project) -> Pushed:
             reference = f"{repository}@{manifest['images'][name][arch]['digest']}"
             sboms[reference] = image_sbom(name, version, arch)
     print(f"release: push {CHART_NAME}", flush=True)
-    shown = run(["helm", "push", chart_file(version), project.charts], folder)
+    # helm prints the digest to stderr.
+    shown = run(["helm", "push", chart_file(version), project.charts], folder, stderr=True)
     chart = project.chart.removeprefix("oci://")
     signed.append(f"{chart}@{digest_in(shown, project.chart)}")
     return Pushed(tuple(signed), sboms)

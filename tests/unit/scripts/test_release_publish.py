@@ -201,3 +201,49 @@ def test_a_push_whose_digest_is_unknown_is_an_error() -> None:
     assert publish.digest_in(f"Pushed: x\nDigest: {DIGEST}\n", "x") == DIGEST
     with pytest.raises(ReleaseError, match="no digest of x"):
         publish.digest_in("Pushed: x", "x")
+
+
+def test_a_push_pushes_all_and_says_what_to_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With programs that record their arguments and print a digest as the real ones do."""
+    (tmp_path / contents.MANIFEST).write_text(json.dumps(release()))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, output in (
+        ("skopeo", ""),
+        ("docker", f"echo {DIGEST}"),
+        ("helm", f"echo {DIGEST} >&2"),
+    ):
+        file = programs / name
+        file.write_text(f'#!/bin/sh\necho "$(basename $0) $*" >> {tmp_path}/calls\n{output}\n')
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+
+    pushed = publish.push(tmp_path, VERSION, PROJECT)
+
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call for call in calls if call.startswith("helm")] == [
+        f"helm push nanogrid-operator-1.2.3-rc.1.tgz oci://{PROJECT.registry}/charts"
+    ]
+    assert sum(call.startswith("skopeo copy") for call in calls) == len(project.IMAGES) * 2
+    assert sum("imagetools create" in call for call in calls) == len(project.IMAGES)
+    assert pushed.signed == (
+        *(f"{PROJECT.registry}/nanogrid-{name}@{DIGEST}" for name in project.IMAGES),
+        f"{PROJECT.registry}/charts/nanogrid-operator@{DIGEST}",
+    )
+    assert len(pushed.sboms) == len(project.IMAGES) * len(project.ARCHITECTURES)
+    assert signing.image_commands(pushed.signed, signing.Signer(("--yes",)))
+
+
+def test_a_program_that_fails_ends_the_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / contents.MANIFEST).write_text(json.dumps(release()))
+    skopeo = tmp_path / "skopeo"
+    skopeo.write_text("#!/bin/sh\necho denied >&2; exit 7\n")
+    skopeo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    with pytest.raises(ReleaseError, match=r"`skopeo copy .* failed with 7:\ndenied"):
+        publish.push(tmp_path, VERSION, PROJECT)
