@@ -84,11 +84,12 @@ class Build:
                 name=name, version=self.version, revision=self.state.head, project=self.project
             )
             file = self.target / contents.image_file(name, self.version, architecture)
+            described = json.loads((self.tree / f"build/sbom/{name}.cdx.json").read_text())
             with reporting(f"release: write {file.name}"):
-                digest = images.save(built[name], file, subject, self.epoch)
+                layers = images.base_layers(described)
+                digest = images.save(built[name], file, subject, self.epoch, layers)
             print(f"release: {file.name} {digest}", flush=True)
             sbom = self.target / contents.image_sbom(name, self.version, architecture)
-            described = json.loads((self.tree / f"build/sbom/{name}.cdx.json").read_text())
             reference = self.project.image(name, str(self.version))
             text = json.dumps(images.published_sbom(described, reference), indent=2) + "\n"
             sbom.write_text(text, encoding="utf-8")

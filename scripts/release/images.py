@@ -1,8 +1,8 @@
 """Container images as OCI archives that depend on their contents only.
 
-The engine stamps layers and history with the time of the build. A layer is written again with no
-time after the commit's; a layer of the base image is older, and stays as it is, so that registries
-share it.
+The engine stamps layers and history with the time of the build, which may be long before the commit
+if an image is cached. A layer is written again with the commit's time for all files; a layer of the
+base image stays as it is, so that registries share it.
 """
 
 import gzip
@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scripts.images import OWN_BASE
 from scripts.release import oci, tars
 from scripts.release.checkout import run
 from scripts.release.errors import ReleaseError
@@ -104,7 +106,7 @@ def config(original: oci.Json, diff_ids: list[str], subject: Subject, epoch: int
     history = [
         {
             **step,
-            "created": _clamped(step.get("created", created), created),
+            "created": created,
             "created_by": _HASHED.sub(r"\1", step.get("created_by", "")),
         }
         for step in original.get("history", [])
@@ -114,26 +116,14 @@ def config(original: oci.Json, diff_ids: list[str], subject: Subject, epoch: int
     return {**kept, "created": created, "config": inner, "rootfs": rootfs, "history": history}
 
 
-def _clamped(time: str, latest: str) -> str:
-    """A time of the engine, which has fractions of a second, or the latest time."""
-    whole = len("2026-01-01T00:00:00")
-    return time if time[:whole] < latest[:whole] else latest
-
-
-def changed(layer: Path, epoch: int) -> bool:
-    """Whether a layer has a file that is newer than the commit."""
-    with tarfile.open(layer) as archive:
-        return any(member.mtime > epoch for member in archive)
-
-
 def rewrite(source: Path, target: Path, epoch: int) -> None:
-    """Copy a layer: no time after the commit's, no names of owners; order and links stay."""
+    """Copy a layer: one time for all files, no names of owners; order and links stay."""
     with (
         tarfile.open(source) as old,
         tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new,
     ):
         for member in old:
-            member.mtime = min(int(member.mtime), epoch)
+            member.mtime = epoch
             member.uname = member.gname = ""
             headers = member.pax_headers.items()
             member.pax_headers = {key: value for key, value in headers if key not in _TIMES}
@@ -147,15 +137,23 @@ def _uncompressed(source: Path, target: Path) -> None:
         shutil.copyfileobj(old, new, COPY_BYTES)
 
 
-def _add_layer(layout: oci.Layout, source: Path, scratch: Path, epoch: int) -> tuple[oci.Json, str]:
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
+
+
+def _add_layer(
+    layout: oci.Layout, source: Path, scratch: Path, epoch: int, base: Collection[str]
+) -> tuple[oci.Json, str]:
     """Add a layer; returns its descriptor, and the hash of its content without compression."""
     plain, packed = scratch / "layer.tar", scratch / "layer.tar.gz"
-    if changed(source, epoch):
-        rewrite(source, plain, epoch)
-    else:
-        _uncompressed(source, plain)
-    with plain.open("rb") as file:
-        diff_id = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    _uncompressed(source, plain)
+    diff_id = _hash(plain)
+    if diff_id not in base:
+        original = plain.rename(scratch / "original.tar")
+        rewrite(original, plain, epoch)
+        original.unlink()
+        diff_id = _hash(plain)
     with (
         plain.open("rb") as file,
         packed.open("wb") as raw,
@@ -166,8 +164,11 @@ def _add_layer(layout: oci.Layout, source: Path, scratch: Path, epoch: int) -> t
     return layout.add_file(packed, oci.IMAGE_LAYER), diff_id
 
 
-def archive(saved: Path, target: Path, subject: Subject, epoch: int) -> str:
-    """Write the OCI archive of an image that `docker save` wrote; returns its digest."""
+def archive(saved: Path, target: Path, subject: Subject, epoch: int, base: Collection[str]) -> str:
+    """Write the OCI archive of an image that `docker save` wrote; returns its digest.
+
+    ``base`` has the hashes of the base image's layers, without compression.
+    """
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         scratch = Path(folder)
         with tarfile.open(saved) as tar:
@@ -177,7 +178,7 @@ def archive(saved: Path, target: Path, subject: Subject, epoch: int) -> str:
         original = json.loads((scratch / "saved" / described["Config"]).read_text(encoding="utf-8"))
         layout = oci.Layout(scratch / "layout")
         layers = [
-            _add_layer(layout, scratch / "saved" / name, scratch, epoch)
+            _add_layer(layout, scratch / "saved" / name, scratch, epoch, base)
             for name in described["Layers"]
         ]
         document = config(original, [diff_id for _, diff_id in layers], subject, epoch)
@@ -189,12 +190,25 @@ def archive(saved: Path, target: Path, subject: Subject, epoch: int) -> str:
     return str(manifest["digest"])
 
 
-def save(image: str, target: Path, subject: Subject, epoch: int) -> str:
+def base_layers(described: oci.Json) -> list[str]:
+    """The layers of a base image, from the engine; ``described`` is the SBOM of an image on it."""
+    components = described["components"]
+    (found,) = [component for component in components if component["type"] == "container"]
+    # A base that was built here has no digest in a registry: its version is the ID.
+    own = found["name"].startswith(OWN_BASE)
+    name = found["version"] if own else f"{found['name']}@{found['version']}"
+    layers: list[str] = json.loads(
+        run(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", name], Path.cwd())
+    )
+    return layers
+
+
+def save(image: str, target: Path, subject: Subject, epoch: int, base: Collection[str]) -> str:
     """Write an image of the engine as an OCI archive; returns its digest."""
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         saved = Path(folder) / "saved.tar"
         run(["docker", "save", "--output", str(saved), image], target.parent)
-        return archive(saved, target, subject, epoch)
+        return archive(saved, target, subject, epoch, base)
 
 
 def published_sbom(document: oci.Json, reference: str) -> oci.Json:

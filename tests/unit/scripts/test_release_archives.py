@@ -118,30 +118,34 @@ def document(found: dict[str, bytes], descriptor: Json) -> Json:
 
 
 BASE = layer(("base", OLD), time_of_read=1)
+BASES = [f"sha256:{hashlib.sha256(BASE).hexdigest()}"]
+
+
+def written(source: Path, target: Path) -> str:
+    return images.archive(source, target, SUBJECT, EPOCH, BASES)
 
 
 def test_two_builds_of_an_image_are_the_same_archive(tmp_path: Path) -> None:
     first = saved(tmp_path / "1.tar", NEW, "host1", [BASE, layer(("src", NEW), ("old", OLD))])
     second = saved(
         tmp_path / "2.tar", NEW + 100, "host2",
-        [BASE, layer(("src", NEW + 100), ("old", OLD), time_of_read=9)],
+        # The engine had this layer in its cache since before the commit.
+        [BASE, layer(("src", OLD - 100), ("old", OLD - 50), time_of_read=9)],
     )  # fmt: skip
 
-    digests = {
-        images.archive(file, file.with_suffix(".oci"), SUBJECT, EPOCH) for file in (first, second)
-    }
+    digests = {written(file, file.with_suffix(".oci")) for file in (first, second)}
 
     assert first.with_suffix(".oci").read_bytes() == second.with_suffix(".oci").read_bytes()
     (digest,) = digests
     assert contents.archive_digest(first.with_suffix(".oci")) == digest
 
     third = saved(tmp_path / "3.tar", NEW, "host1", [BASE, layer(("other", NEW), ("old", OLD))])
-    assert images.archive(third, tmp_path / "3.oci", SUBJECT, EPOCH) not in digests
+    assert written(third, tmp_path / "3.oci") not in digests
 
 
 def test_an_archive_has_the_image_without_traces_of_its_build(tmp_path: Path) -> None:
     source = saved(tmp_path / "1.tar", NEW, "host1", [BASE, layer(("src", NEW), ("old", OLD))])
-    images.archive(source, tmp_path / "1.oci", SUBJECT, EPOCH)
+    written(source, tmp_path / "1.oci")
 
     found = blobs(tmp_path / "1.oci")
     (entry,) = json.loads(found["index.json"])["manifests"]
@@ -155,9 +159,7 @@ def test_an_archive_has_the_image_without_traces_of_its_build(tmp_path: Path) ->
     assert config["config"]["Env"] == ["A=b"]
     assert config["config"]["Labels"]["org.opencontainers.image.revision"] == "c0ffee"
     assert set(config) == {"architecture", "os", "created", "config", "rootfs", "history"}
-    assert [step["created"] for step in config["history"]] == [
-        "2020-01-01T00:00:00.5Z", images.iso(EPOCH),
-    ]  # fmt: skip
+    assert {step["created"] for step in config["history"]} == {images.iso(EPOCH)}
     assert config["history"][1]["created_by"] == "COPY dir: in /src"
 
     plain = [
@@ -172,7 +174,9 @@ def test_an_archive_has_the_image_without_traces_of_its_build(tmp_path: Path) ->
         content = archive.extractfile("src")
         assert content is not None
         assert content.read() == b"src"
-    assert [(m.name, m.mtime) for m in members] == [("src", EPOCH), ("old", OLD), ("link", EPOCH)]
+    assert [(m.name, m.mtime) for m in members] == [
+        ("src", EPOCH), ("old", EPOCH), ("link", EPOCH),
+    ]  # fmt: skip
     assert members[0].pax_headers["SCHILY.xattr.user.kept"] == "yes"
     assert (members[2].islnk(), members[2].linkname) == (True, "src")
 
@@ -187,9 +191,7 @@ def test_a_compressed_layer_of_an_engine_is_read_too(tmp_path: Path) -> None:
         tmp_path / "2.tar", NEW, "host1", [gzip.compress(BASE), gzip.compress(layer(("src", NEW)))]
     )
 
-    assert images.archive(plain, tmp_path / "1.oci", SUBJECT, EPOCH) == images.archive(
-        packed, tmp_path / "2.oci", SUBJECT, EPOCH
-    )
+    assert written(plain, tmp_path / "1.oci") == written(packed, tmp_path / "2.oci")
 
 
 def test_the_chart_is_an_artifact_as_helm_pushes_it(tmp_path: Path) -> None:
