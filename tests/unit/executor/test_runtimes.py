@@ -125,9 +125,15 @@ def test_the_font_list_has_fonts_of_other_systems_and_bold_ones() -> None:
         {"name": "NanumGothic", "weight": 700, "fname": "b"},
         {"name": "NanumMyeongjo", "weight": 600, "fname": "c"},
     ]
-    found = {"ttflist": fonts, "defaultFamily": {"ttf": "DejaVu Sans", "afm": "Helvetica"}}
+    afm = [{"name": name, "fname": name, "weight": 400} for name in "zxy"]
+    family = {"ttf": "DejaVu Sans", "afm": "Helvetica"}
+    found = {"ttflist": fonts, "afmlist": afm, "defaultFamily": family}
 
     made = prepare.korean_font_list(found)
+
+    # The list of matplotlib has another order each time; the image has one.
+    shuffled = {**found, "ttflist": fonts[::-1], "afmlist": afm[::-1]}
+    assert prepare.korean_font_list(shuffled) == made
 
     files = {font["name"]: font["fname"] for font in made["ttflist"]}
     assert files["Malgun Gothic"] == files["AppleGothic"] == "b"

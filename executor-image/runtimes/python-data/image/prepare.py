@@ -76,14 +76,20 @@ def prepare_fonts() -> None:
 def korean_font_list(found: dict[str, Any]) -> dict[str, Any]:
     """The list of matplotlib, extended: code for other systems shows Korean text too."""
     fonts = []
-    for font in found["ttflist"]:
+    for font in _by_file(found["ttflist"]):
         # NanumMyeongjo names its bold face semibold: "bold" would find it with a warning.
         semibold = font["name"].startswith("Nanum") and font["weight"] == SEMIBOLD
         fonts.append({**font, "weight": BOLD} if semibold else font)
         if font["name"] == DEFAULT_FONT:
             fonts += [{**font, "name": name} for name in ALIASES]
     family = {**found["defaultFamily"], "ttf": DEFAULT_FONT}
-    return {**found, "ttflist": fonts, "defaultFamily": family}
+    lists = {"ttflist": fonts, "afmlist": _by_file(found["afmlist"])}
+    return {**found, **lists, "defaultFamily": family}
+
+
+def _by_file(fonts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The fonts in one order: matplotlib lists the files of a set, in another order each time."""
+    return sorted(fonts, key=lambda font: str(font["fname"]))
 
 
 def put_on_path() -> None:
