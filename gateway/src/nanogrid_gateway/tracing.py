@@ -38,14 +38,14 @@ def current_trace() -> TraceContext | None:
     return _current.get()
 
 
-def start_tracing(program: str) -> Tracing:
+def start_tracing(service: str) -> Tracing:
     """The exporter of a process, from its environment.
 
     Raises:
         SystemExit: code 2, a setting is wrong.
     """
     try:
-        return open_tracing(program, TraceSettings.from_env())
+        return open_tracing(service, TraceSettings.from_env())
     except SettingsError as e:
         log.critical("a setting is wrong: %s", e)
         raise SystemExit(2) from None

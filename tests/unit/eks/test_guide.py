@@ -10,7 +10,8 @@ from support.eks_network import EKS
 
 PAGE = Path("docs/eks.md")
 TEXT = PAGE.read_text(encoding="utf-8")
-BLOCKS = [block.text for block in all_blocks(PAGE)]
+# A block without a language is a query, not a command.
+BLOCKS = [block.text for block in all_blocks(PAGE) if block.language]
 COMMANDS = "\n".join(BLOCKS)
 MOST_VALUES = 8
 

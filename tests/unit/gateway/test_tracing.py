@@ -168,11 +168,11 @@ def test_the_route_of_a_session_names_no_file(method: str, path: str, route: str
 
 
 def test_a_wrong_variable_ends_the_process_with_its_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NANOGRID_TRACING", "perhaps")
     with pytest.raises(SystemExit) as caught:
         start_tracing("nanogrid-router")
 
     assert caught.value.code == 2
-    assert "nanogrid-router: NANOGRID_TRACING" in capsys.readouterr().err
+    assert "a setting is wrong: NANOGRID_TRACING" in caplog.text

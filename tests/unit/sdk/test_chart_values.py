@@ -79,6 +79,8 @@ def known(schema: dict[str, Any], path: str = "") -> Iterator[str]:
     if "$ref" in schema:
         schema = SCHEMA["definitions"][schema["$ref"].removeprefix("#/definitions/")]
     for key, child in schema.get("properties", {}).items():
+        if child is False:  # a name that is refused
+            continue
         yield f"{path}{key}"
         if key not in EMPTY:
             yield from known(child, f"{path}{key}.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid import wire
+from nanogrid.logs import about
 from nanogrid.reasons import Reason
 from nanogrid.traces.export import Tracing
 from nanogrid.traces.settings import Sampler
@@ -140,7 +141,8 @@ class JobTraces:
         try:
             self.tracing.emit(spans(self.sampler))
         except Exception:
-            log.exception("job uid=%s has no complete trace", uid)
+            with about({"uid": uid}):
+                log.exception("the trace of the job is not complete")
 
 
 def _small(body: Json) -> Json:
