@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from examples.gateway_client import Gateway, GatewayError
+from nanogrid import names
 from nanogrid.types import Json
 from scripts import deploy
 from scripts.devaccess import DevAccess, PortForward
@@ -131,13 +132,17 @@ def talk(space: Namespace, name: str) -> None:
     with PortForward(RELEASE_NAMESPACE, f"svc/{RELEASE}-router", 8080) as forward:
         url, path = f"http://127.0.0.1:{forward.wait_ready()}", path_of(space, name)
         space.apply(session(name))
+        caller = Caller(url, eventually("its token", partial(early_token, space, name)))
         # 503: the router knows the session, and its pod does not answer yet.
-        eventually(
-            "it starts", lambda: Caller(url).call("GET", f"{path}/health").status in (200, 503)
-        )
-        status = ready(space, name)
-        caller = Caller(url, token_of(space, status))
+        eventually("it starts", lambda: caller.call("GET", f"{path}/health").status in (200, 503))
+        ready(space, name)
         assert caller.execute(path, "print(1)")["stdout"] == "1\n"
+
+
+def early_token(space: Namespace, name: str) -> str:
+    """The token of a session that starts: its Secret is there before its pod and its status."""
+    uid = space.kubectl("get", "ej", name, "-o", "jsonpath={.metadata.uid}")
+    return token_of(space, {"session": {"tokenSecretName": names.session_object(name, uid)}})
 
 
 def scraped(found: Monitored, rounds: int) -> bool:
