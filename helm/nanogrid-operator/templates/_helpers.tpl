@@ -512,6 +512,17 @@ subjects:
 {{- end }}
 {{- end }}
 
+{{- /* Refuse values without a section; see _sections.tpl: dict "root" $ "path" PATH */}}
+{{- define "nanogrid.checkSection" -}}
+{{- $found := .root.Values }}
+{{- range splitList "." .path }}
+{{- if kindIs "map" $found }}{{ $found = get $found . }}{{ end }}
+{{- end }}
+{{- if not (kindIs "map" $found) }}
+{{- fail (printf "the values have no %s: an older chart did not have it. Upgrade with --reset-then-reuse-values instead of --reuse-values, so that new values get their defaults; do not set it to null" .path) }}
+{{- end }}
+{{- end }}
+
 {{- /* Refuse a quantity outside of its bounds; no value is the default. See _quantities.tpl. */}}
 {{- define "nanogrid.checkQuantity" -}}
 {{- if not (kindIs "invalid" .value) }}

@@ -23,7 +23,7 @@ from nanogrid.api.function_spec import FunctionSpec
 from nanogrid.api.job import Spec
 from nanogrid.api.status import Status
 from nanogrid.api.tenant import TenantSpec
-from nanogrid.codegen.chart_checks import chart_checks, chart_reasons
+from nanogrid.codegen.chart_checks import chart_checks, chart_reasons, chart_sections
 from nanogrid.codegen.chart_values import values_markdown
 from nanogrid.codegen.dashboards.boards import DASHBOARDS
 from nanogrid.codegen.dashboards.grafana import dashboard_json
@@ -267,6 +267,7 @@ def generated_files(root: Path = Path()) -> dict[str, str]:
     return files | {
         f"{CHART}/templates/_quantities.tpl": chart_checks(),
         f"{CHART}/templates/_reasons.tpl": chart_reasons(),
+        f"{CHART}/templates/_sections.tpl": chart_sections(yaml.safe_load(values), schema),
         "docs/values.md": values_markdown(values, schema),
         "docs/executionjob.md": fields_markdown(crd()),
         "docs/function.md": fields_markdown(function_crd(), "versions"),
