@@ -15,6 +15,7 @@ from scripts.release import (
     chart,
     checkout,
     contents,
+    folder,
     images,
     notes,
     packages,
@@ -138,13 +139,13 @@ def finish(version: Version, state: Checkout, target: Path, reasons: Mapping[str
 
 
 def command_build(options: argparse.Namespace) -> None:
-    """Build into the folder, which is emptied first, and sign."""
+    """Build into the folder, which loses the files of an older release, and sign."""
     version, state = accepted(options.version)
+    folder.check(options.dist)
     with tempfile.TemporaryDirectory(prefix="nanogrid-release-") as scratch:
         draft = Path(scratch) / "dist"
         build(options, version, state, draft, Path(scratch))
-        shutil.rmtree(options.dist, ignore_errors=True)
-        shutil.copytree(draft, options.dist)
+        folder.replace(options.dist, draft)
     for name, value in contents.hashes(options.dist).items():
         size = (options.dist / name).stat().st_size
         print(f"  {value[:12]}  {size:>11,} B  {name}")
@@ -182,13 +183,13 @@ def command_push(options: argparse.Namespace) -> None:
     PUSHED.write_text(json.dumps(asdict(pushed)), encoding="utf-8")
 
 
-def sign(folder: Path) -> signing.Signer:
+def sign(dist: Path) -> signing.Signer:
     """Sign SHA256SUMS, or print why not."""
     how = signing.signer(shutil.which("cosign"), os.environ)
     if how.skipped:
         print(f"release: not signed: {how.skipped}")
     else:
-        checkout.run(signing.blob_command(folder, how), folder)
+        checkout.run(signing.blob_command(dist, how), dist)
         print(f"release: signed {contents.SUMS}")
     return how
 

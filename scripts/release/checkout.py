@@ -14,6 +14,8 @@ from scripts.release.version import Checkout, Version
 GIT_SECONDS = 120
 COMMAND_SECONDS = 1800
 SHOWN_LINES = 25
+# Settings of the user that would change the files of a release.
+FIXED = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=0022")
 
 
 def run(
@@ -26,8 +28,8 @@ def run(
     """
     try:
         done = subprocess.run(
-            command, cwd=cwd, env={**os.environ, **(env or {})}, text=True, capture_output=True,
-            timeout=COMMAND_SECONDS, check=False,
+            command, cwd=cwd, env={**os.environ, **(env or {})}, encoding="utf-8", errors="replace",
+            capture_output=True, timeout=COMMAND_SECONDS, check=False,
         )  # fmt: skip
     except FileNotFoundError:
         raise ReleaseError(f"there is no program {command[0]}", f"install {command[0]}") from None
@@ -46,26 +48,34 @@ def git(root: Path, *arguments: str) -> str:
 def state(root: Path) -> Checkout:
     """The state of a checkout."""
     changed = git(root, "status", "--porcelain", "--untracked-files=normal").splitlines()
-    listed = git(root, "tag", "--format=%(refname:short) %(objectname) %(*objectname)")
-    # An annotated tag has an object of its own; the last hash is the commit.
-    tags = {fields[0]: fields[-1] for fields in map(str.split, listed.splitlines())}
+    # Not refname:short, which is tags/v1.0.0 if there is also a branch v1.0.0.
+    form = "--format=%(refname:strip=2) %(objectname) %(*objectname)"
+    listed = git(root, "for-each-ref", form, "refs/tags")
+    merged = git(root, "for-each-ref", form, "--merged=HEAD", "refs/tags")
     return Checkout(
         head=git(root, "rev-parse", "HEAD").strip(),
         changed=tuple(line[3:] for line in changed),
-        tags=tags,
-        merged=frozenset(git(root, "tag", "--merged", "HEAD").split()),
+        tags=_commits_of(listed),
+        merged=frozenset(_commits_of(merged)),
+        shallow=git(root, "rev-parse", "--is-shallow-repository").strip() == "true",
     )
+
+
+def _commits_of(listed: str) -> dict[str, str]:
+    """The commits of tags: an annotated one has an object of its own before its commit."""
+    return {fields[0]: fields[-1] for fields in map(str.split, listed.splitlines())}
 
 
 def commit_time(root: Path, commit: str) -> int:
     """Seconds since 1970 of a commit: the time of all files of the release."""
-    return int(git(root, "log", "-1", "--format=%ct", commit))
+    return int(git(root, "show", "--no-patch", "--no-show-signature", "--format=%ct", commit))
 
 
 def commits(root: Path, head: str, since: Version | None) -> list[tuple[str, str]]:
     """Hash and subject of each commit after a release, newest first; without merges."""
-    span = f"{since.tag}..{head}" if since else head
-    lines = git(root, "log", "--no-merges", "--format=%H%x09%s", span).splitlines()
+    span = f"refs/tags/{since.tag}..{head}" if since else head
+    shown = ["--no-merges", "--no-show-signature", "--format=%H%x09%s"]
+    lines = git(root, "log", *shown, span).splitlines()
     return [(line.split("\t", 1)[0], line.split("\t", 1)[1]) for line in lines]
 
 
@@ -78,7 +88,7 @@ def export(root: Path, commit: str, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile() as file:
         done = subprocess.run(
-            ["git", "archive", "--format=tar", commit], cwd=root, stdout=file,
+            ["git", *FIXED, "archive", "--format=tar", commit], cwd=root, stdout=file,
             stderr=subprocess.PIPE, timeout=GIT_SECONDS, check=False,
         )  # fmt: skip
         if done.returncode != 0:

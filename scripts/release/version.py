@@ -73,12 +73,14 @@ class Checkout:
         changed: files that differ from it, also untracked ones.
         tags: all tags and their commits.
         merged: the tags that ``head`` contains.
+        shallow: whether commits before ``head`` are missing.
     """
 
     head: str
     changed: tuple[str, ...]
     tags: Mapping[str, str]
     merged: frozenset[str]
+    shallow: bool = False
 
 
 def released(tags: Iterable[str]) -> list[Version]:
@@ -105,6 +107,11 @@ def check(version: Version, checkout: Checkout) -> None:
         raise ReleaseError(
             f"the checkout differs from its commit: {names}",
             "commit or stash the changes; a release is built from a commit only",
+        )
+    if checkout.shallow:
+        raise ReleaseError(
+            "the checkout has no full history, so tags and commits of the notes are missing",
+            "fetch it: git fetch --unshallow --tags",
         )
     commit = checkout.tags.get(version.tag, checkout.head)
     if commit != checkout.head:

@@ -87,6 +87,7 @@ def test_a_release_can_be_built_again_at_its_own_commit() -> None:
         ("2.0.0", {"tags": {"v2.0.0": OTHER}}, "the tag v2.0.0 exists"),
         ("1.1.0-beta.1", {}, r"1\.1\.0-beta\.1 is lower than the last release, 1\.1\.0-rc\.1"),
         ("0.9.0", {}, "0.9.0 is lower than the last release"),
+        ("1.1.0", {"shallow": True}, "no full history"),
     ],
 )
 def test_what_is_not_the_next_version_of_a_commit_is_refused(
