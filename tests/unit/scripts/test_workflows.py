@@ -8,6 +8,7 @@ import yaml
 
 from nanogrid.types import Json
 from scripts.release import project
+from scripts.release.version import STAGES, Version
 
 ROOT = Path(__file__).parents[3]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.y*ml"))
@@ -97,6 +98,31 @@ def test_a_job_ends_and_takes_no_text_of_others_into_its_commands(file: Path) ->
         for step in job.get("steps", []):
             # An expression in a command is text of the shell: whoever names a branch runs code.
             assert "${{" not in step.get("run", ""), name
+
+
+def test_only_a_tag_with_a_version_starts_a_release() -> None:
+    """The name of a tag is in commands of `make`, which would run $(shell …) in it."""
+    workflow = load(ROOT / ".github/workflows/release.yaml")
+    patterns = workflow[True]["push"]["tags"]  # YAML 1.1 reads the key `on` as true
+    # GitHub's patterns: `.` is a point, `[0-9]+` means digits.
+    forms = [re.compile(pattern.replace(".", r"\.")) for pattern in patterns]
+
+    def starts(tag: str) -> bool:
+        return any(form.fullmatch(tag) for form in forms)
+
+    assert not [pattern for pattern in patterns if set("*?!") & set(pattern)]
+    for text in ("0.1.0", "10.20.30", *(f"1.0.0-{stage}.1" for stage in STAGES)):
+        assert starts(Version.parse(text).tag)
+    for tag in (
+        "v1",
+        "v1.0",
+        "1.0.0",
+        "v1.0.0-",
+        "v1.0.0'",
+        "v1.0.0-$(shell id)",
+        "v1.0.0-rc.1;id",
+    ):
+        assert not starts(tag)
 
 
 def test_make_targets_of_the_workflows_exist() -> None:
