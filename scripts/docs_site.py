@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -174,18 +174,24 @@ def pages(files: Collection[str], read: Callable[[str], str]) -> dict[str, str]:
 def versions(folders: Iterable[str]) -> list[dict[str, object]]:
     """The content of versions.json, the newest release first; the development version is last."""
 
-    def order(version: str) -> tuple[bool, list[int], bool]:
+    def order(version: str) -> tuple[bool, list[int], bool, list[tuple[bool, int, str]]]:
         release, _, preview = version.partition("-")
         numbers = [int(n) for n in release.split(".")] if version != DEVELOPMENT else []
-        return version != DEVELOPMENT, numbers, not preview
+        # As in SemVer, rc.10 is above rc.9, and a name above a number.
+        parts = [
+            (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
+            for part in preview.split(".")
+        ]
+        return version != DEVELOPMENT, numbers, not preview, parts
 
     found = sorted((f for f in folders if VERSION.fullmatch(f)), key=order, reverse=True)
     newest = next((v for v in found if v != DEVELOPMENT and "-" not in v), None)
     return [{"version": v, "title": v, "aliases": ["latest"] if v == newest else []} for v in found]
 
 
-def redirect(version: str) -> str:
-    """The first page of the site, which leads to a version."""
+def redirect(listed: Sequence[Mapping[str, object]]) -> str:
+    """The first page of the site, which leads to the latest release, else to the first version."""
+    version = next((each for each in listed if each["aliases"]), listed[0])["version"]
     return (
         '<!doctype html><meta charset="utf-8"><title>NanoGrid Operator</title>'
         f'<meta http-equiv="refresh" content="0; url={version}/index.html">'
@@ -242,7 +248,7 @@ def build(version: str, site: Path) -> None:
     shutil.move(BUILT, site / version)
     listed = versions(each.name for each in site.iterdir() if each.is_dir())
     (site / "versions.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-    (site / "index.html").write_text(redirect(str(listed[0]["version"])), encoding="utf-8")
+    (site / "index.html").write_text(redirect(listed), encoding="utf-8")
     print(f"docs: {number} pages of version {version}: {site / version / 'index.html'}")
 
 

@@ -108,6 +108,10 @@ def test_the_newest_release_is_first_and_the_development_version_last() -> None:
         "dev",
     ]
     assert [each["version"] for each in listed if each["aliases"]] == ["0.10.0"]
+    assert "url=0.10.0/index.html" in docs_site.redirect(listed)
+    unreleased = docs_site.versions(["dev", "0.1.0-rc.9", "0.1.0-rc.10"])
+    assert [each["version"] for each in unreleased] == ["0.1.0-rc.10", "0.1.0-rc.9", "dev"]
+    assert "url=0.1.0-rc.10/index.html" in docs_site.redirect(unreleased)
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
