@@ -31,6 +31,7 @@ PORTS = {
     "denied port": ("operator", 8081),
     "gateway": ("gateway", 8080),
     "router": ("router", 8080),
+    "metrics": ("operator", 9464),
     "session": ("sandbox", 9080),
     "kubelet": ("sandbox", 10250),
     "Redis": ("Redis", 6379),

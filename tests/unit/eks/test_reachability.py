@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nanogrid.metrics.server import PORT as METRICS_PORT
 from support.eks_network import CLUSTER_GROUP, EKS, PORTS, Network, table
 
 pytestmark = pytest.mark.security
@@ -64,6 +65,15 @@ def test_the_platform_reaches_all_its_parts(network: Network) -> None:
         assert everywhere <= network.reached(source), source
     assert network.connects("API server", "operator", 8080), "probes and webhooks of the node"
     assert network.connects("operator", "operator", 8080), "a standby forwards to the leader"
+
+
+@BOTH
+def test_prometheus_reaches_metrics_and_no_sandbox_does(network: Network) -> None:
+    for component in ("operator", "gateway", "router"):
+        # CoreDNS stands for a pod with the cluster's group alone, as Prometheus has.
+        assert network.connects("CoreDNS", component, METRICS_PORT), component
+        assert not network.connects("sandbox", component, METRICS_PORT), component
+    assert PORTS["metrics"] == ("operator", METRICS_PORT)
 
 
 @BOTH
