@@ -56,6 +56,9 @@ def test_they_need_metrics(key: str) -> None:
         {"prometheusRule": {"thresholds": {"gatewayErrorRatio": 5}}},
         {"prometheusRule": {"thresholds": {"deliveryObjective": 1}}},
         {"prometheusRule": {"thresholds": {"unknown": 1}}},
+        {"prometheusRule": {"runbookUrl": "https://wiki.example.com/a: b"}},
+        {"prometheusRule": {"runbookUrl": "https://wiki.example.com/#page"}},
+        {"prometheusRule": {"runbookUrl": "${installation}"}},
         {"grafanaDashboards": {"namespace": "Not_A_Namespace"}},
     ],
 )
@@ -63,6 +66,17 @@ def test_the_schema_refuses_wrong_values(metrics: dict[str, Any]) -> None:
     refused = helm("template", "nanogrid", CHART, values={**DEV, "metrics": metrics})
     assert refused.returncode != 0
     assert "/metrics/" in refused.stderr or "metrics." in refused.stderr
+
+
+@pytest.mark.parametrize("null", [{"runbookUrl": None}, {"thresholds": {"jobStuckSeconds": None}}])
+def test_rules_with_a_missing_value_are_refused(null: dict[str, Any]) -> None:
+    rule = {"enabled": True, "renderMode": "alwaysRender"} | null
+    refused = helm(
+        "template", "nanogrid", CHART, values={**DEV, "metrics": {"prometheusRule": rule}}
+    )
+    assert refused.returncode != 0
+    assert "metrics.prometheusRule has no value for ${" in refused.stderr
+    assert "nil pointer" not in refused.stderr
 
 
 def test_one_monitor_selects_the_metrics_of_the_release() -> None:

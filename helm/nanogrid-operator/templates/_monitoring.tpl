@@ -37,16 +37,23 @@
 {{- $text := .Files.Get "files/monitoring/rules.yaml" }}
 {{- $text = replace "${installation}" (include "nanogrid.installation" .) $text }}
 {{- $text = replace "${platformFaults}" (include "nanogrid.platformFaultReasons" .) $text }}
-{{- $text = replace "${runbooks}" $rule.runbookUrl $text }}
+{{- with $rule.runbookUrl }}{{ $text = replace "${runbooks}" . $text }}{{ end }}
 {{- range $name, $value := $rule.thresholds }}
 {{- $text = replace (printf "${%s}" $name) (toString $value) $text }}
+{{- end }}
+{{- with regexFind "[$][{][A-Za-z]+[}]" $text }}
+{{- fail (printf "metrics.prometheusRule has no value for %s: do not set it to null" .) }}
+{{- end }}
+{{- $read := fromYaml $text }}
+{{- with $read.Error }}
+{{- fail (printf "the rules of metrics.prometheusRule are no YAML with these values: %s" .) }}
 {{- end }}
 {{- $without := list }}
 {{- if not .Values.gateway.enabled }}{{ $without = append $without "nanogrid-gateway" }}{{ end }}
 {{- if not .Values.sessions.enabled }}{{ $without = append $without "nanogrid-router" }}{{ end }}
 {{- if not .Values.egressProxy.enabled }}{{ $without = append $without "nanogrid-egress" }}{{ end }}
 {{- $groups := list }}
-{{- range (fromYaml $text).groups }}
+{{- range $read.groups }}
 {{- if not (has .name $without) }}{{ $groups = append $groups . }}{{ end }}
 {{- end }}
 {{- concat $groups $rule.additionalGroups | toYaml }}

@@ -12,8 +12,8 @@ PAGES = [CONTRIBUTING, ARCHITECTURE]
 # The folder of a package below the root, and the package.
 PACKAGES = {path.parts[0]: path for path in sorted(Path().glob("*/src/*")) if path.is_dir()}
 SUFFIXES = (".py", ".md", ".toml", ".json", ".html")
-# Paths in a pod, in S3 and of test artifacts, which are not in the repository.
-ELSEWHERE = {"output/", "build/e2e/", "results/{requestId}/result.json"}
+# Paths in a pod, in S3 and of what commands make, which are not in the repository.
+ELSEWHERE = {"output/", "build/e2e/", "dist/", "results/{requestId}/result.json"}
 MODULE = re.compile(r"^[a-z_]+(/[a-z_]+)+$")
 
 
