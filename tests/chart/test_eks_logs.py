@@ -6,6 +6,7 @@ from pathlib import Path
 
 from chart.eks import BOTH_VALUES, containers_of, filled, render
 from nanogrid.log_line import job_line_fields, log_line
+from support.eks_network import EKS
 from support.helm import named
 
 
@@ -25,6 +26,7 @@ def test_fields_of_json_lines_are_fields_of_the_events_in_cloudwatch() -> None:
         for component in ("operator", "gateway", "router", "egress")
     ]
     assert {each["Key_name"] for each in filters} == {"log"}
+    assert "nanogrid-system" not in (EKS / "logging.yaml").read_text(), "it is the stack's"
     # Otherwise a line that is no JSON loses the name of its stream, and so does one that is.
     assert json_line["Format"] == "json"
     assert {each["Reserve_Data"] for each in others} == {"On"}
