@@ -10,6 +10,7 @@ built again. The names are written to ``build/images.json``, an SBOM per image t
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ sys.path.insert(1, str(ROOT / "tests"))
 from cluster.progress import reporting  # noqa: E402
 from scripts import sbom  # noqa: E402
 from scripts.commands import BUILD, ENVIRONMENT, UV, digest, run  # noqa: E402
+from scripts.release import tars  # noqa: E402
 from scripts.wheels import dependencies, weed  # noqa: E402
 
 BOOT_TESTS = {
@@ -61,7 +63,11 @@ def sources(*folders: Path) -> list[Path]:
 def prepare_context(
     name: str, parts: dict[str, Path], without: tuple[str, ...] = CODE_ONLY
 ) -> Path:
-    """Create a build context from files and folders; it uses hard links for speed."""
+    """Create a build context from files and folders; it uses hard links for speed.
+
+    Its modes do not depend on the umask of a checkout: the user of an image reads all files, and
+    layers are the same everywhere.
+    """
     context = BUILD / "context" / name
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir(parents=True)
@@ -71,12 +77,21 @@ def prepare_context(
             shutil.copytree(source, context / target, ignore=skip, copy_function=_link)
         else:
             _link(str(source), str(context / target))
+    for folder in (context, *filter(Path.is_dir, context.rglob("*"))):
+        folder.chmod(tars.EXECUTABLE)
     return context
 
 
 def _link(source: str, target: str) -> str:
+    file = Path(source).resolve()
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    Path(target).hardlink_to(Path(source).resolve())
+    mode = file.stat().st_mode & 0o777
+    wanted = tars.EXECUTABLE if mode & 0o100 else tars.PLAIN
+    if mode == wanted:
+        Path(target).hardlink_to(file)
+    else:
+        shutil.copyfile(file, target)
+        Path(target).chmod(wanted)
     return target
 
 
@@ -214,6 +229,7 @@ def main() -> None:
         "--fresh", action="store_true", help="build without the engine's cache, also what exists"
     )
     options = parser.parse_args()
+    os.umask(0o022)  # of the wheels that are unpacked
     with reporting("images: prepare the base image"):
         base = options.base or cluster("base-image").splitlines()[-1]
     built = {}

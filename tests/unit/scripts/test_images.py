@@ -1,5 +1,6 @@
 """The base of the images has a digest, in every place that names it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -35,6 +36,34 @@ def test_both_bases_have_the_python_of_the_wheels() -> None:
     assert versions.PUBLISHED_BASE_IMAGE.startswith(
         f"python:{versions.PYTHON}-slim-{versions.BASE_SUITE}@"
     )
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o027, 0o077])
+def test_a_context_has_the_same_modes_with_each_umask(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "BUILD", tmp_path / "build")
+    old = os.umask(umask)
+    try:
+        source = tmp_path / "src/package"
+        source.mkdir(parents=True)
+        (source / "code.py").write_text("1")
+        (source / "program").write_text("2")
+        (source / "program").chmod(0o777 & ~umask)
+        parts = {"Dockerfile": source / "code.py", "src": tmp_path / "src"}
+        context = images.prepare_context("any", parts)
+    finally:
+        os.umask(old)
+
+    found = {
+        path.relative_to(context).as_posix(): path.stat().st_mode & 0o777
+        for path in (context, *context.rglob("*"))
+    }
+    programs = (".", "src", "src/package", "src/package/program")
+    files = ("Dockerfile", "src/package/code.py")
+    assert found == dict.fromkeys(programs, 0o755) | dict.fromkeys(files, 0o644)
+    assert source.stat().st_mode & 0o777 == 0o777 & ~umask, "the checkout is not changed"
+    assert (source / "code.py").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_the_digest_of_a_published_base_is_in_its_name() -> None:
