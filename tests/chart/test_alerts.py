@@ -95,7 +95,9 @@ def test_each_alert_has_cases_a_runbook_and_a_severity(rules: list[Json]) -> Non
         assert alert["for"], name
         assert alert["labels"]["severity"] in ("critical", "warning"), name
         assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}, name
-        assert alert["annotations"]["runbook_url"] == f"docs/observability.md#{name.lower()}"
+        page = alert["annotations"]["runbook_url"]
+        assert page.endswith(f"/docs/observability.md#{name.lower()}"), page
+        assert page.startswith("https://")
         assert not re.search(r"\$\{", yaml.safe_dump(alert)), name
 
 

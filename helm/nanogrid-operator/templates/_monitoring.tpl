@@ -37,7 +37,8 @@
 {{- $text := .Files.Get "files/monitoring/rules.yaml" }}
 {{- $text = replace "${installation}" (include "nanogrid.installation" .) $text }}
 {{- $text = replace "${platformFaults}" (include "nanogrid.platformFaultReasons" .) $text }}
-{{- with $rule.runbookUrl }}{{ $text = replace "${runbooks}" . $text }}{{ end }}
+{{- $page := printf "%s/blob/v%s/docs/observability.md" .Chart.Home .Chart.AppVersion }}
+{{- $text = replace "${runbooks}" ($rule.runbookUrl | default $page) $text }}
 {{- range $name, $value := $rule.thresholds }}
 {{- $text = replace (printf "${%s}" $name) (toString $value) $text }}
 {{- end }}
