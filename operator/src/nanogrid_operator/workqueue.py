@@ -6,12 +6,15 @@ is done. ``add`` with a delay keeps the earliest pending time. This module knows
 
 import asyncio
 import heapq
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from nanogrid.backoff import exponential, jitter
 from nanogrid.logs import about
+
+log = logging.getLogger("nanogrid.workers")
 
 BASE_SECONDS = 0.1
 CAP_SECONDS = 30.0
@@ -207,7 +210,7 @@ async def run_workers(
     async def work() -> None:
         while True:
             key = await queue.get()
-            with about(log_fields(key)):
+            with about(_fields(log_fields, key)):
                 await turn(key)
 
     async def turn(key: str) -> None:
@@ -223,3 +226,12 @@ async def run_workers(
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             group.create_task(work())
+
+
+def _fields(of: Callable[[str], Mapping[str, Any]], key: str) -> Mapping[str, Any]:
+    """What logs about a key show; an error here must not end its worker."""
+    try:
+        return of(key)
+    except Exception:
+        log.exception("the logs of the work on %s do not show what it is about", key)
+        return {}

@@ -59,8 +59,7 @@ def background(work: Coroutine[Any, Any, T], name: str | None = None) -> "asynci
 
 def fields_of_job(body: Json) -> dict[str, Any]:
     """The fields of lines about an ExecutionJob. Never fails: a log is no reason to."""
-    meta, spec = body.get("metadata") or {}, body.get("spec") or {}
-    status = body.get("status") or {}
+    meta, spec, status = (_part(body, name) for name in ("metadata", "spec", "status"))
     uid = meta.get("uid", "")
     request_id = status.get("requestId") or spec.get("requestId") or uid
     namespace, name = meta.get("namespace", ""), meta.get("name", "")
@@ -68,12 +67,26 @@ def fields_of_job(body: Json) -> dict[str, Any]:
 
 
 def attempt_of(status: Json) -> int:
-    """The attempt that has ended a job, else the current one."""
-    ended = status.get("result")
-    attempts = status.get("attempts") or []
-    if isinstance(ended, dict) and "attempt" in ended:
-        return int(ended["attempt"])
-    return int(attempts[-1].get("number", 0)) + 1 if attempts else 0
+    """The attempt that has ended a job, else the current one; 0 if it is not readable.
+
+    Never fails: the API server does not check what a result contains.
+    """
+    if "attempt" in (ended := _part(status, "result")):
+        return _number(ended["attempt"])
+    attempts = status.get("attempts")
+    if not isinstance(attempts, list) or not attempts:
+        return 0
+    last = attempts[-1]
+    return _number(last.get("number")) + 1 if isinstance(last, dict) else 0
+
+
+def _part(body: Json, name: str) -> Json:
+    found = body.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 class LineFormatter(logging.Formatter):

@@ -134,6 +134,14 @@ def test_batch_job_is_not_a_session() -> None:
     assert job_from({"metadata": body["metadata"]}) is None
 
 
+@pytest.mark.parametrize("attempt", [None, "two", [2], {}])
+def test_a_result_that_is_odd_does_not_end_the_watch_of_all_sessions(attempt: object) -> None:
+    job = job_from(job_body(phase="Failed", result={"attempt": attempt}))
+
+    assert job is not None
+    assert (job.phase, job.attempt) == ("Failed", 0)
+
+
 def test_pod_has_only_jobs_as_owners() -> None:
     assert pod_from(pod_body()) == POD
     bare = pod_from({"metadata": {"namespace": "n", "name": "p", "uid": "u"}})

@@ -327,3 +327,21 @@ async def test_logs_of_the_work_and_of_its_error_are_about_the_key(
         ("error", "b"),
     ]
     assert "key" not in outside
+
+
+async def test_the_work_goes_on_if_the_fields_of_its_logs_cannot_be_read() -> None:
+    queue = WorkQueue()
+    acted: list[str] = []
+
+    async def act(key: str) -> None:
+        acted.append(key)
+
+    def unreadable(key: str) -> dict[str, str]:
+        raise ValueError(key)
+
+    for key in "ab":
+        queue.add(key)
+    await run_for(1, run_workers(queue, 1, act, lambda _, error: None, log_fields=unreadable))
+
+    assert acted == ["a", "b"]
+    assert len(queue) == 0

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from nanogrid.logs import FIELDS, LineFormatter, about
+from nanogrid.logs import FIELDS, LineFormatter, about, attempt_of, fields_of_job
+from nanogrid.types import Json
 
 Lines = io.StringIO
 
@@ -110,3 +111,35 @@ def test_a_process_logs_in_the_style_that_is_configured(style: str, start: str) 
     (line,) = done.stderr.splitlines()
     assert line.startswith(start)
     assert "yes" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "attempt"),
+    [
+        ({"result": {"attempt": 3}, "attempts": [{"number": 0}]}, 3),
+        ({"attempts": [{"number": 0}, {"number": 1}]}, 2),
+        ({}, 0),
+        (None, 0),
+        # No schema says what a result contains.
+        ({"result": {"attempt": None}}, 0),
+        ({"result": {"attempt": "three"}}, 0),
+        ({"result": {"attempt": [1]}}, 0),
+        ({"result": {"attempt": 1e300}}, 0),
+        ({"result": ["attempt"]}, 0),
+        ({"attempts": [{"number": None}]}, 1),
+        ({"attempts": [{}]}, 1),
+        ({"attempts": ["x"]}, 0),
+        ({"attempts": {"number": 1}}, 0),
+    ],
+)
+def test_the_attempt_of_a_status_that_can_be_anything(status: Json, attempt: int) -> None:
+    body = {"metadata": {"uid": "u-1", "name": "sales"}, "status": status}
+
+    assert attempt_of(status or {}) == attempt
+    assert fields_of_job(body)["attempt"] == attempt
+    assert fields_of_job(body)["job"] == "sales"
+
+
+@pytest.mark.parametrize("part", ["metadata", "spec", "status"])
+def test_an_odd_object_still_has_fields(part: str) -> None:
+    assert set(fields_of_job({part: "x"})) == set(fields_of_job({}))
