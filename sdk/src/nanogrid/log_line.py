@@ -36,11 +36,16 @@ KEY_CHARS: Final = 64
 FIELDS: Final = 32  # in addition to those of the job
 _SHARES: Final = (1, 4, 16, 64, 256)  # of these limits, until the line is short enough
 
-# Credentials: of a header, in a URL, and in the query of a presigned URL.
+# Credentials: of a header, in a URL, in the query of a presigned URL, and in any other query. What
+# repeats is bounded or ends at one character: a search in a hostile text must not take long.
+_HIDDEN_NAMES: Final = (
+    r"token|secret|passw(?:or)?d|signature|credential|sig|api[-_]?key|access[-_]?key(?:[-_]?id)?"
+)
 _HIDDEN: Final = (
     r"(?i)(?:(?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|(?P<url>://)[^/\s@]*:[^/\s@]*@"
-    r"|(?P<query>\bX-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"'<>]+)"
+    r"|(?P<url>://)[^/\s@:?#]*(?::[^/\s@]*)?@"
+    r"|(?P<query>\bX-Amz-(?:Signature|Credential|Security-Token)="
+    rf"|[?&][\w.-]{{0,32}}?(?:{_HIDDEN_NAMES})=)[^&\s\"'<>]+)"
 )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -175,6 +177,11 @@ def test_fields_do_not_replace_what_each_line_has() -> None:
         "Authorization: Bearer CANARY.CANARY",
         "{'Authorization': 'Basic CANARY=='}",
         "GET https://s3/b/k?X-Amz-Signature=CANARY&X-Amz-Security-Token=CANARY",
+        "GET https://s3/b/k?AWSAccessKeyId=CANARY&Signature=CANARY&Expires=1",
+        "POST https://hooks.example.com/job?id=7&access_token=CANARY is away",
+        "with url: /v1/traces?api-key=CANARY (Caused by",
+        "https://CANARY@hooks.example.com/job is away",
+        "https://user:CANARY?CANARY@hooks.example.com/job is away",
     ],
 )
 def test_credentials_are_hidden(style: str, text: str) -> None:
@@ -183,10 +190,34 @@ def test_credentials_are_hidden(style: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["s3://bucket/key@2", "https://host/path?a=b", "basic tests", "a bearer of news"]
+    "text",
+    [
+        "s3://bucket/key@2",
+        "https://host/path?a=b",
+        "https://host?mail=a@b.c",
+        "https://host/path?key=data/a.csv&tokens=7",
+        "basic tests",
+        "a bearer of news",
+    ],
 )
 def test_what_is_no_credential_is_shown(text: str) -> None:
     assert parsed(line("json", text))["message"] == text
+
+
+HOSTILE_REPEATS = ("://" + ":" * 8000, "?" * 8000, "?token" * 1300, "bearer" + " " * 8000)
+
+
+def test_no_text_makes_the_search_for_credentials_slow() -> None:
+    """The limit is far above what these lines need, and far below what a backtracking needs."""
+    program = f"""
+import resource
+from nanogrid.log_line import log_line
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+for text in {HOSTILE_REPEATS!r} * 200:
+    log_line("json", seconds=0, level="INFO", component="", logger="", message=text,
+             fields=dict(), exception=text)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(
