@@ -207,6 +207,17 @@ def test_a_broken_collector_makes_few_lines(
     assert len(found) <= 1  # one per minute in a process; an earlier test may have had it
 
 
+@pytest.mark.parametrize("headers", ["Authorization: Bearer CANARY", "api key=CANARY", "CANARY"])
+def test_a_header_that_is_malformed_does_not_show_its_credentials(
+    headers: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    logging.getLogger("opentelemetry").handlers.clear()  # an earlier test may have had the line
+    exporter(receiver, monkeypatch, OTEL_EXPORTER_OTLP_HEADERS=headers).close()
+
+    assert "OTEL_EXPORTER_OTLP_HEADERS is ignored" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
 def test_spans_arrive_when_the_collector_is_back(
     bad: BadCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

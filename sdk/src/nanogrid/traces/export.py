@@ -22,6 +22,11 @@ log = logging.getLogger("nanogrid.traces")
 
 SCOPE: Final = "nanogrid"
 SDK_LOGGER: Final = "opentelemetry"
+HEADERS_LOGGER: Final = "opentelemetry.util.re"  # it reads OTEL_EXPORTER_OTLP_HEADERS
+HEADERS_HINT: Final = (
+    "traces: a header in OTEL_EXPORTER_OTLP_HEADERS is ignored: "
+    "write NAME=VALUE,NAME=VALUE, with URL encoding in the values"
+)
 LOG_SECONDS: Final = 60.0  # between two lines of one place in the SDK
 CLOSE_SECONDS: Final = 3.0  # for the last spans, when the process stops
 ATTRIBUTE_CHARACTERS: Final = 1024
@@ -198,9 +203,11 @@ def limit_log_rate(name: str) -> None:
 
 
 class _Forward(logging.Handler):
-    """Gives lines to the handlers of the root logger."""
+    """Gives lines to the handlers of the root logger, without the headers of the collector."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == HEADERS_LOGGER:  # it repeats the text, which has credentials
+            record.msg, record.args = HEADERS_HINT, None
         logging.getLogger().handle(record)
 
 
