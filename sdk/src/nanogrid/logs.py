@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 FIELDS: Final = "fields"  # of a record: more fields of one line, as `extra={FIELDS: {…}}`
 
+# Their lines of the level DEBUG have headers, URLs and bodies, with credentials.
+QUIET_LIBRARIES: Final = ("boto3", "botocore", "kubernetes_asyncio", "s3transfer", "urllib3")
+
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=NOTHING)
 
@@ -171,6 +174,8 @@ def configure(
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter(LineFormatter(style, component, fields))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    for library in QUIET_LIBRARIES:
+        logging.getLogger(library).setLevel(max(logging.INFO, logging.root.level))
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable

@@ -143,3 +143,21 @@ def test_the_attempt_of_a_status_that_can_be_anything(status: Json, attempt: int
 @pytest.mark.parametrize("part", ["metadata", "spec", "status"])
 def test_an_odd_object_still_has_fields(part: str) -> None:
     assert set(fields_of_job({part: "x"})) == set(fields_of_job({}))
+
+
+@pytest.mark.parametrize(("level", "lines"), [("DEBUG", 2), ("WARNING", 0)])
+def test_a_library_logs_no_requests_with_credentials(level: str, lines: int) -> None:
+    """A process of its own: the root logger of this one is that of the tests."""
+    program = f"""
+import logging
+from nanogrid import logs
+logs.configure({level!r}, "text")
+logging.getLogger("nanogrid.test").debug("own line")
+for name in logs.QUIET_LIBRARIES:
+    logging.getLogger(name + ".request").debug("x-amz-security-token: CANARY")
+logging.getLogger("botocore.credentials").info("a line of a library")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stderr.count("line") == lines
+    assert "CANARY" not in done.stderr
