@@ -259,8 +259,30 @@ def test_the_memory_for_deletions_is_bounded_and_has_no_code() -> None:
     status: Json = {"attempts": [an_attempt()], "function": {"version": 1, "env": ["x" * 1000]}}
     for number in range(MAX_STARTED + 5):
         body = a_job_body(uid=f"u-{number}", status=status, stdin="x" * 10_000)
+        body["metadata"] |= {
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x" * 10_000},
+            "labels": {f"label-{n}": "x" * 63 for n in range(100)},
+        }
         traces.started(body, a_pod())
 
     kept = [body for body, _ in traces._started.values()]
     assert len(kept) == MAX_STARTED
     assert len(json.dumps(kept[0])) < 2000
+
+
+async def test_a_deleted_job_keeps_what_names_its_trace_and_its_function() -> None:
+    tracing = SpanRecorder()
+    body = a_job_body()
+    body["metadata"] |= {
+        "annotations": {names.ANNOTATION_TRACEPARENT: PARENT},
+        "labels": {names.LABEL_FUNCTION: "sales-report"},
+    }
+    world = World(body=body, tracing=tracing)
+    await world.reconcile()
+    world.cache.drop_job(JOB_UID)
+    await world.reconcile()
+
+    job = tracing.spans[0]
+    assert job.parent is not None
+    assert job.parent.header() == PARENT
+    assert job.attributes["faas.name"] == "sales-report"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from nanogrid import wire
+from nanogrid import names, wire
 from nanogrid.logs import about
 from nanogrid.reasons import Reason
 from nanogrid.traces.export import Tracing
@@ -32,9 +32,7 @@ log = logging.getLogger("nanogrid.traces")
 PENDING, DELIVERED = "Pending", "Delivered"  # states of status.delivery
 MAX_STARTED: Final = 10_000  # jobs with a pod whose deletion makes spans
 REDIS, S3, WEBHOOK = "redis", "s3", "webhook"
-_METADATA: Final = (
-    "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "labels", "annotations",
-)  # fmt: skip
+_METADATA: Final = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,11 +144,19 @@ class JobTraces:
 
 
 def _small(body: Json) -> Json:
-    """What a trace needs of a job that has not ended: no code, no variables."""
-    spec, status = body.get("spec") or {}, body.get("status") or {}
+    """What a trace needs of a job that has not ended: no code, no variables.
+
+    Other annotations are not kept: users write them, and kubectl writes the whole spec into one.
+    """
+    meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     version = (status.get("function") or {}).get("version")
+    annotations = names.ANNOTATION_TRACEPARENT, names.ANNOTATION_TRACESTATE
     return {
-        "metadata": _some(body["metadata"], *_METADATA),
+        "metadata": _some(meta, *_METADATA)
+        | {
+            "labels": _some(meta.get("labels") or {}, names.LABEL_FUNCTION),
+            "annotations": _some(meta.get("annotations") or {}, *annotations),
+        },
         "spec": _some(spec, "mode", "functionId", "functionRef"),
         "status": _some(status, "attempts", "requestId") | {"function": {"version": version}},
     }
