@@ -15,6 +15,7 @@ from typing import Final
 
 from nanogrid import names
 from nanogrid.lifecycle import TERMINAL_PHASES, Phase, phase_of
+from nanogrid.logs import about, fields_of_job
 from nanogrid.metrics.registry import OTHER, BoundedLabels
 from nanogrid.types import Json
 from nanogrid_operator.decision.admission import AdmissionQueue
@@ -138,21 +139,33 @@ class Gauges:
     _since: dict[str, tuple[str, float]] = field(default_factory=dict, init=False)
     _labels: BoundedLabels = field(init=False)
     _failed: bool = field(default=False, init=False)
+    _odd: bool = field(default=False, init=False)  # whether a job could not be read
 
     def __post_init__(self) -> None:
         self._labels = BoundedLabels(NAMESPACES)
 
     async def run(self) -> None:
-        """Refresh for ever; an error leaves the gauges as they are, and is one log line."""
-        while True:
-            try:
-                await self.refresh()
-                self._failed = False
-            except Exception:
-                if not self._failed:
-                    log.exception("the gauges of the metrics are not refreshed")
-                self._failed = True
-            await asyncio.sleep(REFRESH_SECONDS)
+        """Refresh for ever; an error leaves the gauges as they are, and is one log line.
+
+        At the end the process leads no more, and another one counts the jobs: while this one stops,
+        its gauges must not be added to those of its successor.
+        """
+        try:
+            while True:
+                await self._try_refresh()
+                await asyncio.sleep(REFRESH_SECONDS)
+        finally:
+            self.metrics.leader.set(0)
+            self._clear()
+
+    async def _try_refresh(self) -> None:
+        try:
+            await self.refresh()
+            self._failed = False
+        except Exception:
+            if not self._failed:
+                log.exception("the gauges of the metrics are not refreshed")
+            self._failed = True
 
     async def refresh(self) -> None:
         """Refresh once."""
@@ -170,13 +183,21 @@ class Gauges:
         self._show(tally)
 
     async def _tally(self) -> Tally:
-        tally = Tally(self._since, self.clock())
+        tally, odd = Tally(self._since, self.clock()), False
         for number, uid in enumerate(self.cache.uids()):
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             job = self.cache.job(uid)  # it may be gone since the last turn
-            if job is not None:
+            if job is None:
+                continue
+            try:
                 tally.add(uid, job)
+            except Exception:  # one object must not stop the gauges of all others
+                if not self._odd and not odd:
+                    with about(fields_of_job(job)):
+                        log.exception("the gauges do not have all of a job: it cannot be read")
+                odd = True
+        self._odd = odd
         return tally
 
     def _show(self, tally: Tally) -> None:

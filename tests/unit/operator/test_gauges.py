@@ -327,7 +327,43 @@ async def test_an_error_ends_neither_the_process_nor_the_next_pass(
         await run_for(3 * REFRESH_SECONDS - 1, world.parts.gauges.run())
     lines = caplog.text.count("the gauges of the metrics are not refreshed")
     broken = False
-    await run_for(1, world.parts.gauges.run())
+    await refreshed(world)
 
     assert lines == 1
     assert world.series("jobs") == {("team-a", "Pending"): 1}
+
+
+async def test_a_job_with_an_odd_status_does_not_stop_the_gauges_of_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The API server takes this offset for a date-time."""
+    world = World()
+    odd_time = "2026-01-01T00:00:00+99:99"
+    for name in ("odd-1", "odd-2"):
+        put(world, name, "team-b", status={"phase": "Running", "startTime": odd_time})
+    put(world, "good", "team-c", status={"phase": "Running", "startTime": time_text(0)})
+
+    with caplog.at_level(logging.ERROR):
+        await refreshed(world)
+        await refreshed(world)
+
+    assert world.measured("jobs", namespace="team-b", phase="Running") == 2
+    assert world.measured("jobs", namespace="team-c", phase="Running") == 1
+    assert world.measured("jobs_oldest_phase_seconds", phase="Running")
+    assert caplog.text.count("the gauges do not have all of a job") == 1
+
+
+async def test_a_process_that_stops_neither_leads_nor_counts_jobs() -> None:
+    world = World()
+    put(world, "job-1")
+    running_gauges = asyncio.create_task(world.parts.gauges.run())
+    await asyncio.sleep(0)
+    before = (world.measured("leader"), world.series("jobs"))
+
+    running_gauges.cancel()
+    await asyncio.wait([running_gauges])
+
+    assert before == (1, {("team-a", "Pending"): 2})
+    assert world.measured("leader") == 0
+    assert world.series("jobs") == {}
+    assert world.measured("queue_length", namespace="team-a") is None
