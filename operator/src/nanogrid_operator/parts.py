@@ -1,5 +1,6 @@
 """Builds the parts of the operator, from the leaves up. Nothing is started here."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ from nanogrid_operator.watch.resync import Resync
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.watch.tenants import TenantPoll
 from nanogrid_operator.workqueue import WorkQueue
+
+log = logging.getLogger("nanogrid")
 
 KUBE_CONNECTIONS = 32  # open at the same time
 
@@ -255,11 +258,14 @@ def build(
 
 
 def _each(*receivers: Callable[[Json], None]) -> Callable[[Json], None]:
-    """One function that gives a job to each of these."""
+    """One function that gives a job to each of these, and never raises: the job goes on."""
 
     def give(job: Json) -> None:
         for receiver in receivers:
-            receiver(job)
+            try:
+                receiver(job)
+            except Exception:
+                log.exception("%s failed for an ended job", getattr(receiver, "__qualname__", ""))
 
     return give
 

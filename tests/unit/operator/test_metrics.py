@@ -17,6 +17,7 @@ from nanogrid_operator import metrics as operator_metrics
 from nanogrid_operator.metrics import GaugeSet, OperatorMetrics
 from support.builders import (
     CREATED,
+    JOB_UID,
     MIB,
     a_failed_result,
     a_job_body,
@@ -158,6 +159,24 @@ async def test_an_object_that_cannot_be_read_is_a_log_line(
     assert "the job is not in the metrics" in caplog.text
 
 
+async def test_a_measurement_that_fails_does_not_keep_a_job_from_its_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: OperatorMetrics, job: Json) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(OperatorMetrics, "finished", broken)
+    world = World()
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report(a_result()))
+    with caplog.at_level(logging.ERROR):
+        await world.reconcile()
+
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert "Completed" in world.events
+    assert "failed for an ended job" in caplog.text
+
+
 # Retries.
 
 
@@ -169,6 +188,17 @@ async def test_an_attempt_that_is_repeated_counts_with_its_reason() -> None:
 
     assert world.series("job_retries_total") == {("team-a", "NonZeroExit"): 1}
     assert world.series("jobs_finished_total") == {}
+
+
+async def test_an_attempt_of_a_job_that_is_gone_is_no_retry() -> None:
+    world = World(backoffLimit=1)
+    world.see_pod(phase="Running", agent=running(), sandbox=running())
+    world.push(a_report(a_failed_result(3)))
+    del world.kube.objects[f"{JOBS}/sales"]
+    await world.reconcile()
+
+    assert world.cache.job(JOB_UID) is None
+    assert world.series("job_retries_total") == {}
 
 
 # Delivery.

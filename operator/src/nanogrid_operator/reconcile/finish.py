@@ -199,7 +199,8 @@ class JobFinisher:
             status,
             fallback=lambda why: status_of(None, outcome.minimal(job, action.outcome, why)),
         )
-        self.on_retried(job.namespace, action.outcome.reason.value)
+        if written is not None:
+            self.on_retried(job.namespace, action.outcome.reason.value)
         self.traces.retried(snapshot, action.outcome, written)
         self.cache.drop_reports(job.uid)
         reason = Reason(status["reason"])
