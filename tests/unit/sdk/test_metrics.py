@@ -5,13 +5,20 @@ import gzip
 import http.client
 import platform
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from prometheus_client import Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from nanogrid.metrics import registry, server
 from nanogrid.metrics.registry import (
@@ -179,6 +186,67 @@ def test_a_slow_client_is_cut_off(metrics: Metrics, monkeypatch: pytest.MonkeyPa
         slow.sendall(b"GET /metrics HTTP/1.1\r\n")
 
         assert slow.recv(1) == b""
+
+
+class Counted(Collector):
+    """Counts renderings; the first one waits for ``begin``."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.begin = threading.Event()
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> list[Metric]:
+        self.times += 1
+        assert self.begin.wait(30)
+        return []
+
+
+def test_clients_that_come_together_share_a_rendering(
+    metrics: Metrics, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, arrived = Counted(), threading.Semaphore(0)
+    metrics.registry.register(counted)
+
+    def choose(accept: str) -> Any:
+        arrived.release()
+        return choose_encoder(accept)
+
+    monkeypatch.setattr(server, "choose_encoder", choose)
+    with ThreadPoolExecutor(10) as pool:
+        answers = [pool.submit(scrape, port) for _ in range(10)]
+        for _ in range(10):
+            assert arrived.acquire(timeout=30)
+        counted.begin.set()
+        statuses = [answer.result()[0] for answer in answers]
+
+    assert statuses == [200] * 10
+    assert counted.times <= 2, "one for the first client, and one for those that came during it"
+
+
+def test_renderings_take_a_small_part_of_the_time(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a rendering takes a second."""
+    now, pauses = 0.0, []
+
+    def monotonic() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    fake = SimpleNamespace(monotonic=monotonic, sleep=pauses.append)
+    monkeypatch.setattr(server, "time", fake)
+    monkeypatch.setattr(server, "CONNECTION_SECONDS", 1e6)
+    for _ in range(3):
+        assert scrape(port)[0] == 200
+
+    first, *others = pauses
+    assert first == 0
+    assert len(others) == 2
+    assert all(pause > 0 for pause in others)
 
 
 @pytest.mark.parametrize(

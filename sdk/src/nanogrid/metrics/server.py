@@ -1,8 +1,8 @@
 """Serves ``/metrics`` to Prometheus, in threads of its own.
 
 The event loop of a process does not take part: it neither waits for a rendering nor does a busy
-loop delay an answer. Connections, their time and the renderings at a time have bounds, so slow or
-many clients cost little.
+loop delay an answer. Connections, their time and the part of the time that renderings take have
+bounds, so slow or many clients cost little: by default all pods but sandboxes reach the port.
 """
 
 import gzip
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -31,6 +31,7 @@ PATH: Final = "/metrics"
 CONNECTIONS: Final = 16  # at the same time; a further one is closed
 CONNECTION_SECONDS: Final = 10.0  # as long as Prometheus waits by default
 BACKLOG: Final = 16
+RENDERING_SHARE: Final = 0.1  # of the time; a rendering takes turns with the event loop
 
 
 @contextmanager
@@ -77,14 +78,31 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.socket, self.server_address = listener, address
         self._registry = registry
         self._rendering = threading.Lock()
+        self._rendered: _Rendered | None = None
+        self._next = 0.0  # when the next rendering may begin, of the monotonic clock
         self._lock = threading.Lock()
         self._until: dict[Any, float] = {}  # by connection, of the monotonic clock
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The metrics, and their media type; one rendering at a time."""
+    def render(self, accept: str, packed: bool) -> tuple[bytes, str]:
+        """The metrics, perhaps packed with gzip, and their media type.
+
+        One rendering at a time, of which all get the same who ask before it begins.
+        """
+        arrived = time.monotonic()
         encode, media_type = choose_encoder(accept)
+        kind = media_type, packed
         with self._rendering:
-            return encode(self._registry), media_type
+            last = self._rendered
+            if last is None or last.kind != kind or last.began < arrived:
+                time.sleep(max(0.0, self._next - time.monotonic()))
+                began = time.monotonic()
+                body = encode(self._registry)
+                if packed:
+                    body = gzip.compress(body, compresslevel=1)
+                self._rendered = last = _Rendered(kind, began, body)
+                ended = time.monotonic()
+                self._next = ended + (ended - began) * (1 / RENDERING_SHARE - 1)
+            return last.body, media_type
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether there is room for another connection."""
@@ -113,6 +131,14 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         log.debug("a request for metrics failed", exc_info=True)
 
 
+class _Rendered(NamedTuple):
+    """A rendering; ``began`` is of the monotonic clock."""
+
+    kind: tuple[str, bool]
+    began: float
+    body: bytes
+
+
 def _interrupt(connection: socket.socket) -> None:
     """Make reads and writes of another thread end; that thread closes it."""
     try:
@@ -133,13 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.partition("?")[0] != PATH:
             self._answer(404, b"metrics are at /metrics\n", "text/plain; charset=utf-8")
             return
-        body, media_type = self.server.render(self.headers.get("Accept", ""))
-        self._answer(200, body, media_type)
-
-    def _answer(self, status: int, body: bytes, media_type: str) -> None:
         packed = "gzip" in self.headers.get("Accept-Encoding", "")
-        if packed:
-            body = gzip.compress(body, compresslevel=1)
+        body, media_type = self.server.render(self.headers.get("Accept", ""), packed)
+        self._answer(200, body, media_type, packed)
+
+    def _answer(self, status: int, body: bytes, media_type: str, packed: bool = False) -> None:
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
