@@ -26,11 +26,7 @@ def test_a_port_in_use_is_an_error_before_anything_starts() -> None:
         )
 
     assert done.returncode == 2
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith(
-            f"nanogrid-operator: {ENV} is {port}: cannot listen on it: Address already in use; "
-        )
-    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"CRITICAL nanogrid a setting is wrong: {ENV} is {port}: " in last
+    assert "cannot listen on it: Address already in use; " in last
     assert "Traceback" not in done.stderr

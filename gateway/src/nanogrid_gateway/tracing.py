@@ -21,12 +21,11 @@ from nanogrid.traces.context import RANDOM, TRACEPARENT, TRACESTATE, TraceContex
 from nanogrid.traces.export import Tracing, open_tracing
 from nanogrid.traces.settings import TraceSettings
 from nanogrid.traces.spans import Kind, Span, Value
-from nanogrid_gateway.metrics import CLIENT_CLOSED_REQUEST
+from nanogrid_gateway.metrics import CLIENT_CLOSED_REQUEST, METHODS
 
 log = logging.getLogger("nanogrid.tracing")
 
 # https://opentelemetry.io/docs/specs/semconv/http/http-spans/: other methods have another name.
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 OTHER_METHOD: Final = "_OTHER"
 SERVER_ERROR: Final = 500
 

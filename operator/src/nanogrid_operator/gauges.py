@@ -19,10 +19,10 @@ from nanogrid.logs import about, fields_of_job
 from nanogrid.metrics.registry import OTHER, BoundedLabels
 from nanogrid.types import Json
 from nanogrid_operator.decision.admission import AdmissionQueue
-from nanogrid_operator.delivery.attempts import REDIS, S3, TARGETS, WEBHOOK
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.metrics import NAMESPACES, OperatorMetrics
 from nanogrid_operator.model.lifecycle import unstored
+from nanogrid_operator.model.targets import REDIS, S3, TARGETS, WEBHOOK
 from nanogrid_operator.server.health import Health
 from nanogrid_operator.status.session import READY
 from nanogrid_operator.watch.cache import JobCache

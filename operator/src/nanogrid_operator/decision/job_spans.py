@@ -13,6 +13,7 @@ from nanogrid.types import Json
 from nanogrid_operator.decision.attempt_spans import NAME, Attributes, error_type
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.facts import Job
+from nanogrid_operator.model.targets import REDIS
 from nanogrid_operator.model.trace import JobTrace
 
 DELETED: Final = "Deleted"  # the error of a job that was deleted before its end
@@ -101,7 +102,7 @@ def delivery_span(
         parent=trace.root,
         start=min(start, end),
         end=end,
-        kind=Kind.PRODUCER if target == "redis" else Kind.CLIENT,
+        kind=Kind.PRODUCER if target == REDIS else Kind.CLIENT,
         attributes=attributes | error_type(error),
         error=error,
     )

@@ -25,6 +25,7 @@ from nanogrid_operator.delivery.s3 import ResultStore
 from nanogrid_operator.model.facts import Job, job_facts
 from nanogrid_operator.model.pod_facts import pod_facts
 from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.model.targets import REDIS, S3, WEBHOOK
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.status.job import (
     delivered_status,
@@ -32,7 +33,7 @@ from nanogrid_operator.status.job import (
     storage_status,
     webhook_status,
 )
-from nanogrid_operator.status.traces import REDIS, S3, WEBHOOK, JobTraces
+from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue

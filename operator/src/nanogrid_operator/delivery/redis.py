@@ -23,9 +23,10 @@ from nanogrid.reasons import Reason, sentence
 from nanogrid.redis_clients import REDIS_ERRORS, RedisClient
 from nanogrid_operator.decision.outcome import Delivery
 from nanogrid_operator.decision.result_owner import ResultOwner
-from nanogrid_operator.delivery.attempts import REDIS, Attempted, unmeasured
+from nanogrid_operator.delivery.attempts import Attempted, unmeasured
 from nanogrid_operator.delivery.redis_errors import refused
 from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.model.targets import REDIS
 from nanogrid_operator.settings import Settings
 
 log = logging.getLogger("nanogrid.publish")

@@ -15,9 +15,9 @@ from nanogrid.s3.client import S3
 from nanogrid.s3.errors import S3Error
 from nanogrid.tenancy import Area
 from nanogrid_operator.decision.outcome import Storage, same_end
-from nanogrid_operator.delivery.attempts import S3 as S3_TARGET
 from nanogrid_operator.delivery.attempts import Attempted, unmeasured
 from nanogrid_operator.model.result_keys import ResultKeys
+from nanogrid_operator.model.targets import S3 as S3_TARGET
 from nanogrid_operator.settings import Settings
 
 log = logging.getLogger("nanogrid.s3")

@@ -10,7 +10,8 @@ import aiohttp
 from nanogrid import names, wire
 from nanogrid.ca_bundle import client_context
 from nanogrid_operator.decision.webhook import Answer, signature
-from nanogrid_operator.delivery.attempts import WEBHOOK, Attempted, unmeasured
+from nanogrid_operator.delivery.attempts import Attempted, unmeasured
+from nanogrid_operator.model.targets import WEBHOOK
 from nanogrid_operator.settings import Settings
 
 MESSAGE_CAP = 300

@@ -24,6 +24,7 @@ from nanogrid_operator.decision.snapshot import Snapshot
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.model.pod_facts import Pod
+from nanogrid_operator.model.targets import REDIS
 from nanogrid_operator.model.trace import job_trace
 from nanogrid_operator.status.conditions import sync_failed
 
@@ -31,7 +32,6 @@ log = logging.getLogger("nanogrid.traces")
 
 PENDING, DELIVERED = "Pending", "Delivered"  # states of status.delivery
 MAX_STARTED: Final = 10_000  # jobs with a pod whose deletion makes spans
-REDIS, S3, WEBHOOK = "redis", "s3", "webhook"
 _METADATA: Final = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
