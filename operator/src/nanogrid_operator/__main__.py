@@ -242,7 +242,7 @@ def main() -> int:
     try:
         created = asyncio.run(connect_and_create(os.environ))
         settings = Settings.from_env({**os.environ, **created})
-        traces = TraceSettings.from_env(os.environ)
+        tracing = open_tracing("nanogrid-operator", TraceSettings.from_env(os.environ))
     except SettingsError as e:
         log.critical("a setting is wrong: %s", e)
         return 2
@@ -250,7 +250,6 @@ def main() -> int:
         log.critical("cannot create the Secrets of keys: %s", e)
         return 1
     metrics = OperatorMetrics(Metrics("operator"))
-    tracing = open_tracing("nanogrid-operator", traces)
     code = 0
     try:
         with serving_metrics(metrics.registry, settings.metrics_port):

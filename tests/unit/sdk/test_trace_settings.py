@@ -83,3 +83,16 @@ def test_flags_have_the_decision_and_keep_the_others() -> None:
     assert Sampler("always_off").flags(TRACE, parent(SAMPLED | RANDOM)) == RANDOM
     assert Sampler("always_on").flags(TRACE, parent(0)) == SAMPLED
     assert Sampler().flags(TRACE, None) == SAMPLED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTEL_BSP_MAX_QUEUE_SIZE", "-1"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")],
+)
+def test_a_wrong_variable_of_the_sdk_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match="a variable OTEL_… of traces is wrong: "):
+        open_tracing("nanogrid-test", TraceSettings.from_env(ON))

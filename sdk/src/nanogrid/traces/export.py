@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from nanogrid.settings import SettingsError
 from nanogrid.traces.context import TraceContext
 from nanogrid.traces.settings import Sampler, TraceSettings
 from nanogrid.traces.spans import Span, SpanEvent
@@ -65,10 +66,16 @@ def open_tracing(service: str, settings: TraceSettings) -> Tracing:
     Args:
         service: ``service.name`` of the spans, unless OTEL_SERVICE_NAME gives another one.
         settings: of the process.
+
+    Raises:
+        SettingsError: a variable that OpenTelemetry's SDK reads itself has a wrong value.
     """
     if not settings.enabled:
         return NoTracing()
-    tracing = OtelTracing(service, settings.sampler)
+    try:
+        tracing = OtelTracing(service, settings.sampler)
+    except ValueError as e:
+        raise SettingsError(f"a variable OTEL_… of traces is wrong: {e}") from e
     log.info("traces: sending to a collector, sampler %s", settings.sampler_name)
     return tracing
 
