@@ -201,7 +201,8 @@ def _middle_cut(trace: str, limit: int) -> str:
         return _hidden(trace)
     head, tail = limit // 4, limit - limit // 4
     left = len(trace) - head - tail
-    return f"{_hidden(trace[:head])}\n… ({left} more characters)\n{_hidden(trace[-tail:])}"
+    begin, end = _hidden(trace[: 2 * head])[:head], _hidden(trace[-2 * tail :])[-tail:]
+    return f"{begin}\n… ({left} more characters)\n{end}"
 
 
 def _hidden(text: str) -> str:

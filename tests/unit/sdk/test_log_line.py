@@ -10,9 +10,11 @@ import pytest
 
 from nanogrid.log_line import (
     CONTINUED,
+    EXCEPTION_CHARS,
     FORMATS,
     JOB_FIELDS,
     LINE_BYTES,
+    MESSAGE_CHARS,
     OWN_FIELDS,
     chosen,
     job_line_fields,
@@ -187,6 +189,18 @@ def test_fields_do_not_replace_what_each_line_has() -> None:
 def test_credentials_are_hidden(style: str, text: str) -> None:
     assert "CANARY" not in line(style, text, text, why=text)
     assert "CANARY" not in line(style, text + "x" * 100_000, text + "x" * 100_000)
+
+
+@pytest.mark.parametrize("before", range(MESSAGE_CHARS - 60, MESSAGE_CHARS + 60, 7))
+def test_a_cut_leaves_no_part_of_a_credential(before: int) -> None:
+    secret = " redis://user:CANARY-CANARY-CANARY@redis "
+    head, tail = EXCEPTION_CHARS // 4, EXCEPTION_CHARS - EXCEPTION_CHARS // 4
+    shift = before - MESSAGE_CHARS
+    text = "x" * before + secret + "y" * 20_000
+    trace = "x" * (head + shift) + secret + "y" * 20_000 + secret + "z" * (tail + shift)
+
+    assert "CAN" not in line("json", text, trace)
+    assert "ARY" not in line("json", text, trace)
 
 
 @pytest.mark.parametrize(
