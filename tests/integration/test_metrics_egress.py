@@ -214,5 +214,5 @@ def test_a_port_that_is_in_use_is_a_wrong_setting() -> None:
             assert process.stderr is not None
             text = process.stderr.read()
             assert process.wait(WAIT_SECONDS) == 2
-    assert f"nanogrid-egress: NANOGRID_METRICS_PORT is {port}: cannot listen" in text
+    assert f"a setting is wrong: NANOGRID_METRICS_PORT is {port}: cannot listen" in text
     assert "Traceback" not in text

@@ -173,6 +173,6 @@ def test_a_port_that_is_in_use_is_a_wrong_setting(world: World) -> None:
         port = taken.getsockname()[1]
         gateway = Gateway(world, {"metrics_port": port})
         assert gateway.process.wait(60) == 2
-    assert f"nanogrid-gateway: NANOGRID_METRICS_PORT is {port}: cannot listen" in gateway.log
+    assert f"a setting is wrong: NANOGRID_METRICS_PORT is {port}: cannot listen" in gateway.log
     assert "Traceback" not in gateway.log
     assert "never awaited" not in gateway.log

@@ -152,7 +152,9 @@ def test_the_tables_of_this_module_have_all_routes() -> None:
     recorder, part = Recorder(), cast(Any, None)
     scopes = paths.Scopes(OWN, everywhere=True)
     namespaces = Namespaces(scopes, part, part)
-    gateway: Any = type("Parts", (), {k: part for k in ("objects", "feed", "functions")})()
+    gateway: Any = type(
+        "Parts", (), {k: part for k in ("objects", "feed", "functions", "metrics")}
+    )()
     gateway.kube = type("Kube", (), {"namespace": OWN})()
     gateway.settings = type("Settings", (), {"max_waiting": 1, "controller_class": ""})()
     Pages(gateway, part, part, namespaces).add_to(recorder)

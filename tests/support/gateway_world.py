@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import redis
@@ -197,7 +198,10 @@ class Gateway:
     """One process; ``call`` opens a connection for each request."""
 
     def __init__(
-        self, world: World, settings: dict[str, Any], variables: Mapping[str, str]
+        self,
+        world: World,
+        settings: dict[str, Any],
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.port = free_port()
         self._log = world.directory / f"gateway-{self.port}.log"
