@@ -39,7 +39,7 @@ def exported(*options: str) -> str:
 
 def unpacked(name: str, requirements: str) -> Path:
     """The folder with the unpacked wheels of these requirements."""
-    key = digest([], requirements, versions.PYTHON, platform())
+    key = digest([Path(__file__).resolve()], requirements, versions.PYTHON, platform())
     target = BUILD / "deps" / f"{name}-{key}"
     if not target.is_dir():
         partial = target.with_suffix(".partial")
@@ -59,6 +59,19 @@ def unpack(requirements: str, target: Path, wheels: str) -> None:
          "--python-version", versions.PYTHON, "--only-binary", ":all:",
          "--python-platform", wheels, "-r", str(listed)]
     )  # fmt: skip
+    _forget_programs(target)
+
+
+def _forget_programs(target: Path) -> None:
+    """Take the generated programs of packages out of their lists of files.
+
+    No image has these programs. Their first line is the path of this checkout's Python, so their
+    hashes in the lists would make images of two checkouts differ.
+    """
+    for record in target.glob("*.dist-info/RECORD"):
+        lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(("bin/", "../../bin/"))]
+        record.write_text("".join(kept), encoding="utf-8")
 
 
 def weed() -> Path:

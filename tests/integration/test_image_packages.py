@@ -23,6 +23,18 @@ def test_the_wheel_of_the_lock_is_unpacked(tmp_path: Path) -> None:
     assert (tmp_path / "deps/six.py").exists()
 
 
+def test_a_list_of_files_has_no_programs(tmp_path: Path) -> None:
+    """Their first line is a path of this checkout, and images of two checkouts must be equal."""
+    package = "charset-normalizer"
+    wheels.unpack(wheels.only(package, wheels.exported()), tmp_path / "deps", PLATFORM)
+
+    assert [*(tmp_path / "deps/bin").iterdir()], "the package has a program"
+    (record,) = (tmp_path / "deps").glob("*.dist-info/RECORD")
+    lines = record.read_text(encoding="utf-8").splitlines()
+    assert "charset_normalizer/__init__.py" in {line.partition(",")[0] for line in lines}
+    assert [line for line in lines if "bin/" in line] == []
+
+
 @pytest.mark.parametrize("change", ["other hash", "no hash"])
 def test_a_wheel_that_the_lock_does_not_confirm_is_refused(change: str, tmp_path: Path) -> None:
     text = requirements()
