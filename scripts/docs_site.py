@@ -21,6 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # by default Python adds only scripts/
+
+from scripts.release.errors import ReleaseError  # noqa: E402
+from scripts.release.version import Version  # noqa: E402
+
 CONFIG: Final = "zensical.toml"
 # Both are named in CONFIG.
 COPY: Final = ROOT / "build/docs"
@@ -29,7 +34,6 @@ BUILD_SECONDS: Final = 300
 # What the site begins with; linked files follow.
 STARTS: Final = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/")
 DEVELOPMENT: Final = "dev"  # the version of an untagged tree; the last one of the selector
-VERSION: Final = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?|" + DEVELOPMENT)
 
 # A code span, which has no links, or the target of a link: path and anchor.
 _LINK = re.compile(r"`[^`\n]*`|\]\((?P<path>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
@@ -171,22 +175,25 @@ def pages(files: Collection[str], read: Callable[[str], str]) -> dict[str, str]:
     return made
 
 
-def versions(folders: Iterable[str]) -> list[dict[str, object]]:
+def release_of(text: str) -> Version | None:
+    """The version of a release that a text is; None for another text."""
+    try:
+        return Version.parse(text)
+    except ReleaseError:
+        return None
+
+
+def versions(folders: Collection[str]) -> list[dict[str, object]]:
     """The content of versions.json, the newest release first; the development version is last."""
-
-    def order(version: str) -> tuple[bool, list[int], bool, list[tuple[bool, int, str]]]:
-        release, _, preview = version.partition("-")
-        numbers = [int(n) for n in release.split(".")] if version != DEVELOPMENT else []
-        # As in SemVer, rc.10 is above rc.9, and a name above a number.
-        parts = [
-            (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)
-            for part in preview.split(".")
-        ]
-        return version != DEVELOPMENT, numbers, not preview, parts
-
-    found = sorted((f for f in folders if VERSION.fullmatch(f)), key=order, reverse=True)
-    newest = next((v for v in found if v != DEVELOPMENT and "-" not in v), None)
-    return [{"version": v, "title": v, "aliases": ["latest"] if v == newest else []} for v in found]
+    releases = sorted((v for name in folders if (v := release_of(name))), reverse=True)
+    newest = next((v for v in releases if v.final), None)
+    found: list[dict[str, object]] = [
+        {"version": str(v), "title": str(v), "aliases": ["latest"] if v == newest else []}
+        for v in releases
+    ]
+    if DEVELOPMENT in folders:
+        found.append({"version": DEVELOPMENT, "title": DEVELOPMENT, "aliases": []})
+    return found
 
 
 def redirect(listed: Sequence[Mapping[str, object]]) -> str:
@@ -246,7 +253,7 @@ def build(version: str, site: Path) -> None:
     shutil.rmtree(site / version, ignore_errors=True)
     site.mkdir(parents=True, exist_ok=True)
     shutil.move(BUILT, site / version)
-    listed = versions(each.name for each in site.iterdir() if each.is_dir())
+    listed = versions([each.name for each in site.iterdir() if each.is_dir()])
     (site / "versions.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
     (site / "index.html").write_text(redirect(listed), encoding="utf-8")
     print(f"docs: {number} pages of version {version}: {site / version / 'index.html'}")
@@ -265,7 +272,7 @@ def main() -> None:
         help="folder of all versions (default: build/site); versions in it are kept",
     )
     options = parser.parse_args()
-    if not VERSION.fullmatch(options.version):
+    if options.version != DEVELOPMENT and release_of(options.version) is None:
         parser.error(f"the version {options.version!r} is not X.Y.Z and not {DEVELOPMENT}")
     try:
         build(options.version, options.site)

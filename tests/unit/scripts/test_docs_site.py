@@ -123,8 +123,9 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A repository with two pages."""
-    (tmp_path / "scripts").mkdir()
-    shutil.copy("scripts/docs_site.py", tmp_path / "scripts")
+    (tmp_path / "scripts/release").mkdir(parents=True)
+    for script in ("docs_site.py", "release/errors.py", "release/version.py"):
+        shutil.copy(f"scripts/{script}", tmp_path / "scripts" / script)
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("# Start\n\n[a](docs/a.md#part)\n", encoding="utf-8")
     (tmp_path / "docs/a.md").write_text("# A\n\n## Part\n", encoding="utf-8")
