@@ -5,10 +5,7 @@ Prometheus. Gauges that need all jobs are refreshed by :mod:`nanogrid_operator.g
 """
 
 import logging
-from collections.abc import Mapping
 from typing import Final
-
-from prometheus_client import Gauge
 
 from nanogrid import names
 from nanogrid.logs import about, fields_of_job
@@ -19,6 +16,7 @@ from nanogrid.metrics.registry import (
     RUN_BYTES,
     RUN_SECONDS,
     BoundedLabels,
+    GaugeSet,
     KubernetesRequests,
     Metrics,
 )
@@ -31,8 +29,6 @@ log = logging.getLogger("nanogrid.metrics")
 NAMESPACES: Final = 500  # with series of their own
 FUNCTIONS: Final = 500
 FUNCTIONS_OF_NAMESPACE: Final = 100  # so that one namespace does not take the places of all others
-
-Labels = tuple[str, ...]
 
 
 class OperatorMetrics:
@@ -286,19 +282,3 @@ class QueueMetrics:
     def worked(self, took: float) -> None:
         """A worker is finished with a key after so many seconds."""
         self._work.observe(took)
-
-
-class GaugeSet:
-    """A gauge whose series are replaced together; series that are not in the next set disappear."""
-
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
-        self._known: set[Labels] = set()
-
-    def replace(self, values: Mapping[Labels, float]) -> None:
-        """Set these series, by the values of their labels, and remove all others."""
-        for labels, value in values.items():
-            self._gauge.labels(*labels).set(value)
-        for labels in self._known - values.keys():
-            self._gauge.remove(*labels)
-        self._known = set(values)

@@ -10,11 +10,11 @@ import pytest
 
 from nanogrid import wire
 from nanogrid.kube.conventions import KubeError
-from nanogrid.metrics.registry import OTHER, Metrics
+from nanogrid.metrics.registry import OTHER, GaugeSet, Metrics
 from nanogrid.names import LABEL_FUNCTION
 from nanogrid.types import Json
 from nanogrid_operator import metrics as operator_metrics
-from nanogrid_operator.metrics import GaugeSet, OperatorMetrics
+from nanogrid_operator.metrics import OperatorMetrics
 from support.builders import (
     CREATED,
     JOB_UID,

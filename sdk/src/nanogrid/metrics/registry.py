@@ -110,6 +110,25 @@ class Metrics:
         self.described.append(Description(name, kind, tuple(labels), unit, about))
 
 
+LabelValues = tuple[str, ...]
+
+
+class GaugeSet:
+    """A gauge whose series are replaced together; series that are not in the next set disappear."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._known: set[LabelValues] = set()
+
+    def replace(self, values: Mapping[LabelValues, float]) -> None:
+        """Set these series, by the values of their labels, and remove all others."""
+        for labels, value in values.items():
+            self._gauge.labels(*labels).set(value)
+        for labels in self._known - values.keys():
+            self._gauge.remove(*labels)
+        self._known = set(values)
+
+
 class BoundedLabels:
     """The first ``most`` values of a label; each further value becomes :data:`OTHER`.
 
