@@ -11,6 +11,7 @@ import contextvars
 import logging
 import sys
 import threading
+import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -90,6 +91,21 @@ def _part(body: Json, name: str) -> Json:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+class OncePerMinute:
+    """Bounds how often one line is logged: thousands of objects may have the same fault."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def now(self) -> bool:
+        """Whether the line is due: the last one is a minute old."""
+        now = time.monotonic()
+        due = self._last is None or now - self._last >= 60
+        if due:
+            self._last = now
+        return due
 
 
 class LineFormatter(logging.Formatter):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid import names, wire
-from nanogrid.logs import about
+from nanogrid.logs import OncePerMinute, about
 from nanogrid.reasons import Reason
 from nanogrid.traces.export import Tracing
 from nanogrid.traces.settings import Sampler
@@ -42,6 +42,7 @@ class JobTraces:
     tracing: Tracing
     clock: Callable[[], float]
     _started: OrderedDict[str, tuple[Json, Pod]] = field(default_factory=OrderedDict, init=False)
+    _failed: OncePerMinute = field(default_factory=OncePerMinute, init=False)
 
     @property
     def sampler(self) -> Sampler | None:
@@ -139,8 +140,9 @@ class JobTraces:
         try:
             self.tracing.emit(spans(self.sampler))
         except Exception:
-            with about({"uid": uid}):
-                log.exception("the trace of the job is not complete")
+            if self._failed.now():
+                with about({"uid": uid}):
+                    log.exception("the trace of the job is not complete")
 
 
 def _small(body: Json) -> Json:

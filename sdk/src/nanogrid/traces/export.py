@@ -7,10 +7,10 @@ than lost spans, some memory and one line of the log per minute.
 
 import logging
 import threading
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from nanogrid.logs import OncePerMinute
 from nanogrid.settings import SettingsError
 from nanogrid.traces.context import TraceContext
 from nanogrid.traces.settings import Sampler, TraceSettings
@@ -28,7 +28,6 @@ HEADERS_HINT: Final = (
     "traces: a header in OTEL_EXPORTER_OTLP_HEADERS is ignored: "
     "write NAME=VALUE,NAME=VALUE, with URL encoding in the values"
 )
-LOG_SECONDS: Final = 60.0  # between two lines of one place in the SDK
 CLOSE_SECONDS: Final = 3.0  # for the last spans, when the process stops
 ATTRIBUTE_CHARACTERS: Final = 1024
 _NANOSECONDS: Final = 1_000_000_000
@@ -106,7 +105,7 @@ class OtelTracing:
         exporter = OTLPSpanExporter(session=_bounded_session())
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer(SCOPE)
-        self._failed = _OncePerMinute()
+        self._failed = OncePerMinute()
 
     def emit(self, spans: Iterable[Span]) -> None:
         """See :class:`Tracing`."""
@@ -171,31 +170,17 @@ def _given_ids() -> Any:
     return GivenIds()
 
 
-class _OncePerMinute:
-    """True at most once per minute."""
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-
-    def now(self) -> bool:
-        now = time.monotonic()
-        due = self._last is None or now - self._last >= LOG_SECONDS
-        if due:
-            self._last = now
-        return due
-
-
 class LogRate(logging.Filter):
     """Passes one line per minute of each place in the code that logs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._places: dict[tuple[str, int], _OncePerMinute] = {}
+        self._places: dict[tuple[str, int], OncePerMinute] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is logged."""
         place = (record.pathname, record.lineno)
-        return self._places.setdefault(place, _OncePerMinute()).now()
+        return self._places.setdefault(place, OncePerMinute()).now()
 
 
 def limit_log_rate(name: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from nanogrid.backoff import exponential, jitter
 from nanogrid.cloudwatch.client import CloudWatchError
-from nanogrid.logs import about, fields_of_job
+from nanogrid.logs import OncePerMinute, about, fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.delivery.cloudwatch.groups import grouped
 from nanogrid_operator.delivery.cloudwatch.samples import Sample, sample_of
@@ -77,6 +77,7 @@ class CloudWatchMetrics:
         self._offered: OrderedDict[str, None] = OrderedDict()  # uids
         self._lost = _Lost()
         self._next_line = 0.0
+        self._failed = OncePerMinute()
         self._stopping = threading.Event()
         self._stop_at = 0.0  # monotonic
 
@@ -92,8 +93,9 @@ class CloudWatchMetrics:
         try:
             sample = sample_of(job, self._clock())
         except Exception:
-            with about(fields_of_job(job)):
-                log.exception("the job has no metrics in CloudWatch: its status cannot be read")
+            if self._failed.now():
+                with about(fields_of_job(job)):
+                    log.exception("the job has no metrics in CloudWatch: its status cannot be read")
             return
         if sample is None or sample.uid in self._offered:
             return
