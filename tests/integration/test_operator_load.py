@@ -114,6 +114,7 @@ async def operator(request: pytest.FixtureRequest) -> AsyncIterator[Operator]:
         network=lambda: first_condition(some_settings()),
         memory=LiveMemory(5.0, lambda uid: None),
         forwarder=ReportForwarder(lambda: None),
+        counted=lambda outcome: None,
     )
     limits = replace(
         LIMITS, read_seconds=getattr(request, "param", 60.0), most=200, most_per_address=100

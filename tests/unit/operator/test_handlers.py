@@ -27,7 +27,7 @@ class Operator:
         self.job, self.pod = a_job_body(**job), a_pod_body()
         self.cache, self.queue = JobCache(default_ttl), WorkQueue()
         self.handlers = EventHandlers(
-            self.cache, self.queue, Liveness(self.queue, 300), Selection("")
+            self.cache, self.queue, Liveness(self.queue, 300), Selection(""), lambda job: None
         )
         self.cache.replace([self.job], [self.pod], 1)
 

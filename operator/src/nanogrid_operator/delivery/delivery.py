@@ -59,7 +59,7 @@ class ResultDelivery:
     results: ResultStore
     pending_results: PendingResults
     writer: Writer
-    on_delivered: Callable[[float], None] = lambda _: None
+    on_delivered: Callable[[float], None]
     traces: JobTraces
     clock: Callable[[], float] = time.time
 

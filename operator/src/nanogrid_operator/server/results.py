@@ -84,7 +84,7 @@ class ResultsApi:
     network: Callable[[], NetworkCondition]
     memory: LiveMemory
     forwarder: ReportForwarder
-    counted: Callable[[str], None] = lambda _: None  # receives ACCEPTED, FORWARDED or REFUSED
+    counted: Callable[[str], None]  # receives ACCEPTED, FORWARDED or REFUSED
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _senders: TTLCache[Sender | None] = field(init=False)

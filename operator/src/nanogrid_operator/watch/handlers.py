@@ -58,7 +58,7 @@ class EventHandlers:
         queue: WorkQueue,
         liveness: Liveness,
         selection: Selection,
-        on_new: Callable[[Json], None] = lambda _: None,
+        on_new: Callable[[Json], None],
     ) -> None:
         self._cache = cache
         self._queue = queue
