@@ -135,7 +135,9 @@ def test_promtool_accepts_the_rules(values: dict[str, Any], tmp_path: Path) -> N
 
 
 def test_promtool_accepts_the_queries_of_dashboards(tmp_path: Path) -> None:
-    queries = [filled_in(one.expr, INSTALLATION, "jobs", "f") for one in panel_queries()]
+    values = {"installation": INSTALLATION, "namespace": "jobs", "function": "f"}
+    values |= {"__range": "15m", "__rate_interval": "1m"}
+    queries = [filled_in(one.expr, values) for one in panel_queries()]
     rules = [{"record": f"panel:{number}", "expr": e} for number, e in enumerate(queries)]
     file = write_yaml(tmp_path / "rules.yaml", {"groups": [{"name": "panels", "rules": rules}]})
     done = promtool("check", "rules", file)

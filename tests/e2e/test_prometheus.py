@@ -14,26 +14,33 @@ from typing import Final
 import pytest
 
 from examples.gateway_client import Gateway, GatewayError
-from nanogrid import names
 from nanogrid.types import Json
-from scripts import deploy
 from scripts.devaccess import DevAccess, PortForward
-from support.dashboards import PanelQuery, filled_in, panel_queries, variable_queries
+from support.dashboards import PanelQuery, chosen, filled_in, panel_queries
 from support.dashboards import dashboards as all_dashboards
 from support.gateways import an_echo
-from support.helm import manifests, named
-from support.kubectl import Namespace, eventually, inline, job, kubectl, kubectl_json, zip_of
-from support.prometheus_pod import INTERVAL, Prometheus, a_prometheus
-from support.prometheus_tools import loaded_image, promtool
+from support.kubectl import (
+    Namespace,
+    created,
+    eventually,
+    inline,
+    job,
+    kubectl,
+    kubectl_json,
+    zip_of,
+)
+from support.prometheus_api import Prometheus
+from support.prometheus_pod import a_prometheus, all_up, monitoring_of_release
+from support.prometheus_tools import promtool
 from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
-from support.scrape_config import scrape_config
-from support.sessions import Caller, path_of, ready, session, token_of
+from support.sessions import Caller, path_of, router, session, starting
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(1200)]
 
 INSTALLATION: Final = f"{RELEASE_NAMESPACE}/{RELEASE}"
 ROUNDS: Final = 4
 DATA_SECONDS: Final = 120
+TIMES: Final = {"__rate_interval": "10m", "__range": "15m"}
 FAILS: Final = "import sys\nsys.exit(3)\n"
 WRITES: Final = (
     "import os\nos.makedirs('output', exist_ok=True)\nopen('output/a', 'w').write('a')\n"
@@ -57,58 +64,34 @@ class Monitored:
 @pytest.fixture(scope="module")
 def space(cluster: None) -> Iterator[Namespace]:
     """A namespace of the restricted standard, for Prometheus and for the jobs."""
-    found = Namespace(f"e2e-prometheus-{uuid.uuid4().hex[:8]}")
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": found.name, "labels": labels}
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-    kubectl("create", "-f", "-", stdin=json.dumps(body))
+    found = created(f"e2e-prometheus-{uuid.uuid4().hex[:8]}")
     yield found
     kubectl("delete", "namespace", found.name, "--wait=false")
 
 
 @pytest.fixture(scope="module")
-def rendered() -> list[Json]:
-    """The objects of the installed release, and those for Prometheus."""
-    on = {"enabled": True, "renderMode": "alwaysRender"}
-    metrics = {"serviceMonitor": {**on, "interval": INTERVAL}, "prometheusRule": on}
-    return manifests(
-        "--namespace", RELEASE_NAMESPACE, values={**deploy.values(), "metrics": metrics}
-    )
-
-
-@pytest.fixture(scope="module")
 def monitored(
-    space: Namespace, rendered: list[Json], dev: DevAccess, gateway_url: str, gateway_token: str
+    space: Namespace, dev: DevAccess, gateway_url: str, gateway_token: str
 ) -> Iterator[Monitored]:
     """Prometheus, with jobs, runs of a function and sessions in several rounds."""
-    monitor = named("ServiceMonitor", RELEASE, rendered)
-    groups = named("PrometheusRule", RELEASE, rendered)["spec"]["groups"]
-    image = loaded_image("prometheus")
+    monitor, groups = monitoring_of_release()
     gateway = Gateway(gateway_url, gateway_token)
     stranger = Gateway(gateway_url, "wrong")
-    with a_prometheus(space, image, scrape_config(monitor), groups) as prometheus:
-        eventually("all targets are scraped", partial(all_up, prometheus))
-        with an_echo(gateway) as function:
-            found = Monitored(prometheus, space, groups, function)
-            for number in range(ROUNDS):
-                work(found, number, gateway, dev)
-                for attempt in (
-                    partial(stranger.run, function, {}),
-                    partial(gateway.run, "no-such-function", {}),
-                ):
-                    with pytest.raises(GatewayError):
-                        attempt()
-                # A counter has a rate when it has grown between two scrapes.
-                eventually("the ends are scraped", partial(scraped, found, number + 1))
-                if not without_data(found):
-                    break
-            yield found
-
-
-def all_up(prometheus: Prometheus) -> bool:
-    """Whether there are targets, and all of them answer."""
-    targets = prometheus.targets()
-    return bool(targets) and all(target["health"] == "up" for target in targets)
+    with a_prometheus(space, monitor, groups) as prometheus, an_echo(gateway) as function:
+        found = Monitored(prometheus, space, groups, function)
+        for number in range(ROUNDS):
+            work(found, number, gateway, dev)
+            for attempt in (
+                partial(stranger.run, function, {}),
+                partial(gateway.run, "no-such-function", {}),
+            ):
+                with pytest.raises(GatewayError):
+                    attempt()
+            # A counter has a rate when it has grown between two scrapes.
+            eventually("the ends are scraped", partial(scraped, found, number + 1))
+            if not without_data(found):
+                break
+        yield found
 
 
 def work(found: Monitored, number: int, gateway: Gateway, dev: DevAccess) -> None:
@@ -129,32 +112,24 @@ def work(found: Monitored, number: int, gateway: Gateway, dev: DevAccess) -> Non
 
 def talk(space: Namespace, name: str) -> None:
     """Ask a session while it starts, and let it execute code. It goes on, so that it is counted."""
-    with PortForward(RELEASE_NAMESPACE, f"svc/{RELEASE}-router", 8080) as forward:
-        url, path = f"http://127.0.0.1:{forward.wait_ready()}", path_of(space, name)
-        space.apply(session(name))
-        caller = Caller(url, eventually("its token", partial(early_token, space, name)))
-        # 503: the router knows the session, and its pod does not answer yet.
-        eventually("it starts", lambda: caller.call("GET", f"{path}/health").status in (200, 503))
-        ready(space, name)
-        assert caller.execute(path, "print(1)")["stdout"] == "1\n"
-
-
-def early_token(space: Namespace, name: str) -> str:
-    """The token of a session that starts: its Secret is there before its pod and its status."""
-    uid = space.kubectl("get", "ej", name, "-o", "jsonpath={.metadata.uid}")
-    return token_of(space, {"session": {"tokenSecretName": names.session_object(name, uid)}})
+    with router() as url:
+        caller = starting(space, url, session(name))
+        assert caller.execute(path_of(space, name), "print(1)")["stdout"] == "1\n"
 
 
 def scraped(found: Monitored, rounds: int) -> bool:
-    """Whether Prometheus has seen the ends of the jobs of all rounds."""
+    """Whether Prometheus has seen the ends of the jobs of all rounds, and the function."""
     ends = f'sum(nanogrid_jobs_finished_total{{namespace="{found.namespace.name}"}})'
     series = found.prometheus.query(ends)
-    return bool(series) and float(series[0]["value"][1]) >= 2 * rounds
+    functions = found.prometheus.label_values("nanogrid_function_runs_total", "function")
+    enough = bool(series) and float(series[0]["value"][1]) >= 2 * rounds
+    return enough and found.function in functions
 
 
-def query(found: Monitored, expr: str) -> list[Json]:
-    """What a query of a dashboard returns. Its function runs in the namespace of the gateway."""
-    return found.prometheus.query(filled_in(expr, INSTALLATION, RELEASE_NAMESPACE, found.function))
+def variables(found: Monitored, board: Json) -> dict[str, str]:
+    """The values of a dashboard's variables. Functions run in the namespace of the gateway."""
+    wishes = {"namespace": RELEASE_NAMESPACE, "function": found.function}
+    return {**chosen(board, found.prometheus.label_values, wishes), **TIMES}
 
 
 def has_number(series: list[Json]) -> bool:
@@ -164,7 +139,12 @@ def has_number(series: list[Json]) -> bool:
 
 def without_data(found: Monitored) -> list[PanelQuery]:
     """The queries of panels without a number."""
-    return [one for one in panel_queries() if not has_number(query(found, one.expr))]
+    values = {name: variables(found, board) for name, board in all_dashboards().items()}
+    return [
+        one
+        for one in panel_queries()
+        if not has_number(found.prometheus.query(filled_in(one.expr, values[one.dashboard])))
+    ]
 
 
 def test_the_monitor_finds_all_pods_with_metrics(monitored: Monitored) -> None:
@@ -212,10 +192,8 @@ def test_each_panel_of_each_dashboard_has_data(monitored: Monitored) -> None:
 
 
 def test_the_variables_of_dashboards_have_values(monitored: Monitored) -> None:
-    for name, board in all_dashboards().items():
-        for variable, (series, label) in variable_queries(board).items():
-            values = {one["metric"].get(label) for one in query(monitored, series)}
-            assert values - {None}, f"{name}: {variable}"
+    for board in all_dashboards().values():
+        assert all(chosen(board, monitored.prometheus.label_values, {}).values())
 
 
 def test_the_label_namespace_is_that_of_the_jobs(monitored: Monitored) -> None:

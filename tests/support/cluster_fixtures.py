@@ -1,6 +1,5 @@
 """Fixtures for all suites that use a cluster: the chart, a namespace per test, saved artifacts."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.devaccess import DevAccess, dev_access
-from support.kubectl import KubectlError, Namespace, kubectl
+from support.kubectl import KubectlError, Namespace, created, kubectl
 from support.release import IN_RELEASE, OPERATOR, RELEASE, RELEASE_NAMESPACE, wait_for_operator
 
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "build/e2e"))
@@ -61,14 +60,7 @@ def namespace(
     cluster: None, deletions: dict[str, "subprocess.Popen[bytes]"], request: pytest.FixtureRequest
 ) -> Iterator[Namespace]:
     """A namespace that admits only pods of the restricted standard, so each test checks it."""
-    ns = Namespace(f"e2e-{uuid.uuid4().hex[:8]}")
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    body = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": ns.name, "labels": labels},
-    }
-    kubectl("create", "-f", "-", stdin=json.dumps(body))
+    ns = created(f"e2e-{uuid.uuid4().hex[:8]}")
     yield ns
     if request.node.stash.get(FAILED, False):
         save(ns, request.node.name)

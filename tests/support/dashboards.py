@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from nanogrid.types import Json
 
 FILES: Final = Path("helm/nanogrid-operator/files/monitoring")
 DASHBOARDS: Final = sorted((FILES / "dashboards").glob("*.json"))
+_VARIABLE: Final = re.compile(r"\$(\w+)")
 _LABEL_VALUES: Final = re.compile(r"label_values\((.*), (\w+)\)")
 
 
@@ -52,21 +53,41 @@ def variable_queries(dashboard: Json) -> dict[str, tuple[str, str]]:
     return found
 
 
-def filled_in(query: str, installation: str, namespace: str, function: str) -> str:
-    """A query of a dashboard with values for its variables; several namespaces mean all."""
-    values = {
-        "$__rate_interval": "10m",
-        "$__range": "15m",
-        "$installation": installation,
-        "$function": function,
-        # The dashboard of a function has one namespace.
-        'namespace="$namespace"': f'namespace="{namespace}"',
-        "$namespace": ".*",
-    }
-    for name, value in values.items():
-        query = query.replace(name, value)
-    assert "$" not in query, query
-    return query
+def chosen(
+    dashboard: Json, label_values: Callable[[str, str], list[str]], wishes: Mapping[str, str]
+) -> dict[str, str]:
+    """The values of a dashboard's variables when it opens: all, or the first one if it has one.
+
+    Args:
+        dashboard: its JSON.
+        label_values: the sorted values of a label in the series that a selector matches.
+        wishes: values of variables that have one value, instead of the first.
+
+    Raises:
+        LookupError: a variable has no value, or not the one that is wished.
+    """
+    found: dict[str, str] = {}
+    multiple = {one["name"]: one.get("allValue") for one in dashboard["templating"]["list"]}
+    for name, (series, label) in variable_queries(dashboard).items():
+        selector = filled_in(series, found)
+        values = label_values(selector, label)
+        wish = multiple[name] or wishes.get(name) or next(iter(values), "")
+        if not values or (not multiple[name] and wish not in values):
+            raise LookupError(
+                f"{dashboard['title']}: variable {name}: no value {wish!r} in {values} "
+                f"(label {label} of {selector})"
+            )
+        found[name] = wish
+    return found
+
+
+def filled_in(query: str, values: Mapping[str, str]) -> str:
+    """A query of a dashboard with values for its variables.
+
+    Raises:
+        KeyError: a variable has no value.
+    """
+    return _VARIABLE.sub(lambda match: values[match[1]], query)
 
 
 def rules() -> list[Json]:

@@ -66,9 +66,10 @@ def a_token(*verbs_: str) -> Iterator[str]:
 
 
 @contextmanager
-def uploaded(gateway: Gateway, code: bytes) -> Iterator[str]:
+def uploaded(gateway: Gateway, code: bytes, **fields: str) -> Iterator[str]:
     """The functionId of a new function with this code; deletes it and its runs at the end."""
-    known = gateway.upload(make(("main.py", code)), runtime="python", memory="64Mi")["functionId"]
+    form = {"runtime": "python", "memory": "64Mi", **fields}
+    known = gateway.upload(make(("main.py", code)), **form)["functionId"]
     try:
         yield known
     finally:

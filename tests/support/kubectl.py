@@ -200,6 +200,19 @@ class Namespace:
         return found
 
 
+def created(name: str) -> Namespace:
+    """A new namespace that admits only pods of the restricted standard.
+
+    Raises:
+        KubectlError: there is a namespace with this name.
+    """
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": name, "labels": labels}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    kubectl("create", "-f", "-", stdin=json.dumps(body))
+    return Namespace(name)
+
+
 def redis_of(dev: DevAccess) -> Any:
     """A Redis client; redis-py's types do not show that it is synchronous."""
     return dev.redis()

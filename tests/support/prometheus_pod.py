@@ -1,27 +1,26 @@
 """A real Prometheus as a pod: its rights are in the namespace of the release only."""
 
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
 from nanogrid.types import Json
+from scripts import deploy
 from scripts.devaccess import PortForward
+from support.helm import manifests, named
 from support.kubectl import Namespace, eventually, kubectl
-from support.release import IN_RELEASE, RELEASE_NAMESPACE
+from support.prometheus_api import Prometheus
+from support.prometheus_tools import loaded_image
+from support.release import IN_RELEASE, RELEASE, RELEASE_NAMESPACE
+from support.scrape_config import scrape_config
 
 NAME: Final = "prometheus"
 PORT: Final = 9090
 INTERVAL: Final = "5s"
 READY_SECONDS: Final = 180
-REQUEST_SECONDS: Final = 60
-DIRECT: Final = urllib.request.ProxyHandler({})  # a proxy cannot reach local ports
 # What kubernetes_sd_configs with the role endpointslice reads.
 READS: Final = [
     {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["get", "list", "watch"]},
@@ -38,49 +37,28 @@ SECURITY: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Prometheus:
-    """The API of a Prometheus that runs."""
+def monitoring_of_release() -> tuple[Json, list[Json]]:
+    """The ServiceMonitor of the installed release, and the groups of its PrometheusRule."""
+    on = {"enabled": True, "renderMode": "alwaysRender"}
+    metrics = {"serviceMonitor": {**on, "interval": INTERVAL}, "prometheusRule": on}
+    values = {**deploy.values(), "metrics": metrics}
+    rendered = manifests("--namespace", RELEASE_NAMESPACE, values=values)
+    groups: list[Json] = named("PrometheusRule", RELEASE, rendered)["spec"]["groups"]
+    return named("ServiceMonitor", RELEASE, rendered), groups
 
-    url: str
 
-    def get(self, path: str, **parameters: str) -> Any:
-        """The data of an answer.
-
-        Raises:
-            AssertionError: it refuses the request; the message is its own.
-        """
-        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-        try:
-            with urllib.request.build_opener(DIRECT).open(
-                f"{self.url}/api/v1/{path}{query}", timeout=REQUEST_SECONDS
-            ) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{path} {parameters}: {error.read().decode()}") from error
-
-    def query(self, expr: str) -> list[Json]:
-        """The series of an instant query."""
-        found: list[Json] = self.get("query", query=expr)["result"]
-        return found
-
-    def targets(self) -> list[Json]:
-        """The targets that it scrapes."""
-        found: list[Json] = self.get("targets", state="active")["activeTargets"]
-        return found
-
-    def rules(self) -> list[Json]:
-        """All rules, with their health."""
-        return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
+def all_up(prometheus: Prometheus) -> bool:
+    """Whether there are targets, and all of them answer."""
+    targets = prometheus.targets()
+    return bool(targets) and all(target["health"] == "up" for target in targets)
 
 
 @contextmanager
-def a_prometheus(
-    namespace: Namespace, image: str, scrape: Json, groups: list[Json]
-) -> Iterator[Prometheus]:
-    """Run Prometheus in a namespace with one scrape_config and groups of rules."""
+def a_prometheus(namespace: Namespace, monitor: Json, groups: list[Json]) -> Iterator[Prometheus]:
+    """Run Prometheus in a namespace, with the targets of a ServiceMonitor and groups of rules."""
     reader = f"{NAME}-{namespace.name}"
     try:
+        image, scrape = loaded_image("prometheus"), scrape_config(monitor)
         namespace.apply(*_objects(namespace, image, scrape, groups))
         kubectl(*IN_RELEASE, "apply", "-f", "-", stdin=json.dumps(_rights(namespace, reader)))
         namespace.kubectl(
@@ -89,6 +67,7 @@ def a_prometheus(
         with PortForward(namespace.name, f"pod/{NAME}", PORT) as forward:
             found = Prometheus(f"http://127.0.0.1:{forward.wait_ready()}")
             eventually("Prometheus answers", lambda: found.query("vector(1)"))
+            eventually("all targets are scraped", lambda: all_up(found))
             yield found
     finally:
         for kind in ("rolebinding", "role"):

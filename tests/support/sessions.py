@@ -8,12 +8,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import NAMESPACE, RELEASE, PortForward
-from support.kubectl import FINISH_SECONDS, Namespace, condition, job, kubectl_json
+from support.kubectl import FINISH_SECONDS, Namespace, condition, eventually, job, kubectl_json
 
 ROUTER_PORT = 8080
 TIMEOUT_SECONDS = 120
@@ -98,6 +99,24 @@ def token_of(namespace: Namespace, status: Json) -> str:
         "--namespace", namespace.name, "get", "secret", status["session"]["tokenSecretName"]
     )
     return base64.b64decode(secret["data"]["token"]).decode()
+
+
+def early_token(namespace: Namespace, name: str) -> str:
+    """The token of a session that starts: its Secret is there before its pod and its status."""
+    uid = namespace.kubectl("get", "ej", name, "-o", "jsonpath={.metadata.uid}")
+    return token_of(namespace, {"session": {"tokenSecretName": names.session_object(name, uid)}})
+
+
+def starting(namespace: Namespace, url: str, manifest: Json) -> Caller:
+    """Apply a session and ask it while it starts, as a client does; returns when it is ready."""
+    name = manifest["metadata"]["name"]
+    namespace.apply(manifest)
+    caller = Caller(url, eventually("its token", partial(early_token, namespace, name)))
+    path = f"{path_of(namespace, name)}/health"
+    # 503: the router knows the session, and its pod does not answer yet.
+    eventually("it starts", lambda: caller.call("GET", path).status in (200, 503))
+    ready(namespace, name)
+    return caller
 
 
 def path_of(namespace: Namespace, name: str) -> str:
