@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench eks-values docs release release-check release-finish \
+        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench dashboard-pictures eks-values docs release release-check release-finish \
         release-push release-sign clean
 
 PYTHON ?= python3
@@ -124,6 +124,9 @@ bench: deploy ## measure the latency of an inline job and of a plain pod, of ses
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.cli
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.steps
+
+dashboard-pictures: deploy prometheus ## draw docs/images/dashboard-*.png after 10 minutes of work on the cluster; ARGS='--minutes 2 --to FOLDER'
+	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m pictures.traffic $(ARGS)
 
 # The Docker engine is that of the test cluster, if there is one.
 RUN_RELEASE = PYTHONPATH=tests $(UV) run --frozen python -m scripts.release
