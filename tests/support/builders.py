@@ -80,12 +80,16 @@ def a_job_body(
     version: int = 10,
     deleting: bool = False,
     status: Json | None = None,
+    labels: Json | None = None,
+    annotations: Json | None = None,
     **spec: Any,
 ) -> Json:
     """An ExecutionJob; further keywords are fields of its spec."""
+    given = {"labels": labels, "annotations": annotations}
     return an_object(
         names.KIND,
-        {"name": name, "uid": uid, "generation": 1, "resourceVersion": str(version)},
+        {"name": name, "uid": uid, "generation": 1, "resourceVersion": str(version)}
+        | {key: value for key, value in given.items() if value is not None},
         {"code": INLINE, **spec},
         namespace=namespace,
         deleting=deleting,

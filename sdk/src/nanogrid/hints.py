@@ -48,6 +48,8 @@ CLI: Final[dict[Reason, str]] = {
     R.INPUT_SYNC_TIMEOUT: "Copy less data, or raise inputSyncSeconds in a manifest.",
     R.CANCELLED: "`nanogrid retry JOB` runs it again.",
     R.SUSPENDED: "Set the field suspend of the job to false to continue.",
+    R.RESTORED: "Look for its result in S3. To run it, set its annotation "
+    "nanogrid.io/start-restored to its uid. `nanogrid delete JOB` deletes it.",
     R.INITIALIZING: _SOON,
     R.EXECUTION_RUNNING: "Wait for its end, or use the policy Serial for the session.",
     R.EXECUTION_NOT_FOUND: "Check the number of the execution.",
@@ -97,6 +99,8 @@ CLIENT: Final[dict[Reason, str]] = {
     R.INPUT_SYNC_TIMEOUT: "Copy less data, or raise inputSyncSeconds with spec=.",
     R.CANCELLED: "Run.retry() runs it again.",
     R.SUSPENDED: "Set the field suspend of the job to false to continue.",
+    R.RESTORED: "Look for its result in S3. To run it, set its annotation "
+    "nanogrid.io/start-restored to its uid. Or delete it with Run.delete().",
     R.INITIALIZING: _RETRY_AFTER,
     R.EXECUTION_RUNNING: "Wait for its end, interrupt it with Session.interrupt(), or use the "
     "policy Serial.",
@@ -147,6 +151,7 @@ HTTP: Final[dict[Reason, str]] = {
     R.INPUT_SYNC_TIMEOUT: "Copy less data.",
     R.CANCELLED: "Start a new run.",
     R.SUSPENDED: "Ask an administrator to resume the job.",
+    R.RESTORED: "Start a new run, or ask an administrator to start this one.",
     R.INTERNAL_ERROR: f"Try again. {_ADMINISTRATOR}",
     R.UNAUTHORIZED: "Send a valid token as Authorization: Bearer.",
     R.SESSION_NOT_FOUND: "Check the namespace and the name in the path.",

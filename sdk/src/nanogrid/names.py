@@ -42,6 +42,18 @@ ANNOTATION_TRACESTATE: Final = f"{GROUP}/tracestate"
 # "false" keeps it: a value with an error in it must not delete a job.
 ANNOTATION_KEEP: Final = f"{GROUP}/keep"
 
+# Annotations of a job that comes from a backup. A tool sets the first one so that the job does not
+# start; any value but "false" does. A user sets the second one to the job's uid, and the job
+# starts. After the next restore the job has another uid, and does not start.
+ANNOTATION_RESTORED: Final = f"{GROUP}/restored"
+ANNOTATION_START_RESTORED: Final = f"{GROUP}/start-restored"
+# Labels by which a restore marks what it creates, one line per tool.
+RESTORE_LABELS: Final = (
+    "velero.io/restore-name", "velero.io/backup-name",  # Velero, and OADP of OpenShift
+)  # fmt: skip
+# Labels of pods and other objects that only one attempt or session uses: no backup has them.
+NOT_IN_BACKUPS: Final = {"velero.io/exclude-from-backup": "true"}
+
 # Labels and annotations of a sandbox pod. The operator watches pods by `LABEL_JOB_UID`.
 LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     CANCELLED = "Cancelled"
     TERMINATED = "Terminated"
     SUSPENDED = "Suspended"
+    RESTORED = "Restored"
     PREEMPTED = "Preempted"
     NODE_LOST = "NodeLost"
 
@@ -334,6 +335,11 @@ HELP: dict[Reason, Help] = {
     R.SUSPENDED: Help(
         "spec.suspend is true, so the job has no running pod.",
         "Set spec.suspend to false to continue.",
+    ),
+    R.RESTORED: Help(
+        "The job comes from a backup and may have run before, so it does not start by itself.",
+        "Look for its result in S3. To run it, set its annotation nanogrid.io/start-restored to "
+        "its uid. Or delete it.",
     ),
     R.PREEMPTED: Help(
         "The scheduler or Kueue removed the pod for one of higher priority.", "Run the job again."

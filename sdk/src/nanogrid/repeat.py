@@ -33,7 +33,7 @@ ANNOTATIONS: Final = (
 def repeated(job: Json, name: str) -> Json:
     """A new job of this name that runs the same as another one, in its namespace.
 
-    Its labels are those of the old job, without those of tools that applied it.
+    Its labels are those of the old job, without those of tools that applied or restored it.
     """
     old = job["metadata"]
     labels, annotations = old.get("labels") or {}, old.get("annotations") or {}
@@ -43,11 +43,16 @@ def repeated(job: Json, name: str) -> Json:
         "metadata": {
             "name": name,
             "namespace": old["namespace"],
-            "labels": {key: value for key, value in labels.items() if not of_owner(key)},
+            "labels": {key: value for key, value in labels.items() if _copied(key)},
             "annotations": {key: annotations[key] for key in ANNOTATIONS if key in annotations},
         },
         "spec": {key: value for key, value in job["spec"].items() if key not in NOT_REPEATED},
     }
+
+
+def _copied(label: str) -> bool:
+    """Whether the new job has a label too. It does not come from the backup of the old one."""
+    return label not in names.RESTORE_LABELS and not of_owner(label)
 
 
 def of_owner(label: str) -> bool:

@@ -1247,6 +1247,13 @@ def test_a_job_that_must_stop_gets_no_pod(snapshot: Snapshot) -> None:
         assert not isinstance(next_action(snapshot), actions.Create)
 
 
+@given(snapshots())
+def test_a_restored_job_gets_no_pod(snapshot: Snapshot) -> None:
+    held = replace(snapshot, job=replace(snapshot.job, restored="It has a label"))
+
+    assert not isinstance(next_action(held), actions.Create | actions.Pin | actions.Enqueue)
+
+
 @given(snapshots(live=True))
 def test_a_cancelled_job_without_a_report_is_cancelled_and_not_retried(
     snapshot: Snapshot,

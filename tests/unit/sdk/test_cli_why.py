@@ -268,3 +268,17 @@ def test_a_probe_that_failed_is_evidence_where_a_container_did_not_get_ready() -
     for reason, expected in (("StartupTimeout", 1), ("AgentFailed", 1), ("Unschedulable", 0)):
         found = why.diagnose(job("j", "Failed", reason), None, [probe])
         assert len([one for one in found.evidence if "probe" in one]) == expected, reason
+
+
+def test_a_restored_job_says_what_shows_it_and_how_it_runs() -> None:
+    detail = "It has the label velero.io/restore-name=nightly-1. Its uid is 1-2-3"
+    found_job = job("j", phase="Suspended", reason="Restored")
+    found_job["status"]["message"] = sentence(Reason.RESTORED, detail)
+
+    found = why.diagnose(found_job, None, [])
+
+    assert found.cause == HELP[Reason.RESTORED].meaning
+    assert any(detail in line for line in found.evidence)
+    assert "nanogrid.io/start-restored" in found.hint
+    assert "nanogrid delete j" in found.hint
+    assert describe(found_job).startswith("suspended: Restored, The job comes from a backup")

@@ -48,6 +48,9 @@ def a_job(*, labels: Json | None = None, annotations: Json | None = None, **spec
         ("objectset.rio.cattle.io/hash", False),
         ("kapp.k14s.io/app", False),
         ("configsync.gke.io/declared-version", False),
+        ("velero.io/restore-name", False),
+        ("velero.io/backup-name", False),
+        ("velero.io/exclude-from-backup", True),
     ],
 )
 def test_labels(label: str, copied: bool) -> None:
@@ -66,6 +69,8 @@ def test_labels(label: str, copied: bool) -> None:
         ("argocd.argoproj.io/tracking-id", False),
         ("meta.helm.sh/release-name", False),
         ("config.k8s.io/owning-inventory", False),
+        (names.ANNOTATION_RESTORED, False),
+        (names.ANNOTATION_START_RESTORED, False),
         ("note", False),
     ],
 )

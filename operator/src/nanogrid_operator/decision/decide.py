@@ -73,6 +73,21 @@ def deleting(snapshot: Snapshot) -> Action | None:
     return Nothing() if snapshot.job.deleting else None
 
 
+def restored(snapshot: Snapshot) -> Action | None:
+    """A job of a backup may have run before: it waits for a user, also if its spec is invalid.
+
+    Nothing is written at first, because a restore may still bring the status of the old job.
+    """
+    job = snapshot.job
+    seen = snapshot.had_pod or snapshot.known_pod or snapshot.report or snapshot.written_report
+    if not job.restored or seen or (job.spec is not None and job.spec.cancel):
+        return None
+    early = job.created + PENDING_AFTER_SECONDS - snapshot.now
+    if early > 0:
+        return Wait(early)
+    return _progress(snapshot, Phase.SUSPENDED, Reason.RESTORED, job.restored, IDLE_CHECK_SECONDS)
+
+
 def invalid(snapshot: Snapshot) -> Action | None:
     """An unreadable spec fails at once. Its pod, created by another version, is removed."""
     job = snapshot.job
@@ -373,6 +388,7 @@ JOB_RULES: tuple[JobRule, ...] = (
     expired,
     lingering,
     finished,
+    restored,
     invalid,
     reported,
     stopping,

@@ -18,6 +18,11 @@ def pod_name(job_name: str, uid: str, attempt: int) -> str:
     return job_name[: POD_NAME_MAX - len(suffix)].rstrip("-.") + suffix
 
 
+def is_pod_of(pod: str, uid: str) -> bool:
+    """Whether a name is that of a pod of this job, of any attempt."""
+    return f"-{names.short_digest(uid)}-" in pod
+
+
 def timestamp(now: float) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -161,6 +161,7 @@ def _metadata(
             names.LABEL_JOB_UID: uid,
             names.LABEL_ATTEMPT: str(attempt),
             names.LABEL_EGRESS: egress_of(job.spec),
+            **names.NOT_IN_BACKUPS,
             **labels(job.spec.controller_class or NO_CLASS),
         },
         "annotations": {

@@ -33,6 +33,7 @@ def owned_objects(job: Job, settings: Settings) -> list[tuple[str, str, Json]]:
                 "app.kubernetes.io/managed-by": names.MANAGED_BY,
                 names.LABEL_JOB: job.name,
                 names.LABEL_JOB_UID: job.uid,
+                **names.NOT_IN_BACKUPS,
                 **labels(job.controller_class),
             },
             "ownerReferences": [owner_reference(job.name, job.uid)],

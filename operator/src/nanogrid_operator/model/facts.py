@@ -10,11 +10,12 @@ from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.pinned_function import PinnedFunction
 from nanogrid.controller_class import NO_CLASS
-from nanogrid.lifecycle import TERMINAL_PHASES, Phase
+from nanogrid.lifecycle import TERMINAL_PHASES, Phase, finished
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.function_ref import effective
 from nanogrid_operator.model.lifecycle import kept, named_ttl, settled, unstored
+from nanogrid_operator.model.restored import restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Job:
     """The facts of an ExecutionJob.
 
     ``model`` has the spec in force, with what is pinned of a function; None if it is invalid.
+    ``restored`` says why it must not start by itself; see :mod:`.restored`.
     """
 
     uid: str
@@ -47,6 +49,7 @@ class Job:
     error: str = ""
     ttl_seconds: int | None = None  # that the spec names
     kept: bool = False  # the default time to live does not hold
+    restored: str = ""
     status: Json = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 
@@ -128,6 +131,7 @@ def job_facts(body: Json) -> Job:
         error=error,
         ttl_seconds=named_ttl(body),
         kept=kept(body),
+        restored="" if finished(body) else restored(body),
         status=body.get("status") or {},
         attempts=tuple(_attempt(a) for a in (body.get("status") or {}).get("attempts") or []),
     )

@@ -85,6 +85,8 @@ def _url(job: Job, rules: SessionSpec, settings: Settings, found: Exposure | Non
 def readiness(job: Job, facts: SessionFacts) -> Fact:
     """The Ready condition of a session that has not ended: its pod and its way in must work."""
     pod, rules = facts.pod, exposure.rules(job)
+    if job.restored and pod is None:
+        return _not_ready(Reason.RESTORED, job.restored)
     controlled = rules is not None and rules.expose in _CONTROLLED
     found = facts.exposure or Exposure(works=not controlled)
     if found.reason in EXPOSURE_PROBLEMS and not found.works:
