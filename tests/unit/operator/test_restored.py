@@ -73,6 +73,11 @@ CASES: list[tuple[str, Json, str]] = [
         f"It was applied from a copy of the job with the uid {OLD_UID}",
     ),
     (
+        "kubectl get -o yaml of a job that ran, kubectl apply",
+        {"annotations": applied(status={"podName": OLD_POD})},
+        f"It was applied from a copy of the job with the uid {OLD_UID}",
+    ),
+    (
         "the status of a job that ran",
         {"status": {"phase": "Running", "reason": "Executing", "podName": OLD_POD}},
         f"Its status names the pod {OLD_POD} of a job with another uid",
@@ -122,6 +127,8 @@ def test_a_restored_job_is_started_by_its_own_uid(body: Json) -> None:
         {"annotations": applied(uid=None)},
         {"annotations": applied(uid=None, data={"uid": OLD_UID})},
         {"annotations": applied(uid=JOB_UID)},
+        # A copy with a new name; the pod in its status has the old one.
+        {"annotations": applied(status={"podName": OLD_POD.replace("sales", "report")})},
         {"annotations": {LAST_APPLIED: '{"uid"'}},
         {"annotations": {LAST_APPLIED: '["uid"]'}},
         {"annotations": {LAST_APPLIED: '{"metadata": ["uid"]}'}},

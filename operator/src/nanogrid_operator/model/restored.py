@@ -10,7 +10,7 @@ import json
 from nanogrid import names
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
-from nanogrid_operator.kube.objects import is_pod_of
+from nanogrid_operator.kube.objects import is_pod_of, pod_name
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -67,7 +67,8 @@ def _of_metadata(job: Json) -> str:
 def _applied_uid(job: Json) -> str:
     """The uid in the manifest that kubectl applied, if it is another one than the job's.
 
-    Manifests that people write have none. ``kubectl get -o yaml`` writes one.
+    Manifests that people write have none. ``kubectl get -o yaml`` writes one. A copy with a new
+    name is a new job: its status still names the pods of the old name.
     """
     text = _annotation(job, LAST_APPLIED)
     if '"uid"' not in text:  # reading it costs more than the rest of a job
@@ -78,7 +79,19 @@ def _applied_uid(job: Json) -> str:
         return ""
     metadata = applied.get("metadata") if isinstance(applied, dict) else None
     old = metadata.get("uid") if isinstance(metadata, dict) else None
-    return old if isinstance(old, str) and old != job["metadata"]["uid"] else ""
+    if not isinstance(old, str) or old == job["metadata"]["uid"]:
+        return ""
+    status = applied.get("status")
+    pod = status.get("podName") if isinstance(status, dict) else None
+    return "" if isinstance(pod, str) and _renamed(job["metadata"]["name"], pod, old) else old
+
+
+def _renamed(name: str, pod: str, uid: str) -> bool:
+    """Whether a pod of the job with this uid shows that the job had another name."""
+    attempt = pod.rpartition("-")[2]
+    return is_pod_of(pod, uid) and not (
+        attempt.isdecimal() and pod_name(name, uid, int(attempt)) == pod
+    )
 
 
 def _annotation(job: Json, name: str) -> str:
