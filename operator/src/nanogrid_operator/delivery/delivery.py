@@ -16,6 +16,7 @@ from nanogrid.result_copy import shortened
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
 from nanogrid_operator.decision import outcome, webhook
+from nanogrid_operator.decision.objective import counts_for_objective
 from nanogrid_operator.decision.outcome import Delivery, Storage
 from nanogrid_operator.decision.result_owner import ResultOwner
 from nanogrid_operator.decision.webhook import Record
@@ -71,8 +72,8 @@ class ResultDelivery:
             await self._still_pending(job, delivery)
             return
         previous = delivery.previous_result
-        if delivery.state == "Delivered" and previous is None and result.exit_code is not None:
-            self._measure(job)
+        if job.completed is not None and counts_for_objective(job, result, delivery):
+            self.on_delivered(self.clock() - job.completed)
         if previous is not None and not outcome.same_end(previous, result):
             # Happens only if the operator restarted between publishing and writing the status, and
             # Redis was away since. A terminal status does not change, so it names the difference.
@@ -92,11 +93,6 @@ class ResultDelivery:
             self.writer.record_event(job, Reason.DELIVERED, "The result reached Redis late")
         else:
             self.writer.record_event(job, Reason.REQUEST_ID_CONFLICT, delivery.message, bad=True)
-
-    def _measure(self, job: Job) -> None:
-        session = job.spec is not None and job.spec.is_session
-        if job.completed is not None and not session:
-            self.on_delivered(self.clock() - job.completed)
 
     async def _still_pending(self, job: Job, delivery: Delivery) -> None:
         """Try again soon. Write the status only if the cause, and so the hint, has changed."""

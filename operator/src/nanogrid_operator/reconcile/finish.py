@@ -18,6 +18,7 @@ from nanogrid.reasons import Reason
 from nanogrid.s3.errors import S3Error
 from nanogrid.types import Json
 from nanogrid_operator.decision import actions, outcome, webhook
+from nanogrid_operator.decision.objective import counts_for_objective
 from nanogrid_operator.decision.outcome import Delivery, Outcome, Storage
 from nanogrid_operator.decision.result_owner import ResultOwner
 from nanogrid_operator.decision.snapshot import Snapshot
@@ -243,23 +244,17 @@ class JobFinisher:
             return known
         ended = replace(ended, result=self.keys.sign(ended.result))
         delivery = await self.publisher.publish(ended.result, self._owner(snapshot))
-        if delivery.state == "Delivered" and delivery.previous_result is None:
-            self._measure_delivery(snapshot, ended)
+        if counts_for_objective(job, ended.result, delivery):
+            upload = ended.result.timings.upload_millis
+            at = code_end(snapshot.known_pod, snapshot.reported_at, upload)
+            if at is not None:
+                self.on_delivered(self.clock() - at)
         if delivery.previous_result is not None:
             ended = outcome.adopted(ended, self.keys.sign(delivery.previous_result))
         published = PublishedEnd(ended, delivery, await self._store_own(job, ended))
         if delivery.state != "Pending":
             self._published[job.uid] = published
         return published
-
-    def _measure_delivery(self, snapshot: Snapshot, ended: Outcome) -> None:
-        spec, result = snapshot.job.spec, ended.result
-        if result.exit_code is None or (spec is not None and spec.is_session):
-            return  # no code has ended
-        upload = result.timings.upload_millis
-        at = code_end(snapshot.known_pod, snapshot.reported_at, upload)
-        if at is not None:
-            self.on_delivered(self.clock() - at)
 
     async def _store_own(self, job: Job, ended: Outcome) -> Storage | None:
         """Store a result in S3 that the agent did not store, or stored differently.
