@@ -118,14 +118,14 @@ class World:
         """After :meth:`Resync.take_over`: the new leader lists everything."""
         await self.parts.resync.first()
 
-    def lose_next_answer(self) -> None:
-        """The next write of a status succeeds, and its answer is lost."""
+    def lose_next_answer(self, code: int = 0, reason: str = "TimeoutError") -> None:
+        """The next write of a status succeeds, and this error is its answer; code 0: none."""
         write = self.kube.patch_status
 
         async def lose(path: str, name: str, body: Json) -> Json:
             self.kube.patch_status = write  # type: ignore[method-assign]
             await write(path, name, body)
-            raise KubeError(0, "TimeoutError", "no answer")
+            raise KubeError(code, reason, "no answer")
 
         self.kube.patch_status = lose  # type: ignore[method-assign]
 

@@ -34,6 +34,7 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.reconcile.end_events import record_end
 from nanogrid_operator.reconcile.exposures import Exposures
+from nanogrid_operator.reconcile.unanswered import UnansweredWrites, maybe_written
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import final_status, retry_status
 from nanogrid_operator.status.live_memory import LiveMemory
@@ -45,7 +46,6 @@ from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
 
-NO_ANSWER: Final = 0
 CHANGED: Final = 409
 CHANGED_SECONDS: Final = 2.0  # until the watch has brought the change of a job
 
@@ -62,10 +62,9 @@ class PublishedEnd(NamedTuple):
 class JobFinisher:
     """Ends attempts and jobs.
 
-    ``store_late`` stores the result of this job in S3 later. ``on_finished`` receives a job whose
-    terminal status is written, ``on_retried`` the namespace of a job with an attempt that another
-    one follows, and its reason, and ``on_delivered`` the seconds from the end of the code until
-    Redis has the result.
+    ``store_late`` stores the result of this job in S3 later. ``on_finished`` gets each job with a
+    terminal status, ``on_retried`` the namespace and reason of each attempt that another one
+    follows, and ``on_delivered`` the seconds from the end of the code until Redis has the result.
     """
 
     settings: Settings
@@ -88,11 +87,7 @@ class JobFinisher:
     on_delivered: Callable[[float], None]
     clock: Callable[[], float] = time.time
     _published: dict[str, PublishedEnd] = field(default_factory=dict, init=False)  # by uid
-    # Jobs with the terminal status that a write without an answer had, and what sends their spans;
-    # by uid.
-    _unsure: dict[str, tuple[Json, Callable[[Json], None]]] = field(
-        default_factory=dict, init=False
-    )
+    _unanswered: UnansweredWrites = field(default_factory=UnansweredWrites, init=False)
 
     def published(self, uid: str) -> Outcome | None:
         """The outcome that Redis has and the status does not show yet."""
@@ -102,15 +97,11 @@ class JobFinisher:
     def forget(self, uid: str) -> None:
         """The job was deleted."""
         self._published.pop(uid, None)
-        self._unsure.pop(uid, None)
+        self._unanswered.forget(uid)
 
-    def confirm(self, uid: str) -> None:
-        """The job has a terminal status: a write of it that had no answer succeeded."""
-        known = self._unsure.pop(uid, None)
-        if known is not None:
-            written, send_spans = known
-            self.on_finished(written)
-            send_spans(written)
+    def observe(self, job: Job) -> None:
+        """Do what follows a write of this job that had no answer, if its status shows the write."""
+        self._unanswered.observe(job)
 
     async def finish(self, snapshot: Snapshot, ended: Outcome) -> None:
         """Publish the result and write the terminal status."""
@@ -123,12 +114,13 @@ class JobFinisher:
         await self.exposures.remove(job)
         if delivery.state == "Pending" or (storage is not None and storage.pending):
             self.pending_results.put(job.uid, ended.result)
-        send_spans = partial(self.traces.finished, snapshot, ended, delivery, published)
-        written = await self._write_end(snapshot, end, send_spans)
-        if written is not None:
-            self.on_finished(written)
-            send_spans(written)
-        self._unsure.pop(job.uid, None)
+        await self._write(
+            job,
+            self._status(snapshot, end, snapshot.known_pod),
+            fallback=lambda refusal: self._minimal_status(snapshot, end, refusal),
+            follow=partial(self._follow_end, snapshot, end, published),
+            final=True,
+        )
         self.tracker.forget(job)
         self.memory.forget_job(job.uid)
         self._published.pop(job.uid, None)
@@ -140,23 +132,38 @@ class JobFinisher:
         if delivery.state == "Pending":
             self.queue.retry(job.uid, DELIVERY_CAP_SECONDS)
 
-    async def _write_end(
-        self, snapshot: Snapshot, end: PublishedEnd, send_spans: Callable[[Json], None]
-    ) -> Json | None:
-        """Write the terminal status; see :meth:`Writer.write`."""
-        uid, status = snapshot.job.uid, self._status(snapshot, end, snapshot.known_pod)
-        body = self.cache.job(uid)
+    def _follow_end(
+        self, snapshot: Snapshot, end: PublishedEnd, published: tuple[float, float], body: Json
+    ) -> None:
+        """Count a job whose terminal status is written, and send its spans."""
+        self.on_finished(body)
+        self.traces.finished(snapshot, end.outcome, end.delivery, published, body)
+
+    async def _write(
+        self,
+        job: Job,
+        status: Json,
+        *,
+        fallback: Callable[[str], Json],
+        follow: Callable[[Json], None],
+        final: bool,
+    ) -> None:
+        """Write the end of an attempt, and of its job if it is ``final``; see :class:`Writer`.
+
+        ``follow`` gets the job with this status once; without an answer, when it is observed.
+        """
+        body = self.cache.job(job.uid)
         try:
-            return await self.writer.write(
-                snapshot.job,
-                status,
-                fallback=lambda refusal: self._minimal_status(snapshot, end, refusal),
-            )
+            written = await self.writer.write(job, status, fallback=fallback)
         except KubeError as e:
-            if e.code == NO_ANSWER and body is not None:
+            if maybe_written(e) and body is not None:
+                # The cache keeps little of a finished job.
                 full = {**body, "status": {**(body.get("status") or {}), **status}}
-                self._unsure[uid] = full, send_spans
+                self._unanswered.put(job, partial(follow, full), final=final)
             raise
+        self._unanswered.forget(job.uid)
+        if written is not None:
+            follow(written)
 
     def _status(self, snapshot: Snapshot, end: PublishedEnd, pod: Pod | None) -> Json:
         job, now = snapshot.job, self.clock()
@@ -195,19 +202,23 @@ class JobFinisher:
             return retry_status(job, pod, ended, action.counted, action.suspended, now)
 
         status = status_of(snapshot.known_pod, action.outcome)
-        written = await self.writer.write(
+        await self._write(
             job,
             status,
             fallback=lambda why: status_of(None, outcome.minimal(job, action.outcome, why)),
+            follow=partial(self._follow_retry, snapshot, action.outcome, self.clock()),
+            final=False,
         )
-        if written is not None:
-            self.on_retried(job.namespace, action.outcome.reason.value)
-        self.traces.retried(snapshot, action.outcome, written)
         self.cache.drop_reports(job.uid)
         reason = Reason(status["reason"])
         self.writer.record_event(job, reason, status["message"], bad=not action.suspended)
         await self._remove_pod(snapshot, action.outcome)
         self.queue.add(job.uid)
+
+    def _follow_retry(self, snapshot: Snapshot, ended: Outcome, at: float, body: Json) -> None:
+        """Count an attempt whose end is written and that another one follows; send its spans."""
+        self.on_retried(snapshot.job.namespace, ended.reason.value)
+        self.traces.retried(snapshot, ended, at, body)
 
     async def delete(self, job: Job) -> None:
         """Delete a finished job whose time to live is over, as the operator knows it.

@@ -100,8 +100,7 @@ class Reconciler:
     async def _reconcile(self, uid: str, body: Json) -> None:
         snapshot = self._snapshot(job_facts(body))
         job = snapshot.job
-        if job.finished:
-            self.finisher.confirm(uid)
+        self.finisher.observe(job)
         if job.webhook_pending:
             self.send_webhook(uid)
         if job.unstored:

@@ -63,15 +63,12 @@ class JobTraces:
         if known is not None:
             self._emit(uid, lambda sampler: self._deleted_spans(sampler, *known))
 
-    def retried(self, snapshot: Snapshot, outcome: Outcome, body: Json | None) -> None:
-        """An attempt has ended, and another one follows."""
-        if body is None:
-            return
-        now = self.clock()
+    def retried(self, snapshot: Snapshot, outcome: Outcome, at: float, body: Json) -> None:
+        """An attempt has ended ``at`` this time, and another one follows."""
         self._started.pop(snapshot.job.uid, None)
 
         def spans(sampler: Sampler) -> list[Span]:
-            end = AttemptEnd.of(snapshot, outcome, sync_failed(outcome), now)
+            end = AttemptEnd.of(snapshot, outcome, sync_failed(outcome), at)
             return attempt_spans(snapshot.job, job_trace(body["metadata"], sampler), end)
 
         self._emit(snapshot.job.uid, spans)
