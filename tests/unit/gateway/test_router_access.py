@@ -24,9 +24,9 @@ from nanogrid_gateway.router.headers import (
     response_headers,
 )
 from nanogrid_gateway.router.network_guard import NOT_TESTED, NetworkGuard
-from nanogrid_gateway.router.server import RequestTarget, parse_target
 from nanogrid_gateway.router.sessions import Address, Job
 from nanogrid_gateway.router.settings import RouterSettings
+from nanogrid_gateway.router.target import RequestTarget, parse_target
 from nanogrid_gateway.router.upstream import origin
 from support.routing.objects import JOB
 

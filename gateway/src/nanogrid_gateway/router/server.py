@@ -1,4 +1,4 @@
-"""The router's HTTP handler: finds the session of each request, serves probes, logs accesses.
+"""The router's HTTP handler: finds the session of each request, forwards it, logs accesses.
 
 Paths: ``/sessions/{namespace}/{name}/…`` names its session; with the session cookie the plain,
 older paths work too (``/execute``, ``/health`` …). ``/health`` without a cookie is the router's
@@ -7,15 +7,12 @@ own health, for the load balancer in front; ``/readyz`` and ``/healthz`` are for
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import aiohttp
 from aiohttp import web
 
-from nanogrid import json_text, names
+from nanogrid import names
 from nanogrid.addresses import client_address, plain
 from nanogrid.connection_limits import Shares
 from nanogrid.logs import FIELDS, about, note
@@ -31,42 +28,19 @@ from nanogrid_gateway.router.cookie import CookieSigner, SessionCookie
 from nanogrid_gateway.router.forward import Forwarder, ForwardRequest, Refused
 from nanogrid_gateway.router.headers import ForwardedInfo, client_scheme, own_cookie
 from nanogrid_gateway.router.patterns import OWN, session_pattern
+from nanogrid_gateway.router.probes import Probes
+from nanogrid_gateway.router.ready_pods import ReadyPods
 from nanogrid_gateway.router.request_trace import describe
-from nanogrid_gateway.router.route import Ended, NotReady, Ready
-from nanogrid_gateway.router.sessions import Address, Job, Pod
+from nanogrid_gateway.router.sessions import Address, Job
 from nanogrid_gateway.router.settings import RouterSettings
-from nanogrid_gateway.router.start_waits import StartWaits
 from nanogrid_gateway.router.table import SessionTable
-from nanogrid_gateway.router.upstream import Upstreams, origin
+from nanogrid_gateway.router.target import RequestTarget, parse_target
+from nanogrid_gateway.router.upstream import Upstreams
 from nanogrid_gateway.tracing import RequestSpan, request_span
 
 log = logging.getLogger("nanogrid.router.access")
 
-PREFIX = "/sessions"
-SESSION_PATH = re.compile(rf"{PREFIX}/([a-z0-9.-]{{1,253}})/([a-z0-9.-]{{1,253}})(/.*)?", re.DOTALL)
-PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
-PROGRESS_BYTES = 16384
 LOGGED_PATH = 200  # characters
-
-
-class RequestTarget(NamedTuple):
-    """The session and path that a request names; ``address`` is None for the plain paths."""
-
-    address: Address | None
-    prefix: str
-    path: str  # at the agent, encoded, without query
-
-
-def parse_target(raw_path: str) -> RequestTarget | None:
-    """Parse a path; None for a path below the prefix that cannot name a session."""
-    if raw_path != PREFIX and not raw_path.startswith(f"{PREFIX}/"):
-        return RequestTarget(None, "", raw_path)
-    match = SESSION_PATH.fullmatch(raw_path)
-    if match is None:
-        return None
-    namespace, name, path = match.groups()
-    prefix = names.session_path(namespace, name)
-    return RequestTarget(Address(namespace, name), prefix, path or "/")
 
 
 class Router:
@@ -88,8 +62,6 @@ class Router:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._start_waits = StartWaits(metrics.start_wait_seconds.observe)
-        self._table = table
         self._not_primed = not_primed
         self._tracing = tracing or NoTracing()
         self._access = AccessPolicy(settings, table, network_problem)
@@ -102,21 +74,19 @@ class Router:
             max_body=settings.max_body_bytes,
             idle=settings.idle_timeout_seconds,
         )
-        # One connection per probe, because the address may belong to another pod next time.
-        connector = aiohttp.TCPConnector(force_close=True)
-        self._probe = aiohttp.ClientSession(connector=connector, timeout=PROGRESS_TIMEOUT)
-        self._own_paths = {
-            "/readyz": self._readyz,
-            "/healthz": self._healthz,
-            "/metrics": self._no_metrics,
-        }
+        self._probes = Probes(settings.cookie_name, self._missing)
+        self._ready_pods = ReadyPods(settings, table, metrics.start_wait_seconds.observe)
         self._requests = Shares(settings.max_requests_per_namespace)
         self.in_flight = 0
         self.draining = False
 
     async def close(self) -> None:
         """Close the router's own connections."""
-        await self._probe.close()
+        await self._ready_pods.close()
+
+    def _missing(self) -> list[str]:
+        """Why the router must get no new requests."""
+        return ["draining"] if self.draining else self._not_primed()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; count it and log it once."""
@@ -139,7 +109,7 @@ class Router:
                 return response
         finally:
             self.in_flight -= 1
-            own = request.rel_url.raw_path in self._own_paths
+            own = self._probes.names(request.rel_url.raw_path)
             log.log(
                 logging.DEBUG if own else logging.INFO,
                 "request",
@@ -154,20 +124,10 @@ class Router:
                 },
             )
 
-    def _own(self, request: web.BaseRequest) -> Callable[[], web.Response] | None:
-        """The router's own answer to a request; None if it is for a session."""
-        raw_path = request.rel_url.raw_path
-        if request.method == "GET" and raw_path in self._own_paths:
-            return self._own_paths[raw_path]
-        if raw_path == "/health" and request.method in ("GET", "HEAD"):
-            cookie = own_cookie(request.headers, self._settings.cookie_name)
-            return self._health if cookie is None else None
-        return None
-
     def _pattern(self, request: web.BaseRequest) -> str:
         """The pattern of a request's path; ``_other`` if it has none."""
         raw_path = request.rel_url.raw_path
-        if self._own(request) is not None:
+        if self._probes.answer_to(request) is not None:
             return raw_path if raw_path in OWN else OTHER
         target = parse_target(raw_path)
         return OTHER if target is None else session_pattern(request.method, target.path)
@@ -175,7 +135,7 @@ class Router:
     async def _answer(
         self, request: web.BaseRequest, counted: Counted, span: RequestSpan
     ) -> web.StreamResponse:
-        if own := self._own(request):
+        if own := self._probes.answer_to(request):
             return own()
         target = parse_target(request.rel_url.raw_path)
         value = own_cookie(request.headers, self._settings.cookie_name)
@@ -194,7 +154,7 @@ class Router:
         try:
             namespace = job.address.namespace
             with self._requests.slot(namespace, lambda: _too_many_requests(namespace)):
-                pod = await self._ready_pod(request, job, target.path)
+                pod = await self._ready_pods.find(request, job, target.path)
                 with span.call(span.method, span.attributes) as trace:
                     outgoing = ForwardRequest(
                         pod=pod,
@@ -224,51 +184,6 @@ class Router:
         found = self._access.authorize(Address("", ""), request.headers, None)
         return found if isinstance(found, Denial) else Denial(404, Reason.SESSION_NOT_FOUND)
 
-    async def _ready_pod(self, request: web.BaseRequest, job: Job, path: str) -> Pod:
-        """The pod that answers an authorized request.
-
-        Raises:
-            Refused: another session is meant, or this one has ended or is not ready.
-        """
-        session_id = request.rel_url.query.get("session_id")
-        if path == "/container-info" and session_id not in (None, job.request_id):
-            raise Refused(
-                responses.error(409, Reason.WRONG_SESSION, f"This is session {job.request_id}")
-            )
-        match self._table.route(job):
-            case Ended() as ended:
-                s = self._settings
-                self._start_waits.ended(job.uid)
-                raise Refused(responses.ended(job, ended, s.compatibility_namespace, s.s3_prefix))
-            case NotReady() as waiting:
-                if waiting.ending:
-                    self._start_waits.ended(job.uid)
-                else:
-                    self._start_waits.refused(job.uid)
-                if path == "/health":
-                    progress = await self._progress(job, waiting)
-                    raise Refused(responses.health(job, waiting, progress))
-                raise Refused(responses.not_ready(job, waiting))
-            case Ready(pod):
-                self._start_waits.accepted(job.uid)
-                return pod
-
-    async def _progress(self, job: Job, route: NotReady) -> dict[str, Any]:
-        """The health of a session that copies its inputs; empty without a prompt answer."""
-        if not route.ip:
-            return {}
-        try:
-            # The agent tells no identity without a token; it refuses a request for another session.
-            url = f"{origin(route.ip)}/health"
-            query = {"session_id": job.request_id}
-            async with self._probe.get(url, params=query) as response:
-                body = await response.content.read(PROGRESS_BYTES)
-            found = json_text.parse(body)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return {}
-        own = isinstance(found, dict) and found.get("session_id") in (None, job.request_id)
-        return found if own and "error" not in found else {}
-
     def _set_cookie(
         self,
         target: RequestTarget,
@@ -293,27 +208,6 @@ class Router:
         if secure[self._settings.cookie_secure]:
             parts.append("Secure")
         return {"Set-Cookie": "; ".join(parts)}
-
-    def _health(self) -> web.Response:
-        """The router's health for the load balancer: 503 when it must get no new requests."""
-        unready = self.draining or bool(self._not_primed())
-        body = {"status": "unready" if unready else "healthy"}
-        return web.json_response(body, status=503 if unready else 200)
-
-    def _healthz(self) -> web.Response:
-        """Liveness: the event loop runs."""
-        return web.json_response({"status": "alive"})
-
-    def _readyz(self) -> web.Response:
-        """Readiness: 200, or 503 with the missing parts."""
-        missing = ["draining"] if self.draining else self._not_primed()
-        body = {"ready": not missing, "missing": missing}
-        return web.json_response(body, status=503 if missing else 200)
-
-    def _no_metrics(self) -> web.Response:
-        """Sessions' clients get no metrics, and no session gets the requests of Prometheus."""
-        detail = "Metrics are on another port, for Prometheus"
-        return responses.error(404, Reason.BAD_REQUEST, detail)
 
 
 def _too_many_requests(namespace: str) -> Refused:
