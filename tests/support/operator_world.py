@@ -14,7 +14,8 @@ from nanogrid.types import Json
 from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
 from nanogrid_operator.delivery.webhook_client import WebhookClient
 from nanogrid_operator.metrics import OperatorMetrics
-from nanogrid_operator.parts import Clients, build
+from nanogrid_operator.parts.build import build
+from nanogrid_operator.parts.clients import Clients
 from nanogrid_operator.settings import Settings
 from support.builders import CREATED, JOB_UID, a_job_body, a_pod_body, some_settings
 from support.operator_fakes import JOBS, PODS, FakeKube, FakePublisher, FakeResults, RecordingQueue

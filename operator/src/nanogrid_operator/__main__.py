@@ -30,7 +30,8 @@ from nanogrid_operator.kube.leader_election import LeaseLost
 from nanogrid_operator.kube.lease import CALL_SECONDS, identity_of
 from nanogrid_operator.kube.lease_thread import Election, election
 from nanogrid_operator.metrics import OperatorMetrics
-from nanogrid_operator.parts import Clients, Parts, build
+from nanogrid_operator.parts.build import Parts, build
+from nanogrid_operator.parts.clients import Clients
 from nanogrid_operator.server.serve import serving
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.handlers import configure, register

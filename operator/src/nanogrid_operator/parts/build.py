@@ -1,12 +1,10 @@
-"""Builds the parts of the operator, from the leaves up. Nothing is started here."""
+"""All parts of one operator, built from the leaves up."""
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nanogrid import names
-from nanogrid.kube.client import KubeApi
 from nanogrid.metrics.registry import Metrics
 from nanogrid.traces.export import NoTracing, Tracing
 from nanogrid.types import Json
@@ -15,30 +13,21 @@ from nanogrid_operator.decision.output_bytes import OutputBytes
 from nanogrid_operator.decision.webhook import FIRST_PAUSE_SECONDS
 from nanogrid_operator.delivery.cloudwatch.sender import CloudWatchMetrics
 from nanogrid_operator.delivery.cloudwatch.targets import target_of
-from nanogrid_operator.delivery.delivery import ResultDelivery
 from nanogrid_operator.delivery.function_runs import FunctionRuns
 from nanogrid_operator.delivery.outbox import Outbox
 from nanogrid_operator.delivery.pending_results import PendingResults
-from nanogrid_operator.delivery.redis import Publisher
-from nanogrid_operator.delivery.s3 import ResultStore
-from nanogrid_operator.delivery.webhook_client import WebhookClient
 from nanogrid_operator.delivery.webhook_queue import Webhooks
 from nanogrid_operator.gauges import Gauges
 from nanogrid_operator.kube.leader_address import LeaderAddress
-from nanogrid_operator.kube.network_policies import NetworkPolicies
-from nanogrid_operator.kube.secrets import S3SecretReplica
-from nanogrid_operator.kube.server_clock import ServerClock
-from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.metrics import OperatorMetrics
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
-from nanogrid_operator.reconcile.exposures import Exposures
-from nanogrid_operator.reconcile.finish import JobFinisher
+from nanogrid_operator.parts.clients import Clients
+from nanogrid_operator.parts.delivery import build_delivery
+from nanogrid_operator.parts.reconciler import build_reconciler
+from nanogrid_operator.parts.shared import Shared
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.reconcile.reconciler import Reconciler
-from nanogrid_operator.reconcile.recovery import ResultRecovery
-from nanogrid_operator.reconcile.start import PodStarter
-from nanogrid_operator.reconcile.waiting import Waiting
 from nanogrid_operator.reconcile.worker import Workers
 from nanogrid_operator.server.authentication import make_authenticator
 from nanogrid_operator.server.forwarder import ReportForwarder
@@ -47,7 +36,6 @@ from nanogrid_operator.server.results import ResultsApi
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.events import Events
 from nanogrid_operator.status.live_memory import LiveMemory
-from nanogrid_operator.status.session import SessionStatusTracker
 from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import Writer
 from nanogrid_operator.watch.cache import JobCache
@@ -59,45 +47,6 @@ from nanogrid_operator.watch.tenants import TenantPoll
 from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid")
-
-KUBE_CONNECTIONS = 32  # open at the same time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clients:
-    """The connections to other processes; ``clock`` is the API server's, in epoch seconds."""
-
-    kube: KubeApi
-    publisher: Publisher
-    results: ResultStore
-    webhook: WebhookClient
-    clock: Callable[[], float]
-
-    @classmethod
-    async def connect(cls, settings: Settings, metrics: OperatorMetrics) -> "Clients":
-        """The clients of the real services."""
-        keys = ResultKeys(settings.result_key_master)
-        server_clock = ServerClock()
-        kube = await KubeApi.connect(
-            settings.kube_timeout_seconds,
-            user_agent=names.MANAGED_BY,
-            connections=KUBE_CONNECTIONS,
-            observe=server_clock.observe,
-            answered=metrics.kubernetes.answered,
-        )
-        return cls(
-            kube=kube,
-            publisher=Publisher(settings, keys, attempted=metrics.attempted),
-            results=ResultStore(settings, keys, metrics.attempted),
-            webhook=WebhookClient(settings, attempted=metrics.attempted),
-            clock=server_clock.now,
-        )
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self.webhook.close()
-        await self.publisher.close()
-        await self.kube.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +117,7 @@ def build(
     keys = ResultKeys(settings.result_key_master)
     network = NetworkProbe(kube, settings, clock)
     traces = JobTraces(tracing=tracing or NoTracing(), clock=clock)
-    shared = _Shared(
+    shared = Shared(
         settings,
         tenants,
         keys,
@@ -188,10 +137,10 @@ def build(
         interval=settings.cloudwatch_interval_seconds,
         max_series=settings.cloudwatch_max_functions,
     )
-    delivery = _build_delivery(shared, first_webhook_pause)
+    delivery = build_delivery(shared, first_webhook_pause)
     receivers = (metrics.finished, function_runs.offer, outputs.offer, cloudwatch.offer)
     on_finished = _each(*receivers)
-    reconciler = _build_reconciler(shared, delivery, on_finished)
+    reconciler = build_reconciler(shared, delivery, on_finished)
     liveness = Liveness(queue, settings.resync_seconds, monotonic)
     checks = dependency_checks(kube, clients.publisher, clients.results, settings)
     health = Health(checks, liveness.problem, monotonic)
@@ -278,143 +227,3 @@ def _when_leading(queue: WorkQueue, act: Callable[..., None]) -> Callable[..., N
             act(*args)
 
     return maybe_act
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What most parts need."""
-
-    settings: Settings
-    tenants: Tenants
-    keys: ResultKeys
-    clients: Clients
-    queue: WorkQueue
-    admission: AdmissionQueue
-    network: NetworkProbe
-    cache: JobCache
-    writer: Writer
-    memory: LiveMemory
-    metrics: OperatorMetrics
-    traces: JobTraces
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DeliveryParts:
-    pending_results: PendingResults
-    results: ResultDelivery
-    outbox: Outbox
-    webhooks: Webhooks
-
-
-def _build_delivery(shared: _Shared, first_webhook_pause: float) -> _DeliveryParts:
-    clients, cache = shared.clients, shared.cache
-    pending_results = PendingResults()
-    delivery = ResultDelivery(
-        tenants=shared.tenants,
-        keys=shared.keys,
-        cache=cache,
-        queue=shared.queue,
-        publisher=clients.publisher,
-        results=clients.results,
-        pending_results=pending_results,
-        writer=shared.writer,
-        on_delivered=shared.metrics.delivered,
-        traces=shared.traces,
-        clock=clients.clock,
-    )
-    outbox = Outbox(
-        cache=cache,
-        publisher=clients.publisher,
-        results=clients.results,
-        tenants=shared.tenants,
-        pending_results=pending_results,
-        delivery=delivery,
-    )
-    webhooks = Webhooks(
-        settings=shared.settings,
-        cache=cache,
-        client=clients.webhook,
-        delivery=delivery,
-        clock=clients.clock,
-        first_pause_seconds=first_webhook_pause,
-    )
-    return _DeliveryParts(
-        pending_results=pending_results, results=delivery, outbox=outbox, webhooks=webhooks
-    )
-
-
-def _build_reconciler(
-    shared: _Shared, delivery: _DeliveryParts, on_finished: Callable[[Json], None]
-) -> Reconciler:
-    settings, clients = shared.settings, shared.clients
-    secrets = S3SecretReplica(clients.kube, settings)
-    tracker = SessionStatusTracker(settings)
-    exposures = Exposures(settings=settings, kube=clients.kube, clock=clients.clock)
-    starter = PodStarter(
-        settings=settings,
-        tenants=shared.tenants,
-        cache=shared.cache,
-        queue=shared.queue,
-        kube=clients.kube,
-        secrets=secrets,
-        policies=NetworkPolicies(
-            clients.kube, namespace_policies(settings) if settings.network_policies else []
-        ),
-        admission=shared.admission,
-        network=shared.network,
-        exposures=exposures,
-        writer=shared.writer,
-        traces=shared.traces,
-        clock=clients.clock,
-    )
-    recovery = ResultRecovery(
-        tenants=shared.tenants,
-        keys=shared.keys,
-        results=clients.results,
-        writer=shared.writer,
-        clock=clients.clock,
-    )
-    finisher = JobFinisher(
-        settings=settings,
-        tenants=shared.tenants,
-        keys=shared.keys,
-        cache=shared.cache,
-        queue=shared.queue,
-        kube=clients.kube,
-        publisher=clients.publisher,
-        results=clients.results,
-        pending_results=delivery.pending_results,
-        writer=shared.writer,
-        tracker=tracker,
-        memory=shared.memory,
-        exposures=exposures,
-        traces=shared.traces,
-        store_late=delivery.outbox.offer,
-        on_finished=on_finished,
-        on_retried=shared.metrics.retried,
-        on_delivered=shared.metrics.delivered,
-        clock=clients.clock,
-    )
-    return Reconciler(
-        settings=settings,
-        cache=shared.cache,
-        queue=shared.queue,
-        kube=clients.kube,
-        secrets=secrets,
-        admission=shared.admission,
-        waiting=Waiting(shared.admission, clients.clock),
-        network=shared.network,
-        pending_results=delivery.pending_results,
-        writer=shared.writer,
-        tracker=tracker,
-        memory=shared.memory,
-        exposures=exposures,
-        starter=starter,
-        recovery=recovery,
-        finisher=finisher,
-        delivery=delivery.results,
-        traces=shared.traces,
-        send_webhook=delivery.webhooks.offer,
-        store_late=delivery.outbox.offer,
-        clock=clients.clock,
-    )
