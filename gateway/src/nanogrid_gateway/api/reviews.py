@@ -1,10 +1,10 @@
 """Asks the API server who a token belongs to, and what a user may do. Nothing is cached here."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from nanogrid import names
-from nanogrid.kube.conventions import AUTHORIZATION, TOKEN_REVIEWS, collection
+from nanogrid.kube.reviews import access_review, allowed, reviewed_user, token_review
 from nanogrid.types import Json
 from nanogrid_gateway.kube.client import Kube
 
@@ -63,16 +63,10 @@ class Reviews:
 
     async def user_of(self, token: str) -> User | None:
         """The user of a token; None if it is not valid."""
-        spec: dict[str, Any] = {"token": token}
-        if self._audience:
-            spec["audiences"] = [self._audience]
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-        status = (await self._kube.create(TOKEN_REVIEWS, body)).get("status") or {}
-        # An API server that does not know audiences would accept any token.
-        confirmed = not self._audience or self._audience in (status.get("audiences") or [])
-        if not status.get("authenticated") or not confirmed:
+        review = await self._kube.create(*token_review(token, self._audience))
+        user = reviewed_user(review, self._audience)
+        if user is None:
             return None
-        user = status.get("user") or {}
         return User(
             name=user.get("username", ""),
             uid=user.get("uid", ""),
@@ -94,19 +88,11 @@ class Reviews:
             "group": names.GROUP,
             "resource": permission.resource,
         }
-        spec: Json = {
+        caller: Json = {
             "user": user.name,
             "uid": user.uid,
             "groups": list(user.groups),
             "extra": {k: list(v) for k, v in user.extra},
-            "resourceAttributes": attributes,
         }
-        body: Json = {"apiVersion": "authorization.k8s.io/v1", "spec": spec}
-        if local:
-            body |= {"kind": "LocalSubjectAccessReview", "metadata": {"namespace": place}}
-            path = collection(AUTHORIZATION, "localsubjectaccessreviews", place)
-        else:
-            body |= {"kind": "SubjectAccessReview"}
-            path = collection(AUTHORIZATION, "subjectaccessreviews")
-        review = await self._kube.create(path, body)
-        return bool((review.get("status") or {}).get("allowed"))
+        path, body = access_review(attributes, caller, local=place if local else "")
+        return allowed(await self._kube.create(path, body))

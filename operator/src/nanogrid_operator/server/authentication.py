@@ -7,7 +7,7 @@ from typing import Protocol
 
 from nanogrid import json_text, names
 from nanogrid.kube.client import KubeApi
-from nanogrid.kube.conventions import TOKEN_REVIEWS
+from nanogrid.kube.reviews import reviewed_user, token_review
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.cache import JobCache
 
@@ -65,18 +65,9 @@ class TokenReviews:
         """The pod that the token is bound to."""
         if not token:
             return None
-        body = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [names.RESULTS_AUDIENCE]},
-        }
-        status = (await self._kube.create(TOKEN_REVIEWS, body)).get("status", {})
-        if not status.get("authenticated"):
-            return None
-        # An API server without support for audiences accepts any token.
-        if names.RESULTS_AUDIENCE not in status.get("audiences", []):
-            return None
-        uids = status.get("user", {}).get("extra", {}).get(POD_UID, [])
+        audience = names.RESULTS_AUDIENCE
+        user = reviewed_user(await self._kube.create(*token_review(token, audience)), audience)
+        uids = ((user or {}).get("extra") or {}).get(POD_UID, [])
         return Sender(pod_uid=uids[0]) if uids and uids[0] else None
 
     def claimed(self, token: str, cache: JobCache) -> str:

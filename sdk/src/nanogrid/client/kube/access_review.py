@@ -1,6 +1,6 @@
-"""Questions to the API server about what somebody may do. Pure."""
+"""A review of what the current user, or a service account, may do. Pure."""
 
-from nanogrid.kube.conventions import AUTHORIZATION
+from nanogrid.kube import reviews
 from nanogrid.types import Json
 
 
@@ -10,13 +10,8 @@ def access_review(
     """The path and the body of a review; for the arguments see ``Cluster.can``."""
     base, _, below = resource.partition("/")
     asked = {"verb": verb, "resource": base, "group": group, "subresource": below}
-    spec: Json = {"resourceAttributes": asked | {"namespace": namespace or ""}}
-    kind = "SelfSubjectAccessReview"
-    if service_account:
-        kind = "SubjectAccessReview"
-        spec |= _account(service_account)
-    body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
-    return f"{AUTHORIZATION}/{kind.lower()}s", body
+    account = _account(service_account) if service_account else None
+    return reviews.access_review(asked | {"namespace": namespace or ""}, account)
 
 
 def _account(service_account: str) -> Json:

@@ -28,6 +28,7 @@ from nanogrid.kube.conventions import (
     refusal,
     selectors,
 )
+from nanogrid.kube.reviews import allowed
 from nanogrid.types import Json
 
 Objects = list[Json]
@@ -221,7 +222,7 @@ class Cluster:
         """
         path, review = access_review(verb, resource, namespace, group, service_account)
         answer = self._call("POST", path, review)  # it stores nothing, so a retry is safe
-        return bool(answer["status"].get("allowed"))
+        return allowed(answer)
 
     def version(self) -> Json:
         """The API server's version document, with gitVersion."""
