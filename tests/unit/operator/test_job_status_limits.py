@@ -225,7 +225,7 @@ def test_a_status_has_at_most_64_kib(
         entry["podName"] = f"{name}-5351954b-{entry['number']}"
     job = job_facts(a_job_body(name=name, status=retrying(*attempts), requestId="r" * 63))
     inputs = wire.InputReport(
-        files=2**50, bytes=2**60, duration_millis=2**40, retries=2**20, manifest="s3://" + "m" * 999
+        files=2**50, bytes=2**60, duration_millis=2**40, retries=2**20, manifest="s3://" + WORST
     )
 
     pod = a_running_pod(attempt=len(attempts)) if has_pod else None

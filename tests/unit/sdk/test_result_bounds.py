@@ -111,6 +111,42 @@ def test_any_report_gives_a_status_that_the_api_server_accepts(
     assert accepted(retry_status(job, pod, end, True, False, NOW))
 
 
+@pytest.mark.parametrize("character", ["\x00", '"', "\\", "값", "😀", "\u2028", "a"])
+@pytest.mark.parametrize("files", [1, 50])
+def test_the_longest_texts_everywhere_give_a_status_that_the_api_server_accepts(
+    character: str, files: int
+) -> None:
+    """A control character has one byte in UTF-8, and six in JSON."""
+    long = character * 100_000
+    file = wire.OutputFile(path=long, url=long, bytes=2**70, sha256=long, content_type=long)
+    result = a_result(
+        status="FAILED", reason=long, exit_code=2**70, signal=long, stdout=long, stderr=long,
+        message=long, optimization_tip=long, memory_source=long, stdout_url=long, stderr_url=long,
+        outputs=[file, replace(file, path="f", url="f")] * files, output_files=["f", long] * files,
+        outputs_note=long, function_id=long,
+    )  # fmt: skip
+    inputs = wire.InputReport(
+        files=2**70, bytes=2**70, duration_millis=2**70, retries=2**70, manifest=long,
+        notes=[long] * 9,
+    )  # fmt: skip
+    job, pod = a_job(backoffLimit=3), a_running_pod()
+
+    end = outcome.from_report(job, pod, over_the_wire(a_report(result, inputs=inputs)))
+
+    assert accepted(final_status(job, pod, end, DELIVERED, NOW))
+    assert accepted(retry_status(job, pod, end, True, False, NOW))
+
+
+def test_an_honest_manifest_is_shown_in_full() -> None:
+    manifest = f"s3://{'b' * 63}/{'k' * 1024}"
+    inputs = wire.InputReport(files=1, bytes=1, duration_millis=1, retries=0, manifest=manifest)
+    job, pod = a_job(), a_running_pod()
+
+    end = outcome.from_report(job, pod, over_the_wire(a_report(a_result(), inputs=inputs)))
+
+    assert final_status(job, pod, end, DELIVERED, NOW)["inputs"]["manifest"] == manifest
+
+
 @given(reports)
 def test_any_report_is_bounded_once_and_for_all(report: wire.Report) -> None:
     bounded = result_bounds.report(report)

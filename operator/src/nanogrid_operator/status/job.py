@@ -9,6 +9,7 @@ from nanogrid import wire
 from nanogrid.api.pinned_function import PinnedFunction
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason, sentence
+from nanogrid.result_bounds import optional
 from nanogrid.result_copy import OUTPUTS_CAP_BYTES, STREAM_CAP_BYTES
 from nanogrid.sizes import size_text
 from nanogrid.types import Json
@@ -32,6 +33,7 @@ from nanogrid_operator.status.live_memory import peak_text, without_memory
 from nanogrid_operator.status.shorten import MESSAGE_CAP_BYTES, first, head, tail
 
 ATTEMPTS_KEPT = 30
+URI_CAP_BYTES = 2048  # of the manifest: a name of a bucket and the longest key
 STOPPED = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
 
 
@@ -151,8 +153,13 @@ def final_status(
     if outcome.inputs is not None:
         inputs = wire.to_dict(outcome.inputs)
         del inputs["notes"]  # they are in the condition InputsSynced
+        inputs["manifest"] = optional(_uri, inputs["manifest"])
         status["inputs"] = {k: v for k, v in inputs.items() if v is not None}
     return status
+
+
+def _uri(text: str) -> str:
+    return head(text, URI_CAP_BYTES)
 
 
 def _timings(job: Job, pod: Pod | None, result: wire.Result, now: float) -> Json:
