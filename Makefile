@@ -119,7 +119,7 @@ undeploy: ## uninstall the chart; the CRDs and their objects are kept
 	@$(USE_CLUSTER) helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
 bench: deploy ## measure the latency of an inline job and of a plain pod, of session executions, of POST /run, of the CLI, of a user's steps
-	@$(USE_CLUSTER) $(UV) run --frozen python -m tests.bench.latency $(ARGS)
+	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.latency $(ARGS)
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.session
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.cli

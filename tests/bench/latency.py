@@ -1,28 +1,36 @@
-"""Latency of an inline job, compared with a bare pod of the same image; the runs alternate.
+"""Latency of an inline job, compared with a batch/v1 Job and a bare pod of the same image.
 
+Each round runs one of each, in random order, after the pods of the one before it are gone.
 Milliseconds from just before the create request to: the first instruction of the user's code (it
 prints its clock; all nodes share this machine's clock), the message at a Redis subscriber, and the
-terminal state in a watch (job: Finished, pod: Succeeded). Prints a table, or JSON.
+terminal state in a watch (inline job: its phase; Job: the condition Complete or Failed, which its
+controller delays until it has counted the pod; pod: its phase). Ratios are those of a round's pair.
 """
 
 import argparse
 import json
-import statistics
+import random
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kubernetes import client, config, watch
 
+from bench.steps import executor_image
 from nanogrid import names
 from scripts.devaccess import DevAccess, dev_access
+from support.figures import paired_ratio, spread, table
+from support.kubectl import eventually
 
 CODE = "import time; print(time.time())"
 WAIT_SECONDS = 60
-COLUMNS = ("first instruction", "result on Redis", "terminal state")
+FIRST, REDIS, TERMINAL = COLUMNS = ("first instruction", "result on Redis", "terminal state")
+INLINE, BATCH, POD = KINDS = ("inline job", "batch/v1 Job", "bare pod")
+# When a caller knows the result: an inline job's is a message, the others have a state only.
+KNOWN = {INLINE: REDIS, BATCH: TERMINAL, POD: TERMINAL}
 Row = dict[str, float]
 
 
@@ -103,16 +111,14 @@ def run_job(namespace: str, access: DevAccess) -> Row:
     pubsub.close()
     api.delete_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.PLURAL, name)
     return {
-        "first instruction": 1000 * (float(result["stdout"]) - start),
-        "result on Redis": 1000 * (published - start),
-        "terminal state": 1000 * (terminal - start),
+        FIRST: 1000 * (float(result["stdout"]) - start),
+        REDIS: 1000 * (published - start),
+        TERMINAL: 1000 * (terminal - start),
     }
 
 
-def run_pod(namespace: str, image: str) -> Row:
-    """Run one bare pod of the same image; returns the times of two columns."""
-    name = f"bench-{uuid.uuid4().hex[:8]}"
-    api: Any = client.CoreV1Api()
+def pod_spec(image: str) -> dict[str, Any]:
+    """A pod that runs the code, with the default limits of an inline job's sandbox."""
     container = {
         "name": "main",
         "image": image,
@@ -120,12 +126,18 @@ def run_pod(namespace: str, image: str) -> Row:
         "command": ["python3", "-c", CODE],
         "resources": {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "100m"}},
     }
-    spec = {
+    return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "containers": [container],
     }
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def run_pod(namespace: str, image: str) -> Row:
+    """Run one bare pod of the same image; returns the times of two columns."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    api: Any = client.CoreV1Api()
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod_spec(image)}
     end = Terminal(
         lambda **more: api.list_namespaced_pod(namespace, **more),
         name,
@@ -136,26 +148,76 @@ def run_pod(namespace: str, image: str) -> Row:
     terminal = end.wait()
     first = float(api.read_namespaced_pod_log(name, namespace))
     api.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
-    return {
-        "first instruction": 1000 * (first - start),
-        "terminal state": 1000 * (terminal - start),
+    return {FIRST: 1000 * (first - start), TERMINAL: 1000 * (terminal - start)}
+
+
+def run_batch(namespace: str, image: str) -> Row:
+    """Run one batch/v1 Job of the same image; returns the times of two columns."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    api: Any = client.BatchV1Api()
+    core: Any = client.CoreV1Api()
+    body = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod_spec(image)}},
     }
 
+    def ended(job: Any) -> bool:
+        conditions = job["status"].get("conditions", [])
+        return any(
+            c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions
+        )
 
-def table(rows: dict[str, list[Row]]) -> str:
-    """Median, minimum and maximum of each column, in milliseconds."""
-    lines = [f"{'ms: p50 (min-max)':20}" + "".join(f"{c:>26}" for c in COLUMNS)]
-    for kind, runs in rows.items():
-        cells = []
-        for column in COLUMNS:
-            values = [r[column] for r in runs if column in r]
-            cells.append(
-                f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
-                if values
-                else "-"
-            )
-        lines.append(f"{kind:20}" + "".join(f"{c:>26}" for c in cells))
-    return "\n".join(lines)
+    end = Terminal(lambda **more: api.list_namespaced_job(namespace, **more), name, ended)
+    start = time.time()
+    api.create_namespaced_job(namespace, body)
+    terminal = end.wait()
+    (pod,) = core.list_namespaced_pod(namespace, label_selector=f"job-name={name}").items
+    first = float(core.read_namespaced_pod_log(pod.metadata.name, namespace))
+    api.delete_namespaced_job(name, namespace, propagation_policy="Background")
+    return {FIRST: 1000 * (first - start), TERMINAL: 1000 * (terminal - start)}
+
+
+def summary(rows: dict[str, list[Row]]) -> str:
+    """Median, minimum and maximum of each column, in milliseconds, and the ratios of pairs."""
+    cells = {
+        kind: [spread([run[c] for run in runs if c in run]) for c in COLUMNS]
+        for kind, runs in rows.items()
+    }
+    ratios = {}
+    for other in (BATCH, POD):
+        pairs = [(FIRST, FIRST), (KNOWN[INLINE], KNOWN[other])]
+        ratios[f"{INLINE} / {other}"] = [
+            str(paired_ratio([r[ours] for r in rows[INLINE]], [r[theirs] for r in rows[other]]))
+            for ours, theirs in pairs
+        ]
+    return "\n\n".join(
+        (
+            table(("ms: median (min-max)", *COLUMNS), cells),
+            table(("median of the rounds' ratios (95 %)", FIRST, "result known"), ratios),
+        )
+    )
+
+
+def measure(namespace: str, image: str, runs: int) -> dict[str, list[Row]]:
+    """The times of all rounds, by kind; a first round is not counted."""
+    core: Any = client.CoreV1Api()
+    rows: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+    with dev_access() as access:
+        run = {
+            INLINE: lambda: run_job(namespace, access),
+            BATCH: lambda: run_batch(namespace, image),
+            POD: lambda: run_pod(namespace, image),
+        }
+        for number in range(runs + 1):
+            for kind in random.sample(KINDS, len(KINDS)):
+                row = run[kind]()
+                if number:  # the first job creates the namespace's Secret
+                    rows[kind].append(row)
+                eventually("no pod", lambda: not core.list_namespaced_pod(namespace).items)
+            print(f"latency: round {number} of {runs}", file=sys.stderr, flush=True)
+    return rows
 
 
 def main() -> None:
@@ -165,20 +227,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
     config.load_kube_config()  # type: ignore[no-untyped-call]
-    image = json.loads(Path("build/images.json").read_text())["executor"]
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
     core: Any = client.CoreV1Api()
     core.create_namespace({"metadata": {"name": namespace}})
-    rows: dict[str, list[Row]] = {"inline job": [], "bare pod": []}
     try:
-        with dev_access() as access:
-            run_job(namespace, access)  # the first job creates the namespace's Secret; not counted
-            for _ in range(options.runs):
-                rows["inline job"].append(run_job(namespace, access))
-                rows["bare pod"].append(run_pod(namespace, image))
+        rows = measure(namespace, executor_image(), options.runs)
     finally:
         core.delete_namespace(namespace)
-    print(json.dumps(rows, indent=2) if options.output == "json" else table(rows))
+    print(json.dumps(rows, indent=2) if options.output == "json" else summary(rows))
 
 
 if __name__ == "__main__":
