@@ -118,12 +118,13 @@ deploy: images ## install or upgrade the chart, with Redis and S3 for tests
 undeploy: ## uninstall the chart; the CRDs and their objects are kept
 	@$(USE_CLUSTER) helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
-bench: deploy ## measure the latency of an inline job and of a plain pod, of session executions, of POST /run, of the CLI, of a user's steps
+bench: deploy ## measure the latency of an inline job, a batch/v1 Job and a plain pod, of session executions, of POST /run, of the CLI, of a user's steps, and the capacity of gateway and router
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.latency $(ARGS)
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.session
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.cli
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.steps
+	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.capacity
 
 dashboard-pictures: deploy prometheus ## draw docs/images/dashboard-*.png after 10 minutes of work on the cluster; ARGS='--minutes 2 --to FOLDER'
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m pictures.traffic $(ARGS)
