@@ -1,9 +1,9 @@
-"""The requests whose cost `bench.capacity` measures: to the gateway, and to a session."""
+"""The requests whose cost `bench.capacity` measures, and what it finds."""
 
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bench.load import Request
@@ -25,6 +25,24 @@ class Case:
     count: int
     request: Callable[[int], Request]
     at_once: int = CALLERS
+
+
+@dataclass(slots=True)
+class Row:
+    """The figures of a case, one of each round."""
+
+    cpu_millis: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    median_millis: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Requests that wait at the same time: the cost of each one."""
+
+    count: int
+    kibibytes: float
+    cpu_millis_per_second: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Final
 
 import aiohttp
 
-from bench.calls import CALLERS, Case, GatewayCalls, SessionCalls
+from bench.calls import CALLERS, Case, GatewayCalls, Held, Row, SessionCalls
 from bench.load import Request, a_client, load, send
 from examples.gateway_client import Gateway
 from nanogrid import names
@@ -27,7 +27,7 @@ from scripts.devaccess import NAMESPACE, PortForward
 from support.figures import spread, table
 from support.gateways import ECHO, PORT, a_token, uploaded
 from support.kubectl import Namespace, kubectl, kubectl_json
-from support.process_usage import Usage, cpu_millis, usage_of_pod
+from support.process_usage import FILES, Usage, cpu_millis, parse_usage
 from support.sessions import path_of, ready, session, token_of
 
 SETTLE_SECONDS: Final = 5.0
@@ -46,24 +46,6 @@ def forward(namespace: str, pod: str, port: int) -> Iterator[str]:
     """The URL of a pod's port on this machine."""
     with PortForward(namespace, f"pod/{pod}", port) as opened:
         yield f"http://127.0.0.1:{opened.wait_ready()}"
-
-
-@dataclass(slots=True)
-class Row:
-    """The figures of a case, one of each round."""
-
-    cpu_millis: list[float] = field(default_factory=list)
-    rate: list[float] = field(default_factory=list)
-    median_millis: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Requests that wait at the same time: the cost of each one."""
-
-    count: int
-    kibibytes: float
-    cpu_millis_per_second: float
 
 
 def pod_of(component: str) -> str:
@@ -113,7 +95,9 @@ class Bench:
 
     def read(self, component: str) -> Usage:
         """The usage of a component's process."""
-        return usage_of_pod(NAMESPACE, self._pods[component])
+        files = (f"/proc/1/{name}" for name in FILES)
+        pod = self._pods[component]
+        return parse_usage(kubectl("-n", NAMESPACE, "exec", pod, "--", "cat", *files))
 
     async def be_idle(self) -> None:
         """Measure the components without requests."""

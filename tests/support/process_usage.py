@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from support.kubectl import kubectl
 from support.process_memory import process_file
 
 TICKS_PER_SECOND: Final = 100  # USER_HZ, the same on all architectures of Linux
+FILES: Final = ("stat", "status")
 USER, SYSTEM = 11, 12  # fields of `stat` behind the name of the program
 
 
@@ -41,13 +41,7 @@ def parse_usage(text: str) -> Usage:
 
 def usage_of_process(pid: int) -> Usage:
     """The usage of a process of this machine."""
-    return parse_usage(process_file(pid, "stat") + process_file(pid, "status"))
-
-
-def usage_of_pod(namespace: str, pod: str) -> Usage:
-    """The usage of the first process of a pod's only container."""
-    files = ("/proc/1/stat", "/proc/1/status")
-    return parse_usage(kubectl("-n", namespace, "exec", pod, "--", "cat", *files))
+    return parse_usage("".join(process_file(pid, name) for name in FILES))
 
 
 def cpu_millis(before: Usage, after: Usage, count: int, idle_seconds: float = 0.0) -> float:
