@@ -8,7 +8,8 @@ import pytest
 
 from nanogrid.reasons import Reason
 from nanogrid_executor.agent.start_reasons import reason_of
-from support.session_sandbox import RecordingSink, SandboxPod
+from nanogrid_executor.paths import Paths
+from support.session_sandbox import RecordingSink, SandboxPod, running
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -28,6 +29,35 @@ def test_code_without_a_context_runs_like_a_script(pod: SandboxPod) -> None:
     assert seen.starts
     assert seen.bundles == []
     assert seen.err == ""
+
+
+# The launcher sees the start and the output of the next execution at once.
+STOP = """
+import linecache, os, signal
+class Stopping(dict):
+    def __setitem__(self, name, value):
+        os.kill({pid}, signal.SIGSTOP)
+        super().__setitem__(name, value)
+linecache.cache = Stopping()
+"""
+CONTINUE = """
+print("first")
+os.kill({pid}, signal.SIGCONT)
+"""
+
+
+def test_an_execution_starts_before_its_output(paths: Paths, launcher_dir: str) -> None:
+    with running(paths, launcher_dir, own_pids=False) as pod:
+        pid = pod.launcher_pid()
+        pod.run(STOP.format(pid=pid), context="main")
+        sink = RecordingSink()
+        started: list[int] = []
+        sink.on_output = lambda _: started.append(len(sink.starts))
+
+        pod.run(CONTINUE.format(pid=pid), context="main", sink=sink)
+
+        assert (sink.out, sink.err) == ("first\n", "")
+        assert started[0] == 1
 
 
 POOL = """

@@ -85,9 +85,14 @@ class SessionExecution:
             self.pids_before = set(tree.pids(proc.read_table()))
         self._usage = TreeUsageSampler(sandbox, tree, new_tree=new_tree)
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the code is known to run, or to have run."""
+        return self._started is not None
+
     def mark_started(self) -> bool:
         """The code runs; False when that was known already."""
-        if self._started is not None:
+        if self.has_started:
             return False
         self._started = time.monotonic()
         self._deadline = self._started + self._timeout

@@ -65,7 +65,7 @@ class Worker:
         self._kill_next = 0.0
         for fd in self._open:
             os.set_blocking(fd, False)
-            host.watch(fd, select.POLLIN, partial(self._forward, fd, batch.READ_BYTES))
+            host.watch(fd, select.POLLIN, partial(self._read_output, fd))
         if tree.control is not None:
             host.watch(tree.control.fileno(), select.POLLIN, self._read_control)
         host.watch(tree.status_fd, select.POLLIN, self._read_status)
@@ -157,6 +157,13 @@ class Worker:
         available = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
         while available > 0 and fd in self._open:
             available -= self._forward(fd, min(available, batch.READ_BYTES))
+
+    def _read_output(self, fd: int) -> None:
+        # The interpreter says that the code runs before the code can print. Both may be ready.
+        if self.execution is not None and not self.execution.has_started:
+            self._read_control()
+        if fd in self._open:
+            self._forward(fd, batch.READ_BYTES)
 
     def _forward(self, fd: int, count: int) -> int:
         try:
