@@ -5,6 +5,8 @@ Prometheus. Gauges that need all jobs are refreshed by :mod:`nanogrid_operator.g
 """
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 
 from nanogrid import names
@@ -34,13 +36,16 @@ FUNCTIONS_OF_NAMESPACE: Final = 100  # so that one namespace does not take the p
 class OperatorMetrics:
     """The metrics of one operator process."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
         self.registry = metrics.registry
         self.kubernetes = KubernetesRequests(metrics)
         self.queue = QueueMetrics(metrics)
         self._failed = False  # whether a job could not be read
-        self._namespaces = BoundedLabels(NAMESPACES)
-        self._functions = BoundedLabels(FUNCTIONS, FUNCTIONS_OF_NAMESPACE)
+        self._namespaces = BoundedLabels(NAMESPACES, forget=self._forget_namespace, clock=clock)
+        self._functions = BoundedLabels(
+            FUNCTIONS, FUNCTIONS_OF_NAMESPACE, forget=self._forget_function, clock=clock
+        )
         self._declare_jobs(metrics)
         self._declare_functions(metrics)
         self._declare_deliveries(metrics)
@@ -180,6 +185,13 @@ class OperatorMetrics:
             "nanogrid_leader", "Whether this process leads (1) or stands by (0)."
         )
 
+    def _forget_namespace(self, namespace: str) -> None:
+        self._metrics.forget({"namespace": namespace})
+        self._functions.leave(namespace)
+
+    def _forget_function(self, function: str, namespace: str) -> None:
+        self._metrics.forget({"namespace": namespace, "function": function})
+
     def finished(self, job: Json) -> None:
         """A job whose terminal status this process has written. Never raises."""
         try:
@@ -208,7 +220,7 @@ class OperatorMetrics:
         if run is None or not run.sure:
             return  # a functionId can be any text
         namespace = self._namespaces.bound(run.namespace)
-        function = self._functions.bound(run.function, run.namespace)
+        function = self._functions.bound(run.function, namespace)
         self._runs.labels(namespace, function, job["status"]["phase"]).inc()
         if (millis := run.entry.get("durationMillis")) is not None:
             self._run_seconds.labels(namespace, function).observe(millis / 1000)

@@ -4,13 +4,14 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from nanogrid import wire
 from nanogrid.kube.conventions import KubeError
-from nanogrid.metrics.registry import OTHER, GaugeSet, Metrics
+from nanogrid.metrics.registry import IDLE_SECONDS, OTHER, GaugeSet, Metrics
 from nanogrid.names import LABEL_FUNCTION
 from nanogrid.types import Json
 from nanogrid_operator import metrics as operator_metrics
@@ -309,6 +310,45 @@ def test_the_number_of_namespaces_has_a_bound(monkeypatch: pytest.MonkeyPatch) -
     assert {s.labels["namespace"] for s in samples if "namespace" in s.labels} == {
         "team-0", "team-1", OTHER
     }  # fmt: skip
+
+
+def test_a_new_namespace_takes_the_place_of_one_that_is_gone_with_all_its_series(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operator_metrics, "NAMESPACES", 2)
+    monkeypatch.setattr(operator_metrics, "FUNCTIONS", 2)
+    clock = SimpleNamespace(now=0.0)
+    metrics = OperatorMetrics(Metrics("operator"), lambda: clock.now)
+    metrics.finished(a_run("report", "preview-1"))
+    metrics.retried("preview-1", "NonZeroExit")
+    for clock.now in (1.0, 2.0 + IDLE_SECONDS):
+        metrics.finished(a_run("report", "team-a"))
+
+    metrics.finished(a_run("report", "preview-2"))
+
+    samples = [s for family in metrics.registry.collect() for s in family.samples]
+    assert {s.labels["namespace"] for s in samples if "namespace" in s.labels} == {
+        "team-a", "preview-2"
+    }  # fmt: skip
+    assert function_series(metrics, "runs_total") == {
+        ("team-a", "report", "Succeeded"): 2,
+        ("preview-2", "report", "Succeeded"): 1,
+    }
+
+
+def test_a_new_function_takes_the_place_of_one_that_runs_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operator_metrics, "FUNCTIONS_OF_NAMESPACE", 1)
+    clock = SimpleNamespace(now=0.0)
+    metrics = OperatorMetrics(Metrics("operator"), lambda: clock.now)
+    for clock.now, function in ((0.0, "old"), (IDLE_SECONDS, "new"), (IDLE_SECONDS + 1, "newer")):
+        metrics.finished(a_run(function))
+
+    assert set(function_series(metrics, "runs_total")) == {
+        ("team-a", "new", "Succeeded"),
+        ("team-a", OTHER, "Succeeded"),
+    }
 
 
 # The watch, reports, requests to targets.

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -285,6 +285,112 @@ def test_a_value_within_another_label_is_another_series() -> None:
     found = [labels.bound("f", "ns-1"), labels.bound("f", "ns-2"), labels.bound("f", "ns-3")]
 
     assert found == ["f", "f", OTHER]
+
+
+def test_a_further_value_takes_the_place_of_the_one_that_is_not_used_longest() -> None:
+    clock, forgotten = SimpleNamespace(now=0.0), list[tuple[str, ...]]()
+    labels = BoundedLabels(2, forget=lambda *key: forgotten.append(key), clock=lambda: clock.now)
+    for clock.now, value in ((0, "a"), (1, "b"), (2, "a")):  # `a` is the first, but used again
+        labels.bound(value)
+
+    clock.now = 1 + registry.IDLE_SECONDS - 0.1
+    assert (labels.bound("c"), forgotten) == (OTHER, [])
+    clock.now = 1 + registry.IDLE_SECONDS
+    assert (labels.bound("c"), forgotten) == ("c", [("b",)])
+    assert (labels.bound("b"), labels.bound("a")) == (OTHER, "a")
+
+
+def test_values_keep_their_places_for_ever_if_their_series_cannot_be_removed() -> None:
+    clock = SimpleNamespace(now=0.0)
+    labels = BoundedLabels(1, clock=lambda: clock.now)
+    labels.bound("a")
+    clock.now = 10 * registry.IDLE_SECONDS
+
+    assert labels.bound("b") == OTHER
+
+
+def test_the_place_that_is_taken_is_within_the_labels_whose_places_are_all_taken() -> None:
+    clock, forgotten = SimpleNamespace(now=0.0), list[tuple[str, ...]]()
+    labels = BoundedLabels(3, 2, forget=lambda *key: forgotten.append(key), clock=lambda: clock.now)
+    for value, within in (("f", "ns-1"), ("f", "ns-2"), ("g", "ns-2")):
+        labels.bound(value, within)
+    clock.now = registry.IDLE_SECONDS
+
+    assert labels.bound("h", "ns-2") == "h"
+    assert labels.bound("f", "ns-3") == "f"
+    assert forgotten == [("f", "ns-2"), ("f", "ns-1")]
+
+
+def test_values_within_a_label_leave_together() -> None:
+    labels = BoundedLabels(3)
+    for value, within in (("f", "ns-1"), ("g", "ns-1"), ("f", "ns-2")):
+        labels.bound(value, within)
+
+    labels.leave("ns-1")
+
+    found = [labels.bound(value, "ns-3") for value in ("f", "g", "h")]
+    assert found == ["f", "g", OTHER]
+
+
+def series(metrics: Metrics, label: str) -> set[tuple[str, str]]:
+    """The samples with a label: their names and its values."""
+    samples = (s for family in metrics.registry.collect() for s in family.samples)
+    return {(s.name, s.labels[label]) for s in samples if label in s.labels}
+
+
+def test_all_series_with_a_label_go_and_the_others_stay(metrics: Metrics) -> None:
+    many = metrics.counter("nanogrid_things_total", "Things.", ("namespace", "phase"))
+    waits = metrics.histogram("nanogrid_wait_seconds", "Wait.", (1,), ("namespace",))
+    now = metrics.gauge("nanogrid_now", "Now.", ("namespace",))
+    plain = metrics.counter("nanogrid_plain_total", "Plain.")
+    plain.inc()
+    for namespace in ("a", "b"):
+        for phase in ("Failed", "Succeeded"):
+            many.labels(namespace, phase).inc()
+        waits.labels(namespace).observe(0.5)
+        now.labels(namespace).set(1)
+    before = series(metrics, "namespace")
+
+    metrics.forget({"namespace": "a"})
+
+    gone = before - series(metrics, "namespace")
+    assert gone == {
+        (f"nanogrid_{name}", "a")
+        for name in (
+            "things_total",
+            "wait_seconds_bucket",
+            "wait_seconds_count",
+            "wait_seconds_sum",
+        )
+    }
+    assert metrics.registry.get_sample_value("nanogrid_plain_total") == 1
+    many.labels("a", "Failed").inc()
+    found = metrics.registry.get_sample_value(
+        "nanogrid_things_total", {"namespace": "a", "phase": "Failed"}
+    )
+    assert found == 1
+
+
+def test_series_go_while_another_thread_renders(metrics: Metrics) -> None:
+    waits = metrics.histogram("nanogrid_wait_seconds", "Wait.", (1,), ("namespace",))
+    ended = threading.Event()
+
+    def change() -> None:
+        try:
+            for number in range(500):
+                waits.labels(str(number)).observe(1)
+                metrics.forget({"namespace": str(number - 3)})
+        finally:
+            ended.set()
+
+    changes = threading.Thread(target=change)
+    changes.start()
+    try:
+        while not ended.is_set():
+            generate_latest(metrics.registry)
+    finally:
+        changes.join()
+    assert {value for _, value in series(metrics, "namespace")} == {"497", "498", "499"}
 
 
 def test_a_counter_that_does_not_end_with_total_is_refused(metrics: Metrics) -> None:

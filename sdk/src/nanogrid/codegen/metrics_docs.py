@@ -15,7 +15,10 @@ Each process serves them to Prometheus on a port of its own, at `{PATH}`:
 Every process has those of the Python client too (`process_…`, `python_…`).
 
 The number of series has a bound: no label has a name of a job or a text of a user. A label for
-namespaces or functions has a limited number of values, and further ones become `_other`.
+namespaces or functions has a limited number of values, and further ones become `_other`. When all
+places are taken, a new value takes the place of the one that was not counted longest, if that is
+10 minutes or more: its counters and histograms end, so deleted namespaces leave room. If that value
+comes again, its series begin at 0; `rate()` and `increase()` take that for a restart.
 """
 TABLE: Final = "| metric | type | labels | unit | |\n|---|---|---|---|---|"
 

@@ -14,7 +14,8 @@ the name. The page docs/metrics.md is generated from these declarations.
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Final, NamedTuple
 
@@ -32,6 +33,8 @@ from prometheus_client import (
 GROUP: Final = "nanogrid.metrics"  # of entry points
 ENV_VERSION: Final = "NANOGRID_VERSION"  # of the release; the chart sets it
 OTHER: Final = "_other"  # no name in Kubernetes begins so
+# A value that is not used so long gives its place to another one. Many scrapes have seen its end.
+IDLE_SECONDS: Final = 600.0
 
 # Upper ends of buckets. In seconds: one request; a part of a job; a delivery, whose objective is
 # 1 s. In bytes: the memory of a run.
@@ -79,6 +82,7 @@ class Metrics:
         self.component = component
         self.registry = CollectorRegistry()
         self.described: list[Description] = []
+        self._growing: list[tuple[frozenset[str], Counter | Histogram]] = []  # and their labels
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -89,7 +93,9 @@ class Metrics:
     def counter(self, name: str, about: str, labels: Sequence[str] = ()) -> Counter:
         """A number that only grows; its name ends with ``_total``."""
         self._describe(name, "counter", labels, about)
-        return Counter(name, about, labels, registry=self.registry)
+        counter = Counter(name, about, labels, registry=self.registry)
+        self._growing.append((frozenset(labels), counter))
+        return counter
 
     def gauge(self, name: str, about: str, labels: Sequence[str] = ()) -> Gauge:
         """A number that grows and shrinks."""
@@ -101,7 +107,22 @@ class Metrics:
     ) -> Histogram:
         """How often a measured value was at most each of ``buckets``."""
         self._describe(name, "histogram", labels, about)
-        return Histogram(name, about, labels, buckets=buckets, registry=self.registry)
+        histogram = Histogram(name, about, labels, buckets=buckets, registry=self.registry)
+        self._growing.append((frozenset(labels), histogram))
+        return histogram
+
+    def forget(self, values: Mapping[str, str]) -> None:
+        """Remove the series of all counters and histograms with these labels.
+
+        A series that comes again begins at 0, which PromQL's ``rate`` takes for a restart. Gauges
+        stay: a :class:`GaugeSet` knows which of its series are still true.
+
+        Args:
+            values: Label and value; the other labels of a series can have any value.
+        """
+        for labels, metric in self._growing:
+            if values.keys() <= labels:
+                metric.remove_by_labels(dict(values))
 
     def _describe(self, name: str, kind: str, labels: Sequence[str], about: str) -> None:
         if kind == "counter" and not name.endswith("_total"):
@@ -132,18 +153,31 @@ class GaugeSet:
 class BoundedLabels:
     """The first ``most`` values of a label; each further value becomes :data:`OTHER`.
 
-    Each value is a series that the process and Prometheus keep, so their number has a bound.
+    Each value is a series that the process and Prometheus keep, so their number has a bound. With
+    ``forget``, a further value takes the place of the one that is not used longest, if that is
+    :data:`IDLE_SECONDS` or more.
 
     Args:
         most: Values.
         most_within: Values with the same other labels; None is no bound of its own.
+        forget: Removes the series of a value; its arguments are those of :meth:`bound`. None: a
+            value keeps its place until :meth:`keep` or :meth:`leave`.
+        clock: Monotonic, in seconds.
     """
 
-    def __init__(self, most: int, most_within: int | None = None) -> None:
+    def __init__(
+        self,
+        most: int,
+        most_within: int | None = None,
+        *,
+        forget: Callable[..., None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._most = most
         self._most_within = most if most_within is None else most_within
-        self._known: dict[tuple[str, ...], set[str]] = {}
-        self._size = 0
+        self._forget = forget
+        self._clock = clock
+        self._used: dict[tuple[str, ...], float] = {}  # when, by value and within; the latest last
 
     def bound(self, value: str, *within: str) -> str:
         """The value, or :data:`OTHER`.
@@ -152,23 +186,36 @@ class BoundedLabels:
             value: Of the label.
             within: Other labels that make it another series, such as the namespace of a function.
         """
-        known = self._known.get(within, set())
-        if value in known:
-            return value
-        if self._size >= self._most or len(known) >= self._most_within:
+        key, now = (value, *within), self._clock()
+        if self._used.pop(key, None) is None and not self._has_place(within, now):
             return OTHER
-        self._known.setdefault(within, known).add(value)
-        self._size += 1
+        self._used[key] = now
         return value
 
+    def _has_place(self, within: tuple[str, ...], now: float) -> bool:
+        full = len(self._used) >= self._most
+        oldest = next(iter(self._used), within)
+        if full and (self._forget is None or now - self._used[oldest] < IDLE_SECONDS):
+            return False  # all others are used later; so there is no need for a pass over them
+        same = [key for key in self._used if key[1:] == within]
+        if len(same) >= self._most_within:
+            oldest = same[0]
+        elif not full:
+            return True
+        if self._forget is None or now - self._used[oldest] < IDLE_SECONDS:
+            return False
+        del self._used[oldest]
+        self._forget(*oldest)
+        return True
+
     def keep(self, values: Iterable[str]) -> None:
-        """Forget all other values: their series are gone."""
+        """Free the places of all other values: their series are gone."""
         kept = set(values)
-        for within in list(self._known):
-            self._known[within] &= kept
-            if not self._known[within]:
-                del self._known[within]
-        self._size = sum(map(len, self._known.values()))
+        self._used = {key: at for key, at in self._used.items() if key[0] in kept}
+
+    def leave(self, *within: str) -> None:
+        """Free the places of all values within these labels: their series are gone."""
+        self._used = {key: at for key, at in self._used.items() if key[1:] != within}
 
 
 class KubernetesRequests:
