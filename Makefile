@@ -50,7 +50,7 @@ lint: setup ## run ruff, mypy, import contracts, and the checks of generated fil
 	@$(UV) run --frozen lint-imports
 	@$(UV) run --frozen python -m nanogrid.codegen.crd --check .
 	@$(UV) run --frozen cfn-lint examples/eks/*.cfn.yaml
-	@$(UV) run --frozen python scripts/docs_site.py
+	@$(UV) run --frozen python scripts/docs_site.py --check
 	@$(PYTHON) scripts/workflows.py
 
 audit: setup ## look for known vulnerabilities in the locked packages; needs the advisories of PyPI or OSV
@@ -152,7 +152,7 @@ release-sign: setup
 eks-values: ## fill in FILE of examples/eks from a stack: aws cloudformation describe-stacks … | make -s eks-values FILE=…
 	@$(PYTHON) scripts/eks.py $(FILE)
 
-docs: setup ## build the documentation site and check its links; ARGS='--version X.Y.Z --site FOLDER'
+docs: setup ## build the documentation site with npm and check its links; ARGS='--version X.Y.Z --site FOLDER'
 	@$(UV) run --frozen python scripts/docs_site.py $(ARGS)
 
 clean: ## remove build files from the checkout; the cluster's cache remains

@@ -2,7 +2,8 @@
 
 The site is made from a copy of the pages in which each link leads to a page: a linked folder
 becomes its README or a list of its files, and any other linked file becomes a page with its text. A
-link to a missing page or heading, or to a file that git does not know, ends the build.
+link to a missing page or heading, or to a file that git does not know, ends the build. So does a
+page that loads something from another host: a reader may have no Internet.
 
 Each version has its own folder below the site's, so that older versions stay. `versions.json` feeds
 the version selector.
@@ -16,15 +17,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # by default Python adds only scripts/
 
-from scripts.release.errors import ReleaseError  # noqa: E402
-from scripts.release.version import Version  # noqa: E402
+from scripts import docs_offline  # noqa: E402
+from scripts.docs_offline import SiteError  # noqa: E402
+from scripts.docs_versions import DEVELOPMENT, redirect, release_of, versions  # noqa: E402
 
 CONFIG: Final = "zensical.toml"
 # Both are named in CONFIG.
@@ -33,7 +35,6 @@ BUILT: Final = ROOT / "build/page"
 BUILD_SECONDS: Final = 300
 # What the site begins with; linked files follow.
 STARTS: Final = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/")
-DEVELOPMENT: Final = "dev"  # the version of an untagged tree; the last one of the selector
 
 # A code span, which has no links, or the target of a link: path and anchor.
 _LINK = re.compile(r"`[^`\n]*`|\]\((?P<path>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
@@ -41,10 +42,6 @@ _FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2`*$", re.DOTALL | re.MULTILINE)
 _CODE_SPAN = re.compile(r"`[^`\n]+`")
 _ITEM = re.compile(r"( *)([-*]|\d+\.) ")
 _IMAGES = (".png", ".svg")
-
-
-class SiteError(Exception):
-    """The site cannot be built; the message says why and what to do."""
 
 
 def outside_fences(text: str, change: Callable[[str], str]) -> str:
@@ -170,40 +167,10 @@ def pages(files: Collection[str], read: Callable[[str], str]) -> dict[str, str]:
             continue
         else:
             text = read(shown)
-        made[shown] = for_python_markdown(with_page_links(shown, text, files))
+        page = docs_offline.with_diagrams(shown, with_page_links(shown, text, files))
+        made[shown] = for_python_markdown(page)
         waiting += linked(shown, text)
     return made
-
-
-def release_of(text: str) -> Version | None:
-    """The version of a release that a text is; None for another text."""
-    try:
-        return Version.parse(text)
-    except ReleaseError:
-        return None
-
-
-def versions(folders: Collection[str]) -> list[dict[str, object]]:
-    """The content of versions.json, the newest release first; the development version is last."""
-    releases = sorted((v for name in folders if (v := release_of(name))), reverse=True)
-    newest = next((v for v in releases if v.final), None)
-    found: list[dict[str, object]] = [
-        {"version": str(v), "title": str(v), "aliases": ["latest"] if v == newest else []}
-        for v in releases
-    ]
-    if DEVELOPMENT in folders:
-        found.append({"version": DEVELOPMENT, "title": DEVELOPMENT, "aliases": []})
-    return found
-
-
-def redirect(listed: Sequence[Mapping[str, object]]) -> str:
-    """The first page of the site, which leads to the latest release, else to the first version."""
-    version = next((each for each in listed if each["aliases"]), listed[0])["version"]
-    return (
-        '<!doctype html><meta charset="utf-8"><title>NanoGrid Operator</title>'
-        f'<meta http-equiv="refresh" content="0; url={version}/index.html">'
-        f'<a href="{version}/index.html">{version}</a>\n'
-    )
 
 
 def _files() -> set[str]:
@@ -213,8 +180,12 @@ def _files() -> set[str]:
     return {f for f in listed.split("\0") if f and (ROOT / f).is_file()}
 
 
-def copy_pages() -> int:
-    """Write all pages and images into the folder that CONFIG names; returns their number."""
+def copy_pages() -> tuple[int, bool]:
+    """Write all pages and images into the folder that CONFIG names.
+
+    Returns:
+        The number of pages, and whether one has diagrams.
+    """
     files = _files()
     made = pages(files, lambda path: (ROOT / path).read_text(encoding="utf-8"))
     shutil.rmtree(COPY, ignore_errors=True)
@@ -225,16 +196,22 @@ def copy_pages() -> int:
     for image in (f for f in files if f.startswith("docs/") and f.endswith(_IMAGES)):
         (COPY / image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / image, COPY / image)
-    return len(made)
+    return len(made), any(map(docs_offline.has_diagrams, made.values()))
 
 
-def build(version: str, site: Path) -> None:
-    """Build the pages into ``site``/``version``, and update what belongs to all versions.
+def render(with_mermaid: bool) -> int:
+    """Build the pages into the folder that CONFIG names; returns their number.
+
+    Args:
+        with_mermaid: Also get the script that draws the diagrams; it needs npm.
 
     Raises:
-        SiteError: A page or heading that a link names does not exist.
+        SiteError: A page or heading that a link names does not exist, a page loads something from
+            another host, or npm cannot get the script.
     """
-    number = copy_pages()
+    number, diagrams = copy_pages()
+    if diagrams and with_mermaid:
+        docs_offline.add_mermaid(COPY)
     shutil.rmtree(BUILT, ignore_errors=True)
     # --clean: a cached build would not report the broken links of unchanged pages.
     command = ["zensical", "build", "--strict", "--clean", "--config-file", CONFIG]
@@ -250,6 +227,18 @@ def build(version: str, site: Path) -> None:
     if done.returncode != 0:
         report = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         raise SiteError(f"fix these links or pages:\n{report.partition('Traceback')[0].strip()}")
+    if elsewhere := [*docs_offline.loaded_from_elsewhere(BUILT)]:
+        raise SiteError("\n".join(["these pages load from other hosts:", *elsewhere]))
+    return number
+
+
+def build(version: str, site: Path) -> None:
+    """Build the pages into ``site``/``version``, and update what belongs to all versions.
+
+    Raises:
+        SiteError: As :func:`render`.
+    """
+    number = render(with_mermaid=True)
     shutil.rmtree(site / version, ignore_errors=True)
     site.mkdir(parents=True, exist_ok=True)
     shutil.move(BUILT, site / version)
@@ -271,11 +260,15 @@ def main() -> None:
         default=ROOT / "build/site",
         help="folder of all versions (default: build/site); versions in it are kept",
     )
+    parser.add_argument("--check", action="store_true", help="only check the pages; without npm")
     options = parser.parse_args()
     if options.version != DEVELOPMENT and release_of(options.version) is None:
         parser.error(f"the version {options.version!r} is not X.Y.Z and not {DEVELOPMENT}")
     try:
-        build(options.version, options.site)
+        if options.check:
+            print(f"docs: {render(with_mermaid=False)} pages are checked")
+        else:
+            build(options.version, options.site)
     except SiteError as problem:
         sys.exit(f"docs: {problem}")
 
