@@ -34,8 +34,10 @@ MONITORING: Final = "dashboard-pictures"
 FUNCTIONS: Final = ("monthly-report", "resize-images")
 DELETE_SECONDS: Final = 300  # of a namespace; the next run creates it again
 EXECUTIONS: Final = 15  # of a session, before the next one starts
-SMALL: Final = {"resources": {"limits": {"cpu": "1", "memory": "96Mi"}}}
-SESSION: Final = {"resources": {"limits": {"cpu": "1", "memory": "192Mi"}}}
+# Without requests a pod requests its limits, and few pods of one CPU fit on small nodes.
+LITTLE: Final = {"cpu": "50m"}
+SMALL: Final = {"resources": {"limits": {"cpu": "1", "memory": "96Mi"}, "requests": LITTLE}}
+SESSION: Final = {"resources": {"limits": {"cpu": "1", "memory": "192Mi"}, "requests": LITTLE}}
 # One job at a time queues the others; names outside the cluster are reached through the proxy.
 TENANTS: Final[dict[str, Json]] = {
     "analytics": {"limits": {"jobs": 1}},
