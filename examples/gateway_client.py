@@ -19,6 +19,7 @@ import urllib.parse
 import urllib.request
 import uuid
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ class GatewayError(Exception):
         self.reason = error.get("reason")
 
 
+def form(archive: bytes, fields: Mapping[str, str]) -> tuple[bytes, str]:
+    """A form with fields and a ZIP, and its content type."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="code.zip"'
+    body = "".join([*parts, head, "\r\nContent-Type: application/zip\r\n\r\n"]).encode()
+    body += archive + f"\r\n--{boundary}--\r\n".encode()
+    return body, f"multipart/form-data; boundary={boundary}"
+
+
 class Gateway:
     """The calls that a client needs."""
 
@@ -49,16 +63,7 @@ class Gateway:
 
     def upload(self, archive: bytes, **fields: str) -> Any:
         """Store a ZIP; returns functionId, version, s3Key, runtime, sha256."""
-        boundary = uuid.uuid4().hex
-        parts = [
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-            for name, value in fields.items()
-        ]
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="code.zip"'
-        body = "".join([*parts, head, "\r\nContent-Type: application/zip\r\n\r\n"]).encode()
-        body += archive + f"\r\n--{boundary}--\r\n".encode()
-        kind = f"multipart/form-data; boundary={boundary}"
-        return json.loads(self._call("POST", "/upload", body, kind)[1])
+        return json.loads(self._call("POST", "/upload", *form(archive, fields))[1])
 
     def run(self, function_id: str, input_data: Any, request_id: str = "", **more: Any) -> Any:
         """Run a function and wait without limit; the requestId makes retries safe."""

@@ -205,6 +205,10 @@ class PortForward:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
+    def wait_url(self) -> str:
+        """Wait until the port accepts connections; returns the URL of its HTTP server."""
+        return f"http://127.0.0.1:{self.wait_ready()}"
+
     def wait_ready(self) -> int:
         """Wait until the port accepts connections; returns the local port."""
         deadline = time.monotonic() + READY_SECONDS

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bench.load import Request
+from examples.gateway_client import form
 from nanogrid.types import Json
 from support.gateways import ECHO
 from support.hostile_archives import make
 
 CALLERS: Final = 4  # each has limits of its own; also the connections
 EVENTS: Final = 100
-BOUNDARY: Final = "nanogrid-bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,9 @@ class GatewayCalls:
 
     def upload(self, number: int) -> Request:
         """The next version of the caller's function."""
-        fields = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
         name = self.functions[number % CALLERS]
-        body = f'{fields}"functionId"\r\n\r\n{name}\r\n{fields}"file"; filename="c.zip"\r\n\r\n'
-        data = body.encode() + make(("main.py", ECHO)) + f"\r\n--{BOUNDARY}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        headers["Authorization"] = f"Bearer {self.tokens[number % CALLERS]}"
+        data, kind = form(make(("main.py", ECHO)), {"functionId": name})
+        headers = {"Content-Type": kind, "Authorization": f"Bearer {self.tokens[number % CALLERS]}"}
         return Request(f"{self.url}/upload", "POST", data, headers, 201)
 
     def run(

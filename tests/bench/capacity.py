@@ -12,8 +12,8 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Final
 
@@ -26,7 +26,7 @@ from nanogrid import names
 from scripts.devaccess import NAMESPACE, PortForward
 from support.figures import spread, table
 from support.gateways import ECHO, PORT, a_token, uploaded
-from support.kubectl import Namespace, kubectl, kubectl_json
+from support.kubectl import created, kubectl, kubectl_json
 from support.process_usage import FILES, Usage, cpu_millis, parse_usage
 from support.sessions import path_of, ready, session, token_of
 
@@ -39,13 +39,6 @@ SLEEP: Final = 170
 def say(text: str) -> None:
     """Show progress."""
     print(f"capacity: {text}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def forward(namespace: str, pod: str, port: int) -> Iterator[str]:
-    """The URL of a pod's port on this machine."""
-    with PortForward(namespace, f"pod/{pod}", port) as opened:
-        yield f"http://127.0.0.1:{opened.wait_ready()}"
 
 
 def pod_of(component: str) -> str:
@@ -184,9 +177,8 @@ async def measure(
         cases = gateway.cases(known) + at.cases()
         for case in cases:
             await load(client, (case.request(n) for n in range(CALLERS)), case.at_once)
-        say(
-            f"bursts of {options.waiting} requests at once"
-        )  # each needs a connection behind it too
+        # Each of them needs a connection behind it too.
+        say(f"bursts of {options.waiting} requests at once")
         for burst in (lambda n: gateway.result(n, known), at.health):
             await load(client, [burst(n) for n in range(2 * options.waiting)], options.waiting)
         for name, read in bench.memory.items():
@@ -208,19 +200,22 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, default=60, help="requests that wait at a time")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    namespace = Namespace(f"bench-{uuid.uuid4().hex[:8]}")
     with ExitStack() as stack:
+
+        def forwarded(namespace: str, pod: str, port: int) -> str:
+            return stack.enter_context(PortForward(namespace, f"pod/{pod}", port)).wait_url()
+
         pods = {name: pod_of(name) for name in ("gateway", "router")}
-        url, routed = [stack.enter_context(forward(NAMESPACE, p, PORT)) for p in pods.values()]
+        url, routed = [forwarded(NAMESPACE, pod, PORT) for pod in pods.values()]
         tokens = [stack.enter_context(a_token()) for _ in range(CALLERS)]
         owner = Gateway(url, tokens[0])
         functions = [stack.enter_context(uploaded(owner, ECHO)) for _ in tokens]
-        kubectl("create", "namespace", namespace.name)
+        namespace = created(f"bench-{uuid.uuid4().hex[:8]}")
         stack.callback(kubectl, "delete", "namespace", namespace.name, "--wait=false")
         namespace.apply(session("bench"))
         token = token_of(namespace, ready(namespace, "bench"))
         pod = namespace.only_pod("bench")["metadata"]["name"]
-        direct = stack.enter_context(forward(namespace.name, pod, names.SESSION_PORT))
+        direct = forwarded(namespace.name, pod, names.SESSION_PORT)
         at = SessionCalls(routed, direct, path_of(namespace, "bench"), token)
         bench = asyncio.run(measure(pods, GatewayCalls(url, tokens, functions), at, options))
     if options.json:

@@ -42,7 +42,7 @@ def measure(namespace: Namespace, count: int) -> None:
     with router() as url, PortForward(namespace.name, target, names.SESSION_PORT) as direct:
         routed, straight = (
             Caller(url, token),
-            Caller(f"http://127.0.0.1:{direct.wait_ready()}", token),
+            Caller(direct.wait_url(), token),
         )
         routed.execute(path, "print(1)")
         print(

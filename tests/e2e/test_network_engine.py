@@ -117,6 +117,6 @@ def test_probes_exec_logs_and_port_forward_work_while_all_is_denied(world: World
     assert connect(world.clients, "client-1", probed) == "denied"
     assert "listening" in servers.kubectl("logs", "probed")
     with PortForward(servers.name, "pod/probed", PORT) as forward:
-        url = f"http://127.0.0.1:{forward.wait_ready()}/"
+        url = f"{forward.wait_url()}/"
         with urllib.request.urlopen(url, timeout=60) as answer:
             assert answer.read() == b"ok"

@@ -180,7 +180,7 @@ def test_promtool_accepts_the_page_of_each_target(monitored: Monitored) -> None:
 def page_of(pod: str, port: int) -> str:
     """The metrics of a pod as its server renders them."""
     with PortForward(RELEASE_NAMESPACE, f"pod/{pod}", port) as forward:
-        answer = Caller(f"http://127.0.0.1:{forward.wait_ready()}").call("GET", "/metrics")
+        answer = Caller(forward.wait_url()).call("GET", "/metrics")
         return str(answer.body["text"])
 
 

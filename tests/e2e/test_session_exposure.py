@@ -86,7 +86,7 @@ def test_a_session_behind_an_ingress_is_ready_when_its_load_balancer_is(
         # As a load balancer does: the pod's own port and the unchanged path.
         pod = namespace.only_pod(name)["metadata"]["name"]
         with PortForward(namespace.name, f"pod/{pod}", names.SESSION_PORT) as port:
-            direct = Caller(f"http://127.0.0.1:{port.wait_ready()}", token_of(namespace, status))
+            direct = Caller(port.wait_url(), token_of(namespace, status))
             assert direct.execute(path, "print('direct')")["stdout"] == "direct\n"
 
         began = time.monotonic()
@@ -110,7 +110,7 @@ def test_a_session_that_ends_by_itself_answers_until_it_is_deregistered(
     path = path_of(namespace, "ended")
     pod = namespace.only_pod("ended")["metadata"]["name"]
     with PortForward(namespace.name, f"pod/{pod}", names.SESSION_PORT) as port:
-        direct = Caller(f"http://127.0.0.1:{port.wait_ready()}", token_of(namespace, status))
+        direct = Caller(port.wait_url(), token_of(namespace, status))
         assert direct.call("POST", f"{path}/end").status == 202
         namespace.finished("ended")
     # The result is there; the agent still runs, and then the pod ends by itself.

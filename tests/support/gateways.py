@@ -39,7 +39,7 @@ sys.exit(data.get("exit", 0))
 def forwarded(target: str) -> Iterator[str]:
     """The URL, on this machine, of the gateway's Service or of one of its pods."""
     with PortForward(NAMESPACE, target, PORT) as forward:
-        yield f"http://127.0.0.1:{forward.wait_ready()}"
+        yield forward.wait_url()
 
 
 @contextmanager

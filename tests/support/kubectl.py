@@ -5,6 +5,7 @@ The tests read through kubectl on purpose: so they see what a user sees.
 
 import io
 import json
+import re
 import subprocess
 import time
 import zipfile
@@ -21,6 +22,8 @@ from scripts.devaccess import DevAccess
 # Bounds of waits, long enough for a busy machine: a test that passes does not wait so long.
 FINISH_SECONDS = 180
 EVENTUALLY_SECONDS = 120
+ANSWER_SECONDS = 15  # for kubectl to say that its own wait has ended
+OWN_WAIT = re.compile(r"--timeout=(\d+)s")
 
 
 class KubectlError(Exception):
@@ -28,14 +31,23 @@ class KubectlError(Exception):
 
 
 def kubectl(*args: str, stdin: str | None = None, timeout: float = 120) -> str:
-    """Run kubectl and return its stdout."""
+    """Run kubectl and return its stdout.
+
+    It is ended after ``timeout`` seconds, but not before the end of a wait of its own.
+
+    Raises:
+        KubectlError: it exited with an error; after a wait of its own the message says for what.
+        subprocess.TimeoutExpired: it was ended.
+    """
+    waits = [OWN_WAIT.fullmatch(arg) for arg in args]
+    longest = max([timeout, *(int(wait[1]) + ANSWER_SECONDS for wait in waits if wait)])
     done = subprocess.run(
         ["kubectl", *args],
         input=stdin,
         capture_output=True,
         encoding="utf-8",
         errors="replace",  # logs of programs may have any bytes
-        timeout=timeout,
+        timeout=longest,
     )
     if done.returncode != 0:
         raise KubectlError(done.stderr.strip())

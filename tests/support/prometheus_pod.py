@@ -65,7 +65,7 @@ def a_prometheus(namespace: Namespace, monitor: Json, groups: list[Json]) -> Ite
             "wait", f"pod/{NAME}", "--for=condition=Ready", f"--timeout={READY_SECONDS}s"
         )
         with PortForward(namespace.name, f"pod/{NAME}", PORT) as forward:
-            found = Prometheus(f"http://127.0.0.1:{forward.wait_ready()}")
+            found = Prometheus(forward.wait_url())
             eventually("Prometheus answers", lambda: found.query("vector(1)"))
             eventually("all targets are scraped", lambda: all_up(found))
             yield found

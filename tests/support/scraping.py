@@ -73,4 +73,4 @@ def metrics_of(pod: str) -> Iterator[str]:
     kubectl connects inside the pod, so no NetworkPolicy is in its way.
     """
     with PortForward(RELEASE_NAMESPACE, f"pod/{pod}", PORT) as forward:
-        yield f"http://127.0.0.1:{forward.wait_ready()}"
+        yield forward.wait_url()

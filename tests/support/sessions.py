@@ -77,7 +77,7 @@ def _answer(status: int, content: bytes, headers: dict[str, str]) -> Answer:
 def router() -> Iterator[str]:
     """The router's URL on this machine."""
     with PortForward(NAMESPACE, f"svc/{RELEASE}-router", ROUTER_PORT) as forward:
-        yield f"http://127.0.0.1:{forward.wait_ready()}"
+        yield forward.wait_url()
 
 
 def session(name: str, rules: Json | None = None, **spec: Any) -> Json:
