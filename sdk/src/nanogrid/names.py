@@ -27,6 +27,11 @@ TENANT_KIND: Final = "NanoGridTenant"
 TENANT_PLURAL: Final = "nanogridtenants"
 TENANT_SINGULAR: Final = "nanogridtenant"
 TENANT_SHORT_NAME: Final = "ngt"
+POOL_KIND: Final = "ExecutionPool"
+POOL_PLURAL: Final = "executionpools"
+POOL_SINGULAR: Final = "executionpool"
+POOL_SHORT_NAME: Final = "epool"  # not ep: kubectl knows this as Endpoints
+POOL_NAME_MAX: Final = 45  # characters; the names of its pods add a suffix
 
 # Labels and annotations of a job that runs a function.
 LABEL_FUNCTION: Final = f"{GROUP}/function"
@@ -58,6 +63,13 @@ NOT_IN_BACKUPS: Final = {"velero.io/exclude-from-backup": "true"}
 LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+# A pod of an ExecutionPool: its pool, and a digest of the manifest that the pool's pods have now.
+# LABEL_JOB_UID is empty until a job claims the pod.
+LABEL_POOL: Final = f"{GROUP}/pool"
+LABEL_POOL_VERSION: Final = f"{GROUP}/pool-version"
+# On a claimed pod: the proof that the operator has claimed it for the attempt of its labels. Users
+# who may create pods can write labels, but not this. See nanogrid.result_auth.claim_proof.
+ANNOTATION_CLAIM: Final = f"{GROUP}/claim"
 # The controller class of the pod's job; see :mod:`nanogrid.controller_class`.
 LABEL_CONTROLLER_CLASS: Final = f"{GROUP}/controller-class"
 LABEL_MODE: Final = f"{GROUP}/mode"
@@ -119,6 +131,7 @@ FUNCTION_INPUT_STDIN: Final = "/dev/stdin"
 
 # Environment of the pod's trusted containers.
 ENV_TASK: Final = "NANOGRID_TASK"
+ENV_POOL_TASK: Final = "NANOGRID_POOL_TASK"  # instead of the task, in a pod that waits for a job
 ENV_LOG_JOB: Final = "NANOGRID_LOG_JOB"  # of containers without the task: its fields in logs
 ENV_RESULTS_URL: Final = "NANOGRID_RESULTS_URL"
 ENV_RESULT_KEY: Final = "NANOGRID_RESULT_KEY"  # of the agent only
@@ -146,6 +159,7 @@ RESULTS_AUDIENCE: Final = "nanogrid-results"
 RESULTS_PATH: Final = "/v1/results"
 SESSIONS_PATH: Final = "/v1/sessions"  # reports of sessions
 MEMORY_PATH: Final = "/v1/memory"  # memory of running code
+TASK_PATH: Final = "/v1/task"  # where the agent of a pool's pod waits for its task
 RESULTS_PORT: Final = 8080
 # The operator's port that sandboxes may not reach. It accepts and closes connections: a pod that
 # reaches the results port, but not this one, has its NetworkPolicies in force.
@@ -214,6 +228,22 @@ SESSION_ARTIFACTS_DIR: Final = "artifacts"  # the same in the workspace
 def execution_object(request_id: str, number: int) -> str:
     """The key of an execution's record."""
     return f"{session_prefix(request_id)}{SESSION_DEBUG}execution_{number}.json"
+
+
+POOL_POD_MARK: Final = "-pool-"
+_POOL_TOKEN_DIGITS: Final = 8
+
+
+def pool_pod(pool: str, token: str) -> str:
+    """The name of a pool's pod; ``token`` has eight random hex digits."""
+    return f"{pool}{POOL_POD_MARK}{token}"
+
+
+def is_pool_pod(name: str) -> bool:
+    """Whether a pod's name is that of a pool's pod: it names no job."""
+    _, mark, token = name.rpartition(POOL_POD_MARK)
+    digits = len(token) == _POOL_TOKEN_DIGITS and all(c in "0123456789abcdef" for c in token)
+    return bool(mark) and digits
 
 
 def short_digest(uid: str) -> str:

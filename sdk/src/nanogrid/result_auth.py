@@ -21,6 +21,7 @@ from nanogrid.types import Json
 FIELD: Final = "authentication"
 ALGORITHM: Final = "hmac-sha256"
 _LABEL: Final = b"nanogrid-result-key:"
+_CLAIM_LABEL: Final = b"nanogrid-claim:"
 
 
 class NotAuthenticError(ValueError):
@@ -35,6 +36,19 @@ def derive_key(master: str, uid: str) -> str:
         uid: the job's uid.
     """
     return hmac.new(master.encode(), _LABEL + uid.encode(), hashlib.sha256).hexdigest()
+
+
+def claim_proof(master: str, job_uid: str, attempt: int, pod_uid: str) -> str:
+    """What shows that the operator has claimed a pool's pod for a job's attempt: 64 hex digits.
+
+    Args:
+        master: the installation's secret key.
+        job_uid: the job's uid.
+        attempt: the number of the attempt.
+        pod_uid: the pod's uid.
+    """
+    text = f"{job_uid}/{attempt}/{pod_uid}".encode()
+    return hmac.new(master.encode(), _CLAIM_LABEL + text, hashlib.sha256).hexdigest()
 
 
 def code(result: Json, key: str) -> str:

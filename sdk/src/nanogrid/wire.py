@@ -128,10 +128,33 @@ class PodTask:
     session: SessionRules | None = None  # None: a batch job
     gate_port: int | None = None  # code waits until the results host's port is closed; None: no
     root: str = ""  # of the namespace in the bucket: empty, or a path that ends with a slash
+    inputs_by_agent: bool = False  # the agent syncs the inputs, there is no init container for it
 
     def key(self, relative: str) -> str:
         """The S3 key of a name of :mod:`nanogrid.names`, below the root of the namespace."""
         return self.root + relative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTask:
+    """What the agent of a pool's pod knows before a job claims the pod."""
+
+    namespace: str
+    pool: str
+    gate_port: int | None = None  # as in PodTask; tested while the pod waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """The line that ends the wait of a pool's agent at ``names.TASK_PATH``: its job.
+
+    ``result_key`` is the key of the job's results, ``role_session`` the name for the S3 role, if
+    there is one. Before it, the answer has empty lines, so that both sides notice a dead peer.
+    """
+
+    task: PodTask
+    result_key: str = ""
+    role_session: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
