@@ -38,7 +38,9 @@ def derive_key(master: str, uid: str) -> str:
     return hmac.new(master.encode(), _LABEL + uid.encode(), hashlib.sha256).hexdigest()
 
 
-def claim_proof(master: str, job_uid: str, attempt: int, pod_uid: str) -> str:
+def claim_proof(
+    master: str, job_uid: str, attempt: int, pod_uid: str, claimed_at_millis: int
+) -> str:
     """What shows that the operator has claimed a pool's pod for a job's attempt: 64 hex digits.
 
     Args:
@@ -46,8 +48,9 @@ def claim_proof(master: str, job_uid: str, attempt: int, pod_uid: str) -> str:
         job_uid: the job's uid.
         attempt: the number of the attempt.
         pod_uid: the pod's uid.
+        claimed_at_millis: when, in milliseconds since the epoch.
     """
-    text = f"{job_uid}/{attempt}/{pod_uid}".encode()
+    text = f"{job_uid}/{attempt}/{pod_uid}/{claimed_at_millis}".encode()
     return hmac.new(master.encode(), _CLAIM_LABEL + text, hashlib.sha256).hexdigest()
 
 

@@ -23,9 +23,20 @@ def is_pod_of(pod: str, uid: str) -> bool:
     return f"-{names.short_digest(uid)}-" in pod
 
 
+def names_pod(status: Json, job_name: str, uid: str, attempt: int) -> bool:
+    """Whether a job's status names the pod of this attempt, its current one."""
+    pod = status.get("podName") or ""
+    return pod == pod_name(job_name, uid, attempt) or names.is_pool_pod(pod)
+
+
 def timestamp(now: float) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pool_reference(pool_name: str, uid: str) -> Json:
+    """The owner reference to a pool: its pods are deleted with it."""
+    return {**owner_reference(pool_name, uid), "kind": names.POOL_KIND}
 
 
 def owner_reference(job_name: str, uid: str) -> Json:

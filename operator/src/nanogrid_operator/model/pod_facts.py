@@ -8,6 +8,7 @@ from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
+from nanogrid_operator.model.claim import claimed_at
 
 # The reasons that scheduler, taint manager and eviction API give for the end of a pod:
 # https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
@@ -56,6 +57,7 @@ class Pod:
     """The facts of a sandbox pod.
 
     ``signs``: its agent has a key, so it signs results. Agents of older versions have none.
+    ``created``: when it was created for its job; a pod of a pool, when the job claimed it.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Pod:
     signs: bool = False
     drain_seconds: int = 0  # that its containers run on after the session's end
     restarts: bool = False  # the kubelet restarts containers that failed: of a session
+    pool: str = ""  # the pool that it was claimed from
     containers: dict[str, Container] = field(default_factory=dict)
 
     def container(self, name: str) -> Container:
@@ -104,12 +107,13 @@ def pod_facts(body: Json) -> Pod:
     scheduled = conditions.get("PodScheduled", {})
     has_node = scheduled.get("status") == "True"
     gated = scheduled.get("status") == "False" and scheduled.get("reason") == GATED
+    claimed = claimed_at(body)
     return Pod(
         name=meta["name"],
         uid=meta["uid"],
         job_uid=labels.get(names.LABEL_JOB_UID, ""),
         attempt=attempt_number(labels),
-        created=seconds(meta.get("creationTimestamp")) or 0.0,
+        created=claimed or seconds(meta.get("creationTimestamp")) or 0.0,
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
@@ -129,9 +133,10 @@ def pod_facts(body: Json) -> Pod:
         queued_by_kueue=labels.get(names.LABEL_KUEUE_MANAGED) == "true",
         disruption=_disruption(conditions),
         memory_limit_bytes=_memory_limit(body),
-        signs=_signs(body),
+        signs=claimed is not None or _signs(body),
         drain_seconds=_small_number(labels.get(names.LABEL_DRAIN, ""), digits=4),
         restarts=labels.get(names.LABEL_MODE) == names.MODE_SESSION,
+        pool="" if claimed is None else labels.get(names.LABEL_POOL, ""),
         containers={c["name"]: _container(c) for c in reported},
     )
 

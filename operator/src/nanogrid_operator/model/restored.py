@@ -31,9 +31,9 @@ def restored(job: Json) -> str:
 
 
 def _pods(status: Json) -> list[str]:
-    """The pods that a status names."""
+    """The pods that a status names, without those of pools: their names show no uid."""
     found = [status, *(status.get("attempts") or [])]
-    return [name for one in found if (name := one.get("podName"))]
+    return [name for one in found if (name := one.get("podName")) and not names.is_pool_pod(name)]
 
 
 def _of_status(job: Json, pods: list[str]) -> str:

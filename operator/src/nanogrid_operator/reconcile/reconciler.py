@@ -23,7 +23,7 @@ from nanogrid_operator.decision.outcome import Outcome
 from nanogrid_operator.decision.snapshot import Snapshot
 from nanogrid_operator.delivery.delivery import ResultDelivery
 from nanogrid_operator.delivery.pending_results import PendingResults
-from nanogrid_operator.kube.objects import pod_name
+from nanogrid_operator.kube.objects import names_pod
 from nanogrid_operator.kube.secrets import S3SecretReplica
 from nanogrid_operator.manifests.task import base_memory_limit
 from nanogrid_operator.model.errors import InvalidSpecError
@@ -141,7 +141,7 @@ class Reconciler:
         uid, attempt = job.uid, job.attempt
         pod, gone = self.cache.pod(uid, attempt), self.cache.gone(uid, attempt)
         report = self.cache.report(uid, attempt)
-        named = job.status.get("podName") == pod_name(job.name, uid, attempt)
+        named = names_pod(job.status, job.name, uid, attempt)
         observed, now = self.cache.session(uid, attempt), self.clock()
         facts = pod_facts(pod) if pod else None
         session = SessionFacts(facts, observed, self.exposures.known(job))

@@ -13,7 +13,8 @@ from nanogrid import names, wire
 from nanogrid.lifecycle import pod_finished
 from nanogrid.logs import fields_of_job
 from nanogrid.types import Json
-from nanogrid_operator.kube.objects import pod_name
+from nanogrid_operator.kube.objects import names_pod, pod_name
+from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
 from nanogrid_operator.model.lifecycle import inert
 from nanogrid_operator.model.observed import Inspection, Rejection, SessionObservation
 from nanogrid_operator.model.pod_facts import attempt_number
@@ -34,7 +35,10 @@ class CacheObserver(Protocol):
 
 
 def job_of(pod: Json) -> str:
-    """The uid of the job that a pod's label names. Anybody can write labels, so it is a hint."""
+    """The uid of the job that a pod's label names; empty: it waits in a pool.
+
+    Anybody can write labels, so it is a hint.
+    """
     uid: str = pod["metadata"]["labels"][names.LABEL_JOB_UID]
     return uid
 
@@ -62,14 +66,23 @@ class JobCache:
     Args:
         default_ttl: the time to live of jobs whose spec names none, in seconds; None: never.
         confirmed: False for a process that stands by.
+        proofs: show which pods of pools the operator has claimed.
     """
 
-    def __init__(self, default_ttl: int | None = None, *, confirmed: bool = True) -> None:
+    def __init__(
+        self,
+        default_ttl: int | None = None,
+        *,
+        confirmed: bool = True,
+        proofs: ClaimProofs | None = None,
+    ) -> None:
         self._default_ttl = default_ttl
+        self._proofs = proofs or ClaimProofs("")
         self._observers: list[CacheObserver] = []
         self._jobs: dict[str, Json] = {}
         self._pods: dict[PodKey, Json] = {}
         self._pods_of: defaultdict[str, set[PodKey]] = defaultdict(set)  # by the job's uid
+        self._claimed: dict[AttemptKey, PodKey] = {}  # the pod of a pool that an attempt has
         self._gone: dict[PodKey, Json] = {}  # the last observed state of pods that are gone
         self._reports: dict[AttemptKey, tuple[wire.Report, float]] = {}
         self._rejections: dict[AttemptKey, Rejection] = {}
@@ -104,7 +117,9 @@ class JobCache:
             self._gone.pop(key, None)
             if self._pods.pop(key, None) is not None:
                 self._pod_changed(key, None)
-        for known in (self._reports, self._rejections, self._inspections, self._sessions):
+        for known in (
+            self._reports, self._rejections, self._inspections, self._sessions, self._claimed,
+        ):  # fmt: skip
             for attempt in [a for a in known if a[0] == uid]:
                 del known[attempt]
 
@@ -112,7 +127,12 @@ class JobCache:
         """Take in a sandbox pod; returns the uid of the job that its label names."""
         key, uid = _key(body), job_of(body)
         if not _owned(body, uid):
-            return uid  # another owner's pod with a job's label
+            return uid  # another owner's pod with a job's label, or one that waits in a pool
+        if is_of_pool(body):
+            attempt = attempt_number(body["metadata"]["labels"])
+            if not self._proofs.holds(body, uid, attempt):
+                return uid  # the operator has not claimed it
+            self._claimed[uid, attempt] = key
         known, gone = self._pods.get(key), self._gone.get(key)
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
             return uid  # a late answer does not bring back a deleted pod
@@ -129,7 +149,7 @@ class JobCache:
         known = self._pods.get(key)
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             del self._pods[key]
-        if uid in self._jobs:
+        if uid in self._jobs and (known is not None or not is_of_pool(body)):
             self._gone[key] = transform_pod(body)
             self._pods_of[uid].add(key)
         if key not in self._pods:
@@ -156,9 +176,10 @@ class JobCache:
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
         """The attempt's own pod: its namespace and name are fixed, and the job owns it.
 
-        Labels do not count: anybody who can create a pod can give it any label.
+        Labels do not count: anybody who can create a pod can give it any label. A pod of a pool
+        has another name, and the operator's proof.
         """
-        key = self._pod_key(uid, attempt)
+        key = self._claimed.get((uid, attempt)) or self._pod_key(uid, attempt)
         return None if key is None else pods.get(key)
 
     def _pod_key(self, uid: str, attempt: int) -> PodKey | None:
@@ -224,9 +245,11 @@ class JobCache:
         """All pods of a job, of any attempt."""
         keys = sorted(self._pods_of.get(uid, ()))
         found = [self._pods[key] for key in keys if key in self._pods]
-        numbers = [attempt_number(pod["metadata"]["labels"]) for pod in found]
-        own = [self._pod_key(uid, number) for number in numbers]
-        return [pod for pod, key in zip(found, own, strict=True) if _key(pod) == key]
+        return [pod for pod in found if self._is_own(uid, pod)]
+
+    def _is_own(self, uid: str, pod: Json) -> bool:
+        attempt = attempt_number(pod["metadata"]["labels"])
+        return _key(pod) in (self._pod_key(uid, attempt), self._claimed.get((uid, attempt)))
 
     def gone(self, uid: str, attempt: int) -> Json | None:
         """The last state of an attempt's pod, if it was deleted while this process watched."""
@@ -241,8 +264,9 @@ class JobCache:
                 continue
             namespace, name = _key(body)
             attempts = status.get("attempts") or []
-            pod = pod_name(name, uid, attempts[-1]["number"] + 1 if attempts else 0)
-            if status.get("podName") != pod and (namespace, pod) not in self._pods:
+            attempt = attempts[-1]["number"] + 1 if attempts else 0
+            pod = pod_name(name, uid, attempt)
+            if not names_pod(status, name, uid, attempt) and self.pod(uid, attempt) is None:
                 found.setdefault(namespace, {})[pod] = uid
         return found
 

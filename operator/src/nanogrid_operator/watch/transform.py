@@ -55,9 +55,13 @@ def transform_pod(pod: Json) -> Json:
     if "conditions" in kept:
         kept["conditions"] = [c for c in kept["conditions"] if _is_read(c["type"])]
     containers = [_transform_container(c) for c in spec.get("containers", [])]
+    metadata = _some(pod["metadata"], *_METADATA, "labels", "ownerReferences")
+    claim = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CLAIM)
+    if claim is not None:
+        metadata["annotations"] = {names.ANNOTATION_CLAIM: claim}
     return {
         **_some(pod, "apiVersion", "kind"),
-        "metadata": _some(pod["metadata"], *_METADATA, "labels", "ownerReferences"),
+        "metadata": metadata,
         "spec": {"containers": containers},
         "status": kept,
     }

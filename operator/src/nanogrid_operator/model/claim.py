@@ -1,0 +1,57 @@
+"""Claims of pools' pods: the annotation that shows for which attempt the operator took a pod. Pure.
+
+Whoever may create pods can give them any label and owner. The annotation has a code that only the
+operator can make, so a pod without it is the pod of no job.
+"""
+
+import hmac
+from dataclasses import dataclass
+
+from nanogrid import names, result_auth
+from nanogrid.types import Json
+
+MAX_DIGITS = 15  # of milliseconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimProofs:
+    """Makes and checks the annotation; ``master`` is the installation's secret key."""
+
+    master: str
+
+    def annotation(self, job_uid: str, attempt: int, pod_uid: str, now: float) -> str:
+        """The value for a pod that is claimed now, in seconds since the epoch."""
+        millis = int(1000 * now)
+        proof = result_auth.claim_proof(self.master, job_uid, attempt, pod_uid, millis)
+        return f"{millis}:{proof}"
+
+    def holds(self, pod: Json, job_uid: str, attempt: int) -> bool:
+        """Whether the operator has claimed a pod for this attempt."""
+        value = _value(pod)
+        millis = _millis(value)
+        if millis is None:
+            return False
+        uid = pod["metadata"]["uid"]
+        proof = result_auth.claim_proof(self.master, job_uid, attempt, uid, millis)
+        return hmac.compare_digest(f"{millis}:{proof}".encode(), value.encode("utf-8", "replace"))
+
+
+def is_of_pool(pod: Json) -> bool:
+    """Whether a pod says that it is, or was, a pod of a pool."""
+    return bool((pod["metadata"].get("labels") or {}).get(names.LABEL_POOL))
+
+
+def claimed_at(pod: Json) -> float | None:
+    """When a pod was claimed, in seconds since the epoch, not verified; None: it is not."""
+    millis = _millis(_value(pod))
+    return None if millis is None else millis / 1000
+
+
+def _value(pod: Json) -> str:
+    return str((pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CLAIM) or "")
+
+
+def _millis(value: str) -> int | None:
+    text = value.partition(":")[0]
+    known = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    return int(text) if known else None
