@@ -76,6 +76,8 @@ def pin(ref: FunctionRef, function: Json | None, tenant: Tenant) -> PinnedFuncti
         resources=spec.resources,
         timeouts=spec.timeouts,
         network=spec.network,
+        pool_ref=spec.pool_ref,
+        input_strategy=spec.input_strategy,
         outputs=spec.outputs,
     )
     size = json_bytes(to_status(pinned))
@@ -115,6 +117,8 @@ def effective(spec: Spec, pinned: PinnedFunction | None) -> Spec:
         "resources": _resources(pinned.resources, spec.resources),
         "timeouts": _timeouts(pinned.timeouts, spec.timeouts),
         "network": spec.network or pinned.network,
+        "pool_ref": spec.pool_ref or pinned.pool_ref,
+        "input_strategy": spec.input_strategy or pinned.input_strategy,
         "outputs": spec.outputs or pinned.outputs,
     }
     return spec.model_copy(update=changes)

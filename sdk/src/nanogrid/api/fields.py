@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from nanogrid import globs, names
+from nanogrid import controller_class, globs, names
 from nanogrid.sandbox_limits import (
     CPU,
     DISK,
@@ -179,6 +179,18 @@ NO_NUL = r"^[^\x00]*$"  # no program can get an argument or a variable with this
 Argument = Annotated[str, Field(max_length=4096, pattern=NO_NUL)]
 Identifier = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
+ControllerClass = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=controller_class.MAX_CHARACTERS,
+        pattern=controller_class.PATTERN,
+    ),
+]
+PoolName = Annotated[
+    str,
+    Field(min_length=1, max_length=names.POOL_NAME_MAX, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
 ]
 
 Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]

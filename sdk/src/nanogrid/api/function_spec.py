@@ -12,7 +12,7 @@ from nanogrid.api.environment import EnvVars
 from nanogrid.api.fields import Argument, Bucket, Model, ObjectKey, Sha256, Time, cel, list_map
 from nanogrid.api.inputs_outputs import Outputs
 from nanogrid.api.network import Network
-from nanogrid.api.runtime import Resources, Runtime, Timeouts
+from nanogrid.api.runtime import InputStrategy, PoolRef, Resources, Runtime, Timeouts
 
 MAX_VERSIONS = 100
 
@@ -91,6 +91,12 @@ class FunctionSpec(Model):
     timeouts: Timeouts | None = Field(None, description="Timeout of each phase of a run.")
     outputs: Outputs | None = Field(None, description="Files to store after a run.")
     network: Network | None = Field(None, description="Network access of the code.")
+    pool_ref: PoolRef | None = Field(
+        None, description="The pool that gives runs a waiting pod. See docs/executionpool.md."
+    )
+    input_strategy: InputStrategy | None = Field(
+        None, description="Who copies the code and the inputs of runs. Defaults to Init."
+    )
 
     @property
     def newest(self) -> FunctionVersion:

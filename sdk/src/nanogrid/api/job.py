@@ -6,20 +6,30 @@ from pydantic import ConfigDict, Field
 
 from nanogrid import names
 from nanogrid.api.environment import EnvVars
-from nanogrid.api.fields import Argument, Identifier, Model, Resource, cel, list_map
+from nanogrid.api.fields import (
+    Argument,
+    ControllerClass,
+    Identifier,
+    Model,
+    Resource,
+    cel,
+    list_map,
+)
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.inputs_outputs import Code, DeliveryRules, Input, Logs, Outputs
 from nanogrid.api.network import Network
 from nanogrid.api.runtime import (
     EXECUTION_SECONDS,
+    INPUT_STRATEGY,
     FailurePolicy,
+    InputStrategy,
+    PoolRef,
     Resources,
     Runtime,
     Timeouts,
 )
 from nanogrid.api.session import SessionSpec
 from nanogrid.api.status import Status
-from nanogrid.controller_class import MAX_CHARACTERS, PATTERN
 
 MAX_TTL_SECONDS: Final = 31_536_000  # a year
 
@@ -53,6 +63,7 @@ class Spec(Model):
             _immutable("stdin"),
             _immutable("env"),
             _immutable("inputs"),
+            _immutable("inputStrategy"),
             _immutable("outputs"),
             _immutable("logs"),
             _immutable("delivery"),
@@ -66,6 +77,7 @@ class Spec(Model):
             _immutable("serviceAccountName"),
             _immutable("priorityClassName"),
             _immutable("network"),
+            _immutable("poolRef"),
             _immutable("controllerClass"),
             (
                 "self.mode == 'Session' || has(self.code) != has(self.functionRef)",
@@ -143,6 +155,12 @@ class Spec(Model):
     inputs: Annotated[list[Input], list_map("name", 16)] = Field(
         default_factory=list, description="Files from S3. They are copied before the code starts."
     )
+    input_strategy: InputStrategy | None = Field(
+        None,
+        description="Who copies code and inputs from S3. Init: an init container, before the "
+        "sandbox starts. Agent: the agent, while the sandbox starts. Both prove the files in the "
+        "same way before the code starts. Defaults to Init.",
+    )
     outputs: Outputs | None = Field(None, description="Files to store after the code has ended.")
     logs: Logs | None = Field(None, description="Amount of stdout and stderr that is kept.")
     delivery: DeliveryRules | None = Field(
@@ -194,13 +212,13 @@ class Spec(Model):
     priority_class_name: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         None, description="PriorityClass of the pod."
     )
-    controller_class: (
-        Annotated[
-            str,
-            Field(min_length=1, max_length=MAX_CHARACTERS, pattern=PATTERN),
-        ]
-        | None
-    ) = Field(
+    pool_ref: PoolRef | None = Field(
+        None,
+        description="The pool that gives the job a waiting pod. If the job does not fit, or no pod "
+        "waits, it starts cold. Defaults to the pool whose jobSelector matches, or to "
+        "pools.defaultPool of the chart. See docs/executionpool.md.",
+    )
+    controller_class: ControllerClass | None = Field(
         None,
         description="Class of the installation that runs the job, if several share the cluster "
         "(controllerClass in the chart's values). Defaults to the installation without a class.",
@@ -213,6 +231,11 @@ class Spec(Model):
         if given is not None:
             return given
         return min(EXECUTION_SECONDS, self.active_deadline_seconds or EXECUTION_SECONDS)
+
+    @property
+    def agent_syncs(self) -> bool:
+        """Whether the agent copies the inputs, not an init container."""
+        return (self.input_strategy or INPUT_STRATEGY) == "Agent"
 
     @property
     def is_session(self) -> bool:

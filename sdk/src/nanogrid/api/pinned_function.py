@@ -9,7 +9,7 @@ from nanogrid.api.fields import Model
 from nanogrid.api.function_spec import FunctionCode, FunctionCommand, FunctionName, VersionNumber
 from nanogrid.api.inputs_outputs import Outputs
 from nanogrid.api.network import Network
-from nanogrid.api.runtime import Resources, Runtime, Timeouts
+from nanogrid.api.runtime import InputStrategy, PoolRef, Resources, Runtime, Timeouts
 
 
 class PinnedFunction(Model):
@@ -33,4 +33,8 @@ class PinnedFunction(Model):
     resources: Resources | None = Field(None, description="Memory and CPU of the function.")
     timeouts: Timeouts | None = Field(None, description="Timeouts of the function.")
     network: Network | None = Field(None, description="Network access of the function.")
+    pool_ref: PoolRef | None = Field(None, description="Pool of the function.")
+    input_strategy: InputStrategy | None = Field(
+        None, description="Who copies the code and the inputs, as the function says."
+    )
     outputs: Outputs | None = Field(None, description="Rules of the function for output files.")

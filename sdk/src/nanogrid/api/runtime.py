@@ -12,6 +12,7 @@ from nanogrid.api.fields import (
     MemoryLimit,
     MemoryRequest,
     Model,
+    PoolName,
     cel,
 )
 
@@ -32,6 +33,17 @@ class Runtime(Model):
         description="RuntimeClass of the pod, for example of gVisor or Kata. Defaults to the "
         "operator's setting.",
     )
+
+
+class PoolRef(Model):
+    """An ExecutionPool in the job's namespace."""
+
+    name: PoolName = Field(description="Name of the ExecutionPool.")
+
+
+# Where the inputs are copied: by the init container, or by the agent.
+InputStrategy = Literal["Init", "Agent"]
+INPUT_STRATEGY: Final[InputStrategy] = "Init"
 
 
 class _Amounts(Model):

@@ -22,7 +22,7 @@ class Condition(Model):
     message: Text = Field("", description="Details of the reason, for people.")
     last_transition_time: Time = Field(description="Time of the last change of the status.")
     observed_generation: int = Field(
-        0, ge=0, description="Generation of the job to which the condition applies."
+        0, ge=0, description="Generation of the object to which the condition applies."
     )
 
 
@@ -146,6 +146,12 @@ class Status(Model):
     )
     pod_name: Annotated[str, Field(max_length=253)] | None = Field(
         None, description="Name of the sandbox pod."
+    )
+    start: Literal["Warm", "Cold"] | None = Field(
+        None, description="Whether the job took a waiting pod of a pool, or got a pod of its own."
+    )
+    start_message: Text | None = Field(
+        None, description="Details of the start, for example why a pool's pods do not fit the job."
     )
     request_id: Annotated[str, Field(max_length=63)] | None = Field(
         None, description="The requestId of the result: spec.requestId or the uid."

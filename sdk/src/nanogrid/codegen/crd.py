@@ -21,6 +21,7 @@ from nanogrid import controller_class, names
 from nanogrid.api.function import FunctionStatus
 from nanogrid.api.function_spec import FunctionSpec
 from nanogrid.api.job import Spec
+from nanogrid.api.pool import PoolSpec, PoolStatus
 from nanogrid.api.status import Status
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.codegen.chart_checks import chart_checks, chart_reasons, chart_sections
@@ -43,6 +44,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
     {"name": "FILES", "type": "integer", "jsonPath": ".status.inputs.files", "priority": 1},
     {"name": "REQUEST", "type": "string", "jsonPath": ".status.requestId", "priority": 1},
     {"name": "MEMORY", "type": "string", "jsonPath": ".status.memory", "priority": 1},
+    {"name": "START", "type": "string", "jsonPath": ".status.start", "priority": 1},
 ]
 
 FUNCTION_COLUMNS: list[dict[str, Any]] = [
@@ -55,6 +57,18 @@ FUNCTION_COLUMNS: list[dict[str, Any]] = [
     {"name": "REASON", "type": "string", "jsonPath": ".status.lastRun.reason", "priority": 1},
     {"name": "LAST RUN", "type": "date", "jsonPath": ".status.lastRun.time", "priority": 1},
     {"name": "RUNTIME", "type": "string", "jsonPath": ".spec.runtime.image", "priority": 1},
+]
+
+POOL_COLUMNS: list[dict[str, Any]] = [
+    {"name": "READY", "type": "integer", "jsonPath": ".status.ready"},
+    {"name": "TARGET", "type": "integer", "jsonPath": ".status.target"},
+    {"name": "STARTING", "type": "integer", "jsonPath": ".status.starting"},
+    {"name": "CLAIMED", "type": "integer", "jsonPath": ".status.claimed"},
+    {"name": "CLAIMS", "type": "integer", "jsonPath": ".status.claims"},
+    {"name": "MISSES", "type": "integer", "jsonPath": ".status.misses"},
+    {"name": "P50", "type": "integer", "jsonPath": ".status.claimP50Millis"},
+    {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    {"name": "IMAGE", "type": "string", "jsonPath": ".spec.runtime.image", "priority": 1},
 ]
 
 TENANT_COLUMNS: list[dict[str, Any]] = [
@@ -156,6 +170,28 @@ def function_crd() -> dict[str, Any]:
     )
 
 
+def pool_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of ExecutionPool."""
+    return _definition(
+        kind=names.POOL_KIND,
+        plural=names.POOL_PLURAL,
+        singular=names.POOL_SINGULAR,
+        short_name=names.POOL_SHORT_NAME,
+        description="A pool: pods that wait for jobs, so that a job starts at once. Each pod runs "
+        "one job.",
+        spec=PoolSpec,
+        status=PoolStatus,
+        columns=POOL_COLUMNS,
+        selectable=[],
+        name_rule={
+            "rule": f"size(self.metadata.name) <= {names.POOL_NAME_MAX} && "
+            "self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            "message": "the name is also a label value and begins the names of pods: use at most "
+            f"{names.POOL_NAME_MAX} lower case letters, digits and '-'",
+        },
+    )
+
+
 def tenant_crd() -> dict[str, Any]:
     """The CustomResourceDefinition of NanoGridTenant."""
     return _definition(
@@ -249,6 +285,7 @@ def generated_files(root: Path = Path()) -> dict[str, str]:
     sources = {
         "job": (names.PLURAL, crd),
         "function": (names.FUNCTION_PLURAL, function_crd),
+        "pool": (names.POOL_PLURAL, pool_crd),
         "tenant": (names.TENANT_PLURAL, tenant_crd),
     }
     for module, (plural, make) in sources.items():
@@ -271,6 +308,7 @@ def generated_files(root: Path = Path()) -> dict[str, str]:
         "docs/values.md": values_markdown(values, schema),
         "docs/executionjob.md": fields_markdown(crd()),
         "docs/function.md": fields_markdown(function_crd(), "versions"),
+        "docs/executionpool.md": fields_markdown(pool_crd(), "runtime"),
         "docs/tenant.md": fields_markdown(tenant_crd(), "allow"),
         "docs/metrics.md": metrics_markdown(all_declared()),
         "docs/reasons.md": reasons_markdown(),
