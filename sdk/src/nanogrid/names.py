@@ -67,6 +67,8 @@ LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 # LABEL_JOB_UID is empty until a job claims the pod.
 LABEL_POOL: Final = f"{GROUP}/pool"
 LABEL_POOL_VERSION: Final = f"{GROUP}/pool-version"
+# The proof that the operator has created a pool's pod: nanogrid.result_auth.pool_proof.
+ANNOTATION_POOL_PROOF: Final = f"{GROUP}/pool-proof"
 # On a claimed pod: the proof that the operator has claimed it for the attempt of its labels. Users
 # who may create pods can write labels, but not this. See nanogrid.result_auth.claim_proof.
 ANNOTATION_CLAIM: Final = f"{GROUP}/claim"

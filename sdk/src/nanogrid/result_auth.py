@@ -21,6 +21,7 @@ from nanogrid.types import Json
 FIELD: Final = "authentication"
 ALGORITHM: Final = "hmac-sha256"
 _LABEL: Final = b"nanogrid-result-key:"
+_POOL_LABEL: Final = b"nanogrid-pool:"
 _CLAIM_LABEL: Final = b"nanogrid-claim:"
 
 
@@ -52,6 +53,18 @@ def claim_proof(
     """
     text = f"{job_uid}/{attempt}/{pod_uid}/{claimed_at_millis}".encode()
     return hmac.new(master.encode(), _CLAIM_LABEL + text, hashlib.sha256).hexdigest()
+
+
+def pool_proof(master: str, pool_uid: str, pod_name: str) -> str:
+    """What shows that the operator has created a pool's pod: 64 hex digits.
+
+    Args:
+        master: the installation's secret key.
+        pool_uid: the pool's uid.
+        pod_name: the pod's name, which is random.
+    """
+    text = f"{pool_uid}/{pod_name}".encode()
+    return hmac.new(master.encode(), _POOL_LABEL + text, hashlib.sha256).hexdigest()
 
 
 def code(result: Json, key: str) -> str:

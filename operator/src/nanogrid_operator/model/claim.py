@@ -15,9 +15,23 @@ MAX_DIGITS = 15  # of milliseconds since the epoch
 
 @dataclass(frozen=True, slots=True)
 class ClaimProofs:
-    """Makes and checks the annotation; ``master`` is the installation's secret key."""
+    """Makes and checks the annotations; ``master`` is the installation's secret key."""
 
     master: str
+
+    def created(self, pool_uid: str, pod_name: str) -> str:
+        """The value for a new pod of a pool."""
+        return result_auth.pool_proof(self.master, pool_uid, pod_name)
+
+    def created_by_operator(self, pod: Json) -> bool:
+        """Whether the operator has created a pool's pod. It belongs to the pool that owns it."""
+        meta = pod["metadata"]
+        given = str((meta.get("annotations") or {}).get(names.ANNOTATION_POOL_PROOF) or "")
+        owners = [o for o in meta.get("ownerReferences") or [] if o["kind"] == names.POOL_KIND]
+        if len(owners) != 1 or owners[0]["name"] != meta["labels"].get(names.LABEL_POOL):
+            return False
+        proof = self.created(owners[0]["uid"], meta["name"])
+        return hmac.compare_digest(proof.encode(), given.encode("utf-8", "replace"))
 
     def annotation(self, job_uid: str, attempt: int, pod_uid: str, now: float) -> str:
         """The value for a pod that is claimed now, in seconds since the epoch."""

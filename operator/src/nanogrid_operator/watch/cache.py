@@ -18,6 +18,7 @@ from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
 from nanogrid_operator.model.lifecycle import inert
 from nanogrid_operator.model.observed import Inspection, Rejection, SessionObservation
 from nanogrid_operator.model.pod_facts import attempt_number
+from nanogrid_operator.model.versions import version_of
 from nanogrid_operator.watch.transform import transform_job, transform_pod
 
 AttemptKey = tuple[str, int]  # the job's uid and the number of the attempt
@@ -50,14 +51,6 @@ def _key(body: Json) -> PodKey:
 def _owned(pod: Json, job_uid: str) -> bool:
     owners = pod["metadata"].get("ownerReferences") or []
     return any(o.get("uid") == job_uid for o in owners)
-
-
-def version_of(body: Json) -> int:
-    """An object's resourceVersion as a number that grows with each change."""
-    # By contract it is opaque. It is an increasing integer in fact (etcd's revision), and from
-    # Kubernetes 1.35 on it is comparable by contract as well:
-    # https://kubernetes.io/docs/reference/using-api/api-concepts/
-    return int(body["metadata"]["resourceVersion"])
 
 
 class JobCache:

@@ -13,7 +13,8 @@ from nanogrid import names
 from nanogrid.kube.conventions import PAGE
 from nanogrid.lifecycle import finished
 from nanogrid.types import Json
-from nanogrid_operator.watch.cache import JobCache, version_of
+from nanogrid_operator.model.versions import version_of
+from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue

@@ -1,0 +1,90 @@
+"""Which pool a job takes a pod from. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nanogrid.api.job import ExecutionJob, Spec
+from nanogrid.api.pool import PoolSpec
+from nanogrid.api.runtime import Runtime
+from nanogrid_operator.model.facts import Job
+from nanogrid_operator.model.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolChoice:
+    """The pool of a job; None if it has none, and ``why`` if it should have one."""
+
+    pool: Pool | None = None
+    why: str = ""
+
+
+NO_POOL = PoolChoice()
+
+
+def choose_pool(job: Job, pools: Sequence[Pool], default: str) -> PoolChoice:
+    """The pool that the job names, that selects it, or that is the default of namespaces.
+
+    Args:
+        job: The job.
+        pools: The pools of its namespace, by name.
+        default: The name of the default pool; empty: there is none.
+    """
+    spec = job.spec
+    if spec is None:
+        return NO_POOL
+    by_name = {pool.name: pool for pool in pools}
+    if spec.pool_ref is not None:
+        name = spec.pool_ref.name
+        if name not in by_name:
+            return PoolChoice(None, f"There is no ExecutionPool {name} in namespace {job.namespace}")
+        return _usable(by_name[name])
+    labels = (job.model.metadata.get("labels") or {}) if job.model else {}
+    for pool in pools:
+        if _selects(pool, labels):
+            return _usable(pool)
+    return _usable(by_name[default]) if default in by_name else NO_POOL
+
+
+def _selects(pool: Pool, labels: Mapping[str, str]) -> bool:
+    selector = pool.spec.job_selector if pool.spec else None
+    return selector is not None and selector.matches(labels)
+
+
+def _usable(pool: Pool) -> PoolChoice:
+    if pool.spec is None:
+        return PoolChoice(None, f"ExecutionPool {pool.name} is not valid: {pool.error}")
+    if pool.deleting:
+        return PoolChoice(None, f"ExecutionPool {pool.name} is being deleted")
+    return PoolChoice(pool)
+
+
+def with_pool(job: Job, pools: Sequence[Pool]) -> Job:
+    """The job with what it takes from the pool that it names: image, resources, service account.
+
+    It takes them for a cold start too, so that code meets the same sandbox either way. The job's
+    own fields come first.
+    """
+    spec = job.spec
+    if spec is None or spec.pool_ref is None or job.model is None:
+        return job
+    choice = choose_pool(job, pools, "")
+    if choice.pool is None or choice.pool.spec is None:
+        return job
+    changes = _taken(spec, choice.pool.spec)
+    if not changes:
+        return job
+    model: ExecutionJob = job.model.model_copy(update={"spec": spec.model_copy(update=changes)})
+    return replace(job, model=model)
+
+
+def _taken(spec: Spec, pool: PoolSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if pool.runtime is not None:
+        own = spec.runtime or Runtime()
+        found["runtime"] = pool.runtime.model_copy(update=own.model_dump(exclude_none=True))
+    if spec.resources is None and pool.resources is not None:
+        found["resources"] = pool.resources
+    if spec.service_account_name is None and pool.service_account_name is not None:
+        found["service_account_name"] = pool.service_account_name
+    return found

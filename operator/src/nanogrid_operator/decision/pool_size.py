@@ -1,0 +1,112 @@
+"""How many pods a pool should have waiting, and which it creates and deletes. Pure."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from nanogrid.api.pool import PoolSpec
+from nanogrid_operator.model.pool import PoolPod
+
+BURST_SECONDS = 10.0  # about the time in which a pod is replaced: demand within it needs a pod each
+KEPT_SECONDS = 300.0  # how long a burst keeps the target up
+MOST_CREATED = 20  # at the same time: the API server and the nodes have other work
+STARTING_SECONDS = 300.0  # a pod that is not ready by then is replaced
+# While at least half of the pods wait, new ones are created a little later: a job that has just
+# begun needs the CPU first.
+PAUSE_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Demand:
+    """When jobs wanted a pod of a pool, in seconds of any one clock."""
+
+    _wanted: deque[float] = field(default_factory=deque)
+
+    def add(self, now: float) -> None:
+        """A job wants a pod, whether or not it gets one."""
+        self._wanted.append(now)
+
+    def peak(self, now: float) -> int:
+        """The most jobs within BURST_SECONDS of the last KEPT_SECONDS."""
+        wanted = self._wanted
+        while wanted and wanted[0] < now - KEPT_SECONDS:
+            wanted.popleft()
+        most = first = 0
+        times = list(wanted)
+        for last, at in enumerate(times):
+            while times[first] < at - BURST_SECONDS:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+    @property
+    def empty(self) -> bool:
+        """Whether no job wanted a pod lately, as of the last :meth:`peak`."""
+        return not self._wanted
+
+
+def target_of(spec: PoolSpec, peak: int) -> int:
+    """How many pods should wait: as many as the largest recent burst, within the pool's bounds."""
+    return max(spec.min_ready, min(spec.most_ready, peak))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """What to do for a pool now, and the counts of its status."""
+
+    ready: int
+    starting: int
+    create: int = 0
+    delete: tuple[PoolPod, ...] = ()
+    problem: str = ""  # why pods do not get ready
+    failed: int = 0  # pods that ended, or did not start in time: they slow the creation down
+
+
+def plan(
+    pods: Sequence[PoolPod],
+    waits: Callable[[str], bool],
+    version: str,
+    target: int,
+    max_age_seconds: float,
+    now: float,
+) -> PoolPlan:
+    """What a pool needs.
+
+    Args:
+        pods: Those that no job has claimed, the oldest first.
+        waits: Whether the agent of the pod with this uid waits for a task.
+        version: Of the manifest that the pool's pods should have.
+        target: How many should wait.
+        max_age_seconds: At which a pod is replaced.
+        now: Seconds since the epoch.
+    """
+    alive = [pod for pod in pods if not pod.deleting]
+    failed = [pod for pod in alive if pod.ended or _late(pod, waits, now)]
+    outdated = [pod for pod in alive if pod not in failed and pod.version != version]
+    usable = [pod for pod in alive if pod not in failed and pod.version == version]
+    ready = [pod for pod in usable if waits(pod.uid)]
+    starting = [pod for pod in usable if not waits(pod.uid)]
+    old = [pod for pod in ready if now - pod.created > max_age_seconds]
+    missing = target - (len(usable) - len(old))
+    # An old pod goes when the pods that replace it are ready.
+    surplus = old[: max(0, len(ready) - target)]
+    if not surplus and not starting:
+        surplus = ready[: max(0, len(ready) - target)]
+    problems = [pod.problem for pod in [*failed, *starting] if pod.problem]
+    return PoolPlan(
+        ready=len(ready),
+        starting=len(starting),
+        create=max(0, min(missing, MOST_CREATED - len(starting))),
+        delete=(*failed, *outdated, *surplus),
+        problem=problems[0] if problems and len(ready) < target else "",
+        failed=len(failed),
+    )
+
+
+def _late(pod: PoolPod, waits: Callable[[str], bool], now: float) -> bool:
+    return now - pod.created > STARTING_SECONDS and not waits(pod.uid)
+
+
+def pause_of(found: PoolPlan, target: int) -> float:
+    """Seconds until new pods are created."""
+    return PAUSE_SECONDS if 2 * found.ready >= target > 0 else 0.0

@@ -1,0 +1,60 @@
+"""The requests of waiting agents at this process. No I/O.
+
+An agent of a pool's pod asks the leader for its task and waits. The pod can be claimed while its
+request waits here, so a claim meets no pod whose agent does not answer.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nanogrid import wire
+
+
+class WaitingAgents:
+    """Requests by the pod's uid; ``on_change`` receives the uid when one begins or ends."""
+
+    def __init__(self, on_change: Callable[[str], None]) -> None:
+        self._on_change = on_change
+        self._requests: dict[str, asyncio.Future[wire.HandOver]] = {}
+        self._taken: set[str] = set()  # pods that a claim in progress has chosen
+
+    @contextmanager
+    def request(self, pod_uid: str) -> Iterator[asyncio.Future[wire.HandOver]]:
+        """A request waits until the block ends; its future gets the task.
+
+        A newer request of the same pod replaces an older one, whose connection was lost.
+        """
+        future: asyncio.Future[wire.HandOver] = asyncio.get_running_loop().create_future()
+        older = self._requests.get(pod_uid)
+        self._requests[pod_uid] = future
+        if older is not None:
+            older.cancel()
+        self._on_change(pod_uid)
+        try:
+            yield future
+        finally:
+            if self._requests.get(pod_uid) is future:
+                del self._requests[pod_uid]
+                self._on_change(pod_uid)
+
+    def waits(self, pod_uid: str) -> bool:
+        """Whether the pod's agent waits here, and no claim has chosen the pod."""
+        return pod_uid in self._requests and pod_uid not in self._taken
+
+    @contextmanager
+    def taken(self, pod_uid: str) -> Iterator[None]:
+        """No other claim of this process chooses the pod until the block ends."""
+        self._taken.add(pod_uid)
+        try:
+            yield
+        finally:
+            self._taken.discard(pod_uid)
+
+    def hand_over(self, pod_uid: str, task: wire.HandOver) -> bool:
+        """Answer the pod's request; False if none waits: then the agent's next one gets it."""
+        future = self._requests.get(pod_uid)
+        if future is None or future.done():
+            return False
+        future.set_result(task)
+        return True
