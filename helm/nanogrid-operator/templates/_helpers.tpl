@@ -18,6 +18,15 @@
 {{ .root.Release.Namespace }}:{{ .name }}
 {{- end }}
 
+{{- /* The PriorityClass of pools' pods; empty: none. It has no colon, which Kubernetes allows in names of roles only. */}}
+{{- define "nanogrid.poolPriorityClass" -}}
+{{- with .Values.pools.priorityClass }}
+{{- if .name }}{{ .name }}
+{{- else if and .create $.Values.rbac.clusterWide }}{{ $.Release.Namespace }}.{{ include "nanogrid.fullname" $ }}-pool
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "nanogrid.selector" -}}
 app.kubernetes.io/name: {{ include "nanogrid.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -12,6 +12,8 @@
 {{- include "nanogrid.checkSection" (dict "root" $ "path" "sandbox") }}
 {{- include "nanogrid.checkSection" (dict "root" $ "path" "sandbox.agent") }}
 {{- include "nanogrid.checkSection" (dict "root" $ "path" "sandbox.uidRange") }}
+{{- include "nanogrid.checkSection" (dict "root" $ "path" "pools") }}
+{{- include "nanogrid.checkSection" (dict "root" $ "path" "pools.priorityClass") }}
 {{- include "nanogrid.checkSection" (dict "root" $ "path" "network") }}
 {{- include "nanogrid.checkSection" (dict "root" $ "path" "network.dns") }}
 {{- include "nanogrid.checkSection" (dict "root" $ "path" "network.s3") }}

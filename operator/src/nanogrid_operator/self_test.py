@@ -29,7 +29,9 @@ PAUSE_SECONDS: Final = 1.0
 REQUEST_SECONDS: Final = 5.0
 CODE: Final = "print(6 * 7)"
 STDOUT: Final = "42\n"
-KINDS: Final = frozenset({names.PLURAL, names.FUNCTION_PLURAL, names.TENANT_PLURAL})
+KINDS: Final = frozenset(
+    {names.PLURAL, names.FUNCTION_PLURAL, names.POOL_PLURAL, names.TENANT_PLURAL}
+)
 
 
 class SelfTestError(Exception):

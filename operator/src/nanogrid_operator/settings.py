@@ -271,6 +271,16 @@ class Settings:
     priority_class: str = env(
         "NANOGRID_PRIORITY_CLASS", "", "priorityClassName of jobs that name none; empty: none"
     )
+    default_pool: str = env(
+        "NANOGRID_DEFAULT_POOL",
+        "",
+        "ExecutionPool, in their namespace, of jobs that no other pool takes; empty: none",
+    )
+    pool_priority_class: str = env(
+        "NANOGRID_POOL_PRIORITY_CLASS",
+        "",
+        "priorityClassName of pods of pools that name none; empty: as of jobs",
+    )
     termination_grace_seconds: float = env(
         "NANOGRID_TERMINATION_GRACE_SECONDS",
         10.0,

@@ -17,7 +17,7 @@ from nanogrid_operator.self_test import (
 from support.operator_fakes import FakeKube
 
 PATH = "/apis/nanogrid.io/v1alpha1/namespaces/jobs/executionjobs"
-PLURALS = ("executionjobs", "functions", "nanogridtenants")
+PLURALS = ("executionjobs", "executionpools", "functions", "nanogridtenants")
 SERVED: Json = {"resources": [{"name": name} for name in (*PLURALS, "executionjobs/status")]}
 SUCCESS: Json = {"phase": "Succeeded", "reason": "Completed", "result": {"stdout": "42\n"}}
 

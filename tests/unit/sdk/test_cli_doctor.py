@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from nanogrid import names
-from nanogrid.cli import installation_checks, namespace_checks
+from nanogrid.cli import crd_checks, namespace_checks
 from nanogrid.cli.app.exits import Exit
 from nanogrid.client.errors import Unreachable
 from nanogrid.client.kube.paths import pods
@@ -55,8 +55,9 @@ def terminal(terminal: Terminal) -> Terminal:
     """An installation without problems."""
     fake = terminal.cluster
     for path, plural in (
-        (installation_checks.JOB_CRD, names.PLURAL),
-        (installation_checks.FUNCTION_CRD, names.FUNCTION_PLURAL),
+        (crd_checks.JOB_CRD, names.PLURAL),
+        (crd_checks.FUNCTION_CRD, names.FUNCTION_PLURAL),
+        (crd_checks.POOL_CRD, names.POOL_PLURAL),
     ):
         crd = json.loads(crd_text(plural))
         crd["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
@@ -101,19 +102,25 @@ def test_no_problems(terminal: Terminal, doctor: Doctor) -> None:
 
 
 def test_a_missing_crd_fails(cluster: FakeCluster, doctor: Doctor) -> None:
-    del cluster.objects[installation_checks.JOB_CRD]
+    del cluster.objects[crd_checks.JOB_CRD]
     code, found = doctor()
     assert (code, found["CRD"]["state"]) == (Exit.FAILED, "fail")
 
 
 def test_a_missing_function_crd_is_a_warning(cluster: FakeCluster, doctor: Doctor) -> None:
-    del cluster.objects[installation_checks.FUNCTION_CRD]
+    del cluster.objects[crd_checks.FUNCTION_CRD]
     code, found = doctor()
     assert (code, found["functions"]["state"]) == (0, "warn")
 
 
+def test_a_missing_pool_crd_is_a_warning(cluster: FakeCluster, doctor: Doctor) -> None:
+    del cluster.objects[crd_checks.POOL_CRD]
+    code, found = doctor()
+    assert (code, found["pools"]["state"]) == (0, "warn")
+
+
 def test_a_crd_that_is_older_or_of_another_version(cluster: FakeCluster, doctor: Doctor) -> None:
-    version = cluster.objects[installation_checks.JOB_CRD]["spec"]["versions"][0]
+    version = cluster.objects[crd_checks.JOB_CRD]["spec"]["versions"][0]
     del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["suspend"]
     code, found = doctor()
     assert (code, found["CRD"]["state"]) == (0, "warn")

@@ -56,7 +56,7 @@ def test_kubectl_get_has_a_short_and_a_wide_table() -> None:
     wide = [c["name"] for c in columns if c.get("priority")]
 
     assert first == ["PHASE", "REASON", "EXIT", "DURATION", "PEAK", "AGE"]
-    assert wide == ["POD", "FILES", "REQUEST", "MEMORY"]
+    assert wide == ["POD", "FILES", "REQUEST", "MEMORY", "START"]
 
 
 def test_every_column_shows_a_field_that_exists() -> None:

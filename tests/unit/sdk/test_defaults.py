@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from nanogrid.api.inputs_outputs import Outputs
 from nanogrid.api.job import Spec
 from nanogrid.api.network import Network
+from nanogrid.api.pool import PoolSpec
 from nanogrid.api.runtime import Backoff
 from nanogrid.api.session import SessionSpec
-from nanogrid.codegen.crd import crd, function_crd, tenant_crd
+from nanogrid.codegen.crd import crd, function_crd, pool_crd, tenant_crd
 from nanogrid.types import Json
 from support.schemas import nodes
 
+KINDS = (crd, function_crd, pool_crd, tenant_crd)
 # Two fields that a rule of the CRD compares with each other.
 COMPARED = re.compile(r"self\.([\w.]+) *(?:<=|<|>=|>) *self\.([\w.]+)")
 
@@ -23,7 +25,7 @@ COMPARED = re.compile(r"self\.([\w.]+) *(?:<=|<|>=|>) *self\.([\w.]+)")
 def compared_fields() -> list[tuple[str, str, str]]:
     """Object, and the two fields of it that a rule compares."""
     found = []
-    for make in (crd, function_crd, tenant_crd):
+    for make in KINDS:
         schema: Json = make()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         for path, node in nodes(schema):
             for rule in node.get("x-kubernetes-validations", []):
@@ -34,7 +36,7 @@ def compared_fields() -> list[tuple[str, str, str]]:
 PAIRS = compared_fields()
 DEFAULTS = {
     path: node["default"]
-    for make in (crd, function_crd, tenant_crd)
+    for make in KINDS
     for path, node in nodes(make()["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     if "default" in node
 }
@@ -45,6 +47,7 @@ def test_the_rules_that_compare_fields_are_found() -> None:
         ("timeouts.executionSeconds", "activeDeadlineSeconds"),
         ("idleTimeoutSeconds", "maxLifetimeSeconds"),
         ("executionTimeoutSeconds", "maxLifetimeSeconds"),
+        ("minReady", "maxReady"),
     }
 
 
@@ -137,3 +140,20 @@ def test_one_large_file_fits_into_all_files_together(fields: Json, want: int) ->
 )
 def test_a_list_of_a_network_is_an_allow_list(fields: Json, want: str) -> None:
     assert Network.model_validate(fields).access == want
+
+
+@pytest.mark.parametrize(
+    ("fields", "want"),
+    [
+        ({}, (1, 1)),
+        ({"minReady": 0}, (0, 0)),
+        ({"minReady": 7}, (7, 7)),
+        ({"maxReady": 0}, (0, 0)),
+        ({"maxReady": 9}, (1, 9)),
+        ({"minReady": 2, "maxReady": 9}, (2, 9)),
+    ],
+)
+def test_the_bounds_of_a_pool_follow_from_each_other(fields: Json, want: tuple[int, int]) -> None:
+    pool = PoolSpec.model_validate(fields)
+
+    assert (pool.least_ready, pool.most_ready) == want

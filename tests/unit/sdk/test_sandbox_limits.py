@@ -12,7 +12,7 @@ from nanogrid.api.job import Spec
 from nanogrid.api.tenant import TenantSpec
 from nanogrid.client import InvalidRequest
 from nanogrid.client.jobs.manifest import build_job
-from nanogrid.codegen.crd import chart_checks, crd, function_crd, tenant_crd
+from nanogrid.codegen.crd import chart_checks, crd, function_crd, pool_crd, tenant_crd
 from nanogrid.quantity import quantity
 from nanogrid.rightsizing import recommended_limit
 from nanogrid.sandbox_limits import (
@@ -149,7 +149,7 @@ def test_growing_memory_has_the_same_bounds(amount: str | int) -> None:
         Spec.model_validate(spec)
 
 
-@pytest.mark.parametrize("make", [crd, function_crd, tenant_crd])
+@pytest.mark.parametrize("make", [crd, function_crd, pool_crd, tenant_crd])
 def test_every_quantity_of_a_resource_has_the_rules_of_its_bounds(make: Any) -> None:
     schema = make()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     found = [

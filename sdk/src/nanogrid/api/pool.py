@@ -10,6 +10,7 @@ from nanogrid.api.label_selector import LabelKey, LabelSelector, LabelValue
 from nanogrid.api.runtime import Resources, Runtime
 from nanogrid.api.status import Condition
 
+MIN_READY: Final = 1  # the default
 MAX_PODS: Final = 1000
 MAX_AGE_SECONDS: Final = 3600  # the default
 MAX_PRELOADED: Final = 16
@@ -49,8 +50,8 @@ class PoolSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=cel(
             (
-                "!has(self.maxReady) || self.maxReady >= self.minReady",
-                "maxReady is less than minReady: raise maxReady, or remove it",
+                "!has(self.minReady) || !has(self.maxReady) || self.minReady <= self.maxReady",
+                "minReady exceeds maxReady: lower it, or raise maxReady",
             ),
             (
                 "has(self.controllerClass) == has(oldSelf.controllerClass) && "
@@ -60,8 +61,12 @@ class PoolSpec(Model):
         )
     )
 
-    min_ready: int = Field(
-        1, ge=0, le=MAX_PODS, description="Least number of pods that wait for a job. Defaults to 1."
+    min_ready: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PODS,
+        description="Least number of pods that wait for a job. Defaults to 1, or to a lower "
+        "maxReady.",
     )
     max_ready: int | None = Field(
         None,
@@ -121,9 +126,16 @@ class PoolSpec(Model):
     )
 
     @property
+    def least_ready(self) -> int:
+        """The least number of waiting pods in force; the default does not exceed maxReady."""
+        if self.min_ready is not None:
+            return self.min_ready
+        return MIN_READY if self.max_ready is None else min(MIN_READY, self.max_ready)
+
+    @property
     def most_ready(self) -> int:
         """The highest number of waiting pods in force."""
-        return self.min_ready if self.max_ready is None else self.max_ready
+        return self.least_ready if self.max_ready is None else self.max_ready
 
 
 class PoolStatus(Model):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nanogrid.cli import installation_checks, namespace_checks
+from nanogrid.cli import crd_checks, installation_checks, namespace_checks
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import command_hint
 from nanogrid.cli.app.exits import Exit
@@ -24,8 +24,9 @@ def _checks(controller_class: str) -> tuple[tuple[str, Check], ...]:
     """All checks in their order; some are about the installation of this class."""
     installation = installation_checks
     return (
-        ("CRD", installation.job_crd),
-        ("functions", installation.function_crd),
+        ("CRD", crd_checks.job_crd),
+        ("functions", crd_checks.function_crd),
+        ("pools", crd_checks.pool_crd),
         ("operator", partial(installation.operator, controller_class=controller_class)),
         ("sessions", partial(installation.router, controller_class=controller_class)),
         ("isolation", partial(installation.isolation, controller_class=controller_class)),

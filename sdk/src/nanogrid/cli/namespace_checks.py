@@ -24,6 +24,7 @@ REQUIRED: Final = (
 )
 RECOMMENDED: Final = (
     ("list", names.FUNCTION_PLURAL, names.GROUP, "list functions"),
+    ("list", names.POOL_PLURAL, names.GROUP, "list pools"),
     ("list", "pods", "", "list pods for why and cleanup"),
     ("get", "pods/log", "", "read logs of running jobs"),
     ("list", "events", "", "list Events for why"),
@@ -48,7 +49,8 @@ def permissions(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
         hint = f"Request a Role with all verbs on {names.PLURAL}.{names.GROUP} in {namespace}."
         yield Finding("permissions", "fail", f"you cannot {', '.join(missing)}", hint)
     if optional:
-        hint = f"Request get and list on functions, pods, pods/log, events, secrets in {namespace}."
+        resources = "functions, executionpools, pods, pods/log, events, secrets"
+        hint = f"Request get and list on {resources} in {namespace}."
         yield Finding("permissions", "warn", f"you cannot {', '.join(optional)}", hint)
     if not missing and not optional:
         yield Finding("permissions", "ok", f"all required permissions in {namespace}")
