@@ -131,6 +131,12 @@ class Reason(StrEnum):
 
     # Progress of a job that has not ended.
     POD_CREATED = "PodCreated"
+    POD_CLAIMED = "PodClaimed"
+    STARTED_COLD = "StartedCold"
+    # Condition Ready of an ExecutionPool.
+    POOL_READY = "PoolReady"
+    POOL_STARTING = "PoolStarting"
+    POOL_NOT_READY = "PoolNotReady"
     RETRYING = "Retrying"
     STOPPING = "Stopping"
     SYNCING = "Syncing"
@@ -576,6 +582,18 @@ HELP: dict[Reason, Help] = {
         "Fix S3 and look for results/{requestId}/result.json there, or run the job again.",
     ),
     R.POD_CREATED: Help("The pod exists but has not started.", "Wait."),
+    R.POD_CLAIMED: Help("The job has taken a waiting pod of an ExecutionPool.", "Wait."),
+    R.POOL_READY: Help("Pods of the pool wait for jobs.", "Nothing to do."),
+    R.POOL_STARTING: Help("The first pods of the pool start.", "Wait."),
+    R.POOL_NOT_READY: Help(
+        "Pods of the pool do not get ready.",
+        "Fix what the message says; kubectl describe pod shows more. Jobs start cold until then.",
+    ),
+    R.STARTED_COLD: Help(
+        "No waiting pod of the job's ExecutionPool fits, so the job gets a pod of its own.",
+        "Compare the job with the pool, or raise the pool's minReady and maxReady. See "
+        "docs/pools.md.",
+    ),
     R.RETRYING: Help("An attempt failed, and another attempt follows.", "Wait."),
     R.STOPPING: Help("The pod stops and stores its outputs.", "Wait."),
     R.SYNCING: Help("Inputs are copied and verified.", "Wait."),

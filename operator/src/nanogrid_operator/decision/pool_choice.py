@@ -37,7 +37,8 @@ def choose_pool(job: Job, pools: Sequence[Pool], default: str) -> PoolChoice:
     if spec.pool_ref is not None:
         name = spec.pool_ref.name
         if name not in by_name:
-            return PoolChoice(None, f"There is no ExecutionPool {name} in namespace {job.namespace}")
+            why = f"There is no ExecutionPool {name} in namespace {job.namespace}"
+            return PoolChoice(None, why)
         return _usable(by_name[name])
     labels = (job.model.metadata.get("labels") or {}) if job.model else {}
     for pool in pools:

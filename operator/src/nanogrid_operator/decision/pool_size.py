@@ -1,8 +1,9 @@
 """How many pods a pool should have waiting, and which it creates and deletes. Pure."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from nanogrid.api.pool import PoolSpec
 from nanogrid_operator.model.pool import PoolPod
@@ -11,6 +12,7 @@ BURST_SECONDS = 10.0  # about the time in which a pod is replaced: demand within
 KEPT_SECONDS = 300.0  # how long a burst keeps the target up
 MOST_CREATED = 20  # at the same time: the API server and the nodes have other work
 STARTING_SECONDS = 300.0  # a pod that is not ready by then is replaced
+SILENT_SECONDS = 60.0  # a pod whose agent has stopped to ask for a task is replaced
 # While at least half of the pods wait, new ones are created a little later: a job that has just
 # begun needs the CPU first.
 PAUSE_SECONDS = 0.5
@@ -47,7 +49,7 @@ class Demand:
 
 def target_of(spec: PoolSpec, peak: int) -> int:
     """How many pods should wait: as many as the largest recent burst, within the pool's bounds."""
-    return max(spec.min_ready, min(spec.most_ready, peak))
+    return max(spec.least_ready, min(spec.most_ready, peak))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,27 +63,44 @@ class PoolPlan:
     problem: str = ""  # why pods do not get ready
     failed: int = 0  # pods that ended, or did not start in time: they slow the creation down
 
+    def with_problem(self, problem: str) -> "PoolPlan":
+        """The plan with a reason why pods do not get ready."""
+        return replace(self, problem=problem)
+
+
+class Agents(Protocol):
+    """What is known of the agents in the pods of a pool, by the pod's uid."""
+
+    def waits(self, pod_uid: str) -> bool:
+        """Whether the agent waits for a task now."""
+
+    def last_waited(self, pod_uid: str) -> float | None:
+        """When it last waited, in seconds since the epoch; None: never, as far as known."""
+
 
 def plan(
     pods: Sequence[PoolPod],
-    waits: Callable[[str], bool],
+    agents: Agents,
     version: str,
     target: int,
     max_age_seconds: float,
+    since: float,
     now: float,
 ) -> PoolPlan:
     """What a pool needs.
 
     Args:
         pods: Those that no job has claimed, the oldest first.
-        waits: Whether the agent of the pod with this uid waits for a task.
+        agents: What is known of their agents.
         version: Of the manifest that the pool's pods should have.
         target: How many should wait.
         max_age_seconds: At which a pod is replaced.
+        since: When this process began to lead, in seconds since the epoch: agents ask it since.
         now: Seconds since the epoch.
     """
+    waits = agents.waits
     alive = [pod for pod in pods if not pod.deleting]
-    failed = [pod for pod in alive if pod.ended or _late(pod, waits, now)]
+    failed = [pod for pod in alive if pod.ended or _late(pod, agents, since, now)]
     outdated = [pod for pod in alive if pod not in failed and pod.version != version]
     usable = [pod for pod in alive if pod not in failed and pod.version == version]
     ready = [pod for pod in usable if waits(pod.uid)]
@@ -103,8 +122,14 @@ def plan(
     )
 
 
-def _late(pod: PoolPod, waits: Callable[[str], bool], now: float) -> bool:
-    return now - pod.created > STARTING_SECONDS and not waits(pod.uid)
+def _late(pod: PoolPod, agents: Agents, since: float, now: float) -> bool:
+    """Whether the pod's agent has not asked for a task for too long."""
+    if agents.waits(pod.uid):
+        return False
+    waited = agents.last_waited(pod.uid)
+    if waited is not None:
+        return now - waited > SILENT_SECONDS
+    return now - max(pod.created, since) > STARTING_SECONDS
 
 
 def pause_of(found: PoolPlan, target: int) -> float:

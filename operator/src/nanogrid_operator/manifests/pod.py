@@ -67,22 +67,34 @@ def build_pod(
         InvalidSpecError: see :func:`nanogrid_operator.manifests.task.task_for`.
     """
     task = task_for(job, attempt, settings, tenant, memory_limit, gate_port, now, sampler)
-    timeouts = job.spec.timeouts or Timeouts()
-    synced = needs_sync(task)
-    user = user_id(job.metadata["uid"], job.spec, settings)
-    deadline = (
+    return pod_of(job, task, settings, memory_limit)
+
+
+def deadline_seconds(spec: Spec, task: wire.PodTask) -> int:
+    """Seconds after which the kubelet ends a batch job's pod if its agent does not."""
+    timeouts = spec.timeouts or Timeouts()
+    return (
         timeouts.startup_seconds
-        + (timeouts.input_sync_seconds if synced else 0)
+        + (timeouts.input_sync_seconds if needs_sync(task) else 0)
         + int(task.execution_timeout_seconds)
         + int(task.termination_grace_seconds)
         + timeouts.upload_seconds
     )
+
+
+def pod_of(
+    job: ExecutionJob, task: wire.PodTask, settings: Settings, memory_limit: int | None = None
+) -> dict[str, Any]:
+    """The manifest of the pod that has this task; see :func:`build_pod`."""
+    timeouts = job.spec.timeouts or Timeouts()
+    synced = needs_sync(task) and not task.inputs_by_agent
+    user = user_id(job.metadata["uid"], job.spec, settings)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "serviceAccountName": job.spec.service_account_name or settings.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "activeDeadlineSeconds": deadline,
+        "activeDeadlineSeconds": deadline_seconds(job.spec, task),
         # After SIGTERM: the grace period of the user's code, then time to store and report.
         "terminationGracePeriodSeconds": int(task.termination_grace_seconds)
         + min(timeouts.upload_seconds, names.STOP_UPLOAD_SECONDS)
@@ -111,7 +123,7 @@ def build_pod(
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _metadata(job, attempt, user, first + spec["containers"]),
+        "metadata": _metadata(job, task.attempt, user, first + spec["containers"]),
         "spec": spec,
     }
     if job.spec.is_session:

@@ -93,6 +93,7 @@ def task_for(
         memory_limit_bytes=int(_amount(limits["memory"])),
         session=_session_rules(spec, tenant, settings),
         gate_port=gate_port,
+        inputs_by_agent=_agent_syncs(spec),
     )
     _check_encoding(task.code_inline or "")
     size = len(task_json(task).encode())
@@ -102,6 +103,12 @@ def task_for(
             f"{wire.TASK_CAP_BYTES} fit into a pod: put the code into a ZIP in S3 (spec.code.s3)"
         )
     return task
+
+
+def _agent_syncs(spec: Spec) -> bool:
+    """Whether the agent syncs what an init container would sync. A session has one always."""
+    synced = bool(spec.inputs) or (spec.code is not None and spec.code.s3 is not None)
+    return synced and spec.agent_syncs and not spec.is_session
 
 
 def _check_encoding(code: str) -> None:

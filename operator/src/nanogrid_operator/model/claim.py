@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nanogrid import names, result_auth
 from nanogrid.types import Json
 
+CLAIM_SUFFIX = ".claim"  # of the Event that decides how an attempt starts, after its pod's name
 MAX_DIGITS = 15  # of milliseconds since the epoch
 
 
@@ -34,25 +35,49 @@ class ClaimProofs:
         return hmac.compare_digest(proof.encode(), given.encode("utf-8", "replace"))
 
     def annotation(self, job_uid: str, attempt: int, pod_uid: str, now: float) -> str:
-        """The value for a pod that is claimed now, in seconds since the epoch."""
+        """The value for a pod that is claimed now, in seconds since the epoch.
+
+        Without a pod's uid: for an attempt that starts cold.
+        """
         millis = int(1000 * now)
         proof = result_auth.claim_proof(self.master, job_uid, attempt, pod_uid, millis)
         return f"{millis}:{proof}"
 
     def holds(self, pod: Json, job_uid: str, attempt: int) -> bool:
         """Whether the operator has claimed a pod for this attempt."""
-        value = _value(pod)
+        return self.is_for(_value(pod), job_uid, attempt, pod["metadata"]["uid"])
+
+    def is_for(self, value: str, job_uid: str, attempt: int, pod_uid: str) -> bool:
+        """Whether a value is that of :meth:`annotation` for this attempt and pod."""
         millis = _millis(value)
         if millis is None:
             return False
-        uid = pod["metadata"]["uid"]
-        proof = result_auth.claim_proof(self.master, job_uid, attempt, uid, millis)
+        proof = result_auth.claim_proof(self.master, job_uid, attempt, pod_uid, millis)
         return hmac.compare_digest(f"{millis}:{proof}".encode(), value.encode("utf-8", "replace"))
+
+
+def claimed_pod(
+    body: Json, proofs: ClaimProofs, job_uid: str, attempt: int
+) -> tuple[str, str] | None:
+    """Name and uid of the pod that an Event names, both empty for a cold start.
+
+    None if the Event is not the operator's.
+    """
+    annotations = body["metadata"].get("annotations") or {}
+    value = str(annotations.get(names.ANNOTATION_CLAIM) or "")
+    pod = body.get("related") or {}
+    name, uid = str(pod.get("name") or ""), str(pod.get("uid") or "")
+    return (name, uid) if proofs.is_for(value, job_uid, attempt, uid) else None
 
 
 def is_of_pool(pod: Json) -> bool:
     """Whether a pod says that it is, or was, a pod of a pool."""
     return bool((pod["metadata"].get("labels") or {}).get(names.LABEL_POOL))
+
+
+def is_claimed(pod: Json) -> bool:
+    """Whether a pod of a pool says that it has a job."""
+    return bool((pod["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID))
 
 
 def claimed_at(pod: Json) -> float | None:

@@ -50,6 +50,7 @@ class Job:
     ttl_seconds: int | None = None  # that the spec names
     kept: bool = False  # the default time to live does not hold
     restored: str = ""
+    start_message: str = ""  # why the current attempt starts cold, of a job with a pool
     status: Json = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 

@@ -1,6 +1,7 @@
 """From an ExecutionPool's JSON, and its pods' JSON, to the few facts that decisions need. Pure."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -10,6 +11,9 @@ from nanogrid.api.pool import ExecutionPool, PoolSpec
 from nanogrid.lifecycle import pod_finished
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
+
+# The agent's environment that belongs to a job. A pool's pod gets it with its task.
+ENV_OF_JOB: Final = frozenset({names.ENV_TASK, names.ENV_RESULT_KEY, names.ENV_S3_ROLE_SESSION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

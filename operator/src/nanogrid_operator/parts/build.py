@@ -24,23 +24,29 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.model.tenant import Tenants
 from nanogrid_operator.parts.clients import Clients
 from nanogrid_operator.parts.delivery import build_delivery
+from nanogrid_operator.parts.pools import build_pools, build_waiting
 from nanogrid_operator.parts.reconciler import build_reconciler
 from nanogrid_operator.parts.shared import Shared
+from nanogrid_operator.reconcile.claims import PodClaims
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
+from nanogrid_operator.reconcile.pools import PoolKeeper
 from nanogrid_operator.reconcile.reconciler import Reconciler
 from nanogrid_operator.reconcile.worker import Workers
 from nanogrid_operator.server.authentication import make_authenticator
 from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health, dependency_checks
 from nanogrid_operator.server.results import ResultsApi
+from nanogrid_operator.server.tasks import TaskApi
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.events import Events
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.status.traces import JobTraces
 from nanogrid_operator.status.writer import Writer
+from nanogrid_operator.watch.agents import WaitingAgents
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.handlers import EventHandlers
 from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.pools import PoolCache
 from nanogrid_operator.watch.resync import Resync
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.watch.tenants import TenantPoll
@@ -74,6 +80,10 @@ class Parts:
     network: NetworkProbe
     memory: LiveMemory
     selection: Selection
+    pools: PoolCache
+    agents: WaitingAgents
+    pool_keeper: PoolKeeper
+    claims: PodClaims
 
 
 def build(
@@ -104,7 +114,13 @@ def build(
     kube, clock = clients.kube, clients.clock
     metrics = metrics or OperatorMetrics(Metrics("operator"))
     queue.observe(metrics.queue)
-    cache = JobCache(settings.default_ttl, confirmed=not queue.paused)
+    waiting = build_waiting(settings.result_key_master)
+    cache = JobCache(
+        settings.default_ttl,
+        confirmed=not queue.paused,
+        proofs=waiting.proofs,
+        waiting=waiting.pools.has_pod,
+    )
     selection = Selection(settings.controller_class)
     tenants = Tenants(settings, cache.namespaces)
     outputs = OutputBytes(tenants)
@@ -140,7 +156,8 @@ def build(
     delivery = build_delivery(shared, first_webhook_pause)
     receivers = (metrics.finished, function_runs.offer, outputs.offer, cloudwatch.offer)
     on_finished = _each(*receivers)
-    reconciler = build_reconciler(shared, delivery, on_finished)
+    pools = build_pools(shared, waiting)
+    reconciler = build_reconciler(shared, pools, delivery, on_finished)
     liveness = Liveness(queue, settings.resync_seconds, monotonic)
     checks = dependency_checks(kube, clients.publisher, clients.results, settings)
     health = Health(checks, liveness.problem, monotonic)
@@ -178,11 +195,24 @@ def build(
             network=lambda: network.condition,
             memory=memory,
             forwarder=ReportForwarder(leader, monotonic),
+            tasks=TaskApi(
+                pools=waiting.pools,
+                agents=waiting.agents,
+                queue=queue,
+                task_of=pools.claims.task_of,
+                silent=pools.claims.give_up,
+                monotonic=monotonic,
+            ),
             counted=metrics.reported,
             clock=clock,
         ),
         handlers=EventHandlers(
-            cache, queue, liveness, selection, lambda job: metrics.watched(job, clock())
+            cache,
+            queue,
+            liveness,
+            selection,
+            lambda job: metrics.watched(job, clock()),
+            waiting.pools,
         ),
         reconciler=reconciler,
         workers=Workers(queue, reconciler.reconcile, settings.workers, cache.log_fields),
@@ -190,6 +220,8 @@ def build(
             settings=settings,
             selection=selection,
             cache=cache,
+            pools=waiting.pools,
+            proofs=waiting.proofs,
             queue=queue,
             kube=kube,
             liveness=liveness,
@@ -203,6 +235,10 @@ def build(
         network=network,
         memory=memory,
         selection=selection,
+        pools=waiting.pools,
+        agents=waiting.agents,
+        pool_keeper=pools.keeper,
+        claims=pools.claims,
     )
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 
 from nanogrid.types import Json
-from nanogrid_operator.kube.network_policies import NetworkPolicies
-from nanogrid_operator.kube.secrets import S3SecretReplica
-from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.parts.delivery import DeliveryParts
+from nanogrid_operator.parts.pools import PoolParts
 from nanogrid_operator.parts.shared import Shared
 from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.reconcile.finish import JobFinisher
@@ -18,11 +16,13 @@ from nanogrid_operator.status.session import SessionStatusTracker
 
 
 def build_reconciler(
-    shared: Shared, delivery: DeliveryParts, on_finished: Callable[[Json], None]
+    shared: Shared,
+    pools: PoolParts,
+    delivery: DeliveryParts,
+    on_finished: Callable[[Json], None],
 ) -> Reconciler:
     """Build it with what it acts through; ``on_finished`` gets each job that has ended."""
     settings, clients = shared.settings, shared.clients
-    secrets = S3SecretReplica(clients.kube, settings)
     tracker = SessionStatusTracker(settings)
     exposures = Exposures(settings=settings, kube=clients.kube, clock=clients.clock)
     starter = PodStarter(
@@ -31,13 +31,12 @@ def build_reconciler(
         cache=shared.cache,
         queue=shared.queue,
         kube=clients.kube,
-        secrets=secrets,
-        policies=NetworkPolicies(
-            clients.kube, namespace_policies(settings) if settings.network_policies else []
-        ),
+        secrets=pools.secrets,
+        policies=pools.policies,
         admission=shared.admission,
-        network=shared.network,
         exposures=exposures,
+        preparation=pools.preparation,
+        claims=pools.claims,
         writer=shared.writer,
         traces=shared.traces,
         clock=clients.clock,
@@ -75,7 +74,7 @@ def build_reconciler(
         cache=shared.cache,
         queue=shared.queue,
         kube=clients.kube,
-        secrets=secrets,
+        secrets=pools.secrets,
         admission=shared.admission,
         waiting=Waiting(shared.admission, clients.clock),
         network=shared.network,
@@ -84,6 +83,7 @@ def build_reconciler(
         tracker=tracker,
         memory=shared.memory,
         exposures=exposures,
+        claims=pools.claims,
         starter=starter,
         recovery=recovery,
         finisher=finisher,

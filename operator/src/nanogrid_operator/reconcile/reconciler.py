@@ -30,6 +30,7 @@ from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job, job_facts
 from nanogrid_operator.model.lifecycle import settled
 from nanogrid_operator.model.pod_facts import Pod, pod_facts
+from nanogrid_operator.reconcile.claims import PodClaims
 from nanogrid_operator.reconcile.exposures import Exposures
 from nanogrid_operator.reconcile.finish import JobFinisher
 from nanogrid_operator.reconcile.network_probe import NetworkProbe
@@ -75,6 +76,7 @@ class Reconciler:
     tracker: SessionStatusTracker
     memory: LiveMemory
     exposures: Exposures
+    claims: PodClaims
     starter: PodStarter
     recovery: ResultRecovery
     finisher: JobFinisher
@@ -98,7 +100,7 @@ class Reconciler:
             raise
 
     async def _reconcile(self, uid: str, body: Json) -> None:
-        snapshot = self._snapshot(job_facts(body))
+        snapshot = self._snapshot(self.claims.with_pool(job_facts(body)))
         job = snapshot.job
         self.finisher.observe(job)
         if job.webhook_pending:
@@ -130,6 +132,7 @@ class Reconciler:
         self.waiting.forget(uid)
         self.recovery.forget(uid)
         self.exposures.forget(uid)
+        self.claims.forget(uid)
 
     async def _recover(self, snapshot: Snapshot, fallback: Outcome) -> actions.Action:
         """Read the result from S3; if there is none, use the fallback."""

@@ -17,29 +17,24 @@ from nanogrid.types import Json
 from nanogrid_operator.decision import (
     actions,
     decide,
-    limits,
     outcome,
-    policy,
     quota,
-    retry,
-    webhook,
 )
 from nanogrid_operator.decision.admission import AdmissionQueue
 from nanogrid_operator.decision.outcome import Outcome
 from nanogrid_operator.decision.pod_use import pod_need
 from nanogrid_operator.kube.network_policies import NETWORKING, PLURAL, NetworkPolicies
 from nanogrid_operator.kube.secrets import S3SecretReplica
-from nanogrid_operator.manifests import namespace, network, report_token, session
-from nanogrid_operator.manifests.pod import build_pod
-from nanogrid_operator.manifests.task import base_memory_limit
+from nanogrid_operator.manifests import network, report_token, session
 from nanogrid_operator.model import function_ref
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.observed import Inspection
 from nanogrid_operator.model.pod_facts import Pod, pod_facts, warning_of
-from nanogrid_operator.model.tenant import Tenants, with_default_limits
+from nanogrid_operator.model.tenant import Tenants
+from nanogrid_operator.reconcile.claims import PodClaims, PodGone
 from nanogrid_operator.reconcile.exposures import Exposures
-from nanogrid_operator.reconcile.network_probe import NetworkProbe
+from nanogrid_operator.reconcile.prepare import Preparation, Start
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.job import pinned_status
 from nanogrid_operator.status.traces import JobTraces
@@ -68,8 +63,9 @@ class PodStarter:
     secrets: S3SecretReplica
     policies: NetworkPolicies
     admission: AdmissionQueue
-    network: NetworkProbe
     exposures: Exposures
+    preparation: Preparation
+    claims: PodClaims
     writer: Writer
     traces: JobTraces
     clock: Callable[[], float] = time.time
@@ -105,22 +101,31 @@ class PodStarter:
     async def create(self, job: Job, attempt: int) -> Outcome | None:
         """Create the attempt's pod, or adopt the job's own pod of that name."""
         try:
-            manifest = self._manifest(job, attempt)
+            start = self.preparation.prepare(job, attempt)
         except ValueError as e:
             return outcome.failure(job, Reason.INVALID_SPEC, str(e))
         # There is no await between the check of the slots and this reservation.
-        name, need = manifest["metadata"]["name"], pod_need(manifest)
-        with self.admission.reserve(job.namespace, name, need):
-            return await self._create(job, attempt, manifest)
+        with self.admission.reserve(job.namespace, start.name, pod_need(start.pod)):
+            return await self._start(start)
 
-    async def _create(self, job: Job, attempt: int, manifest: Json) -> Outcome | None:
+    async def _start(self, start: Start) -> Outcome | None:
+        job, name, attempt = start.job, start.name, start.task.attempt
         path = collection(CORE, "pods", job.namespace)
-        name = manifest["metadata"]["name"]
+        choice = self.claims.choice(job)
+        recorded = choice.pool is not None or bool(choice.why)  # an Event says how it starts
         try:
             await self.policies.ensure(job.namespace)
             await self.secrets.ensure(job.namespace)
+            claimed = await self.claims.claim(start, choice) if recorded else None
+            if claimed is not None:
+                self._note_started(job, claimed)
+                return None
             await self._create_owned_objects(job)
-            created = await self.kube.create(path, manifest)
+            created = await self.kube.create(path, start.pod)
+        except PodGone as e:
+            log.warning("pod %s was claimed, and is gone", e)
+            self.queue.add(job.uid)  # the next pass ends the attempt
+            return None
         except KubeError as e:
             if e.code in INVALID_CODES:
                 return outcome.failure(job, Reason.POD_REJECTED, e.message)
@@ -134,46 +139,14 @@ class PodStarter:
                 detail = f"pod {name} exists and belongs to another owner"
                 return outcome.failure(job, Reason.NAME_CONFLICT, detail)
         self.cache.put_pod(created)
-        self.traces.started(self.cache.job(job.uid), pod_facts(created))
-        self.writer.record_event(job, Reason.POD_CREATED, f"Created pod {name}")
-        self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
+        self._note_started(job, created)
+        if not recorded:
+            self.writer.record_event(job, Reason.POD_CREATED, f"Created pod {name}")
         return None
 
-    def _manifest(self, job: Job, attempt: int) -> Json:
-        """The attempt's pod.
-
-        Raises:
-            ValueError: The spec is impossible, or not allowed.
-        """
-        assert job.model is not None  # noqa: S101 an invalid spec never leads to Create
-        spec = job.model.spec
-        tenant = self.tenants.of(job.namespace)
-        settings = with_default_limits(self.settings, tenant.limits)
-        policy.check(spec, tenant, settings)
-        policy.check_labels(job.model.metadata.get("labels") or {}, tenant)
-        base = base_memory_limit(spec, settings)
-        memory = retry.memory_limit(job, base)
-        webhook.target(spec, self.settings)  # checks the URL before the code runs
-        changed = memory if memory != base else None
-        network.check_network(spec, tenant, self.settings)
-        gate = network.gate_port(spec, self.settings, enforced=self.network.condition.enforced)
-        manifest = build_pod(
-            job.model,
-            attempt,
-            settings,
-            tenant,
-            changed,
-            gate,
-            now=self.clock(),
-            sampler=self.traces.sampler,
-        )
-        refused = namespace.refusal(job, self.settings) or session.refusal(job, self.settings)
-        if refused:
-            raise ValueError(refused)
-        where = self.tenants.limits_from(job.namespace)
-        if refused := limits.never_fits(pod_need(manifest), tenant.limits, where):
-            raise ValueError(refused)
-        return manifest
+    def _note_started(self, job: Job, pod: Json) -> None:
+        self.traces.started(self.cache.job(job.uid), pod_facts(pod))
+        self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
 
     async def _create_owned_objects(self, job: Job) -> None:
         """Create the job's other objects. The name of one that exists shows that it is ours."""

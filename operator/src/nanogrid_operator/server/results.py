@@ -1,7 +1,8 @@
 """The HTTP server that takes results from agents and answers the operator's probes (aiohttp).
 
 ``POST /v1/results`` takes a :class:`nanogrid.wire.Report`, ``POST /v1/sessions`` a
-:class:`nanogrid.wire.SessionReport`, ``POST /v1/memory`` a :class:`nanogrid.wire.MemoryReport`. The
+:class:`nanogrid.wire.SessionReport`, ``POST /v1/memory`` a :class:`nanogrid.wire.MemoryReport`, and
+``GET /v1/task`` answers with the task of a pool's pod, see :mod:`.tasks`. The
 caller authenticates with a token that only the agent's
 container has: see :mod:`.authentication`. A report only counts for the sender's own job. A result
 that has an authentication code must have the right one. A process that stands by forwards valid
@@ -37,6 +38,7 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.server.authentication import Authenticator, Sender
 from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health
+from nanogrid_operator.server.tasks import TaskApi
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.workqueue import WorkQueue
@@ -57,10 +59,21 @@ TAKEN: Final = 202  # the answer to a report that is noted
 MEMORY_CACHE_SECONDS: Final = 600.0
 MEMORY_REVIEW_RATE: Final = 5.0
 MEMORY_REVIEW_BURST: Final = 20
+# All pods of a pool may start together, and each of them asks first when it is ready for a job.
+TASK_REVIEW_RATE: Final = 50.0
+TASK_REVIEW_BURST: Final = 200
 
 ACCEPTED, FORWARDED, REFUSED = "accepted", "forwarded", "refused"
 
 Read = Callable[[bytes], tuple[str, int, Callable[[], None]]]  # to uid, attempt, what takes it in
+
+
+class _Frequent:
+    """Requests that come all the time: their senders are known longer, and share reviews."""
+
+    def __init__(self, rate: float, burst: int, monotonic: Callable[[], float]) -> None:
+        self.senders: TTLCache[Sender | None] = TTLCache(MEMORY_CACHE_SECONDS, monotonic)
+        self.reviews = Buckets(rate, burst, monotonic)
 
 
 class _Refused(Exception):
@@ -84,21 +97,22 @@ class ResultsApi:
     network: Callable[[], NetworkCondition]
     memory: LiveMemory
     forwarder: ReportForwarder
+    tasks: TaskApi
     counted: Callable[[str], None]  # receives ACCEPTED, FORWARDED or REFUSED
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _senders: TTLCache[Sender | None] = field(init=False)
     _attempts: Attempts = field(init=False)
     _attempts_of_senders: Buckets = field(init=False)
-    _memory_senders: TTLCache[Sender | None] = field(init=False)
-    _memory_reviews: Buckets = field(init=False)
+    _memory: _Frequent = field(init=False)
+    _tasks: _Frequent = field(init=False)
 
     def __post_init__(self) -> None:
         self._senders = TTLCache(CACHE_SECONDS, self.monotonic)
         self._attempts = Attempts(self.monotonic)
         self._attempts_of_senders = Buckets(SENDER_RATE, SENDER_BURST, self.monotonic)
-        self._memory_senders = TTLCache(MEMORY_CACHE_SECONDS, self.monotonic)
-        self._memory_reviews = Buckets(MEMORY_REVIEW_RATE, MEMORY_REVIEW_BURST, self.monotonic)
+        self._memory = _Frequent(MEMORY_REVIEW_RATE, MEMORY_REVIEW_BURST, self.monotonic)
+        self._tasks = _Frequent(TASK_REVIEW_RATE, TASK_REVIEW_BURST, self.monotonic)
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -106,6 +120,7 @@ class ResultsApi:
         app.router.add_post(names.RESULTS_PATH, self.take)
         app.router.add_post(names.SESSIONS_PATH, self.take_session)
         app.router.add_post(names.MEMORY_PATH, self.take_memory)
+        app.router.add_get(names.TASK_PATH, self.give_task)
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
         return app
@@ -138,7 +153,15 @@ class ResultsApi:
 
     async def take_memory(self, request: web.Request) -> web.Response:
         """Take the memory of running code; the answers are those for a result."""
-        return await self._note(request, self._read_memory, often=True)
+        return await self._note(request, self._read_memory, self._memory)
+
+    async def give_task(self, request: web.Request) -> web.StreamResponse:
+        """Answer an agent of a pool's pod: 200 with lines, else the errors of a report."""
+        try:
+            sender = await self._authenticate(request, self._tasks)
+        except _Refused as refused:
+            return refused.response
+        return await self.tasks.answer(request, sender)
 
     def _read_report(self, body: bytes) -> tuple[str, int, Callable[[], None]]:
         report = self.keys.read_report(body)
@@ -173,7 +196,9 @@ class ResultsApi:
         if job is not None and pod is not None and not finished(job):
             self.memory.take(uid, attempt, use, pod_facts(pod).memory_limit_bytes)
 
-    async def _note(self, request: web.Request, read: Read, *, often: bool = False) -> web.Response:
+    async def _note(
+        self, request: web.Request, read: Read, often: _Frequent | None = None
+    ) -> web.Response:
         """Answer a report; see :meth:`_take`."""
         stands_by = self.queue.paused
         response = await self._take(request, read, often)
@@ -181,15 +206,19 @@ class ResultsApi:
         self.counted(taken if response.status == TAKEN else REFUSED)
         return response
 
-    async def _take(self, request: web.Request, read: Read, often: bool) -> web.Response:
+    async def _take(
+        self, request: web.Request, read: Read, often: _Frequent | None
+    ) -> web.Response:
         """Authenticate the caller, and take the body if the job that it names owns the caller.
 
-        ``often``: such requests come all the time; they may cause few reviews.
+        ``often``: what such requests share, if they come all the time.
         """
         with about({}):
             return await self._note_known(request, read, often)
 
-    async def _note_known(self, request: web.Request, read: Read, often: bool) -> web.Response:
+    async def _note_known(
+        self, request: web.Request, read: Read, often: _Frequent | None
+    ) -> web.Response:
         """See :meth:`_note`."""
         try:
             sender = await self._authenticate(request, often)
@@ -213,7 +242,7 @@ class ResultsApi:
         take_in()
         return web.json_response({"noted": True}, status=TAKEN)
 
-    async def _authenticate(self, request: web.Request, often: bool) -> Sender:
+    async def _authenticate(self, request: web.Request, often: _Frequent | None) -> Sender:
         """Who sent a request; for ``often`` see :meth:`_note`."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         sender = None
@@ -252,15 +281,19 @@ class ResultsApi:
             return self.cache.log_fields(sender.job_uid)
         return self.cache.log_fields_of_pod(sender.pod_uid)
 
-    async def _sender(self, key: bytes, token: str, address: str, often: bool) -> Sender | None:
+    async def _sender(
+        self, key: bytes, token: str, address: str, often: _Frequent | None
+    ) -> Sender | None:
         """The sender of a token, from a cache or from the authenticator."""
 
         def ask() -> Awaitable[Sender | None]:
             return self._senders.get(key, lambda: self._limited(key, token, address, often))
 
-        return await (self._memory_senders.get(key, ask) if often else ask())
+        return await (often.senders.get(key, ask) if often else ask())
 
-    async def _limited(self, key: bytes, token: str, address: str, often: bool) -> Sender | None:
+    async def _limited(
+        self, key: bytes, token: str, address: str, often: _Frequent | None
+    ) -> Sender | None:
         """The sender of a token; an attempt, unless the token was valid the last time."""
         if self._senders.was_granted(key):
             self._take_review(often)
@@ -276,8 +309,9 @@ class ResultsApi:
             self._attempts.succeeded(address)
         return sender
 
-    def _take_review(self, often: bool) -> None:
+    @staticmethod
+    def _take_review(often: _Frequent | None) -> None:
         """Take one of the reviews that frequent requests may cause."""
-        if often and (pause := self._memory_reviews.take("")):
-            detail = "Too many jobs begin to report their memory at the same time"
+        if often and (pause := often.reviews.take("")):
+            detail = "Too many pods begin to ask at the same time"
             raise _Refused(429, sentence(Reason.RATE_LIMITED, detail), pause)

@@ -59,6 +59,16 @@ def progress_status(job: Job, pod: Pod | None, phase: Phase, reason: Reason, tex
     if pod is not None:
         status["podName"] = pod.name
         status["startTime"] = job.status.get("startTime") or timestamp(pod.created)
+        status |= _start(job, pod)
+    return status
+
+
+def _start(job: Job, pod: Pod) -> Json:
+    """How the current attempt started."""
+    text = "" if pod.pool else head(job.start_message, MESSAGE_CAP_BYTES)
+    status: Json = {"start": "Warm" if pod.pool else "Cold"}
+    if text or (job.status.get("startMessage") and pod.pool):
+        status["startMessage"] = text or None  # a merge patch removes that of an earlier attempt
     return status
 
 

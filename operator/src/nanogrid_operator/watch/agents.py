@@ -5,6 +5,7 @@ request waits here, so a claim meets no pod whose agent does not answer.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,10 +13,19 @@ from nanogrid import wire
 
 
 class WaitingAgents:
-    """Requests by the pod's uid; ``on_change`` receives the uid when one begins or ends."""
+    """Requests by the pod's uid.
 
-    def __init__(self, on_change: Callable[[str], None]) -> None:
+    Args:
+        on_change: receives the uid when a request begins or ends.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, on_change: Callable[[str], None], clock: Callable[[], float] = time.time
+    ) -> None:
         self._on_change = on_change
+        self._clock = clock
+        self._last: dict[str, float] = {}  # when a request of a pod ended
         self._requests: dict[str, asyncio.Future[wire.HandOver]] = {}
         self._taken: set[str] = set()  # pods that a claim in progress has chosen
 
@@ -36,11 +46,24 @@ class WaitingAgents:
         finally:
             if self._requests.get(pod_uid) is future:
                 del self._requests[pod_uid]
+                self._last[pod_uid] = self._clock()
                 self._on_change(pod_uid)
 
     def waits(self, pod_uid: str) -> bool:
         """Whether the pod's agent waits here, and no claim has chosen the pod."""
         return pod_uid in self._requests and pod_uid not in self._taken
+
+    def is_taken(self, pod_uid: str) -> bool:
+        """Whether a claim in progress has chosen the pod."""
+        return pod_uid in self._taken
+
+    def last_waited(self, pod_uid: str) -> float | None:
+        """When the agent's last request ended, in seconds since the epoch; None: it made none."""
+        return self._last.get(pod_uid)
+
+    def forget(self, pod_uid: str) -> None:
+        """The pod is gone, or a job has claimed it."""
+        self._last.pop(pod_uid, None)
 
     @contextmanager
     def taken(self, pod_uid: str) -> Iterator[None]:

@@ -6,7 +6,7 @@ does not get a second pod.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from nanogrid import names, wire
@@ -60,6 +60,7 @@ class JobCache:
         default_ttl: the time to live of jobs whose spec names none, in seconds; None: never.
         confirmed: False for a process that stands by.
         proofs: show which pods of pools the operator has claimed.
+        waiting: whether a pod of this namespace, name and uid waits in a pool.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class JobCache:
         *,
         confirmed: bool = True,
         proofs: ClaimProofs | None = None,
+        waiting: Callable[[str, str, str], bool] = lambda *_: False,
     ) -> None:
         self._default_ttl = default_ttl
         self._proofs = proofs or ClaimProofs("")
+        self._waiting = waiting
         self._observers: list[CacheObserver] = []
         self._jobs: dict[str, Json] = {}
         self._pods: dict[PodKey, Json] = {}
@@ -230,9 +233,11 @@ class JobCache:
         return self._of_attempt(self._pods, uid, attempt)
 
     def has_pod(self, namespace: str, name: str, uid: str) -> bool:
-        """Whether a pod of this name and uid exists."""
+        """Whether a pod of this name and uid exists, also if it waits in a pool."""
         found = self._pods.get((namespace, name))
-        return found is not None and bool(found["metadata"]["uid"] == uid)
+        if found is not None and found["metadata"]["uid"] == uid:
+            return True
+        return self._waiting(namespace, name, uid)
 
     def pods(self, uid: str) -> list[Json]:
         """All pods of a job, of any attempt."""

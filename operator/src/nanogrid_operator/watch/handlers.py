@@ -13,9 +13,11 @@ from nanogrid import names
 from nanogrid.kube.conventions import PAGE
 from nanogrid.lifecycle import finished
 from nanogrid.types import Json
+from nanogrid_operator.model.claim import is_claimed, is_of_pool
 from nanogrid_operator.model.versions import version_of
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.pools import PoolCache
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
 
@@ -60,8 +62,10 @@ class EventHandlers:
         liveness: Liveness,
         selection: Selection,
         on_new: Callable[[Json], None],
+        pools: PoolCache,
     ) -> None:
         self._cache = cache
+        self._pools = pools
         self._queue = queue
         self._liveness = liveness
         self._selection = selection
@@ -89,6 +93,10 @@ class EventHandlers:
     def on_pod(self, kind: str | None, body: Json) -> None:
         """Take in a pod, and enqueue its job unless a LIST shows a known version."""
         self._liveness.seen("pods", version_of(body))
+        if is_of_pool(body):
+            self._on_pool_pod(kind, body)
+            if not is_claimed(body):
+                return  # no job is concerned
         if kind == "DELETED":
             self._queue.add(self._cache.drop_pod(body))
             return
@@ -96,6 +104,21 @@ class EventHandlers:
         uid = self._cache.put_pod(body)
         if not known:
             self._queue.add(uid)
+
+    def _on_pool_pod(self, kind: str | None, body: Json) -> None:
+        if kind == "DELETED":
+            self._pools.drop_pod(body)
+        else:
+            self._pools.put_pod(body)
+
+    def on_pool(self, kind: str | None, body: Json) -> None:
+        """Take in a pool."""
+        if not self._selection.serves(body):
+            return
+        if kind == "DELETED":
+            self._pools.drop_pool(body)
+        else:
+            self._pools.put_pool(body)
 
 
 def register(registry: kopf.OperatorRegistry, handlers: EventHandlers) -> None:
@@ -109,6 +132,10 @@ def register(registry: kopf.OperatorRegistry, handlers: EventHandlers) -> None:
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_job(event: kopf.RawEvent, **_: Any) -> None:
         handlers.on_job(event["type"], dict(event["object"]))
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.POOL_PLURAL, registry=registry)
+    async def on_pool(event: kopf.RawEvent, **_: Any) -> None:
+        handlers.on_pool(event["type"], dict(event["object"]))
 
     @kopf.on.event("", "v1", "pods", labels={names.LABEL_JOB_UID: kopf.PRESENT}, registry=registry)
     async def on_pod(event: kopf.RawEvent, **_: Any) -> None:

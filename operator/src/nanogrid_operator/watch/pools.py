@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from nanogrid import names
 from nanogrid.types import Json
 from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
+from nanogrid_operator.model.pod_facts import attempt_number
 from nanogrid_operator.model.pool import Pool, PoolPod, pool_facts, pool_pod_facts
 from nanogrid_operator.model.versions import version_of
-from nanogrid_operator.watch.transform import transform_pod
 
 Key = tuple[str, str]  # namespace and name
+AttemptKey = tuple[str, int]  # the job's uid and the number of the attempt
 
 
 class PoolCache:
@@ -30,7 +31,8 @@ class PoolCache:
         self._pools: dict[Key, Pool] = {}
         self._pods: defaultdict[Key, dict[str, PoolPod]] = defaultdict(dict)  # by the pool
         self._pool_of: dict[str, tuple[Key, str]] = {}  # by the pod's uid: its pool and its name
-        self._claimed: defaultdict[Key, set[str]] = defaultdict(set)  # uids of pods with live jobs
+        # By the pod's uid: the job's uid and attempt, while the pod has not ended.
+        self._claimed: defaultdict[Key, dict[str, AttemptKey]] = defaultdict(dict)
 
     def put_pool(self, body: Json) -> None:
         """Take in a pool."""
@@ -68,24 +70,26 @@ class PoolCache:
         found = [pool for (where, _), pool in self._pools.items() if where == namespace]
         return sorted(found, key=lambda pool: pool.name)
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """The keys of all pools."""
         return [pool.key for pool in self._pools.values()]
 
     def put_pod(self, body: Json) -> None:
         """Take in a pod of a pool, whether it waits or has been claimed."""
         key, uid = _pool_of(body), body["metadata"]["uid"]
-        pod = pool_pod_facts(transform_pod(body))
+        pod = pool_pod_facts(body)
         known = self._pods[key].get(pod.name)
-        if known is not None and known.uid == uid:
-            if int(known.resource_version) > version_of(body):
-                return
-        if body["metadata"]["labels"].get(names.LABEL_JOB_UID):
+        newest = 0 if known is None or known.uid != uid else int(known.resource_version)
+        if newest > version_of(body):
+            return
+        job_uid = body["metadata"]["labels"].get(names.LABEL_JOB_UID)
+        attempt = attempt_number(body["metadata"]["labels"])
+        if job_uid:
             self._forget(key, pod.name, uid)
-            if not pod.ended:
-                self._claimed[key].add(uid)
+            if not pod.ended and self._proofs.holds(body, job_uid, attempt):
+                self._claimed[key][uid] = (job_uid, attempt)
             else:
-                self._claimed[key].discard(uid)
+                self._claimed[key].pop(uid, None)
         elif uid in self._claimed[key] or not self._proofs.created_by_operator(body):
             return  # a late event does not bring it back; others cannot add pods to a pool
         else:
@@ -97,7 +101,7 @@ class PoolCache:
         """A pod is gone."""
         key, uid = _pool_of(body), body["metadata"]["uid"]
         self._forget(key, body["metadata"]["name"], uid)
-        self._claimed[key].discard(uid)
+        self._claimed[key].pop(uid, None)
         self._changed(key)
 
     def replace_pods(self, bodies: Iterable[Json], listed_at: int) -> None:
@@ -112,7 +116,8 @@ class PoolCache:
                 if pod.uid not in present and int(pod.resource_version) <= listed_at:
                     self._forget(key, pod.name, pod.uid)
                     self._changed(key)
-            self._claimed[key] &= present
+            for gone in self._claimed[key].keys() - present:
+                del self._claimed[key][gone]
 
     def pods(self, pool: Pool) -> list[PoolPod]:
         """The pods of a pool that no job has claimed, the oldest first."""
@@ -130,6 +135,15 @@ class PoolCache:
             return None
         (namespace, name), pod = found
         return f"{namespace}/{name}", self._pods[namespace, name][pod]
+
+    def has_pod(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether a pod of this name and uid waits in a pool."""
+        found = self._pool_of.get(uid)
+        return found is not None and (found[0][0], found[1]) == (namespace, name)
+
+    def attempt_of(self, pod_uid: str) -> AttemptKey | None:
+        """The job's uid and attempt of a claimed pod, while the pod has not ended."""
+        return next((c[pod_uid] for c in self._claimed.values() if pod_uid in c), None)
 
     def _forget(self, key: Key, name: str, uid: str) -> None:
         known = self._pods[key].get(name)

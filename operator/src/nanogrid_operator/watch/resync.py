@@ -6,7 +6,7 @@ It also deletes orphaned pods, and at the start it finds pods that no operator o
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,15 @@ from nanogrid.kube.client import KubeApi, Page
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
 from nanogrid.log_line import job_line_fields
 from nanogrid.logs import about
+from nanogrid.reasons import Reason
 from nanogrid.types import Json
+from nanogrid_operator.model.claim import CLAIM_SUFFIX, ClaimProofs, claimed_pod
 from nanogrid_operator.model.pod_facts import attempt_number
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.orphans import orphans, owner_name
+from nanogrid_operator.watch.pools import PoolCache
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.watch.transform import transform_job, transform_pod
 from nanogrid_operator.workqueue import WorkQueue
@@ -44,6 +47,8 @@ class Resync:
     settings: Settings
     selection: Selection
     cache: JobCache
+    pools: PoolCache
+    proofs: ClaimProofs
     queue: WorkQueue
     kube: KubeApi
     liveness: Liveness
@@ -98,11 +103,13 @@ class Resync:
         listed_at = 0
         jobs: list[Json] = []
         pods: list[Json] = []
+        pools: list[Json] = []
         for namespace in self.settings.namespaces or [""]:
-            (some, at_jobs), (more, at_pods) = await self._list(namespace)
+            (some, at_jobs), (more, at_pods), (found, at_pools) = await self._list(namespace)
             jobs += some
             pods += more
-            oldest = min(int(at_jobs), int(at_pods))
+            pools += found
+            oldest = min(int(at_jobs), int(at_pods), int(at_pools or at_pods))
             listed_at = min(listed_at, oldest) if listed_at else oldest
         if self.cache.primed:
             if version := self.cache.newest_unknown_job(jobs):
@@ -110,25 +117,42 @@ class Resync:
             if version := self.cache.newest_unknown_pod(pods):
                 self.liveness.expect("pods", version)
         self.liveness.resynced()
+        self.pools.replace_pools(pools, listed_at)
+        self.pools.replace_pods(pods, listed_at)
         for uid in self.cache.replace(jobs, pods, listed_at):
             self.queue.add(uid)
         log.info("resync: %d jobs, %d pods", len(jobs), len(pods))
         if not self.queue.paused:
             await self._delete_orphans(orphans(pods, jobs, self.clock()))
 
-    async def _list(self, namespace: str) -> tuple[tuple[Page, str], tuple[Page, str]]:
-        """All jobs and all pods, at the same time: thousands take the API server a while."""
+    async def _list(
+        self, namespace: str
+    ) -> tuple[tuple[Page, str], tuple[Page, str], tuple[Page, str]]:
+        """All jobs, pods and pools, at the same time: thousands take the API server a while."""
         path = collection(CORE, "pods", namespace)
         labels = self.selection.pod_labels
         try:
             async with asyncio.TaskGroup() as group:
                 jobs = group.create_task(self._list_jobs(namespace))
                 pods = group.create_task(self.kube.list(path, labels=labels, trim=transform_pod))
+                pools = group.create_task(self._list_pools(namespace))
         except* KubeError as errors:
             failed = errors
         else:
-            return jobs.result(), pods.result()
+            return jobs.result(), pods.result(), pools.result()
         raise failed.exceptions[0]
+
+    async def _list_pools(self, namespace: str) -> tuple[Page, str]:
+        """The pools of this installation; none if the CRD is not installed yet."""
+        path = collection(JOBS, names.POOL_PLURAL, namespace)
+        try:
+            found, version = await self.kube.list(path)
+        except KubeError as e:
+            if e.code != 404:
+                raise
+            log.warning("there is no %s: pools are not available", names.POOL_PLURAL)
+            return [], ""
+        return [pool for pool in found if self.selection.serves(pool)], version
 
     async def _list_jobs(self, namespace: str) -> tuple[Page, str]:
         """The jobs of this installation, selected by the API server if it can."""
@@ -204,20 +228,38 @@ class Resync:
                 )
                 named = {event["involvedObject"].get("name", "") for event in events[0]}
                 for name in named & pods.keys():
-                    await self._recover_missed_pod(namespace, name, pods[name])
+                    await self._recover_missed_pod(namespace, name, name, pods[name])
+            await self._recover_claimed_pods(namespace, pods)
 
-    async def _recover_missed_pod(self, namespace: str, name: str, uid: str) -> None:
+    async def _recover_claimed_pods(self, namespace: str, pods: Mapping[str, str]) -> None:
+        """Find pods of pools that were claimed, and deleted, while no operator ran."""
+        events, _ = await self.kube.list(
+            collection(CORE, "events", namespace),
+            fields=f"involvedObject.kind={names.KIND},reason={Reason.POD_CLAIMED}",
+        )
+        for event in events:
+            name = event["metadata"]["name"].removesuffix(CLAIM_SUFFIX)
+            uid = pods.get(name)
+            if uid is None:
+                continue
+            pod = claimed_pod(event, self.proofs, uid, int(name.rpartition("-")[2]))
+            if pod is not None and pod[0]:
+                await self._recover_missed_pod(namespace, name, pod[0], uid)
+
+    async def _recover_missed_pod(self, namespace: str, name: str, pod: str, uid: str) -> None:
+        """Look for a pod of an attempt; ``name`` is that of a pod of its own."""
         with about(self.cache.log_fields(uid)):
-            await self._look_for_pod(namespace, name)
+            await self._look_for_pod(namespace, name, pod)
 
-    async def _look_for_pod(self, namespace: str, name: str) -> None:
+    async def _look_for_pod(self, namespace: str, name: str, pod: str) -> None:
         try:
-            # Another operator may have created it since the LIST.
-            self.cache.put_pod(await self.kube.get(collection(CORE, "pods", namespace), name))
+            # Another operator may have created or claimed it since the LIST. One of a pool that is
+            # not claimed still waits: the claim goes on.
+            self.cache.put_pod(await self.kube.get(collection(CORE, "pods", namespace), pod))
         except KubeError as e:
             if e.code != 404:
                 raise
-            log.warning("pod %s is gone, and was missed", name)
+            log.warning("pod %s is gone, and was missed", pod)
             self.cache.put_missed_pod(namespace, name)
 
 

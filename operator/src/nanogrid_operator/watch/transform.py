@@ -12,6 +12,7 @@ _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
     "deletionTimestamp",
 )  # fmt: skip
+_ANNOTATIONS = (names.ANNOTATION_CLAIM, names.ANNOTATION_POOL_PROOF)
 _CONTAINERS = ("initContainerStatuses", "containerStatuses")
 _CONDITIONS = frozenset({
     "PodScheduled", "PodReadyToStartContainers", "DisruptionTarget", "TerminationTarget", "Ready",
@@ -56,9 +57,8 @@ def transform_pod(pod: Json) -> Json:
         kept["conditions"] = [c for c in kept["conditions"] if _is_read(c["type"])]
     containers = [_transform_container(c) for c in spec.get("containers", [])]
     metadata = _some(pod["metadata"], *_METADATA, "labels", "ownerReferences")
-    claim = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CLAIM)
-    if claim is not None:
-        metadata["annotations"] = {names.ANNOTATION_CLAIM: claim}
+    if proofs := _some(pod["metadata"].get("annotations") or {}, *_ANNOTATIONS):
+        metadata["annotations"] = proofs
     return {
         **_some(pod, "apiVersion", "kind"),
         "metadata": metadata,

@@ -190,6 +190,7 @@ class KubeApi:
         uid: str | None = None,
         *,
         version: str | None = None,
+        grace_seconds: int | None = None,
         gone: frozenset[int] = GONE,
     ) -> Json | None:
         """Delete an object, with ``uid`` only if it still is that one.
@@ -199,6 +200,7 @@ class KubeApi:
             name: of the object.
             uid: of the object.
             version: its resourceVersion: only if it has not changed since.
+            grace_seconds: instead of the object's own.
             gone: codes that mean that there is nothing to delete, which is a success.
 
         Returns:
@@ -207,8 +209,10 @@ class KubeApi:
         try:
             given = {"uid": uid, "resourceVersion": version}
             only = {key: value for key, value in given.items() if value is not None}
-            body = {"preconditions": only} if only else None
-            answer = await self._transport.call("DELETE", _object(path, name), body)
+            body: Json = {"preconditions": only} if only else {}
+            if grace_seconds is not None:
+                body["gracePeriodSeconds"] = grace_seconds
+            answer = await self._transport.call("DELETE", _object(path, name), body or None)
         except KubeError as e:
             if e.code not in gone:
                 raise
