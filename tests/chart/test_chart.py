@@ -124,8 +124,10 @@ JOBS = [
     (["nanogrid.io"], ["executionjobs/status"], ["patch"], None),
     (["nanogrid.io"], ["functions"], ["get"], None),
     (["nanogrid.io"], ["functions/status"], ["patch"], None),
-    ([""], ["pods"], ["get", "list", "watch", "create", "delete"], None),
-    ([""], ["events"], ["create", "list"], None),
+    (["nanogrid.io"], ["executionpools"], ["get", "list", "watch"], None),
+    (["nanogrid.io"], ["executionpools/status"], ["patch"], None),
+    ([""], ["pods"], ["get", "list", "watch", "create", "patch", "delete"], None),
+    ([""], ["events"], ["create", "get", "list"], None),
 ]
 POLICIES = [
     (["networking.k8s.io"], ["networkpolicies"], ["create"], None),
@@ -193,11 +195,14 @@ ACCESS = [(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"], 
 READ = ["get", "list", "watch"]
 WRITE = [*READ, "create", "delete", "deletecollection", "patch", "update"]
 USERS = {  # added to the roles of Kubernetes with the same names
-    f"platform:nanogrid-{role}": [(["nanogrid.io"], ["executionjobs", "functions"], verbs, None)]
+    f"platform:nanogrid-{role}": [
+        (["nanogrid.io"], ["executionjobs", "executionpools", "functions"], verbs, None)
+    ]
     for role, verbs in (("view", READ), ("edit", WRITE), ("admin", WRITE))
 } | {
     "platform:nanogrid-user": [
         (["nanogrid.io"], ["executionjobs", "functions"], WRITE, None),
+        (["nanogrid.io"], ["executionpools"], READ, None),
         ([""], ["pods", "events"], READ, None),
         ([""], ["pods/log"], ["get"], None),
     ]

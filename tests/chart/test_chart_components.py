@@ -265,6 +265,55 @@ def test_defaults_of_sandbox_pods_reach_the_operator() -> None:
     assert env["NANOGRID_PRIORITY_CLASS"] == "batch"
 
 
+def test_pools_have_a_priority_class_below_all_others() -> None:
+    documents = render(REAL)
+    (created,) = of_kind("PriorityClass", documents)
+    env = env_of(documents)
+
+    assert created["value"] < 0
+    assert (created["globalDefault"], created["preemptionPolicy"]) == (False, "Never")
+    assert env["NANOGRID_POOL_PRIORITY_CLASS"] == created["metadata"]["name"]
+    assert env["NANOGRID_DEFAULT_POOL"] == ""
+
+
+@pytest.mark.parametrize(
+    ("pools", "created", "used"),
+    [
+        ({"priorityClass": {"name": "idle", "value": -5}}, [("idle", -5)], "idle"),
+        ({"priorityClass": {"create": False}}, [], ""),
+        ({"priorityClass": {"create": False, "name": "idle"}}, [], "idle"),
+    ],
+)
+def test_the_priority_class_of_pools_can_be_another(
+    pools: Json, created: list[tuple[str, int]], used: str
+) -> None:
+    documents = render(REAL | {"pools": pools})
+    found = [(c["metadata"]["name"], c["value"]) for c in of_kind("PriorityClass", documents)]
+
+    assert found == created
+    assert env_of(documents)["NANOGRID_POOL_PRIORITY_CLASS"] == used
+
+
+def test_without_cluster_wide_rights_pools_have_a_priority_class_only_by_name() -> None:
+    alone = REAL | {
+        "rbac": {"clusterWide": False},
+        "watchNamespaces": ["a"],
+        "gateway": {"enabled": False},
+    }
+
+    for name in ("", "idle"):
+        documents = render(alone | {"pools": {"priorityClass": {"name": name}}})
+        assert of_kind("PriorityClass", documents) == []
+        assert env_of(documents)["NANOGRID_POOL_PRIORITY_CLASS"] == name
+
+
+def test_the_default_pool_reaches_the_operator() -> None:
+    env = env_of(render(REAL | {"pools": {"defaultPool": "small"}}))
+
+    assert env["NANOGRID_DEFAULT_POOL"] == "small"
+    assert "defaultPool" in refused(REAL | {"pools": {"defaultPool": "p" * 46}})
+
+
 def test_all_components_log_in_the_same_format() -> None:
     for values, style in ((WITH_ALL, "text"), (WITH_ALL | {"logFormat": "json"}, "json")):
         documents = render(values)

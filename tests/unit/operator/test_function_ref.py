@@ -41,6 +41,8 @@ GIVEN = {
     },
     "timeouts": {"executionSeconds": 30},
     "outputs": {"path": "out"},
+    "poolRef": {"name": "data"},
+    "inputStrategy": "Agent",
 }
 
 
@@ -101,6 +103,29 @@ def test_a_pin_can_be_read_back_from_the_status() -> None:
     of = a_pinned_function(**GIVEN)
 
     assert PinnedFunction.model_validate(to_status(of)) == of
+
+
+@pytest.mark.parametrize(
+    ("function", "job", "pool", "agent_syncs"),
+    [
+        ({}, {}, None, False),
+        ({"poolRef": {"name": "f"}, "inputStrategy": "Agent"}, {}, "f", True),
+        (
+            {"poolRef": {"name": "f"}, "inputStrategy": "Agent"},
+            {"poolRef": {"name": "j"}, "inputStrategy": "Init"},
+            "j",
+            False,
+        ),
+        ({}, {"poolRef": {"name": "j"}, "inputStrategy": "Agent"}, "j", True),
+    ],
+)
+def test_pool_and_input_strategy_of_a_job_come_before_those_of_the_function(
+    function: Json, job: Json, pool: str | None, agent_syncs: bool
+) -> None:
+    spec = spec_of(a_function_job(**job), a_pinned_function(**function))
+
+    assert (spec.pool_ref.name if spec.pool_ref else None) == pool
+    assert spec.agent_syncs is agent_syncs
 
 
 def test_a_job_without_own_fields_runs_with_those_of_the_function() -> None:
