@@ -100,6 +100,9 @@ TABLE = [
     Bad("requestId of Korean", with_field(requestId="요청"), "spec.requestId"),
     Bad("functionId with a space", with_field(functionId="a b"), "spec.functionId"),
     Bad("unknown mode", with_field(mode="Stream"), "spec.mode"),
+    Bad("pool's name in capitals", with_field(poolRef={"name": "P"}), "spec.poolRef.name"),
+    Bad("poolRef without name", with_field(poolRef={}), "spec.poolRef.name: Required value"),
+    Bad("unknown inputStrategy", with_field(inputStrategy="Sidecar"), "spec.inputStrategy"),
     Bad("misspelt field", with_field(cod=1), 'unknown field "spec.cod"'),
     Bad("misspelt nested field", with_field(timeouts={"execution": 1}), "spec.timeouts.execution"),
     # Command, env, stdin.
@@ -339,6 +342,8 @@ IMMUTABLE = {
     "backoffLimit": 3,
     "serviceAccountName": "other",
     "activeDeadlineSeconds": 9999,
+    "poolRef": {"name": "other"},
+    "inputStrategy": "Agent",
     "outputs": {"path": "elsewhere"},
     "delivery": {"webhook": {"url": "https://hooks.example.com/b"}},
 }
