@@ -298,6 +298,7 @@ def test_a_namespaced_installation_has_no_right_outside_its_namespaces() -> None
         "ClusterRole",
         "ClusterRoleBinding",
         "CustomResourceDefinition",
+        "PriorityClass",
     }
 
 
@@ -799,6 +800,7 @@ def test_uninstall_keeps_the_crds_and_all_jobs() -> None:
 
     assert {crd["spec"]["names"]["kind"] for crd in crds} == {
         "ExecutionJob",
+        "ExecutionPool",
         "Function",
         "NanoGridTenant",
     }
