@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from nanogrid_executor.launcher.main import read_limits
+from nanogrid import names
+from nanogrid_executor.launcher.main import Options, read_options
 from nanogrid_executor.launcher.spawn import Limits
 from nanogrid_executor.paths import Paths
 from support.session_sandbox import running
@@ -57,7 +58,11 @@ def test_executions_of_a_session_have_them_too(
 
 
 def test_options_of_the_launcher() -> None:
-    assert read_limits([]) == (Limits(), [])
-    assert read_limits(["/a.sock", *OPTIONS]) == (Limits(100_000, 123), ["/a.sock"])
+    assert read_options([]) == Options(Limits(), "/run/nanogrid/agent.sock", None, ())
+    given = read_options(["/a.sock", *OPTIONS])
+    assert given == Options(Limits(100_000, 123), "/a.sock", None, ())
+    waits = read_options(["--wait-interpreter", "--preload=json,pandas.io"])
+    assert (waits.waits_in, waits.preload) == (names.WORKSPACE, ("json", "pandas.io"))
+    assert read_options(["--wait-interpreter=/a", "--preload="]).preload == ()
     with pytest.raises(ValueError, match="unknown options: --max-files"):
-        read_limits(["--max-files=1"])
+        read_options(["--max-files=1"])

@@ -7,8 +7,9 @@ The commands of the pod's containers:
     sandbox     ["python3", "-I", "-S", "/opt/nanogrid/launcher"]
 
 The directory holds plain files: ``__main__.py`` and the whole folder ``launcher``, which imports
-only itself and the standard library. An init container can copy it to a volume for other images.
-``__main__.py`` runs on any Python 3, so that it can report a version that is too old.
+only itself and the standard library. Its subfolder ``waiting_site`` is for the user's own Python.
+An init container can copy the directory to a volume for other images. ``__main__.py`` runs on any
+Python 3, so that it can report a version that is too old.
 """
 
 import os
@@ -55,10 +56,10 @@ def install(target: Path) -> None:
 def _install(target: Path) -> None:
     package = target / "nanogrid_executor"
     folder = package / FOLDER.name
-    folder.mkdir(parents=True, exist_ok=True)
     sources = {package / "__init__.py": FOLDER.parent / "__init__.py"}
-    sources |= {folder / source.name: source for source in FOLDER.glob("*.py")}
+    sources |= {folder / source.relative_to(FOLDER): source for source in FOLDER.rglob("*.py")}
     for copy, source in sources.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.read_bytes())
         py_compile.compile(
             str(copy),

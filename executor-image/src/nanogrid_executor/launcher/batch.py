@@ -12,13 +12,16 @@ import select
 import signal
 import socket
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nanogrid_executor.launcher import cgroup, frames, spawn
 from nanogrid_executor.launcher.live_memory import MemoryNews
 from nanogrid_executor.launcher.signals import Signals
 from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.usage import UsageSampler
+
+if TYPE_CHECKING:
+    from nanogrid_executor.launcher.waiting import WaitingInterpreter
 
 READ_BYTES: Final = 64 * 1024
 LOG_BYTES: Final = 1024 * 1024  # of each stream, for `kubectl logs`
@@ -46,15 +49,20 @@ class BatchExecution:
     """The state of one execution; :meth:`run` runs it from start to end."""
 
     def __init__(
-        self, sock: socket.socket, signals: Signals, payload: bytes, limits: spawn.Limits
+        self,
+        sock: socket.socket,
+        signals: Signals,
+        payload: bytes,
+        limits: spawn.Limits,
+        interpreter: "WaitingInterpreter | None" = None,
     ) -> None:
         self.received = time.monotonic()
         self.sock = sock
         self.limits = limits
+        self.interpreter = interpreter
         self.signals = signals
         self.spec: dict[str, Any] = json.loads(payload)  # the RUN frame
         self.stdin = self.spec["stdin"].encode()
-        self.usage = UsageSampler()
         self.news = MemoryNews(wanted=bool(self.spec.get("liveMemory")))  # an older agent: no
         self.poll = select.poll()
         self.outputs: dict[int, tuple[bytes, int]] = {}  # our pipe end: frame kind, log fd
@@ -70,11 +78,8 @@ class BatchExecution:
 
     def run(self) -> int:
         """Start the process, watch it, report its end; returns the reported exit code."""
-        argv, env = self.spec["argv"], spawn.environment(self.spec["env"], os.environ.get("PATH"))
         try:
-            self.process = spawn.spawn(
-                argv, self.spec["cwd"], env, with_stdin=bool(self.stdin), limits=self.limits
-            )
+            self._start()
         except spawn.SpawnError as error:
             return self._report(error.failure.exit_code, None, error.failure)
         self.started = time.monotonic()
@@ -92,6 +97,20 @@ class BatchExecution:
             raise
         code, number = exit_of(status)
         return self._report(code, signal_name(number), None)
+
+    def _start(self) -> None:
+        """Give the job to the interpreter that waits, or start a process."""
+        argv, cwd = self.spec["argv"], self.spec["cwd"]
+        env = spawn.environment(self.spec["env"], os.environ.get("PATH"))
+        taken = None
+        if self.interpreter is not None:
+            taken = self.interpreter.take(argv, cwd, env, with_stdin=bool(self.stdin))
+        if taken is not None:
+            self.process, self.usage, cpu_before = taken
+            self.cpu_seconds = -cpu_before  # wait4 will report all of the process's time
+            return
+        self.usage = UsageSampler()
+        self.process = spawn.spawn(argv, cwd, env, with_stdin=bool(self.stdin), limits=self.limits)
 
     def _watch(self) -> int:
         """Serve the process until it has ended; returns its wait status."""

@@ -4,7 +4,8 @@ Standard library only and cheap to import, because every job imports this in the
 agent sends ``RUN`` (JSON) and, at any later time, ``CANCEL``. The launcher answers with ``STARTED``
 (JSON), any number of ``STDOUT`` and ``STDERR`` (raw bytes) and one ``EXITED`` (JSON). If ``RUN``
 asks for it, ``MEMORY`` (JSON) follows ``STARTED``, at most once per second. An older agent does not
-ask, and an older launcher does not answer.
+ask, and an older launcher does not answer. In a pool's pod the launcher sends one ``READY`` (no
+payload) before the first ``RUN``: an interpreter waits, or it is known that none will.
 
 RUN      {"argv": [str], "cwd": str, "env": {str: str}, "stdin": str, "timeoutSeconds": float,
           "graceSeconds": float, "liveMemory": bool}
@@ -28,6 +29,7 @@ STDOUT: Final = b"O"
 STDERR: Final = b"E"
 EXITED: Final = b"X"
 MEMORY: Final = b"U"
+READY: Final = b"Y"
 SESSION: Final = b"M"  # the first frame of a session: session_frames defines the rest
 
 HEADER: Final = struct.Struct("!cI")

@@ -17,6 +17,9 @@ and processes that outlive them. See :mod:`nanogrid_executor.launcher.session_se
 ``--max-file-bytes=N`` and ``--max-processes=N`` limit user code, see
 :class:`nanogrid_executor.launcher.spawn.Limits`.
 
+``--wait-interpreter`` is an option in a pool's pod: an interpreter starts before there is a job,
+imports the modules of ``--preload=a,b``, and waits. See :mod:`nanogrid_executor.launcher.waiting`.
+
 ``--log-format=json`` and ``--log-job=JSON`` are about the launcher's own lines, see
 :mod:`nanogrid_executor.launcher.own_log`.
 
@@ -30,18 +33,25 @@ import signal
 import socket
 import sys
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nanogrid_executor.launcher import batch, frames, spawn
 from nanogrid_executor.launcher.signals import Signals
 
-AGENT_SOCKET: Final = "/run/nanogrid/agent.sock"  # names.AGENT_SOCKET, which cannot be imported
+if TYPE_CHECKING:
+    from nanogrid_executor.launcher.waiting import WaitingInterpreter
+
+# names.AGENT_SOCKET and names.WORKSPACE, which cannot be imported
+AGENT_SOCKET: Final = "/run/nanogrid/agent.sock"
+WORKSPACE: Final = "/app"
 CONNECT_SECONDS: Final = 120.0
 CONNECT_INTERVAL: Final = 0.02
 SEND_SECONDS: Final = 60.0
 
 MAX_FILE_BYTES: Final = "--max-file-bytes"
 MAX_PROCESSES: Final = "--max-processes"
+WAIT_INTERPRETER: Final = "--wait-interpreter"
+PRELOAD: Final = "--preload"
 LOG_FORMAT: Final = "--log-format"
 LOG_JOB: Final = "--log-job"
 
@@ -84,19 +94,49 @@ def connect(path: str, signals: Signals, seconds: float = CONNECT_SECONDS) -> so
     return None
 
 
-def serve(sock: socket.socket, signals: Signals, limits: spawn.Limits) -> int:
+class Options(NamedTuple):
+    """The launcher's options. ``waits_in``: where an interpreter waits; None: there is none."""
+
+    limits: spawn.Limits = spawn.NO_LIMITS
+    socket: str = AGENT_SOCKET
+    waits_in: str | None = None
+    preload: tuple[str, ...] = ()
+
+
+def serve(sock: socket.socket, signals: Signals, options: Options) -> int:
     """Run the agent's requests until it closes the socket; the last execution's exit code."""
+    if options.waits_in is None:
+        return _serve(sock, signals, options.limits, None)
+    from nanogrid_executor.launcher import waiting  # late: only a pool's pod needs it
+
+    modules = list(options.preload)
+    interpreter = waiting.WaitingInterpreter(signals, options.limits, options.waits_in, modules)
+    try:
+        return _serve(sock, signals, options.limits, interpreter)
+    finally:
+        interpreter.close()
+
+
+def _serve(
+    sock: socket.socket,
+    signals: Signals,
+    limits: spawn.Limits,
+    interpreter: "WaitingInterpreter | None",
+) -> int:
+    wait_for = signals.wait_for if interpreter is None else interpreter.wait_for
     exit_code: int | None = None
     while True:
-        if not signals.wait_for(sock):
+        if not wait_for(sock):
             return EXIT_TERMINATED if exit_code is None else exit_code
         frame = frames.receive(sock)
         if frame is None:
             return EXIT_UNAVAILABLE if exit_code is None else exit_code
         kind, payload = frame
         if kind == frames.RUN:
-            exit_code = batch.BatchExecution(sock, signals, payload, limits).run()
+            exit_code = batch.BatchExecution(sock, signals, payload, limits, interpreter).run()
         elif kind == frames.SESSION:
+            if interpreter is not None:
+                interpreter.close()
             from nanogrid_executor.launcher import (
                 session_server,  # late: a batch job does not pay for it
             )
@@ -120,35 +160,46 @@ def check() -> int:
     return 0 if status == 0 else EXIT_UNSUITABLE
 
 
-def read_limits(arguments: list[str]) -> tuple[spawn.Limits, list[str]]:
-    """The limits in the arguments, and the other arguments. No argparse: its import is slow."""
-    options = dict(a.split("=", 1) for a in arguments if a.startswith("--"))
-    known = {name: options.pop(name, None) for name in (MAX_FILE_BYTES, MAX_PROCESSES)}
+def read_options(arguments: list[str]) -> Options:
+    """The options in the arguments. No argparse: its import is slow.
+
+    Tests give the agent's socket as an argument, and ``--wait-interpreter=FOLDER``.
+
+    Raises:
+        ValueError: an option is unknown, or its value is no number.
+    """
+    given = {a.partition("=")[0]: a.partition("=")[2] for a in arguments if a.startswith("--")}
+    known = {name: given.pop(name, None) for name in (MAX_FILE_BYTES, MAX_PROCESSES)}
+    folder, preload = given.pop(WAIT_INTERPRETER, None), given.pop(PRELOAD, "")
     for name in (LOG_FORMAT, LOG_JOB):
-        options.pop(name, None)  # only the log reads them
-    if options:
-        raise ValueError(f"unknown options: {', '.join(options)}")
+        given.pop(name, None)  # only the log reads them
+    if given:
+        raise ValueError(f"unknown options: {', '.join(given)}")
     file_bytes, processes = (None if text is None else int(text) for text in known.values())
-    return spawn.Limits(file_bytes, processes), [a for a in arguments if not a.startswith("--")]
+    return Options(
+        limits=spawn.Limits(file_bytes, processes),
+        socket=next((a for a in arguments if not a.startswith("--")), AGENT_SOCKET),
+        waits_in=None if folder is None else folder or WORKSPACE,
+        preload=tuple(name for name in preload.split(",") if name),
+    )
 
 
 def main(argv: list[str]) -> int:
     """Entry point. The arguments are options and, for tests, the agent's socket."""
     if argv[1:] == ["--check"]:
         return check()
-    limits, rest = read_limits(argv[1:])
-    path = rest[0] if rest else AGENT_SOCKET
+    options = read_options(argv[1:])
     try:
         protect()
         signals = Signals()
-        sock = connect(path, signals)
+        sock = connect(options.socket, signals)
     except OSError as error:
-        _log_error(f"{path}: {error}")
+        _log_error(f"{options.socket}: {error}")
         return EXIT_UNAVAILABLE
     if sock is None:
         return EXIT_TERMINATED
     try:
-        return serve(sock, signals, limits)
+        return serve(sock, signals, options)
     except (OSError, frames.ProtocolError) as error:
         _log_error(f"lost the agent: {error}")
         return EXIT_PROTOCOL

@@ -6,6 +6,7 @@ children is not reliable while processes start and end.
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from nanogrid_executor.launcher.usage import PAGE_BYTES
@@ -24,15 +25,12 @@ class ProcEntry(NamedTuple):
     children_cpu: float
 
 
-def read_table() -> dict[int, ProcEntry]:
-    """All visible processes, by PID."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            text = _read(f"/proc/{name}/stat")
-            if text:
-                found[int(name)] = parse_stat(text)
-    return found
+def read_table(pids: Iterable[int] | None = None) -> dict[int, ProcEntry]:
+    """All visible processes, or those of ``pids`` that exist, by PID."""
+    if pids is None:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    texts = {pid: _read(f"/proc/{pid}/stat") for pid in pids}
+    return {pid: parse_stat(text) for pid, text in texts.items() if text}
 
 
 def parse_stat(text: str) -> ProcEntry:

@@ -39,9 +39,10 @@ class Signals:
 
     def sleep(self, seconds: float) -> None:
         """Wait for ``seconds``, or until a signal arrives."""
-        self._poll(seconds)
+        self.poll(seconds)
 
-    def _poll(self, seconds: float | None, *more: int) -> list[int]:
+    def poll(self, seconds: float | None, *more: int) -> list[int]:
+        """Wait for signals and descriptors; those that are ready. ``seconds`` None: no limit."""
         poll = select.poll()
         for fd in (*more, *self.fds):
             poll.register(fd, select.POLLIN)
@@ -52,7 +53,7 @@ class Signals:
     def wait_for(self, sock: socket.socket) -> bool:
         """Wait until the socket is readable; False when SIGTERM arrived first."""
         while not self.terminated:
-            ready = self._poll(None, sock.fileno())
+            ready = self.poll(None, sock.fileno())
             if sock.fileno() in ready and not self.terminated:
                 return True
         return False

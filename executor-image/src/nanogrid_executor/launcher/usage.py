@@ -90,12 +90,19 @@ class Samples:
 class UsageSampler:
     """Samples one execution; create it before the process starts."""
 
-    def __init__(self, own_cgroup: Cgroup | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        own_cgroup: Cgroup | None = None,
+        clock: Clock = time.monotonic,
+        already_private: int = 0,
+    ) -> None:
         """Note the values before the execution.
 
         Args:
             own_cgroup: the sandbox's cgroup; None finds it.
             clock: schedules the samples.
+            already_private: private memory that the execution's process has already, in bytes. It
+                counts as the execution's.
         """
         self._cgroup = own_cgroup or cgroup.locate()
         self._schedule = SampleSchedule(clock)
@@ -105,7 +112,7 @@ class UsageSampler:
         self._own_cpu_before = time.process_time()
         self._launcher_rss = own_max_rss()
         self._resident = cgroup.ResidentMemory(self._cgroup)
-        self._resident_before = self._resident.read() or 0
+        self._resident_before = max(0, (self._resident.read() or 0) - already_private)
 
     def seconds_left(self) -> float:
         """Seconds until the next sample is due."""
