@@ -38,9 +38,7 @@ class Seen:
 class Launcher:
     """A launcher that is connected, its workspace, and its process."""
 
-    def __init__(
-        self, sock: socket.socket, process: "subprocess.Popen[str]", folder: Path
-    ) -> None:
+    def __init__(self, sock: socket.socket, process: "subprocess.Popen[str]", folder: Path) -> None:
         self.sock, self.process, self.folder = sock, process, folder
 
     def wait_until_ready(self) -> None:

@@ -31,6 +31,21 @@ def test_it_runs_without_site_packages(directory: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_it_has_the_site_of_the_interpreter_that_waits(directory: Path) -> None:
+    site = directory / "nanogrid_executor/launcher/waiting_site"
+    assert (site / "sitecustomize.py").is_file()
+    assert list((site / "__pycache__").glob("sitecustomize.*.pyc"))
+
+
+def test_a_job_without_a_pool_does_not_import_it(directory: Path) -> None:
+    python = (sys.executable, "-I", "-S", "-X", "importtime", str(directory))
+    checked = run(*python, "--check")
+    assert checked.returncode == 0
+    assert "nanogrid_executor.launcher.batch" in checked.stderr
+    assert "waiting" not in checked.stderr
+    assert "sitecustomize" not in checked.stderr
+
+
 def test_it_replaces_an_existing_directory(directory: Path) -> None:
     launcher_install.install(directory)
     assert run(sys.executable, "-I", "-S", str(directory), "--check").returncode == 0
@@ -46,7 +61,7 @@ def test_all_users_can_read_it(tmp_path: Path) -> None:
     folders = [directory, *(path for path in directory.rglob("*") if path.is_dir())]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o755 for path in folders)
     files = [path for path in directory.rglob("*") if path.is_file()]
-    assert len(files) == 2 * (len(list(FOLDER.glob("*.py"))) + 1) + 1
+    assert len(files) == 2 * (len(list(FOLDER.rglob("*.py"))) + 1) + 1
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444 for path in files)
 
 
@@ -72,6 +87,7 @@ def test_any_user_can_install_it(tmp_path: Path) -> None:
 
 def test_it_imports_only_itself_and_the_standard_library(directory: Path) -> None:
     ours = "nanogrid_executor.launcher"
+    known = sys.stdlib_module_names | {"sitecustomize"}  # the image's own, if it has one
     for path in directory.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -79,7 +95,7 @@ def test_it_imports_only_itself_and_the_standard_library(directory: Path) -> Non
             others = {
                 n.partition(".")[0] for n in found if n != ours and not n.startswith(f"{ours}.")
             }
-            assert others <= sys.stdlib_module_names, path
+            assert others <= known, path
 
 
 def test_the_error_names_a_python_that_is_too_old(directory: Path) -> None:

@@ -154,3 +154,12 @@ def test_the_interval_between_samples_grows() -> None:
 def test_mapped_files_of_a_process() -> None:
     assert mapped_bytes(os.getpid()) > 0
     assert mapped_bytes(0) == 0
+
+
+def test_memory_that_the_process_has_already_is_the_executions(cgroup: FakeCgroup) -> None:
+    own = Cgroup("cgroup-v2", str(cgroup.folder), str(cgroup.folder))
+    sampler = UsageSampler(own, cgroup.clock, already_private=8 * MEGABYTE)
+    cgroup.set(rss=11 * MEGABYTE, peak=500 * MEGABYTE)
+    cgroup.sample(sampler)
+    assert sampler.peak(0, sampler.after()) == 9 * MEGABYTE
+    sampler.close()

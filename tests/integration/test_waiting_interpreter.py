@@ -1,0 +1,289 @@
+"""An interpreter that waits runs a program exactly as a new process does."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.waiting_pod import COMMAND, PYTHON_DIR, Seen, launcher
+
+pytestmark = pytest.mark.integration
+
+PYTHONS = [
+    PYTHON_DIR,
+    *map(str, sorted((Path.home() / ".pyenv/versions").glob("3.1[1-9].*/bin"))),
+]
+SAME = {
+    "interpreter": """
+import sys
+modules = sorted(sys.modules)
+import builtins, os, site, threading
+print(modules)
+print(sys.argv, sys.orig_argv, sys.path, sys.executable, sys.prefix, sys.flags, sys.warnoptions)
+print(sorted(sys.path_importer_cache), [type(finder).__name__ for finder in sys.meta_path])
+print(__name__, __file__, __spec__, __package__, sorted(globals()), sorted(vars(builtins)))
+print(site.ENABLE_USER_SITE, site.USER_SITE, [t.name for t in threading.enumerate()])
+""",
+    "environment": """
+import ctypes, os, subprocess, sys
+print(list(os.environ.items()), os.environ, type(os.environ))
+print(subprocess.run(["env"], capture_output=True, text=True).stdout)
+child = [sys.executable, "-c", "import sys; print(sys.path, sorted(sys.modules))"]
+print(subprocess.run(child, capture_output=True, text=True).stdout)
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_char_p
+print(getenv(b"GREETING"), getenv(b"PYTHONPATH"), getenv(b"NANOGRID_WAITING"))
+""",
+    "time zone": "import time; print(time.tzname, time.timezone, time.localtime(0))",
+    "process": """
+import os, resource, signal
+print(os.getcwd(), oct(os.umask(0o77)), os.getuid(), os.getgroups())
+print(sorted(os.listdir("/proc/self/fd")))
+print(os.getsid(0) == os.getpgid(0) == os.getpid())
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+print([signal.getsignal(number) for number in range(1, 65)])
+names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
+print([(name, resource.getrlimit(getattr(resource, name))) for name in names])
+print(open("/proc/self/oom_score_adj").read(), os.nice(0))
+for line in open("/proc/self/status"):
+    if line.startswith(("Sig", "Shd", "NoNewPrivs", "Threads", "Cap", "Seccomp")):
+        if not line.startswith("SigQ"):
+            print(line, end="")
+import ctypes
+print(ctypes.CDLL(None).prctl(3))
+""",
+    "stdin": """
+import os, stat, sys
+f = sys.stdin
+print(f, f is sys.__stdin__, f.seekable(), f.isatty(), f.fileno(), f.buffer, f.buffer.raw)
+print(f.encoding, f.errors, f.newlines, f.line_buffering, f.write_through, f.name, f.mode)
+print(stat.S_IFMT(os.fstat(0).st_mode), os.get_inheritable(0), os.get_blocking(0))
+print(f.readline(), [line for line in f], f.read(), sys.stdin.buffer.read())
+""",
+    "input": "print(input('? '))",
+    "output": """
+import sys
+for f in (sys.stdout, sys.stderr):
+    print(f, f.seekable(), f.isatty(), f.encoding, f.errors, f.line_buffering, f.write_through)
+    f.write("half a line")
+""",
+    "exception": """
+def outer(): inner()
+def inner(): raise ValueError("한국어")
+outer()
+""",
+    "exception in a module": "import json; json.loads('{')",
+    "exit 7": "import sys; sys.exit(7)",
+    "exit text": "raise SystemExit('no')",
+    "exit none": "print(1); raise SystemExit",
+    "exit 300": "import os; os._exit(300 & 0xff)",
+    "syntax error": "def f(:",
+    "interrupt": "raise KeyboardInterrupt",
+    "killed": "import os; os.kill(os.getpid(), 9)",
+    "terminated": "import os, signal; os.kill(os.getpid(), signal.SIGTERM); signal.pause()",
+    "atexit": "import atexit; atexit.register(print, 'bye'); print('hi')",
+    "threads": """
+import threading
+def show(): print(threading.current_thread().name, threading.main_thread().name)
+threads = [threading.Thread(target=show) for _ in range(3)]
+for t in threads: t.start(); t.join()
+def fail(): raise ValueError("in a thread")
+t = threading.Thread(target=fail); t.start(); t.join()
+""",
+    "multiprocessing": """
+import multiprocessing, os, sys
+def work(n): return n * n, os.environ.get("GREETING"), [p for p in sys.path if "waiting" in p]
+if __name__ == "__main__":
+    for method in ("fork", "spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            print(method, pool.map(work, range(3)))
+""",
+    "pickle": """
+import pickle
+class A: pass
+print(pickle.loads(pickle.dumps(A())).__class__, A.__module__)
+""",
+    "another file": "import beside; print(beside.__file__, beside.NAME)",
+}
+RUNS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "with all": {
+        "argv": [*COMMAND, "a b", "", "한"],
+        "env": {"GREETING": "안녕\nhello", "TZ": "Asia/Seoul", "EMPTY": "", "USER": "me"},
+        "stdin": "one\ntwo\r\nthree",
+    },
+}
+
+
+def both(
+    launcher_dir: str,
+    folder: Path,
+    code: str,
+    options: tuple[str, ...] = (),
+    python_dir: str = PYTHON_DIR,
+    **changes: Any,
+) -> list[Seen]:
+    """What a new process shows, and what the process shows that waited."""
+    seen = []
+    for waits in (False, True):
+        (folder / "main.py").unlink(missing_ok=True)
+        with launcher(
+            launcher_dir, folder, *options, waits=waits, python_dir=python_dir
+        ) as connected:
+            if waits:
+                connected.wait_until_ready()
+                pid = connected.waiting_pid()
+            seen.append(connected.run(code, **changes))
+            assert not waits or seen[-1].started["pid"] == pid, "it is not used"
+    return seen
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "beside.py").write_text("NAME = __name__")
+    return tmp_path
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("program", SAME)
+def test_a_program_sees_no_difference(
+    launcher_dir: str, folder: Path, program: str, run: str
+) -> None:
+    options = ("--max-file-bytes=9000000", "--max-processes=30000")
+    cold, waited = both(launcher_dir, folder, SAME[program], options, **RUNS[run])
+    assert waited.user_sees == cold.user_sees
+    assert cold.stdout or cold.stderr or cold.exited["exitCode"]
+
+
+@pytest.mark.parametrize("program", ["interpreter", "stdin", "exception", "multiprocessing"])
+@pytest.mark.parametrize("python", PYTHONS)
+def test_other_pythons(launcher_dir: str, folder: Path, python: str, program: str) -> None:
+    cold, waited = both(launcher_dir, folder, SAME[program], python_dir=python, **RUNS["with all"])
+    assert waited.user_sees == cold.user_sees
+
+
+def test_a_script_that_is_missing(launcher_dir: str, folder: Path) -> None:
+    def end(waits: bool) -> Seen:
+        with launcher(launcher_dir, folder, waits=waits) as connected:
+            if waits:
+                connected.wait_until_ready()
+            connected.send()
+            return connected.receive()
+
+    assert end(True).user_sees == end(False).user_sees
+    assert "can't open file" in end(True).stderr
+
+
+def test_a_program_that_is_a_link(launcher_dir: str, folder: Path) -> None:
+    (folder / "real").mkdir()
+    code = "import sys; print(sys.path[0], __file__)"
+    (folder / "real/main.py").write_text(code)
+
+    def end(waits: bool) -> Seen:
+        (folder / "main.py").unlink(missing_ok=True)
+        with launcher(launcher_dir, folder, waits=waits) as connected:
+            if waits:
+                connected.wait_until_ready()
+            (folder / "main.py").symlink_to("real/main.py")
+            connected.send()
+            return connected.receive()
+
+    assert end(True).user_sees == end(False).user_sees
+
+
+@pytest.fixture
+def venv(folder: Path) -> Callable[[str, str], str]:
+    """A function that makes a virtual environment with a module; its folder of programs."""
+
+    def make(name: str, text: str) -> str:
+        root = folder / "venv"
+        version = Path(os.__file__).parent.name
+        packages = root / "lib" / version / "site-packages"
+        if not packages.is_dir():
+            packages.mkdir(parents=True)
+            (root / "bin").mkdir()
+            real = os.path.realpath(f"{PYTHON_DIR}/python3")
+            (root / "bin/python3").symlink_to(real)
+            (root / "pyvenv.cfg").write_text(f"home = {Path(real).parent}\n")
+        (packages / name).write_text(text)
+        return str(root / "bin")
+
+    return make
+
+
+def test_the_images_own_sitecustomize_runs_with_the_jobs_variables(
+    launcher_dir: str, folder: Path, venv: Any
+) -> None:
+    text = "import os; print('site', sorted(os.environ)); NAME = __name__"
+    python = venv("sitecustomize.py", text)
+    code = "import sys; print(sys.modules['sitecustomize'].NAME, sorted(sys.modules))"
+    cold, waited = both(launcher_dir, folder, code, python_dir=python, **RUNS["with all"])
+    assert waited.user_sees == cold.user_sees
+    assert "GREETING" in cold.stdout
+    venv("sitecustomize.py", "raise ValueError('broken')")
+    cold, waited = both(launcher_dir, folder, code, python_dir=python)
+    assert waited.user_sees == cold.user_sees
+    assert "Error in sitecustomize" in cold.stderr
+
+
+def test_a_module_is_loaded_already(launcher_dir: str, folder: Path, venv: Any) -> None:
+    python = venv(
+        "heavy.py", "import os\nos.write(1, b'import')\nprint('import')\nON = os.getenv('ON')"
+    )
+    code = "import sys\nprint('heavy' in sys.modules)\nimport heavy\nprint(heavy.ON)"
+    with launcher(launcher_dir, folder, "--preload=heavy", python_dir=python) as connected:
+        connected.wait_until_ready()
+        assert connected.run(code).stdout == "True\nNone\n"
+        assert connected.run(code).stdout == "False\nimportimport\nNone\n", "a second job"
+
+
+@pytest.mark.parametrize(
+    ("env", "file"),
+    [({"ON": "1"}, ""), ({}, "heavy.py"), ({"PYTHONPATH": "/nowhere"}, ""), ({"HOME": "/"}, "")],
+)
+def test_a_job_that_differs_gets_a_new_process(
+    launcher_dir: str, folder: Path, venv: Any, env: dict[str, str], file: str
+) -> None:
+    python = venv("heavy.py", "import os\nON = os.getenv('ON')")
+    with launcher(launcher_dir, folder, "--preload=heavy", python_dir=python) as connected:
+        connected.wait_until_ready()
+        pid = connected.waiting_pid()
+        if file:
+            (folder / file).write_text("ON = 'mine'")
+        code = "import sys, os\nprint('heavy' in sys.modules)\nimport heavy\nprint(heavy.ON)"
+        code += f"\nprint(os.path.exists('/proc/{pid}'))"
+        seen = connected.run(code, env=env)
+        wanted = env.get("ON", "mine" if file else None)
+        assert seen.stdout == f"False\n{wanted}\nFalse\n"
+        assert seen.started["pid"] != pid
+
+
+@pytest.mark.parametrize(
+    "text", ["raise ValueError('two\\nlines')", "import no_such", "raise SystemExit(3)"]
+)
+def test_a_module_that_cannot_be_imported_is_skipped(
+    launcher_dir: str, folder: Path, venv: Any, text: str
+) -> None:
+    venv("good.py", "")
+    python = venv("broken.py", text)
+    with launcher(
+        launcher_dir, folder, "--preload=broken,absent,good", python_dir=python
+    ) as connected:
+        connected.wait_until_ready()
+        pid = connected.waiting_pid()
+        seen = connected.run("import sys; print('good' in sys.modules, 'broken' in sys.modules)")
+        assert (seen.stdout, seen.stderr) == ("True False\n", "")
+        assert seen.started["pid"] == pid
+        log = connected.close()
+    assert log.count("a module is not preloaded: ") == 2
+    assert "absent: ModuleNotFoundError: No module named 'absent'" in log
+
+
+def test_a_module_that_ends_the_process(launcher_dir: str, folder: Path, venv: Any) -> None:
+    python = venv("fatal.py", "import os; os.abort()")
+    with launcher(launcher_dir, folder, "--preload=fatal", python_dir=python) as connected:
+        connected.wait_until_ready()
+        assert connected.run("print('ok')").stdout == "ok\n"
+        assert "no interpreter waits: it ended (SIGABRT)" in connected.close()
