@@ -105,6 +105,15 @@ import pickle
 class A: pass
 print(pickle.loads(pickle.dumps(A())).__class__, A.__module__)
 """,
+    "subinterpreter": """
+import sys
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+else:
+    import _xxsubinterpreters as interpreters
+code = "import os, sys; print(sys.path, sorted(sys.modules), list(os.environ), flush=True)"
+interpreters.run_string(interpreters.create(), code)
+""",
     "another file": "import beside; print(beside.__file__, beside.NAME)",
 }
 RUNS: dict[str, dict[str, Any]] = {
@@ -157,7 +166,9 @@ def test_a_program_sees_no_difference(
     assert cold.stdout or cold.stderr or cold.exited["exitCode"]
 
 
-@pytest.mark.parametrize("program", ["interpreter", "stdin", "exception", "multiprocessing"])
+@pytest.mark.parametrize(
+    "program", ["interpreter", "stdin", "exception", "multiprocessing", "subinterpreter"]
+)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_other_pythons(launcher_dir: str, folder: Path, python: str, program: str) -> None:
     cold, waited = both(launcher_dir, folder, SAME[program], python_dir=python, **RUNS["with all"])
@@ -287,3 +298,34 @@ def test_a_module_that_ends_the_process(launcher_dir: str, folder: Path, venv: A
         connected.wait_until_ready()
         assert connected.run("print('ok')").stdout == "ok\n"
         assert "no interpreter waits: it ended (SIGABRT)" in connected.close()
+
+
+def test_the_prepared_font_list_of_the_python_data_image(
+    launcher_dir: str, folder: Path, venv: Any
+) -> None:
+    """The image's hook runs with the import, in this case before there is a job."""
+    source = Path("executor-image/runtimes/python-data/image/nanogrid_runtime.py")
+    fonts = folder / "fonts"
+    fonts.mkdir()
+    (fonts / "fontlist-v9.json").write_text("{}")
+    cache = folder / "cache"
+    cache.mkdir()
+    text = source.read_text().replace("/opt/nanogrid/runtime-fonts", str(fonts))
+    venv("nanogrid_runtime.py", text)
+    venv(
+        "matplotlib.py",
+        f"__path__ = [{str(folder / 'parts')!r}]\nget_cachedir = lambda: {str(cache)!r}",
+    )
+    (folder / "parts").mkdir()
+    (folder / "parts/font_manager.py").write_text("")
+    python = venv("nanogrid-runtime.pth", "import nanogrid_runtime\n")
+    with launcher(
+        launcher_dir, folder, "--preload=matplotlib.font_manager", python_dir=python
+    ) as connected:
+        connected.wait_until_ready()
+        pid = connected.waiting_pid()
+        assert (cache / "fontlist-v9.json").is_symlink()
+        code = "import sys\nprint('matplotlib.font_manager' in sys.modules)"
+        code += "\nprint([f for f in sys.meta_path if 'Font' in type(f).__name__])"
+        seen = connected.run(code)
+        assert (seen.stdout, seen.started["pid"]) == ("True\n[]\n", pid)

@@ -145,6 +145,7 @@ def busy(folder: Path) -> str:
     return python
 
 
+@pytest.mark.alone
 def test_the_import_is_memory_of_the_job_but_not_its_cpu_time(
     launcher_dir: str, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_the_import_is_memory_of_the_job_but_not_its_cpu_time(
         assert seen.exited["peakMemoryBytes"] > 60 * MEGABYTE
 
 
+@pytest.mark.alone
 def test_an_interpreter_that_is_not_used_is_no_memory_of_the_job(
     launcher_dir: str, tmp_path: Path
 ) -> None:

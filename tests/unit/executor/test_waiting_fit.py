@@ -15,7 +15,9 @@ COMMAND = ["python3", "main.py"]
 def waiting(tmp_path: Path) -> Waiting:
     program(tmp_path / "bin")
     env = spawn.environment({}, f"{tmp_path}/none:{tmp_path}/bin")
-    return Waiting("/app", env, f"{tmp_path}/bin/python3", {"pandas"}, {"MPLBACKEND", "USER"})
+    return Waiting(
+        "/app", env, f"{tmp_path}/bin/python3", {"pandas", "matplotlib"}, {"MPLBACKEND", "USER"}
+    )
 
 
 def program(folder: Path) -> None:
@@ -98,7 +100,13 @@ def test_path(
 
 @pytest.mark.parametrize(
     ("file", "fitting"),
-    [("data.csv", True), ("pandas.py", False), ("pandas", False), ("pandas.cpython.so", False)],
+    [
+        ("data.csv", True),
+        ("pandas.py", False),
+        ("pandas", False),
+        ("pandas.cpython.so", False),
+        ("matplotlibrc", False),
+    ],
 )
 def test_a_file_that_hides_a_preloaded_module(waiting: Waiting, file: str, fitting: bool) -> None:
     assert fit(waiting, COMMAND, "/app", file) is fitting

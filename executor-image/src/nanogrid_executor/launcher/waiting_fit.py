@@ -20,6 +20,7 @@ AT_START_PREFIXES: Final = (
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_"),  # threads of numpy
     *("OPENSSL_", "ARROW_", "POLARS_", "RAYON_", "TF_", "CUDA_"),
 )
+READ_AT_IMPORT: Final = {"matplotlibrc": "matplotlib"}  # settings in the working directory
 
 
 class Waiting(NamedTuple):
@@ -59,7 +60,12 @@ def fits(
         return False
     if not set(changed).isdisjoint(waiting.variables):
         return False
-    return {name.partition(".")[0] for name in files}.isdisjoint(waiting.modules)
+    return {_module_of(name) for name in files}.isdisjoint(waiting.modules)
+
+
+def _module_of(file: str) -> str:
+    """The module that would be another one if it was imported with this file in ``cwd``."""
+    return READ_AT_IMPORT.get(file, file.partition(".")[0])
 
 
 def can_be_passed(argv: list[str], env: dict[str, str]) -> bool:
