@@ -21,7 +21,7 @@ from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.usage import UsageSampler
 
 if TYPE_CHECKING:
-    from nanogrid_executor.launcher.waiting import WaitingInterpreter
+    from nanogrid_executor.launcher.taken import Interpreter
 
 READ_BYTES: Final = 64 * 1024
 LOG_BYTES: Final = 1024 * 1024  # of each stream, for `kubectl logs`
@@ -54,7 +54,7 @@ class BatchExecution:
         signals: Signals,
         payload: bytes,
         limits: spawn.Limits,
-        interpreter: "WaitingInterpreter | None" = None,
+        interpreter: "Interpreter | None" = None,
     ) -> None:
         self.received = time.monotonic()
         self.sock = sock

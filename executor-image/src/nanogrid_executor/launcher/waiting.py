@@ -12,10 +12,11 @@ import socket
 import time
 from collections.abc import Iterable
 from signal import SIGKILL
-from typing import Final, NamedTuple
+from typing import Final
 
 from nanogrid_executor.launcher import batch, frames, own_log, proc, spawn, start_failure
 from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.taken import TakenProcess
 from nanogrid_executor.launcher.usage import UsageSampler
 from nanogrid_executor.launcher.waiting_fit import COMMAND, Waiting, encode, fits
 
@@ -25,14 +26,6 @@ PRELOAD_SECONDS: Final = 60.0
 START_SECONDS: Final = 5.0  # from the job to the interpreter's answer; usually below 1 ms
 REPORT_BYTES: Final = 1024 * 1024  # more than any interpreter's report has
 READ_BYTES: Final = 64 * 1024
-
-
-class TakenProcess(NamedTuple):
-    """The process that has taken a job, with its usage from then on."""
-
-    process: spawn.SpawnedProcess
-    usage: UsageSampler
-    cpu_before: float  # seconds that are not the job's
 
 
 class WaitingInterpreter:
