@@ -18,7 +18,7 @@ class TakenProcess(NamedTuple):
 
 
 class Interpreter(Protocol):
-    """An interpreter that may wait: :class:`nanogrid_executor.launcher.waiting`."""
+    """An interpreter that may wait: :mod:`nanogrid_executor.launcher.waiting`."""
 
     def take(
         self, argv: list[str], cwd: str, env: dict[str, str], *, with_stdin: bool
