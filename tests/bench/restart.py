@@ -28,6 +28,7 @@ from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.resync import Resync
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
+from support.pool_parts import no_pools
 
 NAMESPACE = "bench"
 
@@ -122,10 +123,11 @@ async def measure(port: int) -> Json:
     configuration.retries = None
     api = client.ApiClient(configuration)
     kube = KubeApi(Transport(api=api, timeout_seconds=60.0, user_agent="nanogrid-bench"))
-    cache, queue = JobCache(), WorkQueue()
+    cache, queue, waiting = JobCache(), WorkQueue(), no_pools()
     settings = Settings(executor_image="e", results_url="r", watch_namespaces=NAMESPACE)
     resync = Resync(
-        settings=settings, selection=Selection(""), cache=cache, queue=queue, kube=kube,
+        settings=settings, selection=Selection(""), cache=cache, pools=waiting.pools,
+        proofs=waiting.proofs, queue=queue, kube=kube,
         liveness=Liveness(queue, 300), on_job=lambda job: None,
     )  # fmt: skip
     before, began = rss(), time.monotonic()

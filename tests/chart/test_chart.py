@@ -127,7 +127,7 @@ JOBS = [
     (["nanogrid.io"], ["executionpools"], ["get", "list", "watch"], None),
     (["nanogrid.io"], ["executionpools/status"], ["patch"], None),
     ([""], ["pods"], ["get", "list", "watch", "create", "patch", "delete"], None),
-    ([""], ["events"], ["create", "get", "list"], None),
+    ([""], ["events"], ["create", "get", "list", "update"], None),
 ]
 POLICIES = [
     (["networking.k8s.io"], ["networkpolicies"], ["create"], None),

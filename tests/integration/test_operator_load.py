@@ -37,6 +37,7 @@ from support.builders import (
     some_settings,
 )
 from support.operator_fakes import FakeKube, reviewed
+from support.pool_parts import no_tasks
 
 pytestmark = [pytest.mark.alone, pytest.mark.security]
 
@@ -104,16 +105,17 @@ async def operator(request: pytest.FixtureRequest) -> AsyncIterator[Operator]:
     """A parameter is the time for a head; else it is long, as this process is client and server."""
     kube, cache = Reviews(), JobCache()
     cache.replace([a_job_body()], [a_pod_body()], listed_at=50)
-    health = Health({}, lambda: "")
+    health, queue = Health({}, lambda: ""), WorkQueue()
     api = ResultsApi(
         authenticator=TokenReviews(kube),
         keys=ResultKeys(RESULT_KEY_MASTER),
         cache=cache,
-        queue=WorkQueue(),
+        queue=queue,
         health=health,
         network=lambda: first_condition(some_settings()),
         memory=LiveMemory(5.0, lambda uid: None),
         forwarder=ReportForwarder(lambda: None),
+        tasks=no_tasks(queue),
         counted=lambda outcome: None,
     )
     limits = replace(

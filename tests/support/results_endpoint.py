@@ -28,6 +28,7 @@ from support.builders import (
     some_settings,
 )
 from support.operator_fakes import FakeKube, reviewed
+from support.pool_parts import no_tasks
 
 BEARER = {"Authorization": "Bearer the-token"}
 
@@ -53,6 +54,7 @@ class Endpoint:
             network=lambda: first_condition(some_settings()),
             memory=self.memory,
             forwarder=ReportForwarder(lambda: self.leader, lambda: self.seconds),
+            tasks=no_tasks(self.queue),
             counted=self.counted.append,
             clock=lambda: CREATED,
             monotonic=lambda: self.seconds,

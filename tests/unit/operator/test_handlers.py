@@ -14,6 +14,7 @@ from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
 from support.builders import JOB_UID, a_job_body, a_pod_body
+from support.pool_parts import no_pools
 
 NEWER = 10_000
 DELIVERED = {"phase": "Succeeded", "delivery": {"state": "Delivered"}}
@@ -27,7 +28,12 @@ class Operator:
         self.job, self.pod = a_job_body(**job), a_pod_body()
         self.cache, self.queue = JobCache(default_ttl), WorkQueue()
         self.handlers = EventHandlers(
-            self.cache, self.queue, Liveness(self.queue, 300), Selection(""), lambda job: None
+            self.cache,
+            self.queue,
+            Liveness(self.queue, 300),
+            Selection(""),
+            lambda job: None,
+            no_pools().pools,
         )
         self.cache.replace([self.job], [self.pod], 1)
 
