@@ -70,8 +70,15 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_agent(paths: Paths, session_port: int) -> NoReturn:
-    """Run the agent of a batch job or of a session, as the task says."""
+    """Run the agent of a batch job, of a session or of a pool's pod, as the task says."""
     from nanogrid import wire
+
+    if pool_task := os.environ.get(names.ENV_POOL_TASK):
+        from nanogrid_executor.agent import warm
+
+        code = warm.run(wire.loads(wire.PoolTask, pool_task), paths)
+        sys.stdout.flush()
+        os._exit(code)
     from nanogrid_executor.agent.secret_env import with_secrets
 
     task = with_secrets(wire.loads(wire.PodTask, os.environ[names.ENV_TASK]), os.environ)

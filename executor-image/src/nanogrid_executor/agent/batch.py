@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
@@ -23,45 +23,52 @@ from nanogrid_executor.agent.handover import (
     read_inputs,
     write_termination,
 )
+from nanogrid_executor.agent.launcher_socket import NO_LAUNCHER, accept, listen
 from nanogrid_executor.agent.memory_reporter import MemoryReporter
 from nanogrid_executor.agent.network_gate import NetworkGate
-from nanogrid_executor.agent.result import build, not_run
+from nanogrid_executor.agent.result import build, not_run, sync_failed
 from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.clock import Deadline
 from nanogrid_executor.log import log
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
 
-# The launcher may come late: its image is pulled after this container has started. The operator's
-# startup timeout ends the pod long before this.
-LAUNCHER_SECONDS: Final = 3600.0
-ACCEPT_INTERVAL: Final = 0.5
+if TYPE_CHECKING:
+    from nanogrid_executor.agent.input_sync import InputSync
+
 # The kubelet stops the containers of a pod one by one: our SIGTERM may follow the launcher's end.
 STOP_WAIT_SECONDS: Final = 0.5
 # The launcher says that it was stopped. If that is true, the kubelet also stops this container.
 STOP_CONFIRM_SECONDS: Final = 5.0
 STOP_LOOK_SECONDS: Final = 0.02
-
-
-def listen(path: str) -> socket.socket:
-    """The socket that one launcher may connect to."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen(1)
-    return listener
+NOT_STARTED: Final = "It had not started"
 
 
 class BatchAgent:
     """The agent of one job; :meth:`run` is its whole life."""
 
-    def __init__(self, task: wire.PodTask, paths: Paths) -> None:
+    def __init__(
+        self,
+        task: wire.PodTask,
+        paths: Paths,
+        sandbox: Sandbox | None = None,
+        gate: NetworkGate | None = None,
+    ) -> None:
+        """Nothing happens before :meth:`run`.
+
+        Args:
+            task: the job's.
+            paths: of the pod.
+            sandbox: the launcher that has connected already; None: :meth:`run` accepts it.
+            gate: the one that has been started already.
+        """
         self.task = task
         self.paths = paths
         self.url = os.environ.get(names.ENV_RESULTS_URL, "")
-        self.gate = NetworkGate(self.url, task.gate_port)
+        self.gate = gate or NetworkGate(self.url, task.gate_port)
+        self.sync = _input_sync(task, paths)
         self.inputs: wire.InputReport | None = None
-        self.sandbox: Sandbox | None = None
+        self.sandbox = sandbox
         self.upload: Deadline | None = None
         self.stopping = False
 
@@ -73,47 +80,52 @@ class BatchAgent:
         if self.upload is not None:
             self.upload.shorten(names.STOP_UPLOAD_SECONDS)
 
-    def run(self, listener: socket.socket) -> None:
-        """Run the code and hand over the report."""
-        problem = self._prepare()
-        self.sandbox = self._accept(listener)
-        unsafe = problem or self.gate.wait(lambda: self.stopping)
-        if problem:
-            report = not_run(self.task, Reason.SYNC_FAILED, problem)
-        elif self.stopping:
-            report = not_run(self.task, Reason.TERMINATED, "It had not started")
-        elif self.sandbox is None:
-            why = f"No launcher connected within {LAUNCHER_SECONDS:g} s"
-            report = not_run(self.task, Reason.SANDBOX_LOST, why, final=False)
-        elif unsafe:
-            report = not_run(self.task, Reason.NETWORK_NOT_ENFORCED, unsafe)
-        else:
+    def run(self, listener: socket.socket | None = None) -> None:
+        """Run the code and hand over the report.
+
+        ``listener`` is where the launcher connects, if it has not connected yet.
+        """
+        if self.sync is not None:
+            self.sync.start()  # at once, as an init container would
+        problem = "" if self.sync else self._prepare()
+        if listener is not None:
+            self.sandbox = accept(listener, self.paths.socket, lambda: self.stopping)
+        report = self._obstacle(problem)
+        if report is None:
+            assert self.sandbox is not None  # noqa: S101 that is an obstacle
             report = self._execute(self.sandbox)
         if self.sandbox is not None:
             self.sandbox.close()
         log("execution-end", status=report.result.status, reason=report.result.reason)
         hand_over(self.task, self.paths, report)
 
+    def _obstacle(self, problem: str) -> wire.Report | None:
+        """The report if the code must not run: wait for all that it needs."""
+        unsafe = problem or self.gate.wait(lambda: self.stopping)
+        if problem:
+            return not_run(self.task, Reason.SYNC_FAILED, problem)
+        if self.stopping:
+            return not_run(self.task, Reason.TERMINATED, NOT_STARTED)
+        if self.sandbox is None:
+            return not_run(self.task, Reason.SANDBOX_LOST, NO_LAUNCHER, final=False)
+        if unsafe:
+            return not_run(self.task, Reason.NETWORK_NOT_ENFORCED, unsafe)
+        return None if self.sync is None else self._await_inputs(self.sync)
+
+    def _await_inputs(self, sync: "InputSync") -> wire.Report | None:
+        """Wait for the agent's own sync; the report if the inputs are not in place."""
+        outcome = sync.wait(lambda: self.stopping)
+        if outcome is None:
+            return not_run(self.task, Reason.TERMINATED, NOT_STARTED)
+        if isinstance(outcome, wire.SyncFailure):
+            return sync_failed(self.task, outcome)
+        problem = self._prepare()
+        return not_run(self.task, Reason.SYNC_FAILED, problem) if problem else None
+
     def _prepare(self) -> str:
         """Read the manifest of the sync and write inline code; the problem, or an empty text."""
         self.inputs, problem = read_inputs(self.task, self.paths)
         return problem or fill_workspace(self.task, self.paths)
-
-    def _accept(self, listener: socket.socket) -> Sandbox | None:
-        """Accept the only connection there will be; None when the pod is stopped before."""
-        deadline = time.monotonic() + LAUNCHER_SECONDS
-        listener.settimeout(ACCEPT_INTERVAL)
-        try:
-            while not self.stopping and time.monotonic() < deadline:
-                try:
-                    sock, _ = listener.accept()
-                    return Sandbox(sock)
-                except TimeoutError:
-                    continue  # check the flag and the clock
-            return None
-        finally:
-            os.unlink(self.paths.socket)
-            listener.close()
 
     def _execute(self, sandbox: Sandbox) -> wire.Report:
         task = self.task
@@ -169,6 +181,15 @@ class BatchAgent:
         threading.Thread(target=work, name="meanwhile", daemon=True).start()
 
 
+def _input_sync(task: wire.PodTask, paths: Paths) -> "InputSync | None":
+    """The sync, if the agent has to do it."""
+    if not task.inputs_by_agent:
+        return None
+    from nanogrid_executor.agent.input_sync import InputSync  # late: few jobs have it
+
+    return InputSync(task, paths)
+
+
 def run(task: wire.PodTask, paths: Paths) -> None:
     """Run a batch job in the agent container; returns when the report is handed over."""
     agent = BatchAgent(task, paths)
@@ -176,5 +197,10 @@ def run(task: wire.PodTask, paths: Paths) -> None:
     agent.gate.start()
     listener = listen(paths.socket)
     log("agent-listening")
+    finish(agent, listener)
+
+
+def finish(agent: BatchAgent, listener: socket.socket | None = None) -> None:
+    """Run a job to the last request to S3."""
     agent.run(listener)
     persist.await_uploads(lambda: agent.stopping)

@@ -3,6 +3,7 @@
 This module knows nothing of jobs, results or S3.
 """
 
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -145,6 +146,27 @@ class Sandbox:
         self._cancelled = True
         if self._running:
             self._send_cancel()
+
+    def await_ready(self, seconds: float) -> str:
+        """Wait for the frame ``READY`` of a pool's launcher; why it does not come, or nothing."""
+        self._sock.settimeout(seconds)
+        try:
+            frame = frames.receive(self._sock)
+        except TimeoutError:
+            return f"the launcher is not ready after {seconds:g} s"
+        except (OSError, frames.ProtocolError) as error:
+            return bounds.message(str(error) or type(error).__name__)
+        finally:
+            self._sock.settimeout(None)
+        if frame is None:
+            return "the launcher closed the connection"
+        return "" if frame[0] == frames.READY else f"unexpected frame {frame[0]!r}"
+
+    def await_sign(self) -> None:
+        """Wait until the launcher sends something or closes the connection; reads nothing."""
+        signs = select.poll()
+        signs.register(self._sock, select.POLLIN)
+        signs.poll()
 
     def close(self) -> None:
         """Close the connection: the launcher then exits as the last execution did."""

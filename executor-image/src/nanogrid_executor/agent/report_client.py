@@ -6,11 +6,14 @@ redirect that would carry the token elsewhere, and takes half of the import time
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from nanogrid.backoff import jitter
 from nanogrid_executor.log import log, warn
+
+if TYPE_CHECKING:
+    import http.client
 
 POST_TIMEOUT_SECONDS: Final = 5.0
 FIRST_DELAY_SECONDS: Final = 0.2
@@ -58,12 +61,11 @@ def post_once(url: str, token_file: str, body: bytes) -> int | str:
     """One POST: the HTTP status, or the error when there is no answer."""
     import http.client  # late: see persist.import_late_modules
 
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
-        connection = kind(parts.hostname or "", parts.port, timeout=POST_TIMEOUT_SECONDS)
+        connection = connect(url, POST_TIMEOUT_SECONDS)
         try:
-            connection.request("POST", parts.path or "/", body, _headers(token_file))
+            headers = {**authorization(token_file), "Content-Type": "application/json"}
+            connection.request("POST", urlsplit(url).path or "/", body, headers)
             return connection.getresponse().status
         finally:
             connection.close()
@@ -71,8 +73,27 @@ def post_once(url: str, token_file: str, body: bytes) -> int | str:
         return str(error) or type(error).__name__
 
 
-def _headers(token_file: str) -> dict[str, str]:
+def connect(url: str, seconds: float) -> "http.client.HTTPConnection":
+    """A connection to the server of a URL, opened by its first request.
+
+    Args:
+        url: http or https.
+        seconds: for each step of the connection and of its requests.
+    """
+    import http.client
+
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=seconds)
+
+
+def authorization(token_file: str) -> dict[str, str]:
+    """The header that shows which pod asks.
+
+    Raises:
+        OSError: the token file cannot be read.
+    """
     # Read each time: the kubelet replaces the token before it expires.
     with open(token_file, encoding="ascii") as file:
         token = file.read().strip()
-    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    return {"Authorization": f"Bearer {token}"}

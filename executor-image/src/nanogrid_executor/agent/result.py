@@ -16,6 +16,7 @@ from nanogrid_executor.outputs.stored import Stored
 
 MESSAGE_CAP_BYTES = MESSAGE_BYTES
 REPORT_ROOM_BYTES = 4096  # the operator may add to the result
+SYNC_MESSAGE_CAP = 1024  # characters, as in the operator's outcome of an init container
 SIGKILL = "SIGKILL"
 ONLY_SANDBOX_STOPPED = "SIGTERM, which only the sandbox got"
 
@@ -144,6 +145,17 @@ def not_run(task: wire.PodTask, reason: Reason, detail: str, *, final: bool = Tr
     verdict = Verdict(wire.STATUS_FAILED, reason, detail)
     result = _blank(task, verdict, sentence(reason, detail))
     return wire.Report(attempt=task.attempt, result=result, final=final)
+
+
+def sync_failed(task: wire.PodTask, failure: wire.SyncFailure) -> wire.Report:
+    """The report of a failed input sync.
+
+    Its result is the one that the operator makes of the same failure of an init container.
+    """
+    reason = Reason(failure.reason)
+    report = not_run(task, reason, failure.message)
+    message = sentence(reason, failure.message)[:SYNC_MESSAGE_CAP]
+    return replace(report, result=replace(report.result, message=message))
 
 
 def to_termination(report: wire.Report, key: str) -> str:

@@ -247,6 +247,33 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
     return failure
 
 
+def run_in_time(
+    task: wire.PodTask,
+    paths: Paths,
+    end: Callable[[wire.InputReport | wire.SyncFailure], None],
+    make_storage: Callable[[Deadline], Storage] = Storage,
+    progress: Progress | None = None,
+) -> None:
+    """Sync, and say how it ended even if a request hangs: nothing can interrupt a request.
+
+    ``end`` gets the outcome. Only its first call counts: a late sync makes a second one.
+    """
+    await_first_connection()
+    seconds = task.input_sync_timeout_seconds
+
+    def give_up() -> None:
+        message = f"A request to S3 did not end; the timeout of the sync is {seconds:g} s"
+        warn("sync-failed", reason=Reason.INPUT_SYNC_TIMEOUT, detail=message)
+        end(_fitting(Reason.INPUT_SYNC_TIMEOUT, message))
+
+    timer = threading.Timer(seconds + LATE_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    outcome = run(task, paths, make_storage, progress)
+    timer.cancel()
+    end(outcome)
+
+
 def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
     """Entry point of the init container; exits with 0 only when the manifest exists."""
     task = wire.loads(wire.PodTask, os.environ[names.ENV_TASK])
@@ -256,24 +283,12 @@ def main(paths: Paths, session_port: int = names.SESSION_PORT) -> NoReturn:
         from nanogrid_executor.inputs.progress_server import ProgressServer
 
         ProgressServer(task.request_id, lambda: progress).start(session_port)
-    await_first_connection()
-    _give_up_after(task.input_sync_timeout_seconds, paths)
-    outcome = run(task, paths, progress=progress)
-    paths.write_termination(wire.dumps(outcome))
-    sys.stdout.flush()
-    # Not sys.exit, which would wait for requests that hang.
-    os._exit(1 if isinstance(outcome, wire.SyncFailure) else 0)
 
+    def end(outcome: wire.InputReport | wire.SyncFailure) -> None:
+        paths.write_termination(wire.dumps(outcome))
+        sys.stdout.flush()
+        # Not sys.exit, which would wait for requests that hang.
+        os._exit(1 if isinstance(outcome, wire.SyncFailure) else 0)
 
-def _give_up_after(seconds: float, paths: Paths) -> None:
-    """End the process when a request outlives the timeout: nothing can interrupt a request."""
-
-    def give_up() -> None:
-        message = f"A request to S3 did not end; the timeout of the sync is {seconds:g} s"
-        warn("sync-failed", reason=Reason.INPUT_SYNC_TIMEOUT, detail=message)
-        paths.write_termination(wire.dumps(_fitting(Reason.INPUT_SYNC_TIMEOUT, message)))
-        os._exit(1)
-
-    timer = threading.Timer(seconds + LATE_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
+    run_in_time(task, paths, end, progress=progress)
+    raise AssertionError("unreachable: the end of the sync ends the process")
