@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 from nanogrid import names, wire
 from nanogrid.cli.http_serving import QuietHandler, serving
@@ -79,16 +80,15 @@ class Pod:
 
     def __init__(
         self,
-        task: wire.PodTask,
+        environment: dict[str, str],
         paths: Paths,
         launcher_dir: str,
         *,
-        url: str,
         python: list[str],
         options: tuple[str, ...],
     ) -> None:
         self.paths = paths
-        env = {**os.environ, names.ENV_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
+        env = {**os.environ, **environment}
         agent = [sys.executable, "-m", "nanogrid_executor", "agent", "--root", paths.root]
         self.agent = subprocess.Popen(agent, env=env, stdout=PIPE, stderr=subprocess.STDOUT)
         launcher = [*python, "-I", "-S", launcher_dir, paths.socket, *options]
@@ -126,18 +126,50 @@ def running(
 ) -> Iterator[Pod]:
     """A running pod; the end of the block kills it. ``options`` are those of the launcher."""
     command = python or [sys.executable]
-    pod = Pod(task, paths, launcher_dir, url=url, python=command, options=options)
+    environment = {names.ENV_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
+    pod = Pod(environment, paths, launcher_dir, python=command, options=options)
     try:
         yield pod
     finally:
         pod.kill()
 
 
+@contextmanager
+def waiting(
+    paths: Paths, launcher_dir: str, url: str, *, options: tuple[str, ...] = (), **changes: Any
+) -> Iterator[Pod]:
+    """A pod of a pool, which asks the server of ``url`` for its job; ``changes`` its PoolTask."""
+    task = wire.PoolTask(namespace="default", pool="fast", **changes)
+    environment = {names.ENV_POOL_TASK: wire.dumps(task), names.ENV_RESULTS_URL: url}
+    options = (f"--wait-interpreter={paths.workspace}", *options)
+    pod = Pod(environment, paths, launcher_dir, python=[sys.executable], options=options)
+    try:
+        yield pod
+    finally:
+        pod.kill()
+
+
+class ReportHandler(QuietHandler):
+    """Takes reports."""
+
+    server: "Operator"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)
+        self.server.headers.append({"Path": self.path, **dict(self.headers.items())})
+        self.server.wait_to_answer(self.path)
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
+        self.end_headers()
+
+
 class Operator(ThreadingHTTPServer):
     """A results endpoint that responds with the given statuses, then with 204."""
 
+    handler: ClassVar[type[ReportHandler]] = ReportHandler
+
     def __init__(self, *statuses: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), self.handler)
         self.statuses = list(statuses)
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -156,18 +188,6 @@ class Operator(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}{names.RESULTS_PATH}"
-
-
-class _Handler(QuietHandler):
-    server: Operator
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append(body)
-        self.server.headers.append({"Path": self.path, **dict(self.headers.items())})
-        self.server.wait_to_answer(self.path)
-        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
-        self.end_headers()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from nanogrid_executor import log
 from nanogrid_executor.agent import batch, persist
 from nanogrid_executor.agent.execution import Sandbox
 from nanogrid_executor.agent.launcher_socket import NO_LAUNCHER, accept, listen
-from nanogrid_executor.agent.network_gate import NetworkGate
+from nanogrid_executor.agent.network_gate import Bounds, NetworkGate
 from nanogrid_executor.agent.task_client import TaskClient
 from nanogrid_executor.paths import Paths
 
@@ -38,11 +38,11 @@ class Problem(NamedTuple):
 class WarmAgent:
     """The agent of one pool's pod."""
 
-    def __init__(self, task: wire.PoolTask, paths: Paths) -> None:
-        """Nothing happens before :meth:`run`."""
+    def __init__(self, task: wire.PoolTask, paths: Paths, bounds: Bounds | None = None) -> None:
+        """Nothing happens before :meth:`run`; ``bounds`` are those of the network gate."""
         self._paths = paths
         self._url = os.environ.get(names.ENV_RESULTS_URL, "")
-        self._gate = NetworkGate(self._url, task.gate_port)
+        self._gate = NetworkGate(self._url, task.gate_port, bounds)
         self._signs: queue.SimpleQueue[wire.HandOver | Problem] = queue.SimpleQueue()
 
     def run(self) -> Problem | None:
