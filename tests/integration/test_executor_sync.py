@@ -2,22 +2,20 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nanogrid import names, wire
+from nanogrid import names
 from nanogrid.reasons import Reason
-from nanogrid_executor.inputs import sync
+from nanogrid_executor.clock import Deadline
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.storage.s3 import Storage
-from support.executor_sync import fail, make_code, make_input, succeed, zipped
-from support.s3_server import BUCKET, S3Server, make_task
+from support.executor_sync import fail, make_code, make_input, succeed, way, zipped  # noqa: F401 a fixture
+from support.s3_server import BUCKET, S3Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("way")]
 
 EMPTY_ZIP_34_BYTES = b"PK\x05\x06" + bytes(16) + b"\x0c\x00" + b"twelve bytes"
 
@@ -145,9 +143,11 @@ def test_wrong_credentials(
 def test_s3_down(s3: S3Server, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, "http://127.0.0.1:1")
     waits: list[float] = []
-    task = make_task(inputs=[make_input(prefix="pre/")])
-    outcome = sync.run(task, paths, lambda deadline: Storage(deadline, pause=waits.append))
-    assert isinstance(outcome, wire.SyncFailure)
+
+    def storage(deadline: Deadline) -> Storage:
+        return Storage(deadline, pause=waits.append)
+
+    outcome = fail(paths, make_input(prefix="pre/"), make_storage=storage)
     assert outcome.reason == Reason.STORAGE_UNAVAILABLE.value
     assert "no answer from http://127.0.0.1:1: Connection refused" in outcome.message
     assert all(low <= wait <= low * 1.25 for wait, low in zip(waits, (1, 2, 4), strict=True))
@@ -191,9 +191,7 @@ def test_an_object_that_changes_between_listing_and_reading(s3: S3Server, paths:
             return found
 
     s3.put("change/file", b"content")
-    task = make_task(inputs=[make_input(key="change/file")])
-    outcome = sync.run(task, paths, Changing)
-    assert isinstance(outcome, wire.SyncFailure)
+    outcome = fail(paths, make_input(key="change/file"), make_storage=Changing)
     assert outcome.reason == Reason.INPUT_INCOMPLETE.value
 
 
@@ -201,19 +199,3 @@ def test_missing_code(s3: S3Server, paths: Paths) -> None:
     failure = fail(paths, **make_code("code/none.zip"))
     assert failure.reason == Reason.INPUT_NOT_FOUND.value
     assert "code/none.zip" in failure.message
-
-
-@pytest.mark.parametrize(("key", "status"), [("cli/file", 0), ("cli/none", 1)])
-def test_as_the_init_container_runs_it(s3: S3Server, paths: Paths, key: str, status: int) -> None:
-    s3.put("cli/file", b"content")
-    env = {**os.environ, names.ENV_TASK: wire.dumps(make_task(inputs=[make_input(key=key)]))}
-    command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
-    assert done.returncode == status, done.stdout + done.stderr
-    message = Path(paths.real(names.TERMINATION_FILE)).read_text()
-    if status:
-        assert wire.loads(wire.SyncFailure, message).reason == Reason.INPUT_NOT_FOUND.value
-        assert "sync-failed reason=InputNotFound" in done.stdout
-    else:
-        assert wire.loads(wire.InputReport, message).files == 1
-        assert "sync-end files=1 bytes=7" in done.stdout

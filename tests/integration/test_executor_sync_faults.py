@@ -2,24 +2,22 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nanogrid import names, wire
+from nanogrid import wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.clock import Deadline
-from nanogrid_executor.inputs import sync
 from nanogrid_executor.inputs.fetch import Progress
 from nanogrid_executor.paths import Paths
-from support.executor_sync import fail, fast_storage, make_input, succeed
+from nanogrid_executor.storage.s3 import Storage
+from support.executor_sync import fail, fast_storage, make_input, succeed, way  # noqa: F401 a fixture
 from support.fake_s3 import Behaviour, Content, FakeS3, fake_s3_of_a_pod
-from support.s3_server import BUCKET, make_task
+from support.s3_server import BUCKET
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("way")]
 
 
 @pytest.fixture
@@ -180,7 +178,7 @@ def test_a_slow_sync_ends_at_its_timeout(s3: Behaviour, paths: Paths) -> None:
 def test_a_failing_server_is_not_retried_after_the_timeout(s3: Behaviour, paths: Paths) -> None:
     deadlines: list[Deadline] = []
 
-    def storage(deadline: Deadline) -> sync.Storage:
+    def storage(deadline: Deadline) -> Storage:
         deadlines.append(deadline)
         return fast_storage(deadline)
 
@@ -189,27 +187,11 @@ def test_a_failing_server_is_not_retried_after_the_timeout(s3: Behaviour, paths:
         return 500
 
     s3.statuses = refuse
-    failure = sync.run(make_task(inputs=[make_input(prefix="in/")]), paths, storage)
-    assert isinstance(failure, wire.SyncFailure)
+    failure = fail(paths, make_input(prefix="in/"), make_storage=storage)
     assert failure.reason == Reason.INPUT_SYNC_TIMEOUT.value
     assert "no time for another try" in failure.message
     assert "Fault" in failure.message
     assert len(s3.requests) == 1
-
-
-def test_the_process_ends_while_a_request_hangs(
-    s3: Behaviour, server: FakeS3, paths: Paths
-) -> None:
-    hold(s3, "in/a", body=bytes(1_000_000))
-    s3.chunk_seconds = 0.2  # each of 1,000 reads comes in time
-    task = make_task(inputs=[make_input(key="in/a")], input_sync_timeout_seconds=0.5)
-    env = {**os.environ, names.ENV_TASK: wire.dumps(task)}
-    command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
-    # The whole body takes 200 s.
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1
-    failure = wire.loads(wire.SyncFailure, Path(paths.real(names.TERMINATION_FILE)).read_text())
-    assert failure.reason == Reason.INPUT_SYNC_TIMEOUT.value
 
 
 def test_progress_is_logged(s3: Behaviour, paths: Paths, capfd: pytest.CaptureFixture[str]) -> None:
@@ -249,8 +231,8 @@ def test_the_first_failure_ends_the_sync(s3: Behaviour, paths: Paths) -> None:
 
 
 def test_an_unexpected_error_has_a_reason(paths: Paths) -> None:
-    def broken(deadline: object) -> sync.Storage:
+    def broken(deadline: object) -> Storage:
         raise RuntimeError("boom")
 
-    outcome = sync.run(make_task(), paths, broken)
+    outcome = fail(paths, make_storage=broken)
     assert outcome == wire.SyncFailure(reason="SyncFailed", message="RuntimeError: boom")

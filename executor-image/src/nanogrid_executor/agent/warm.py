@@ -68,7 +68,7 @@ class WarmAgent:
         return self._serve(sign, sandbox)
 
     def _become_ready(self, sandbox: Sandbox) -> Problem | None:
-        _import_early()  # while the launcher's interpreter starts
+        import_early()  # while the launcher's interpreter starts
         if lost := sandbox.await_ready(READY_SECONDS):
             return Problem(Reason.SANDBOX_LOST, lost)
         if unsafe := self._gate.wait():
@@ -108,8 +108,8 @@ class WarmAgent:
         return None
 
 
-def _import_early() -> None:
-    """Import all that a job may need, and resolve the types of its task."""
+def import_early() -> None:
+    """Import all that a job may need later."""
     from nanogrid_executor.agent import input_sync
     from nanogrid_executor.inputs import sync
 
