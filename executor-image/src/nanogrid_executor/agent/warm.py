@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor import log
 from nanogrid_executor.agent import batch, persist
 from nanogrid_executor.agent.execution import Sandbox
 from nanogrid_executor.agent.launcher_socket import NO_LAUNCHER, accept, listen
 from nanogrid_executor.agent.network_gate import Bounds, NetworkGate
 from nanogrid_executor.agent.task_client import TaskClient
+from nanogrid_executor.log import about, about_task, log, warn
 from nanogrid_executor.paths import Paths
 
 # The launcher reports after the imports of its interpreter, which are slow while many pods start.
@@ -51,7 +51,7 @@ class WarmAgent:
             return Problem(Reason.CONFIG_ERROR, f"{names.ENV_RESULTS_URL} is not set")
         self._gate.start()
         listener = listen(self._paths.socket)
-        log.log("agent-listening")
+        log("agent-listening")
         sandbox = accept(listener, self._paths.socket)
         if sandbox is None:
             return Problem(Reason.SANDBOX_LOST, NO_LAUNCHER)
@@ -59,7 +59,7 @@ class WarmAgent:
         problem = self._become_ready(sandbox)
         if problem is not None:
             return problem
-        log.log("pool-pod-ready", millis=round(1000 * (time.monotonic() - began)))
+        log("pool-pod-ready", millis=round(1000 * (time.monotonic() - began)))
         sign = self._await_sign(sandbox)
         if isinstance(sign, Problem):
             # The kubelet stops the containers one by one: our own SIGTERM may follow.
@@ -98,8 +98,8 @@ class WarmAgent:
         os.environ[names.ENV_RESULT_KEY] = given.result_key
         if given.role_session:
             os.environ[names.ENV_S3_ROLE_SESSION] = given.role_session
-        log.about_task(given.task)
-        log.log("task-received", inputs_by_agent=given.task.inputs_by_agent)
+        about_task(given.task)
+        log("task-received", inputs_by_agent=given.task.inputs_by_agent)
         if given.task.session is not None:
             return Problem(Reason.START_FAILED, "A pod of a pool runs no session")
         agent = batch.BatchAgent(given.task, self._paths, sandbox, self._gate)
@@ -122,11 +122,11 @@ def run(task: wire.PoolTask, paths: Paths) -> int:
     # There is nothing to report or to store before a job is handed over. A signal handler that
     # ends the process needs no thread to notice it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    log.about({"namespace": task.namespace, "pool": task.pool})
+    about({"namespace": task.namespace, "pool": task.pool})
     problem = WarmAgent(task, paths).run()
     if problem is None:
         return 0
-    log.warn("pool-pod-failed", reason=problem.reason, detail=problem.message)
+    warn("pool-pod-failed", reason=problem.reason, detail=problem.message)
     failure = wire.SyncFailure(reason=problem.reason.value, message=problem.message)
     paths.write_termination(wire.dumps(failure))
     return 1
