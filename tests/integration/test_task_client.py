@@ -116,11 +116,39 @@ def test_a_malformed_line_does_not_become_a_stream_of_questions(token: str) -> N
     assert waits[-1] >= 1.0
 
 
-def test_an_answer_that_lived_is_followed_at_once(token: str) -> None:
-    waits = Waits()
-    moments = iter([*[0.0] * 12, 0.0, 3600.0, 3600.0])
-    with task_server(*[Answer(503)] * 6, Answer(lines=[HEARTBEAT]), Answer(lines=[LINE])) as server:
-        client = TaskClient(server.url, token, pause=waits, clock=lambda: next(moments))
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("then", ["end", "cut"])
+def test_an_answer_that_ends_after_a_while_is_followed_at_once(
+    token: str, then: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clock, waits = Clock(), Waits()
+    with task_server(Answer(lines=[HEARTBEAT], then=then), Answer(lines=[LINE])) as server:
+        server.on_ask = lambda: setattr(clock, "now", clock.now + 50.0)
+        client = TaskClient(server.url, token, pause=waits, clock=clock)
+        assert client.wait() == GIVEN
+        assert len(server.asked) == 2
+    assert waits == []
+    assert capfd.readouterr().out == "", "that is no event"
+
+
+def test_silence_after_an_outage_starts_with_short_pauses(token: str) -> None:
+    clock, waits = Clock(), Waits()
+    answers = [*[Answer(503)] * 6, Answer(then="hang"), Answer(lines=[LINE])]
+    with task_server(*answers) as server:
+
+        def pass_time() -> None:
+            clock.now += 25.0 if len(server.asked) == 7 else 0.0
+
+        server.on_ask = pass_time
+        client = TaskClient(server.url, token, silence_seconds=0.5, pause=waits, clock=clock)
         assert client.wait() == GIVEN
     assert waits[5] > 1.0
     assert waits[6] <= 0.1

@@ -1,7 +1,7 @@
 """A results endpoint that hands jobs over to the agents of pools, also with faults."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -31,6 +31,7 @@ class TaskHandler(ReportHandler):
     def do_GET(self) -> None:
         assert self.path == names.TASK_PATH
         self.server.asked.append(dict(self.headers.items()))
+        self.server.on_ask()
         scripted = bool(self.server.answers)
         answer = self.server.answers.pop(0) if scripted else Answer(lines=[HEARTBEAT])
         self.send_response(answer.status)
@@ -61,6 +62,7 @@ class TaskServer(Operator):
         super().__init__()
         self.answers = list(answers)
         self.asked: list[dict[str, str]] = []  # the headers of each question
+        self.on_ask: Callable[[], object] = lambda: None  # runs before each answer
         self.released = threading.Event()  # answers that hang end
         self._given = threading.Event()
         self._line = b""

@@ -66,23 +66,24 @@ class TaskClient:
                 answer = self._ask()
                 if isinstance(answer, wire.HandOver):
                     return answer
-                if is_refusal(answer):
+                if answer is None and self._lived(began):
+                    continue  # the operator ends each answer after a while
+                if answer is not None and is_refusal(answer):
                     longest = LONGEST_REFUSED_SECONDS
-                problem = f"status {answer}"
-            except (OSError, EOFError, ValueError) as error:
+                problem = "no job" if answer is None else f"status {answer}"
+            except (OSError, ValueError) as error:
                 problem = str(error) or type(error).__name__
             self._note(problem)
-            if self._clock() - began > LONGEST_DELAY_SECONDS:
-                failures = 0  # it waited for long: a leader that ends is followed at once
+            if self._lived(began):
+                failures = 0  # a leader that ends is followed soon
             self._pause(jitter(exponential(failures, FIRST_DELAY_SECONDS, longest)))
             failures += 1
 
-    def _ask(self) -> wire.HandOver | int:
-        """One request: the job, or the status of an answer that is no stream.
+    def _ask(self) -> wire.HandOver | int | None:
+        """One request: the job, None without one, or the status of an answer that is no stream.
 
         Raises:
             OSError: there is no answer, or nothing came for too long.
-            EOFError: the answer ended without a job.
             ValueError: the answer has no valid HTTP, or a line that is no hand-over.
         """
         import http.client  # late, as in report_client
@@ -99,7 +100,7 @@ class TaskClient:
         finally:
             connection.close()
 
-    def _read(self, answer: "http.client.HTTPResponse") -> wire.HandOver:
+    def _read(self, answer: "http.client.HTTPResponse") -> wire.HandOver | None:
         while line := answer.readline(LINE_BYTES + 1):
             if len(line) > LINE_BYTES:
                 raise ValueError(f"a line has more than {LINE_BYTES} bytes")
@@ -108,7 +109,11 @@ class TaskClient:
             if self._problem:
                 log("task-asked")
                 self._problem = ""
-        raise EOFError("the answer ended without a job")
+        return None
+
+    def _lived(self, began: float) -> bool:
+        """Whether a request has taken so long that the next one needs no pause."""
+        return self._clock() - began > LONGEST_DELAY_SECONDS
 
     def _note(self, problem: str) -> None:
         """Log a problem when it begins, not with each request of an outage of hours."""
