@@ -177,7 +177,7 @@ async def orphan() -> None:
 
 async def missed_pod() -> None:
     world = World(requestId=REQUEST)
-    await world.parts.resync._recover_missed_pod("team-a", "sales-0", JOB_UID)
+    await world.parts.resync._recover_missed_pod("team-a", "sales-0", "sales-0", JOB_UID)
 
 
 async def malformed_run() -> None:

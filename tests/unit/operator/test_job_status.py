@@ -48,6 +48,7 @@ def test_the_status_of_a_successful_job() -> None:
         "requestId": JOB_UID,
         "podName": POD_NAME,
         "startTime": CREATED_TEXT,
+        "start": "Cold",
         "completionTime": NOW_TEXT,
         "duration": "312ms",
         "peakMemory": "41Mi/256Mi",

@@ -73,6 +73,7 @@ def test_a_retried_attempt_is_kept_with_its_memory() -> None:
         "phase": "Pending",
         "reason": "Retrying",
         "message": "Attempt 0 ended: Exit 3.",
+        "start": "Cold",
         "requestId": JOB_UID,
         "startTime": CREATED_TEXT,
         "attempts": [
@@ -138,7 +139,7 @@ def test_a_success_or_a_stop_does_not_count_towards_the_limit(reason: Reason) ->
 def test_progress_names_the_pod_if_it_exists(pod: Pod | None) -> None:
     status = progress_status(a_job(), pod, Phase.PENDING, Reason.POD_REJECTED, "exceeded quota")
 
-    named = {"podName": POD_NAME, "startTime": CREATED_TEXT} if pod else {}
+    named = {"podName": POD_NAME, "startTime": CREATED_TEXT, "start": "Cold"} if pod else {}
     assert status == {
         "observedGeneration": 1,
         "phase": "Pending",

@@ -97,7 +97,6 @@ class TaskApi:
         until = self.monotonic() + CLOSE_SECONDS
         while request.transport is not None and not request.transport.is_closing():
             if self.monotonic() > until:
-                log.warning("the agent of pod uid=%s did not take its task", uid)
                 await self.silent(uid)
                 return
             await asyncio.sleep(LOOK_SECONDS)
