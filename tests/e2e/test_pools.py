@@ -1,0 +1,196 @@
+"""Warm pools: jobs take waiting pods, the pool is filled again, and nothing passes between jobs."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nanogrid import names
+from nanogrid.types import Json
+from scripts.devaccess import DevAccess
+from support.dev_objects import put_object, read_object
+from support.kubectl import Namespace, eventually, inline, kubectl_json
+
+SMALL = {"limits": {"memory": "128Mi", "cpu": "500m"}, "requests": {"cpu": "20m"}}
+ALL_FILES = """
+import json, os
+found = []
+for top in ('/app', '/tmp', '/dev/shm', '/run/nanogrid'):
+    for folder, _, files in os.walk(top):
+        found += [os.path.join(folder, name) for name in files]
+print(json.dumps(sorted(found)))
+"""
+LEAVE = """
+import os
+for folder in ('/app', '/app/output', '/tmp'):
+    open(os.path.join(folder, 'secret-of-the-first.txt'), 'w').write('secret')
+print(os.getpid())
+"""
+
+
+def pool(name: str, **spec: Any) -> Json:
+    """An ExecutionPool."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.POOL_KIND,
+        "metadata": {"name": name},
+        "spec": {"resources": SMALL, **spec},
+    }
+
+
+def pool_status(namespace: Namespace, name: str) -> Json:
+    """The status of a pool."""
+    found = kubectl_json("--namespace", namespace.name, "get", names.POOL_PLURAL, name)
+    status: Json = found.get("status") or {}
+    return status
+
+
+def waiting_pods(namespace: Namespace, name: str) -> list[str]:
+    """The names of the pods that wait in a pool."""
+    selector = f"{names.LABEL_POOL}={name},{names.LABEL_JOB_UID}="
+    found = kubectl_json("--namespace", namespace.name, "get", "pods", "-l", selector)["items"]
+    return [pod["metadata"]["name"] for pod in found]
+
+
+def filled(namespace: Namespace, name: str, ready: int) -> list[str]:
+    """Wait until so many pods of a pool are ready; their names."""
+    eventually(f"{ready} pods wait", lambda: pool_status(namespace, name).get("ready") == ready)
+    return waiting_pods(namespace, name)
+
+
+def warm(name: str, code: str, **spec: Any) -> Json:
+    """A job of the pool ``ready``."""
+    return inline(name, code, **{"poolRef": {"name": "ready"}, **spec})
+
+
+@pytest.fixture
+def ready(namespace: Namespace) -> Iterator[list[str]]:
+    """The waiting pods of a pool with two."""
+    namespace.apply(pool("ready", minReady=2))
+    yield filled(namespace, "ready", 2)
+
+
+def events(namespace: Namespace, job: str) -> dict[str, str]:
+    """The messages of a job's Events by reason."""
+    found = kubectl_json(
+        "--namespace", namespace.name, "get", "events", "--field-selector",
+        f"involvedObject.name={job}",
+    )["items"]  # fmt: skip
+    return {event["reason"]: event["message"] for event in found}
+
+
+def test_a_job_takes_a_waiting_pod_and_the_pool_is_filled_again(
+    namespace: Namespace, ready: list[str]
+) -> None:
+    status = namespace.run(warm("first", "print('warm')"))
+
+    assert (status["phase"], status["start"]) == ("Succeeded", "Warm"), status
+    assert status["result"]["stdout"] == "warm\n"
+    assert status["podName"] in ready
+    assert status["podName"] in events(namespace, "first")["PodClaimed"]
+    (pod,) = namespace.pods("first")
+    owners = pod["metadata"]["ownerReferences"]
+    assert [(owner["kind"], owner["name"]) for owner in owners] == [(names.KIND, "first")]
+    again = filled(namespace, "ready", 2)
+    assert status["podName"] not in again
+    eventually("the claim counts", lambda: pool_status(namespace, "ready").get("claims") == 1)
+    namespace.kubectl("delete", "ej", "first")
+    eventually("the pod goes with its job", lambda: not namespace.pods("first"))
+
+
+def test_inputs_are_proven_before_the_code_starts(
+    namespace: Namespace, ready: list[str], dev: DevAccess, request_id: str
+) -> None:
+    base = namespace.key(f"t/{request_id}")
+    put_object(dev, f"{base}/tree/a.txt", b"a")
+    inputs = [{"name": "tree", "s3": {"prefix": f"{base}/tree/"}}]
+    code = "print(open('/app/data/a.txt').read())"
+
+    status = namespace.run(warm("with-input", code, requestId=request_id, inputs=inputs))
+
+    assert (status["phase"], status["start"]) == ("Succeeded", "Warm"), status
+    assert status["result"]["stdout"] == "a\n"
+    assert status["inputs"]["files"] == 1
+    key = namespace.key(names.manifest_object(request_id))
+    assert json.loads(read_object(dev, key))["entries"][0]["path"] == "/app/data/a.txt"
+
+
+def test_a_missing_input_has_the_reason_of_a_cold_job(
+    namespace: Namespace, ready: list[str], request_id: str
+) -> None:
+    prefix = f"{namespace.key('t')}/{request_id}/none/"
+    inputs = [{"name": "none", "s3": {"prefix": prefix}}]
+
+    cold = namespace.run(inline("cold", "print(1)", inputs=inputs))
+    found = namespace.run(warm("missing", "print(1)", inputs=inputs))
+
+    assert (found["start"], cold["start"]) == ("Warm", "Cold")
+    assert (found["reason"], found["message"]) == (cold["reason"], cold["message"])
+    assert found["reason"] == "InputNotFound"
+
+
+@pytest.mark.security
+def test_a_second_job_finds_nothing_of_a_first(namespace: Namespace, ready: list[str]) -> None:
+    first = namespace.run(warm("first", LEAVE))
+    second = namespace.run(warm("second", ALL_FILES))
+
+    assert (first["start"], second["start"]) == ("Warm", "Warm")
+    assert first["podName"] != second["podName"]
+    files = json.loads(second["result"]["stdout"])
+    assert not [file for file in files if "first" in file]
+    assert "/app/main.py" in files  # what there is, is found
+
+
+def test_a_job_that_does_not_fit_starts_cold_and_says_why(
+    namespace: Namespace, ready: list[str]
+) -> None:
+    large = {"limits": {"memory": "192Mi"}, "requests": {"cpu": "20m", "memory": "64Mi"}}
+    status = namespace.run(warm("large", "print('cold')", resources=large))
+
+    assert (status["phase"], status["start"]) == ("Succeeded", "Cold"), status
+    why = "resources.limits.memory is 192Mi, and that of the pool is 128Mi"
+    assert why in status["startMessage"]
+    assert why in events(namespace, "large")["StartedCold"]
+    assert waiting_pods(namespace, "ready") == ready
+
+
+def test_a_job_of_an_empty_pool_starts_cold(namespace: Namespace) -> None:
+    namespace.apply(pool("ready", minReady=0))
+
+    status = namespace.run(warm("alone", "print('cold')"))
+
+    assert (status["phase"], status["start"]) == ("Succeeded", "Cold"), status
+    assert "No pod of ExecutionPool ready was ready" in status["startMessage"]
+    eventually("the miss counts", lambda: pool_status(namespace, "ready").get("misses") == 1)
+
+
+def test_a_failed_attempt_is_tried_again_in_another_pod(
+    namespace: Namespace, ready: list[str]
+) -> None:
+    status = namespace.run(warm("fails", "import sys; sys.exit(3)", backoffLimit=1))
+
+    assert (status["phase"], status["reason"]) == ("Failed", "NonZeroExit"), status
+    pods = [attempt["podName"] for attempt in status["attempts"]]
+    assert len(set(pods)) == 2
+    assert set(pods) & set(ready)
+
+
+def test_labels_choose_the_pool_and_modules_are_preloaded(namespace: Namespace) -> None:
+    selector = {"matchLabels": {"speed": "high"}}
+    namespace.apply(pool("fast", jobSelector=selector, preload=["decimal", "sqlite3"]))
+    filled(namespace, "fast", 1)
+    code = "import sys; print('sqlite3' in sys.modules, __name__, sys.argv)"
+    job = inline("labelled", code, resources=SMALL)
+    job["metadata"]["labels"] = {"speed": "high"}
+
+    status = namespace.run(job)
+
+    assert (status["phase"], status["start"]) == ("Succeeded", "Warm"), status
+    assert status["result"]["stdout"] == "True __main__ ['main.py']\n"
+
+
+def test_a_deleted_pool_leaves_no_pod(namespace: Namespace, ready: list[str]) -> None:
+    assert ready
+    namespace.kubectl("delete", names.POOL_PLURAL, "ready")
+    eventually("its pods are gone", lambda: not waiting_pods(namespace, "ready"))
