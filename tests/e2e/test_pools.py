@@ -1,7 +1,6 @@
 """Warm pools: jobs take waiting pods, the pool is filled again, and nothing passes between jobs."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -65,10 +64,10 @@ def warm(name: str, code: str, **spec: Any) -> Json:
 
 
 @pytest.fixture
-def ready(namespace: Namespace) -> Iterator[list[str]]:
+def ready(namespace: Namespace) -> list[str]:
     """The waiting pods of a pool with two."""
     namespace.apply(pool("ready", minReady=2))
-    yield filled(namespace, "ready", 2)
+    return filled(namespace, "ready", 2)
 
 
 def events(namespace: Namespace, job: str) -> dict[str, str]:

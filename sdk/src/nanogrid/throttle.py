@@ -115,6 +115,11 @@ class TTLCache(Generic[V]):
             entries.popitem(last=False)
         return value
 
+    def known(self, key: Hashable) -> V | None:
+        """The cached value, unless it is a denial; None if there is none."""
+        entry = self._granted.get(key)
+        return entry[1] if entry is not None and self._clock() < entry[0] else None
+
     def was_granted(self, key: Hashable) -> bool:
         """Whether the last answer for a key was no denial, even if it has expired."""
         return key in self._granted

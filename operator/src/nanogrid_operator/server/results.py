@@ -285,6 +285,9 @@ class ResultsApi:
         self, key: bytes, token: str, address: str, often: _Frequent | None
     ) -> Sender | None:
         """The sender of a token, from a cache or from the authenticator."""
+        waited = self._tasks.senders.known(key)
+        if waited is not None:
+            return waited  # a pod of a pool, which was reviewed while it waited
 
         def ask() -> Awaitable[Sender | None]:
             return self._senders.get(key, lambda: self._limited(key, token, address, often))
