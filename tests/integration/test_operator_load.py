@@ -22,7 +22,8 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.server.authentication import TokenReviews
 from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health
-from nanogrid_operator.server.results import SENDER_BURST, ResultsApi
+from nanogrid_operator.server.results import ResultsApi
+from nanogrid_operator.server.senders import SENDER_BURST, Senders
 from nanogrid_operator.server.serve import LIMITS, serving
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
@@ -107,7 +108,7 @@ async def operator(request: pytest.FixtureRequest) -> AsyncIterator[Operator]:
     cache.replace([a_job_body()], [a_pod_body()], listed_at=50)
     health, queue = Health({}, lambda: ""), WorkQueue()
     api = ResultsApi(
-        authenticator=TokenReviews(kube),
+        senders=Senders(authenticator=TokenReviews(kube), cache=cache),
         keys=ResultKeys(RESULT_KEY_MASTER),
         cache=cache,
         queue=queue,
@@ -165,7 +166,7 @@ async def test_wrong_tokens_cause_few_reviews_and_agents_get_through(operator: O
 def no_refill(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts of all addresses, and of a pod, do not come back during a test."""
     monkeypatch.setattr("nanogrid.throttle.TOTAL_RATE", 0.001)
-    monkeypatch.setattr("nanogrid_operator.server.results.SENDER_RATE", 0.001)
+    monkeypatch.setattr("nanogrid_operator.server.senders.SENDER_RATE", 0.001)
 
 
 @pytest.mark.usefixtures("no_refill")

@@ -13,6 +13,7 @@ from nanogrid_operator.server.authentication import make_authenticator
 from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health
 from nanogrid_operator.server.results import ResultsApi
+from nanogrid_operator.server.senders import Senders
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
@@ -46,7 +47,11 @@ class Endpoint:
         self.leader: LeaderAddress | None = None
         self.counted: list[str] = []
         api = ResultsApi(
-            authenticator=make_authenticator(settings or some_settings(), self.kube),
+            senders=Senders(
+                authenticator=make_authenticator(settings or some_settings(), self.kube),
+                cache=self.cache,
+                monotonic=lambda: self.seconds,
+            ),
             keys=ResultKeys(RESULT_KEY_MASTER),
             cache=self.cache,
             queue=self.queue,
@@ -57,7 +62,6 @@ class Endpoint:
             tasks=no_tasks(self.queue),
             counted=self.counted.append,
             clock=lambda: CREATED,
-            monotonic=lambda: self.seconds,
         )
         self.http = TestClient(TestServer(api.app()))
 

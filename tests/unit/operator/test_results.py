@@ -13,7 +13,7 @@ import pytest
 from nanogrid import names, wire
 from nanogrid.types import Json
 from nanogrid_operator.__main__ import _serving_denied
-from nanogrid_operator.server.results import MEMORY_REVIEW_BURST
+from nanogrid_operator.server.senders import REVIEWS, Frequent
 from support.builders import (
     CREATED,
     JOB_UID,
@@ -437,8 +437,10 @@ async def test_reports_of_memory_share_few_reviews_and_results_do_not(endpoint: 
         answer = await endpoint.post(a_memory_report(), headers, names.MEMORY_PATH)
         codes.append(answer[0])
 
-    assert codes == [202] * MEMORY_REVIEW_BURST + [429] * (30 - MEMORY_REVIEW_BURST)
-    assert len(endpoint.kube.reviews) == MEMORY_REVIEW_BURST
+    assert codes == [202] * REVIEWS[Frequent.MEMORY].burst + [429] * (
+        30 - REVIEWS[Frequent.MEMORY].burst
+    )
+    assert len(endpoint.kube.reviews) == REVIEWS[Frequent.MEMORY].burst
     assert (await endpoint.post(headers=headers))[0] == 202, "a result waits for no such report"
     endpoint.seconds += 1
     assert (await endpoint.post(a_memory_report(), headers, names.MEMORY_PATH))[0] == 202

@@ -36,6 +36,7 @@ from nanogrid_operator.server.authentication import make_authenticator
 from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health, dependency_checks
 from nanogrid_operator.server.results import ResultsApi
+from nanogrid_operator.server.senders import Senders
 from nanogrid_operator.server.tasks import TaskApi
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.status.events import Events
@@ -187,7 +188,11 @@ def build(
             clock=clock,
         ),
         api=ResultsApi(
-            authenticator=make_authenticator(settings, kube),
+            senders=Senders(
+                authenticator=make_authenticator(settings, kube),
+                cache=cache,
+                monotonic=monotonic,
+            ),
             keys=keys,
             cache=cache,
             queue=queue,

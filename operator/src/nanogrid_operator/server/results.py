@@ -8,36 +8,30 @@ container has: see :mod:`.authentication`. A report only counts for the sender's
 that has an authentication code must have the right one. A process that stands by forwards valid
 reports to the leader, which checks them again: see :mod:`.forwarder`.
 
-Answers are cached. A token that was not valid before needs an attempt: of the pod that it names, if
-that pod exists, else of its address. So clients without a valid token cause few reviews, and they
-use up no attempts of other pods.
+Answers are cached, see :mod:`.senders`.
 """
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
 from nanogrid import names, result_bounds, wire
-from nanogrid.addresses import plain
-from nanogrid.kube.conventions import KubeError
 from nanogrid.lifecycle import finished
 from nanogrid.live_memory import MemoryUse
 from nanogrid.logs import about, note
 from nanogrid.network_condition import NetworkCondition
-from nanogrid.reasons import Reason, sentence
-from nanogrid.throttle import Attempts, Buckets, TTLCache
 from nanogrid_operator.model.observed import SessionObservation
 from nanogrid_operator.model.pod_facts import pod_facts
 from nanogrid_operator.model.result_keys import ResultKeys
-from nanogrid_operator.server.authentication import Authenticator, Sender
+from nanogrid_operator.server.authentication import Sender
 from nanogrid_operator.server.forwarder import ReportForwarder
 from nanogrid_operator.server.health import Health
+from nanogrid_operator.server.senders import Frequent, Refused, Senders
 from nanogrid_operator.server.tasks import TaskApi
 from nanogrid_operator.status.live_memory import LiveMemory
 from nanogrid_operator.watch.cache import JobCache
@@ -45,51 +39,19 @@ from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.results")
 
-# A sender can report for its own job only. So a token may count for a short time after its pod was
-# deleted.
-CACHE_SECONDS: Final = 30.0
 BODY_SECONDS: Final = 10.0
-# An agent needs one attempt, and one more when its token is replaced or the operator restarts.
-SENDER_RATE: Final = 0.2
-SENDER_BURST: Final = 5
-MAX_TOKEN: Final = 16_384
 TAKEN: Final = 202  # the answer to a report that is noted
-# Each running job may report its memory, and a token that is not in the cache costs a review. So
-# these reports keep tokens longer and share a number of reviews per second.
-MEMORY_CACHE_SECONDS: Final = 600.0
-MEMORY_REVIEW_RATE: Final = 5.0
-MEMORY_REVIEW_BURST: Final = 20
-# All pods of a pool may start together, and each of them asks first when it is ready for a job.
-TASK_REVIEW_RATE: Final = 50.0
-TASK_REVIEW_BURST: Final = 200
 
 ACCEPTED, FORWARDED, REFUSED = "accepted", "forwarded", "refused"
 
 Read = Callable[[bytes], tuple[str, int, Callable[[], None]]]  # to uid, attempt, what takes it in
 
 
-class _Frequent:
-    """Requests that come all the time: their senders are known longer, and share reviews."""
-
-    def __init__(self, rate: float, burst: int, monotonic: Callable[[], float]) -> None:
-        self.senders: TTLCache[Sender | None] = TTLCache(MEMORY_CACHE_SECONDS, monotonic)
-        self.reviews = Buckets(rate, burst, monotonic)
-
-
-class _Refused(Exception):
-    """The request is answered with this error."""
-
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        self.response = web.json_response({"error": message}, status=status, headers=headers)
-
-
 @dataclass(slots=True, kw_only=True)
 class ResultsApi:
     """The handlers of the HTTP server; :meth:`app` registers them."""
 
-    authenticator: Authenticator
+    senders: Senders
     keys: ResultKeys
     cache: JobCache
     queue: WorkQueue
@@ -100,19 +62,6 @@ class ResultsApi:
     tasks: TaskApi
     counted: Callable[[str], None]  # receives ACCEPTED, FORWARDED or REFUSED
     clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    _senders: TTLCache[Sender | None] = field(init=False)
-    _attempts: Attempts = field(init=False)
-    _attempts_of_senders: Buckets = field(init=False)
-    _memory: _Frequent = field(init=False)
-    _tasks: _Frequent = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._senders = TTLCache(CACHE_SECONDS, self.monotonic)
-        self._attempts = Attempts(self.monotonic)
-        self._attempts_of_senders = Buckets(SENDER_RATE, SENDER_BURST, self.monotonic)
-        self._memory = _Frequent(MEMORY_REVIEW_RATE, MEMORY_REVIEW_BURST, self.monotonic)
-        self._tasks = _Frequent(TASK_REVIEW_RATE, TASK_REVIEW_BURST, self.monotonic)
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -153,13 +102,13 @@ class ResultsApi:
 
     async def take_memory(self, request: web.Request) -> web.Response:
         """Take the memory of running code; the answers are those for a result."""
-        return await self._note(request, self._read_memory, self._memory)
+        return await self._note(request, self._read_memory, Frequent.MEMORY)
 
     async def give_task(self, request: web.Request) -> web.StreamResponse:
         """Answer an agent of a pool's pod: 200 with lines, else the errors of a report."""
         try:
-            sender = await self._authenticate(request, self._tasks)
-        except _Refused as refused:
+            sender = await self.senders.of(request, Frequent.TASK)
+        except Refused as refused:
             return refused.response
         return await self.tasks.answer(request, sender)
 
@@ -197,7 +146,7 @@ class ResultsApi:
             self.memory.take(uid, attempt, use, pod_facts(pod).memory_limit_bytes)
 
     async def _note(
-        self, request: web.Request, read: Read, often: _Frequent | None = None
+        self, request: web.Request, read: Read, often: Frequent | None = None
     ) -> web.Response:
         """Answer a report; see :meth:`_take`."""
         stands_by = self.queue.paused
@@ -206,9 +155,7 @@ class ResultsApi:
         self.counted(taken if response.status == TAKEN else REFUSED)
         return response
 
-    async def _take(
-        self, request: web.Request, read: Read, often: _Frequent | None
-    ) -> web.Response:
+    async def _take(self, request: web.Request, read: Read, often: Frequent | None) -> web.Response:
         """Authenticate the caller, and take the body if the job that it names owns the caller.
 
         ``often``: what such requests share, if they come all the time.
@@ -217,13 +164,13 @@ class ResultsApi:
             return await self._note_known(request, read, often)
 
     async def _note_known(
-        self, request: web.Request, read: Read, often: _Frequent | None
+        self, request: web.Request, read: Read, often: Frequent | None
     ) -> web.Response:
         """See :meth:`_note`."""
         try:
-            sender = await self._authenticate(request, often)
+            sender = await self.senders.of(request, often)
             uid, attempt, take_in = await self._read(request, sender, read)
-        except _Refused as refused:
+        except Refused as refused:
             return refused.response
         note({**self.cache.log_fields(uid), "attempt": attempt})
         if self.queue.paused:
@@ -242,22 +189,6 @@ class ResultsApi:
         take_in()
         return web.json_response({"noted": True}, status=TAKEN)
 
-    async def _authenticate(self, request: web.Request, often: _Frequent | None) -> Sender:
-        """Who sent a request; for ``often`` see :meth:`_note`."""
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        sender = None
-        if 0 < len(token) <= MAX_TOKEN and token.isascii():
-            key = hashlib.sha256(token.encode()).digest()
-            address = plain(request.remote or "-")
-            try:
-                sender = await self._sender(key, token, address, often)
-            except KubeError as e:
-                log.warning("TokenReview failed: %s", e)
-                raise _Refused(503, "cannot check the token now") from e
-        if sender is None:
-            raise _Refused(401, "the token is not valid")
-        return sender
-
     async def _read(
         self, request: web.Request, sender: Sender, read: Read
     ) -> tuple[str, int, Callable[[], None]]:
@@ -269,52 +200,14 @@ class ResultsApi:
         except TimeoutError:
             note(self._fields_of(sender))
             log.warning("%s sends its report too slowly", sender)
-            raise _Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
+            raise Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
         except ValueError as e:
             note(self._fields_of(sender))
             log.warning("malformed report of %s: %s", sender, e)
-            raise _Refused(400, str(e)) from e
+            raise Refused(400, str(e)) from e
 
     def _fields_of(self, sender: Sender) -> dict[str, Any]:
         """What logs about a sender show, without a report that names its job."""
         if sender.job_uid:
             return self.cache.log_fields(sender.job_uid)
         return self.cache.log_fields_of_pod(sender.pod_uid)
-
-    async def _sender(
-        self, key: bytes, token: str, address: str, often: _Frequent | None
-    ) -> Sender | None:
-        """The sender of a token, from a cache or from the authenticator."""
-        waited = self._tasks.senders.known(key)
-        if waited is not None:
-            return waited  # a pod of a pool, which was reviewed while it waited
-
-        def ask() -> Awaitable[Sender | None]:
-            return self._senders.get(key, lambda: self._limited(key, token, address, often))
-
-        return await (often.senders.get(key, ask) if often else ask())
-
-    async def _limited(
-        self, key: bytes, token: str, address: str, often: _Frequent | None
-    ) -> Sender | None:
-        """The sender of a token; an attempt, unless the token was valid the last time."""
-        if self._senders.was_granted(key):
-            self._take_review(often)
-            return await self.authenticator.sender(token)
-        claimed = self.authenticator.claimed(token, self.cache)
-        take = self._attempts_of_senders.take
-        if pause := take(claimed) if claimed else self._attempts.begin(address):
-            detail = "Too many requests without a valid token come from this pod or address"
-            raise _Refused(429, sentence(Reason.RATE_LIMITED, detail), pause)
-        self._take_review(often)
-        sender = await self.authenticator.sender(token)
-        if sender is not None and not claimed:
-            self._attempts.succeeded(address)
-        return sender
-
-    @staticmethod
-    def _take_review(often: _Frequent | None) -> None:
-        """Take one of the reviews that frequent requests may cause."""
-        if often and (pause := often.reviews.take("")):
-            detail = "Too many pods begin to ask at the same time"
-            raise _Refused(429, sentence(Reason.RATE_LIMITED, detail), pause)
