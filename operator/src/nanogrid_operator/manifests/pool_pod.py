@@ -45,7 +45,7 @@ def blank_job(pool: Pool, token: str = _ANY) -> ExecutionJob:
             "uid": f"{pool.uid}/{token}",  # the user ID of the pod's containers depends on it
         },
         spec=Spec(
-            code=Code(inline=""),
+            code=Code(inline="pass\n"),
             runtime=spec.runtime,
             resources=spec.resources,
             service_account_name=spec.service_account_name,
