@@ -81,6 +81,11 @@ def test_every_schema_is_structural() -> None:
         ), path
 
 
+@pytest.mark.parametrize("name", [name for name in GENERATED if name.startswith("crds/")])
+def test_no_resource_has_a_pattern_for_the_keys_of_a_map(name: str) -> None:
+    assert "patternProperties" not in GENERATED[name], "the API server refuses it"
+
+
 def test_every_field_is_described_in_a_sentence() -> None:
     for path, node in OURS:
         if not path.endswith(("[]", "{}")):

@@ -55,6 +55,8 @@ def structural(node: Any, defs: dict[str, Any]) -> Any:
         node.pop("type", None)
     if isinstance(node.get("additionalProperties"), bool):
         del node["additionalProperties"]
+    if "patternProperties" in node:  # of a map whose keys have a pattern: not allowed there
+        (node["additionalProperties"],) = node.pop("patternProperties").values()
     for key in ("additionalProperties", "items"):
         if key in node:
             node[key] = structural(node[key], defs)
