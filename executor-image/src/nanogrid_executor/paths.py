@@ -1,13 +1,12 @@
 """The paths of the pod. Tests put a root in front of them to run outside of a pod."""
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nanogrid import names
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(NamedTuple):
     """The paths of :mod:`nanogrid.names` below ``root``, which is empty in a pod."""
 
     root: str = ""

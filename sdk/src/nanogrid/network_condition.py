@@ -4,11 +4,11 @@ The operator writes it after each test; a restarted operator, the router and ``n
 read it.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from nanogrid import wire
+from nanogrid.record import Record
 from nanogrid.types import Json
 
 KEY: Final = "networkEnforced"  # in the ConfigMap's data
@@ -38,8 +38,7 @@ STATUS: Final[dict[Enforcement, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkCondition:
+class NetworkCondition(Record):
     """The condition, in the form of Kubernetes conditions."""
 
     status: str

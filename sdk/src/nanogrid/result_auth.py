@@ -12,10 +12,10 @@ version knows, so results of an agent of another version stay valid.
 import hashlib
 import hmac
 import json
-from dataclasses import replace
 from typing import Final
 
 from nanogrid import wire
+from nanogrid.record import replace
 from nanogrid.types import Json
 
 FIELD: Final = "authentication"

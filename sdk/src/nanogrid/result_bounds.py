@@ -7,10 +7,10 @@ bound never turns a failure into a success.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from nanogrid import wire
+from nanogrid.record import replace
 
 MAX_COUNT: Final = 2**53 - 1  # bytes, numbers of things: exact in JSON readers that use doubles
 MAX_MILLIS: Final = 10 * 366 * 86_400 * 1000  # ten years: no time that it is added to overflows

@@ -6,11 +6,11 @@ for the room above a peak and for rounding.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from nanogrid import wire
 from nanogrid.reasons import Reason
+from nanogrid.record import Record
 from nanogrid.sandbox_limits import LEAST_MEMORY_MIB
 from nanogrid.sizes import MIB, size_text
 
@@ -22,8 +22,7 @@ NEAR: Final = 0.85  # of the limit
 FAR: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredRun:
+class MeasuredRun(Record):
     """The memory of an ended run in bytes; None for an unknown value."""
 
     peak_bytes: int | None
@@ -42,8 +41,7 @@ class MeasuredRun:
         return self.peak_bytes if self.succeeded else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class Advice(Record):
     """The recommended limit and its basis; sizes in bytes."""
 
     memory: str  # as in a manifest: 64Mi, 2Gi

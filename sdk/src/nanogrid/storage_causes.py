@@ -6,14 +6,12 @@ standard library only.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from nanogrid.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Why a request failed.
 
     Attributes:

@@ -9,11 +9,10 @@ writer. A missing required key raises ``ValueError``.
 import json
 import types
 import typing
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 from nanogrid import json_text
+from nanogrid.record import Record, field, has_default, plain_default, types_of
 
 SCHEMA_VERSION = 1
 
@@ -31,7 +30,7 @@ STATUS_SUCCESS = "SUCCESS"
 STATUS_FAILED = "FAILED"
 STATUS_TIMEOUT = "TIMEOUT"
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Record)
 
 
 def json_name(name: str) -> str:
@@ -42,8 +41,7 @@ def json_name(name: str) -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Source:
+class S3Source(Record):
     """One object of a bucket, or all objects below a prefix."""
 
     bucket: str
@@ -57,8 +55,7 @@ class S3Source:
         return f"s3://{self.bucket}/{self.key if self.key is not None else self.prefix}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class Input(Record):
     """Source of an input, folder of its files, and the test that it is complete."""
 
     name: str
@@ -70,8 +67,7 @@ class Input:
     unpack: bool = False  # the object is a ZIP and is unpacked into mount_path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputRules:
+class OutputRules(Record):
     """Files of the output directory to store, their destination, and limits.
 
     Globs (:mod:`nanogrid.globs`) match the path relative to the output directory.
@@ -89,8 +85,7 @@ class OutputRules:
     presigned_expiry_seconds: int | None = None  # None: s3:// URLs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRules:
+class SessionRules(Record):
     """Limits of a session; times in seconds."""
 
     idle_timeout_seconds: float
@@ -101,8 +96,7 @@ class SessionRules:
     drain_seconds: float = 0.0  # that the API answers after the end, for load balancers in front
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodTask:
+class PodTask(Record):
     """All data of an attempt that the trusted containers of its pod need."""
 
     namespace: str
@@ -135,8 +129,7 @@ class PodTask:
         return self.root + relative
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolTask:
+class PoolTask(Record):
     """What the agent of a pool's pod knows before a job claims the pod."""
 
     namespace: str
@@ -144,8 +137,7 @@ class PoolTask:
     gate_port: int | None = None  # as in PodTask; tested while the pod waits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandOver:
+class HandOver(Record):
     """The line that ends the wait of a pool's agent at ``names.TASK_PATH``: its job.
 
     ``result_key`` is the key of the job's results, ``role_session`` the name for the S3 role, if
@@ -157,8 +149,7 @@ class HandOver:
     role_session: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestEntry:
+class ManifestEntry(Record):
     """A copied file with its size and checksum. ``path`` is absolute inside the pod."""
 
     path: str
@@ -168,8 +159,7 @@ class ManifestEntry:
     etag: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputReport:
+class InputReport(Record):
     """Counts and duration of the input sync."""
 
     files: int
@@ -180,8 +170,7 @@ class InputReport:
     notes: list[str] = field(default_factory=list)  # what the sync had to guess, for people
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Record):
     """The list of all copied files. It is written last, so it exists only after a complete sync.
 
     ``shipped`` has the files of the code's ZIP below the output directory, relative to it, with the
@@ -194,16 +183,14 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncFailure:
+class SyncFailure(Record):
     """Termination message of a failed sync; the reason is one of :mod:`nanogrid.reasons`."""
 
     reason: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFile:
+class OutputFile(Record):
     """A stored output file. ``path`` is relative to the output directory."""
 
     path: str
@@ -213,8 +200,7 @@ class OutputFile:
     content_type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRef:
+class JobRef(Record):
     """The job of a result."""
 
     namespace: str
@@ -222,8 +208,7 @@ class JobRef:
     uid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
+class Timings(Record):
     """Wall time of each phase in milliseconds; None if the phase did not happen."""
 
     sync_millis: int | None = None
@@ -232,8 +217,7 @@ class Timings:
     upload_millis: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Record):
     """The result of a job. The first block of keys is from the older system and does not change.
 
     ``exit_code`` is None if the code never ran, and 128 + signal number after a signal.
@@ -311,8 +295,7 @@ def blank_result(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Record):
     """The agent's POST: the result, and further data for the operator.
 
     ``final`` is False when the sandbox ended without a report. Only the kubelet knows the cause, so
@@ -327,8 +310,7 @@ class Report:
     stored: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionReport:
+class SessionReport(Record):
     """The POST of a session's agent during the session; the newest one replaces all earlier ones.
 
     ``last_activity_millis`` is an age, not a time of day, so it does not depend on equal clocks.
@@ -345,8 +327,7 @@ class SessionReport:
     peak_memory_bytes: int | None = None  # of the execution that needed most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryReport:
+class MemoryReport(Record):
     """The POST of a batch job's agent while code runs; the newest one replaces all earlier ones.
 
     It is for people: no decision and no result uses it.
@@ -360,8 +341,8 @@ class MemoryReport:
 
 def to_dict(value: Any) -> Any:
     """Plain JSON data of a wire value; keys are camelCase."""
-    if is_dataclass(value):
-        return {json_name(f.name): to_dict(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Record):
+        return {json_name(n): to_dict(getattr(value, n)) for n in types_of(type(value))}
     if isinstance(value, list):
         return [to_dict(item) for item in value]
     return value
@@ -382,27 +363,20 @@ def loads(cls: type[T], text: str | bytes) -> T:
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:
-    """Build a wire dataclass from JSON data and check its types; see :func:`loads`."""
+    """Build a wire value from JSON data and check its types; see :func:`loads`."""
     if not isinstance(data, dict):
         raise ValueError(f"{where or cls.__name__}: expected an object, got {type(data).__name__}")
-    hints = _type_hints(cls)  # type: ignore[arg-type]  # a class is hashable
     values: dict[str, Any] = {}
-    for f in fields(cls):  # type: ignore[arg-type]  # cls is a dataclass by contract
-        key = json_name(f.name)
+    for name, hint in types_of(cls).items():
+        key = json_name(name)
         if key in data:
-            values[f.name] = _read(hints[f.name], data[key], f"{where}.{key}" if where else key)
-        elif _optional(hints[f.name]):
+            values[name] = _read(hint, data[key], f"{where}.{key}" if where else key)
+        elif _optional(hint):
             # The API server removes nulls from a status, so absent means null.
-            values[f.name] = None if f.default is MISSING else f.default
-        elif f.default is MISSING and f.default_factory is MISSING:
+            values[name] = plain_default(cls, name)
+        elif not has_default(cls, name):
             raise ValueError(f"{where or cls.__name__}: {key} is missing")
     return cls(**values)
-
-
-@cache
-def _type_hints(cls: type) -> dict[str, Any]:
-    """Cached: resolving annotations takes most of the time of a read."""
-    return typing.get_type_hints(cls)
 
 
 def _optional(hint: Any) -> bool:
@@ -414,8 +388,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         if value is None:
             return None
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    if is_dataclass(hint):
-        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return from_dict(hint, value, where)
     origin = typing.get_origin(hint)
     if origin is list:
         (item,) = typing.get_args(hint)

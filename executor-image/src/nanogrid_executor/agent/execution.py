@@ -7,12 +7,12 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from nanogrid import result_bounds as bounds
 from nanogrid import wire
 from nanogrid.live_memory import MemoryUse
+from nanogrid.record import Record
 from nanogrid_executor.capture import Capture
 from nanogrid_executor.launcher import frames
 
@@ -21,8 +21,7 @@ LATE_SECONDS: Final = 60.0
 MEMORY_BYTES: Final = 256  # more than any MEMORY frame has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
+class RunRequest(Record):
     """The payload of the ``RUN`` frame."""
 
     argv: list[str]
@@ -34,16 +33,14 @@ class RunRequest:
     live_memory: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Record):
     """The launcher's ``STARTED`` frame."""
 
     pid: int
     start_millis: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exited:
+class Exited(Record):
     """The launcher's ``EXITED`` frame; ``error`` is why the process could not be started."""
 
     exit_code: int
@@ -91,8 +88,7 @@ def read_exited(payload: bytes) -> Exited:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Memory:
+class _Memory(Record):
     memory_bytes: int
     peak_memory_bytes: int
 
@@ -108,7 +104,6 @@ def read_memory(payload: bytes) -> MemoryUse | None:
     return MemoryUse(bounds.count(read.memory_bytes), bounds.count(read.peak_memory_bytes))
 
 
-@dataclass(slots=True)
 class Execution:
     """What the agent observed of one execution.
 
@@ -116,12 +111,21 @@ class Execution:
     newest use of the running code; None: not known.
     """
 
-    stdout: Capture = field(default_factory=Capture)
-    stderr: Capture = field(default_factory=Capture)
-    started: Started | None = None
-    exited: Exited | None = None
-    lost: str = ""
-    memory: MemoryUse | None = None
+    def __init__(
+        self,
+        stdout: Capture | None = None,
+        stderr: Capture | None = None,
+        *,
+        started: Started | None = None,
+        exited: Exited | None = None,
+        lost: str = "",
+    ) -> None:
+        self.stdout = stdout or Capture()
+        self.stderr = stderr or Capture()
+        self.started = started
+        self.exited = exited
+        self.lost = lost
+        self.memory: MemoryUse | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -188,8 +192,7 @@ class Sandbox:
         hang_up.daemon = True
         hang_up.start()
         try:
-            payload = {wire.json_name(key): value for key, value in asdict(request).items()}
-            frames.send_json(self._sock, frames.RUN, payload)
+            frames.send_json(self._sock, frames.RUN, wire.to_dict(request))
             # From here on a signal handler may send CANCEL. One that came earlier is sent now. If
             # both are sent, the launcher ignores the second.
             self._running = True

@@ -4,9 +4,9 @@ A report is handed over to the termination message, to S3 and to the operator.
 """
 
 import os
-from dataclasses import replace
 
 from nanogrid import names, result_auth, result_bounds, source_encoding, wire
+from nanogrid.record import replace
 from nanogrid_executor.agent import persist
 from nanogrid_executor.agent.report_client import post_until_taken
 from nanogrid_executor.agent.result import to_termination

@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -41,8 +40,7 @@ class Outcome(Enum):
     UNREACHABLE = "unreachable"  # not even the results port answers
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """How long a pod waits, in seconds.
 
     Attributes:

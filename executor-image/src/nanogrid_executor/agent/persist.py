@@ -8,11 +8,11 @@ agent must listen before it has time for them.
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nanogrid import json_text, names, result_auth, wire
+from nanogrid.record import replace
 from nanogrid_executor.agent.execution import Execution
 from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.clock import Deadline

@@ -1,11 +1,11 @@
 """From the observed execution to its report: pure functions."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from nanogrid import result_auth, wire
 from nanogrid.reasons import CHILD_OOM_KILLED, Reason, sentence
+from nanogrid.record import replace
 from nanogrid.result_bounds import MESSAGE_BYTES
 from nanogrid.rightsizing import optimization_tip
 from nanogrid_executor.agent.execution import Execution, Exited

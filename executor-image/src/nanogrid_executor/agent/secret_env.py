@@ -6,9 +6,9 @@ go nowhere else.
 """
 
 from collections.abc import MutableMapping
-from dataclasses import replace
 
 from nanogrid import names, wire
+from nanogrid.record import replace
 
 
 def with_secrets(task: wire.PodTask, environ: MutableMapping[str, str]) -> wire.PodTask:

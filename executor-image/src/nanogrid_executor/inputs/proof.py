@@ -3,10 +3,10 @@
 import os
 import posixpath
 import time
-from dataclasses import replace
 from typing import Final
 
 from nanogrid import names, wire
+from nanogrid.record import replace
 from nanogrid_executor.clock import DeadlineError
 from nanogrid_executor.log import log, warn
 from nanogrid_executor.paths import Paths

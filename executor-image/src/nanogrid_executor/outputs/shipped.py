@@ -7,25 +7,24 @@ Inputs below the output directory are delivered: the user put them there on purp
 """
 
 import os
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nanogrid import wire
 from nanogrid_executor.log import warn
 from nanogrid_executor.paths import Paths
 
 
-@dataclass(frozen=True, slots=True)
-class Shipped:
+class Shipped(NamedTuple):
     """Times of change (``st_ctime_ns``) by path, relative to the output directory."""
 
-    changed: dict[str, int] = field(default_factory=dict)
+    changed: dict[str, int]
 
     def has(self, path: str, info: os.stat_result) -> bool:
         """Whether a file is one of them, unchanged. User code cannot set the time of a change."""
         return self.changed.get(path) == info.st_ctime_ns
 
 
-NOTHING = Shipped()
+NOTHING = Shipped({})
 
 
 def shipped_outputs(task: wire.PodTask, paths: Paths) -> Shipped:

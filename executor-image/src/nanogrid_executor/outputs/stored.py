@@ -1,12 +1,10 @@
 """What was stored of a job's outputs."""
 
-from dataclasses import dataclass, field
-
 from nanogrid import wire
+from nanogrid.record import Record, field
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Record):
     """The stored output files and streams, and one line for each that was not stored.
 
     ``note``: what the patterns of the job leave out by mistake, as it seems.

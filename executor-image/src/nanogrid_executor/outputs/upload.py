@@ -69,14 +69,16 @@ def store(
     started = time.monotonic()
     found = find(workspace, rules)
     if not found.files:
-        return Stored([], found.skipped, found.failed, note=found.note)
+        return Stored(skipped=found.skipped, failed=found.failed, note=found.note)
     if not rules.bucket:
         found.failed.append(f"{counted(len(found.files), 'file')}: there is no bucket for outputs")
-        return Stored([], found.skipped, found.failed, note=found.note)
+        return Stored(skipped=found.skipped, failed=found.failed, note=found.note)
     stored = _Uploader(rules, workspace, storage, succeeded=succeeded).store_all(found)
     millis = int((time.monotonic() - started) * 1000)
     log("outputs-stored", files=len(stored), failed=len(found.failed), ms=millis)
-    return Stored(stored, found.skipped, found.failed, millis, note=found.note)
+    return Stored(
+        files=stored, skipped=found.skipped, failed=found.failed, millis=millis, note=found.note
+    )
 
 
 class Hashing:

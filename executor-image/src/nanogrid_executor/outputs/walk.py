@@ -8,12 +8,12 @@ reported in a bounded number of lines.
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, Final
 
 from nanogrid import wire
 from nanogrid.file_names import character_fault, kind_of
+from nanogrid.record import Record, field
 from nanogrid.visible_text import printable
 from nanogrid_executor.capture import shorten_line
 from nanogrid_executor.outputs.selection import Selection
@@ -69,8 +69,7 @@ class Count:
         return [f"{files} {self.fault}, the first is {shown(self.first)}"]
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Record):
     """What a walk found: files to store as (path, bytes), and lines about all others.
 
     ``note``: what the patterns leave out by mistake, as it seems.
@@ -157,7 +156,9 @@ class _Walk:
         over = [line for cap in caps for line in cap.lines()]
         skipped = self.from_code.lines() + self.skipped.lines()
         failed = over + self.failed.lines()
-        return Found(sorted(self.files), skipped, failed, self.selection.note())
+        return Found(
+            files=sorted(self.files), skipped=skipped, failed=failed, note=self.selection.note()
+        )
 
 
 class Inner:

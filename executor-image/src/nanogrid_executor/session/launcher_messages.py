@@ -4,11 +4,11 @@ A job's own image can contain a hostile launcher: a message may be anything.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from nanogrid import json_text, wire
 from nanogrid import result_bounds as bounds
+from nanogrid.record import Record
 from nanogrid_executor.launcher import frames
 from nanogrid_executor.session.sandbox_protocol import ContextInfo, ExecutionEnd
 
@@ -17,8 +17,7 @@ MAX_SECONDS: Final = bounds.MAX_MILLIS / 1000
 MEMORY_BYTES: Final = 256  # more than any MEMORY message has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Started:
+class _Started(Record):
     start_millis: int
 
 
@@ -34,8 +33,7 @@ def read_started(payload: bytes) -> int:
         raise frames.ProtocolError(f"STARTED: {error}") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Memory:
+class _Memory(Record):
     memory_bytes: int
 
 

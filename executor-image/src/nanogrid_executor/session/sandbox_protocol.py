@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from nanogrid import source_encoding
+from nanogrid.record import Record
 
 Stream = Literal["stdout", "stderr"]
 
@@ -34,8 +35,7 @@ class ExecutionSpec:
     grace_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutionEnd:
+class ExecutionEnd(Record):
     """How an execution ended.
 
     ``exit_code`` is 0 or 1 for code in a context (1: an exception, its traceback is in stderr),
@@ -74,8 +74,7 @@ class Sink(Protocol):
         """A rich result: MIME type to text, or to base64 for binary types."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextInfo:
+class ContextInfo(Record):
     """One running context."""
 
     name: str

@@ -1,8 +1,7 @@
 """The S3 calls of the executor; :mod:`nanogrid_executor.storage.connection` repeats them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from nanogrid.reasons import Reason
 from nanogrid_executor.storage.connection import Connection
@@ -26,8 +25,7 @@ NOT_LISTED: Final = (
 _NOT_IMPLEMENTED: Final = "<Code>NotImplemented</Code>"
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(NamedTuple):
     """An object as S3 described it; ``version`` only when that version was asked for."""
 
     key: str

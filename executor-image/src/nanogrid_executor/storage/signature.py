@@ -6,15 +6,13 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 import hashlib
 import hmac
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """Credentials. ``expires``: seconds since the epoch; None if they do not expire."""
 
     access_key: str

@@ -1,8 +1,5 @@
 """Routes of the session as a whole: health, identity, contexts, its end, the API's document."""
 
-from dataclasses import asdict
-from typing import Any
-
 from flask import Response, g, request
 
 from nanogrid import wire
@@ -10,7 +7,6 @@ from nanogrid.reasons import Reason
 from nanogrid_executor.session.api.openapi import document
 from nanogrid_executor.session.api.requests import END_SCHEMA, json_response, read_body
 from nanogrid_executor.session.errors import RETRY_SECONDS, ApiError
-from nanogrid_executor.session.sandbox_protocol import ContextInfo
 from nanogrid_executor.session.session import Session
 
 
@@ -39,7 +35,7 @@ class SessionRoutes:
 
     def contexts(self) -> Response:
         """``GET /contexts``."""
-        contexts = [_context(info) for info in self.session.sandbox.contexts()]
+        contexts = [wire.to_dict(info) for info in self.session.sandbox.contexts()]
         return json_response({"contexts": contexts})
 
     def drop_context(self, name: str) -> Response:
@@ -59,7 +55,3 @@ class SessionRoutes:
     def openapi(self) -> Response:
         """``GET /openapi.json``."""
         return json_response(document(self.session.rules))
-
-
-def _context(info: ContextInfo) -> dict[str, Any]:
-    return {wire.json_name(key): value for key, value in asdict(info).items()}
