@@ -3,15 +3,14 @@
 Imports are late: each container pays only for its own.
 """
 
-import argparse
 import json
 import os
 import signal
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Final, NoReturn
 
-from nanogrid import log_line, names
+from nanogrid import names
 from nanogrid_executor import log
 from nanogrid_executor.paths import Paths
 
@@ -19,37 +18,27 @@ COMPONENTS: Final = {"sync": names.CONTAINER_SYNC}  # by command; others are nam
 
 
 def main() -> int:
-    """Parse the command line and run one command."""
-    parser = argparse.ArgumentParser(prog="nanogrid_executor", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, help_ in (
-        ("sync", "copy inputs and code from S3, verify them, write the manifest"),
-        ("agent", "let the launcher run the code, and report the result"),
-    ):
-        command = commands.add_parser(name, help=help_)
-        command.add_argument("--root", default="", help="prefix of every path of the pod")
-        command.add_argument(
-            "--session-port", type=int, default=names.SESSION_PORT, help="of a session's HTTP API"
+    """Run the command of the command line."""
+    options = sys.argv[1:]
+    if options in (["agent"], ["sync"]):  # as in a pod: there is nothing to parse
+        args = SimpleNamespace(
+            command=options[0],
+            root="",
+            session_port=names.SESSION_PORT,
+            log_format=None,
+            log_level=None,
         )
-    commands.add_parser("check", help="import all modules: the boot test of the image")
-    install = commands.add_parser("install-launcher", help="copy the launcher to a directory")
-    install.add_argument("directory", type=Path)
-    install.add_argument(
-        "--gate-port", type=int, help="then wait until the operator's port is closed to the pod"
-    )
-    probe = commands.add_parser("probe-network", help="test whether the network is isolated")
-    probe.add_argument("kind", choices=names.PROBE_KINDS)
-    probe.add_argument("host", help="of the operator")
-    for each in commands.choices.values():
-        log_line.add_options(each)
-    args = parser.parse_args()
+    else:
+        from nanogrid_executor.command_line import parse
+
+        args = parse(options)
     log.start(COMPONENTS.get(args.command, args.command), args.log_format, args.log_level)
     if job := os.environ.get(names.ENV_LOG_JOB):
         log.about(json.loads(job))
     return _run(args)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: SimpleNamespace) -> int:
     if args.command == "agent":
         _run_agent(Paths(args.root), args.session_port)
     if args.command == "sync":

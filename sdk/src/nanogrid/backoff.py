@@ -1,7 +1,6 @@
 """Pauses between retries: exponential growth and jitter. All durations are in seconds."""
 
 import math
-import random
 from typing import Final
 
 MOST_DOUBLINGS: Final = 32  # a float overflows after 1,024, which an outage of hours reaches
@@ -13,6 +12,8 @@ def jitter(seconds: float, least: float = 0.5, most: float = 1.0) -> float:
     Clients that fail together must not retry together:
     https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
     """
+    import random  # late: without a retry, a job's containers do not need it
+
     return seconds * random.uniform(least, most)  # noqa: S311 jitter is not a secret
 
 

@@ -8,16 +8,15 @@ and IPv6 has the ports at each of them, and the second port must be closed at al
 """
 
 import errno
-import queue
 import socket
 import threading
 import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from nanogrid import names
+from nanogrid_executor.agent.results_url import parse
 from nanogrid_executor.log import log
 
 CONNECT_SECONDS: Final = 0.5
@@ -76,23 +75,23 @@ def reaches(address: tuple[str, int]) -> bool | None:
 
 def resolve(host: str, port: int, until: float) -> list[str]:
     """The addresses of a name; none if there is no answer until then (monotonic seconds)."""
-    answers: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+    answers: list[list[str]] = []
+    answered = threading.Semaphore(0)
 
     def ask() -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(str(one[4][0]) for one in found)))
+            answers.append(list(dict.fromkeys(str(one[4][0]) for one in found)))
         except OSError:
-            answers.put([])
+            answers.append([])
+        answered.release()
 
     while time.monotonic() < until:
         # Each try has its own thread: one that waits for a lost answer delays no other one.
         threading.Thread(target=ask, name="resolve", daemon=True).start()
-        try:
-            addresses = answers.get(timeout=RESOLVE_SECONDS)
-        except queue.Empty:
+        if not answered.acquire(timeout=RESOLVE_SECONDS):
             continue
-        if addresses:
+        if addresses := answers.pop(0):
             return addresses
         time.sleep(RESOLVE_PAUSE_SECONDS)
     return []
@@ -131,17 +130,17 @@ class NetworkGate:
 
     def __init__(self, results_url: str, gate_port: int | None, bounds: Bounds | None = None):
         """Without ``gate_port`` the gate is open."""
-        parts = urlsplit(results_url)
+        url = parse(results_url)
         self._bounds = bounds or Bounds()
         self._decided = threading.Event()
         self._problem = ""
         self._ports: Ports | None = None
         if gate_port is None:
             self._decided.set()
-        elif not parts.hostname:
+        elif not url.host:
             self._decide(f"{names.ENV_RESULTS_URL} is not set, so the network cannot be tested")
         else:
-            self._ports = Ports(parts.hostname, parts.port or names.RESULTS_PORT, gate_port)
+            self._ports = Ports(url.host, url.port or names.RESULTS_PORT, gate_port)
 
     def start(self) -> None:
         """Begin to watch."""

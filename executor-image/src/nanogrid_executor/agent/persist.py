@@ -6,7 +6,6 @@ agent must listen before it has time for them.
 """
 
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ from nanogrid_executor.agent.execution import Execution
 from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.clock import Deadline
 from nanogrid_executor.log import log, warn
+from nanogrid_executor.outputs.directory import is_empty
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
 
@@ -50,16 +50,22 @@ def store_outputs(
 ) -> tuple[Stored, "Storage | None"]:
     """Store outputs until the deadline; also the client, or None if there is none to use."""
     try:
-        from nanogrid_executor.outputs import upload
-        from nanogrid_executor.outputs.shipped import shipped_outputs
-        from nanogrid_executor.outputs.walk import walk
         from nanogrid_executor.storage.s3 import Storage
 
         storage = Storage(deadline)
+        # Patterns without a match are worth a note, which the walk makes.
+        if not task.outputs.include and is_empty(paths.workspace, task.outputs.path):
+            return Stored(), storage
+        from nanogrid_executor.outputs import upload
+        from nanogrid_executor.outputs.shipped import shipped_outputs
+        from nanogrid_executor.outputs.walk import walk
+
         find = partial(walk, shipped=shipped_outputs(task, paths))
         workspace, rules = paths.workspace, task.outputs
         return upload.store(rules, workspace, storage, succeeded=succeeded, find=find), storage
     except Exception as error:  # the boundary: nothing here raises
+        import traceback
+
         traceback.print_exc(file=sys.stdout)
         return Stored(failed=[f"{type(error).__name__}: {error}"]), None
 
@@ -145,21 +151,20 @@ def await_uploads(stop: Callable[[], bool]) -> None:
     Args:
         stop: whether the pod is being stopped; this ends the wait.
     """
-    from nanogrid_executor.outputs import upload
     from nanogrid_executor.storage import parallel
 
-    if not parallel.join_threads(upload.IN_PARTS, SETTLE_SECONDS, stop):
+    if not parallel.join_threads(parallel.IN_PARTS, SETTLE_SECONDS, stop):
         warn("upload-not-aborted", why="the pod is stopped" if stop() else "a request hangs")
 
 
 def import_late_modules(with_storage: bool) -> None:
-    """Import what is needed later while the user's code runs, when it costs nothing."""
-    import http.client
+    """Import what each job needs later, while the user's code runs: then nobody waits for it.
 
-    from nanogrid_executor.outputs import upload
-
+    It costs CPU time all the same, so what only some jobs need is imported when they need it.
+    """
     if with_storage:
         import obstore.store
 
-        del obstore
-    del http, upload
+        from nanogrid_executor.storage import s3
+
+        del obstore, s3

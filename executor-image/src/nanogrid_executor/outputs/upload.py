@@ -12,13 +12,12 @@ from nanogrid_executor.log import log, warn
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.outputs.walk import Found, open_file, shown, walk
 from nanogrid_executor.storage.errors import StorageError
-from nanogrid_executor.storage.parallel import each
+from nanogrid_executor.storage.parallel import IN_PARTS, each
 from nanogrid_executor.storage.s3 import Storage
 
 SMALL_BYTES: Final = 2 * 1024 * 1024  # up to this size a file is one request, from memory
 CHUNK_BYTES: Final = 1024 * 1024
 WORKERS: Final = 8
-IN_PARTS: Final = "upload-in-parts"  # the thread to wait for: it aborts a failed upload
 ALWAYS: Final = "Always"
 NEVER: Final = "Never"
 

@@ -16,6 +16,7 @@ from nanogrid.file_names import character_fault, kind_of
 from nanogrid.record import Record, field
 from nanogrid.visible_text import printable
 from nanogrid_executor.capture import shorten_line
+from nanogrid_executor.outputs.directory import DIRECTORY, open_directory
 from nanogrid_executor.outputs.selection import Selection
 from nanogrid_executor.outputs.shipped import NOTHING, Shipped
 
@@ -25,7 +26,7 @@ MAX_KEY_BYTES: Final = 1024  # S3's limit
 SHOWN_BYTES: Final = 200
 NOTES: Final = 20
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -165,7 +166,7 @@ class Inner:
     """A directory, opened without following a link; closed at the end of the block."""
 
     def __init__(self, parent: int, name: str) -> None:
-        self.fileno = os.open(name, _DIRECTORY, dir_fd=parent)
+        self.fileno = os.open(name, DIRECTORY, dir_fd=parent)
 
     def __enter__(self) -> "Inner":
         return self
@@ -202,19 +203,6 @@ def walk(
     finally:
         os.close(top)
     return search.found()
-
-
-def open_directory(workspace: str, path: str) -> int:
-    """Open a directory below the workspace without following a link on the way."""
-    current = os.open(workspace, _DIRECTORY)
-    for part in os.path.normpath(path).split("/"):
-        try:
-            current, parent = os.open(part, _DIRECTORY, dir_fd=current), current
-        except OSError:
-            os.close(current)
-            raise
-        os.close(parent)
-    return current
 
 
 def open_file(workspace: str, path: str, size: int) -> IO[bytes]:

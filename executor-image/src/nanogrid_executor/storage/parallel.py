@@ -14,6 +14,7 @@ from nanogrid_executor.clock import Deadline
 T = TypeVar("T")
 R = TypeVar("R")
 
+IN_PARTS: Final = "upload-in-parts"  # a thread to wait for: it aborts a failed upload
 LOOK_SECONDS: Final = 0.1
 LATE_SECONDS: Final = 1.0  # lets work that checks the deadline itself raise its own error
 

@@ -2,7 +2,6 @@
 
 import os
 from typing import Final
-from urllib.parse import urlsplit
 
 from nanogrid import names
 from nanogrid_executor.clock import Deadline
@@ -33,6 +32,7 @@ def bucket_region(bucket: str, deadline: Deadline) -> str:
 
 def _ask(bucket: str, deadline: Deadline) -> str:
     import http.client  # late: only after an error
+    from urllib.parse import urlsplit
 
     region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
     url = urlsplit(os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com")
