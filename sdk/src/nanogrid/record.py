@@ -7,10 +7,10 @@ treat it as a frozen dataclass whose fields are keywords (PEP 681).
 """
 
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
+    from dataclasses import Field
     from inspect import Signature
 
 __all__ = ["Record", "field", "has_default", "plain_default", "replace", "types_of"]
@@ -18,32 +18,44 @@ __all__ = ["Record", "field", "has_default", "plain_default", "replace", "types_
 T = TypeVar("T")
 
 
-class _AsDataclass:
-    """An attribute that a dataclass has: ``dataclasses`` and ``inspect`` know records too.
+class _OnDemand:
+    """An attribute of a class that is made when somebody asks, once: it needs imports."""
 
-    Made when somebody asks, because it needs the imports that records avoid.
-    """
-
-    def __init__(self, make: Callable[[type], Any]) -> None:
+    def __init__(self, make: "Callable[[type[Record]], Any]") -> None:
         self._make = make
+        self._made: dict[type[Record], Any] = {}
 
     def __get__(self, value: "Record | None", cls: type["Record"]) -> Any:
-        import dataclasses
-
-        fields: list[tuple[str, Any, Any]] = []
-        for name, hint in cls._types.items():
-            default = cls._defaults.get(name, dataclasses.MISSING)
-            if isinstance(default, _Factory):
-                fields.append((name, hint, dataclasses.field(default_factory=default.make)))
-            else:
-                fields.append((name, hint, dataclasses.field(default=default)))
-        return self._make(dataclasses.make_dataclass(cls.__name__, fields, kw_only=True))
+        if cls not in self._made:
+            self._made[cls] = self._make(cls)
+        return self._made[cls]
 
 
-def _signature(made: type) -> "Signature":
-    import inspect
+def _dataclass_fields(cls: type["Record"]) -> "dict[str, Field[Any]]":
+    """What makes a class a dataclass for ``dataclasses``, so that its functions take records."""
+    import dataclasses
 
-    return inspect.signature(made)
+    fields: list[tuple[str, Any, Any]] = []
+    for name, hint in types_of(cls).items():
+        default = cls._defaults.get(name, dataclasses.MISSING)
+        if isinstance(default, _Factory):
+            fields.append((name, hint, dataclasses.field(default_factory=default.make)))
+        else:
+            fields.append((name, hint, dataclasses.field(default=default)))
+    made: Any = dataclasses.make_dataclass(cls.__name__, fields, kw_only=True)
+    return made.__dataclass_fields__  # type: ignore[no-any-return]  # of a class made just now
+
+
+def _signature(cls: type["Record"]) -> "Signature":
+    """What ``help`` and ``inspect`` show."""
+    from inspect import Parameter, Signature
+
+    parameters = []
+    for name, hint in types_of(cls).items():
+        default = cls._default(name) if has_default(cls, name) else Parameter.empty
+        each = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        parameters.append(each)
+    return Signature(parameters)
 
 
 class _Factory:
@@ -63,8 +75,8 @@ def field(*, default_factory: Callable[[], T]) -> T:
 class Record:
     """The base class: a subclass annotates its fields and may give them defaults."""
 
-    __dataclass_fields__: ClassVar[Any] = _AsDataclass(attrgetter("__dataclass_fields__"))
-    __signature__: ClassVar[Any] = _AsDataclass(_signature)
+    __dataclass_fields__: ClassVar[Any] = _OnDemand(_dataclass_fields)
+    __signature__: ClassVar[Any] = _OnDemand(_signature)
     _types: ClassVar[dict[str, Any]] = {}
     _defaults: ClassVar[dict[str, Any]] = {}
 
@@ -84,10 +96,11 @@ class Record:
             value = values[name] if name in values else self._default(name)
             object.__setattr__(self, name, value)
 
-    def _default(self, name: str) -> Any:
-        if name not in self._defaults:
-            raise TypeError(f"{type(self).__name__}: {name} is missing")
-        default = self._defaults[name]
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        if name not in cls._defaults:
+            raise TypeError(f"{cls.__name__}: {name} is missing")
+        default = cls._defaults[name]
         return default.make() if isinstance(default, _Factory) else default
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

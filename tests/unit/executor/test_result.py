@@ -101,7 +101,7 @@ def test_a_complete_report() -> None:
     execution = Execution(started=Started(pid=7, start_millis=4), exited=ended())
     execution.stdout.feed("합계 157,685,452\n".encode())
     inputs = wire.InputReport(files=1, bytes=112_391, duration_millis=90, retries=0)
-    stored = Stored([FILE], ["link is a symbolic link"], [], 15)
+    stored = Stored(files=[FILE], skipped=["link is a symbolic link"], millis=15)
     report = result.build(make_task(function_id="f1"), execution, stored, inputs)
     got = report.result
     assert report.final
@@ -152,7 +152,7 @@ def test_any_report_fits_into_a_termination_message(
     out.feed((stdout * repeat).encode())
     err.feed((stderr * repeat).encode())
     execution = Execution(stdout=out, stderr=err, exited=ended(exit_code=1))
-    stored = Stored([FILE] * files, failed=[message * 50])
+    stored = Stored(files=[FILE] * files, failed=[message * 50])
     report = result.build(make_task(), execution, stored, None)
     text = result.to_termination(report, KEY)
     assert len(text.encode()) <= wire.TERMINATION_CAP_BYTES
@@ -207,7 +207,7 @@ def test_long_names_still_fit() -> None:
 def test_only_some_of_thousands_of_presigned_urls_are_listed() -> None:
     file = replace(FILE, url="https://s3.example/" + "x" * 900)
     execution = Execution(exited=ended())
-    stored = Stored([file] * 5000)
+    stored = Stored(files=[file] * 5000)
     report = result.build(make_task(), execution, stored, None)
     assert len(wire.dumps(report).encode()) < wire.REPORT_CAP_BYTES
     assert len(report.result.outputs) == len(report.result.output_files) == 312

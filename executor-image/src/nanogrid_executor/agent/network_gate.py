@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from nanogrid import names
+from nanogrid_executor.agent.plain_http import connect
 from nanogrid_executor.agent.results_url import parse
 from nanogrid_executor.log import log
 
@@ -66,7 +67,7 @@ def reaches(address: tuple[str, int]) -> bool | None:
     off gets the same error for it as a machine without free ports.
     """
     try:
-        with socket.create_connection(address, CONNECT_SECONDS):
+        with connect(address, CONNECT_SECONDS):
             return True
     except OSError as error:
         without_ipv6 = error.errno == errno.EADDRNOTAVAIL and ":" in address[0]
@@ -80,7 +81,7 @@ def resolve(host: str, port: int, until: float) -> list[str]:
 
     def ask() -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
             answers.append(list(dict.fromkeys(str(one[4][0]) for one in found)))
         except OSError:
             answers.append([])

@@ -46,9 +46,20 @@ def post(
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     head = "".join(f"{line}\r\n" for line in (*lines, ""))
     until = time.monotonic() + seconds
-    with socket.create_connection(address, seconds) as sock:
+    with connect(address, seconds) as sock:
         sock.sendall(head.encode("ascii") + body)
         return _status(_first_line(sock, until))
+
+
+def connect(address: tuple[str, int], seconds: float) -> socket.socket:
+    """A TCP connection; the host is ASCII.
+
+    Raises:
+        OSError: there is none within some seconds for each address of the host.
+    """
+    host, port = address
+    # As bytes: for text, the look-up imports the tables of international names.
+    return socket.create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]
 
 
 def _first_line(sock: socket.socket, until: float) -> bytes:

@@ -142,7 +142,7 @@ def _executor(
         name,
         settings.executor_image,
         settings,
-        command=["python3", "-m", "nanogrid_executor", *args],
+        command=["python3", "-S", "-m", "nanogrid_executor", *args],
         resources=trusted_resources(settings),
         volumeMounts=mounts,
         **more,
