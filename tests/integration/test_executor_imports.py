@@ -27,9 +27,10 @@ pytestmark = pytest.mark.integration
 # The command of a pod's container has no options: its paths are set here instead.
 PROGRAM = """
 import sys
-from nanogrid_executor import __main__, paths
+from nanogrid_executor import __main__
 root, command = sys.argv.pop(), sys.argv.pop()
-paths.Paths.__new__.__defaults__ = (root,)
+paths = __main__.Paths(root)
+__main__.Paths = lambda root: paths
 sys.argv = ["nanogrid_executor", command]
 sys.exit(__main__.main())
 """

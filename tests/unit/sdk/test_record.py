@@ -67,14 +67,15 @@ def test_replace_makes_a_changed_copy(changed: object) -> None:
 
 def test_copies_are_equal() -> None:
     point = Point(x=1, names=["a"])
-    assert copy.deepcopy(point) == point == pickle.loads(pickle.dumps(point))
+    assert copy.deepcopy(point) == point
+    assert pickle.loads(pickle.dumps(point)) == point
 
 
 def test_dataclasses_and_inspect_know_the_fields() -> None:
-    assert dataclasses.is_dataclass(Point)
     assert [each.name for each in dataclasses.fields(Named)] == ["x", "y", "names", "label"]
     assert dataclasses.asdict(Point(x=1)) == {"x": 1, "y": 0, "names": []}
     assert [*inspect.signature(Point).parameters] == ["x", "y", "names"]
+    assert dataclasses.is_dataclass(Point)
 
 
 def test_an_annotation_as_text_is_refused() -> None:
