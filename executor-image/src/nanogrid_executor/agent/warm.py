@@ -112,9 +112,10 @@ def import_early() -> None:
     """Import all that a job may need later."""
     from nanogrid_executor.agent import input_sync
     from nanogrid_executor.inputs import sync
+    from nanogrid_executor.outputs import shipped, upload, walk
 
     persist.import_late_modules(with_storage=True)
-    del input_sync, sync
+    del input_sync, sync, shipped, upload, walk
 
 
 def run(task: wire.PoolTask, paths: Paths) -> int:
