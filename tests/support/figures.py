@@ -1,5 +1,6 @@
 """Figures of measurements: medians, ratios of pairs of one round, and tables. Pure."""
 
+import math
 import random
 import statistics
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,43 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f}, {self.pairs} pairs)"
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The median of values, and its bootstrap interval; ``count`` values."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """The median, with an interval that has the median of the population in 95 % of all samples.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("no median of 0 values")
+    source = random.Random(SEED)
+    medians = sorted(
+        statistics.median(source.choices(values, k=len(values))) for _ in range(RESAMPLES)
+    )
+    cut = int(RESAMPLES * (1 - CONFIDENCE) / 2)
+    return Interval(statistics.median(values), medians[cut], medians[-1 - cut], len(values))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share (0 to 1) of all values do not exceed.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("no percentile of 0 values")
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
 def paired_ratio(values: Sequence[float], others: Sequence[float]) -> Ratio:
     """The ratio of each value to the other one of its round.
 
@@ -37,12 +75,8 @@ def paired_ratio(values: Sequence[float], others: Sequence[float]) -> Ratio:
     if min(others) <= 0:
         raise ValueError(f"a divisor is not positive: {min(others)}")
     ratios = [value / other for value, other in zip(values, others, strict=True)]
-    source = random.Random(SEED)
-    medians = sorted(
-        statistics.median(source.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES)
-    )
-    cut = int(RESAMPLES * (1 - CONFIDENCE) / 2)
-    return Ratio(statistics.median(ratios), medians[cut], medians[-1 - cut], len(ratios))
+    found = median_interval(ratios)
+    return Ratio(found.median, found.low, found.high, found.count)
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

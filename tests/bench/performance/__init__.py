@@ -1,0 +1,1 @@
+"""`make bench`: measures on a cluster and writes docs/performance.md."""

@@ -1,0 +1,257 @@
+"""The one observer: watches pods, Jobs and ExecutionJobs, and subscribes to results in Redis.
+
+It notes when it sees something, by one monotonic clock. Each watch has a thread; nothing is polled.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kubernetes import client
+from urllib3.exceptions import HTTPError
+
+from nanogrid import names
+from nanogrid.types import Json
+from scripts.devaccess import DevAccess
+
+POD, BATCH, JOB, POOL, RESULT = "pod", "batch", "job", "pool", "result"
+TERMINAL, GONE, PUBLISHED, CHANGED = "terminal", "gone", "published", "changed"
+WAIT_SECONDS: Final = 120.0
+WATCH_SECONDS: Final = 300  # of one request; then it is repeated
+READ_SECONDS: Final = 330.0
+RETRY_SECONDS: Final = 0.2
+PATHS: Final = {
+    POD: "/api/v1/namespaces/{}/pods",
+    BATCH: "/apis/batch/v1/namespaces/{}/jobs",
+    JOB: f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.PLURAL}",
+    POOL: f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.POOL_PLURAL}",
+}
+
+
+def ended(kind: str, body: Json) -> bool:
+    """Whether an object is in a terminal state."""
+    status = body.get("status") or {}
+    if kind == BATCH:
+        conditions = status.get("conditions") or []
+        return any(
+            one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions
+        )
+    return status.get("phase") in ("Succeeded", "Failed")
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was observed of one object or one result: times in seconds, and its last state."""
+
+    at: dict[str, float] = field(default_factory=dict)
+    body: Json = field(default_factory=dict)
+
+
+class Api:
+    """Requests to the API server with the credentials of the kubeconfig."""
+
+    def __init__(self) -> None:
+        settings: Any = client.Configuration.get_default_copy()
+        settings.connection_pool_maxsize = 32
+        settings.retries = False
+        self._client: Any = client.ApiClient(settings)
+
+    def send(self, method: str, path: str, body: Any = None, seconds: float = 60.0) -> Any:
+        """The decoded answer.
+
+        Raises:
+            ApiException: the API server has refused the request.
+        """
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        answer = self._request(method, path, body, kind, seconds)
+        return json.loads(answer.data or b"null")
+
+    def text(self, path: str) -> str:
+        """The answer of a GET as text: a log, or metrics."""
+        found: bytes = self._request("GET", path, None, "", 60.0).data
+        return found.decode()
+
+    def stream(self, path: str) -> Iterator[Json]:
+        """The events of a watch until the API server ends it."""
+        answer = self._request("GET", path, None, "", READ_SECONDS)
+        try:
+            for line in _lines(answer):
+                yield json.loads(line)
+        finally:
+            answer.close()
+
+    def _request(self, method: str, path: str, body: Any, kind: str, seconds: float) -> Any:
+        headers = {"Accept": "application/json, */*"}
+        if body is not None:
+            headers["Content-Type"] = kind
+        found = self._client.call_api(
+            path, method, header_params=headers, body=body, auth_settings=["BearerToken"],
+            _preload_content=False, _return_http_data_only=True, _request_timeout=(10, seconds),
+        )  # fmt: skip
+        return found
+
+
+def _lines(answer: Any) -> Iterator[bytes]:
+    rest = b""
+    for chunk in answer.stream(amt=None, decode_content=False):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+
+
+class Observer:
+    """Watches one namespace until it is closed."""
+
+    def __init__(self, namespace: str, access: DevAccess, api: Api, kinds: tuple[str, ...]) -> None:
+        self.namespace, self.api, self._access = namespace, api, access
+        self._seen: dict[tuple[str, str], Seen] = {}
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._broken: BaseException | None = None
+        self._ready = [threading.Event() for _ in (*kinds, RESULT)]
+        targets: list[Callable[[], None]] = [
+            self._guarded(lambda kind=kind, up=up: self._watch(kind, up))
+            for kind, up in zip(kinds, self._ready, strict=False)
+        ]
+        targets.append(self._guarded(lambda: self._subscribe(self._ready[-1])))
+        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+
+    def __enter__(self) -> "Observer":
+        for thread in self._threads:
+            thread.start()
+        for up in self._ready:
+            if not up.wait(WAIT_SECONDS):
+                raise TimeoutError("the observer cannot watch the cluster") from self._broken
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()  # the threads are daemons: a watch may not end soon
+
+    def path(self, kind: str, name: str = "") -> str:
+        """The path of a collection, or of an object."""
+        return PATHS[kind].format(self.namespace) + (f"/{name}" if name else "")
+
+    def create(self, kind: str, body: Json) -> float:
+        """Create an object; returns the time just before the request."""
+        began = time.monotonic()
+        self.api.send("POST", self.path(kind), body)
+        return began
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object with what it owns."""
+        options = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+        self.api.send("DELETE", self.path(kind, name), options)
+
+    def at(self, kind: str, name: str, what: str, seconds: float = WAIT_SECONDS) -> float:
+        """When something was first observed; waits for it.
+
+        Raises:
+            TimeoutError: it was not within ``seconds``.
+        """
+        return self.wait(kind, name, lambda seen: what in seen.at, what, seconds).at[what]
+
+    def wait(
+        self, kind: str, name: str, check: Callable[[Seen], bool], what: str,
+        seconds: float = WAIT_SECONDS,
+    ) -> Seen:  # fmt: skip
+        """Wait until what was observed of an object satisfies a check.
+
+        Raises:
+            TimeoutError: it did not within ``seconds``.
+            RuntimeError: a watch has ended with an error.
+        """
+
+        def fulfilled() -> bool:
+            return self._broken is not None or check(self._seen.setdefault((kind, name), Seen()))
+
+        with self._changed:
+            done = self._changed.wait_for(fulfilled, seconds)
+            if self._broken is not None:
+                raise RuntimeError("the observer has failed") from self._broken
+            if not done:
+                raise TimeoutError(f"{kind} {name}: not {what} within {seconds:.0f} s")
+            return self._seen[(kind, name)]
+
+    def pods(self, label: str, value: str) -> list[Json]:
+        """The last observed state of the pods with a label, also of deleted ones."""
+        with self._changed:
+            bodies = [one.body for (kind, _), one in self._seen.items() if kind == POD]
+        return [
+            body
+            for body in bodies
+            if body and (body["metadata"].get("labels") or {}).get(label) == value
+        ]
+
+    def note(self, kind: str, name: str, what: str, body: Json) -> None:
+        """Note a state that is observed now."""
+        now = time.monotonic()
+        with self._changed:
+            seen = self._seen.setdefault((kind, name), Seen())
+            seen.body = body
+            seen.at.setdefault(what, now)
+            if kind != RESULT and ended(kind, body):
+                seen.at.setdefault(TERMINAL, now)
+            self._changed.notify_all()
+
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 it is raised in the main thread
+                if self._closed.is_set():
+                    return
+                with self._changed:
+                    self._broken = error
+                    self._changed.notify_all()
+
+        return run
+
+    def _watch(self, kind: str, up: threading.Event) -> None:
+        """Observe a kind; a watch that ends is continued with a new list."""
+        while not self._closed.is_set():
+            listed = self.api.send("GET", self.path(kind))
+            there = {body["metadata"]["name"]: body for body in listed["items"]}
+            for name, body in there.items():
+                self.note(kind, name, CHANGED, body)
+            self._note_gone(kind, set(there))
+            up.set()
+            version = listed["metadata"]["resourceVersion"]
+            query = f"?watch=true&resourceVersion={version}&timeoutSeconds={WATCH_SECONDS}"
+            try:
+                for event in self.api.stream(self.path(kind) + query):
+                    if event["type"] == "ERROR":
+                        break
+                    body = event["object"]
+                    what = GONE if event["type"] == "DELETED" else CHANGED
+                    self.note(kind, body["metadata"]["name"], what, body)
+            except HTTPError:
+                self._closed.wait(RETRY_SECONDS)
+
+    def _note_gone(self, kind: str, there: set[str]) -> None:
+        """Note objects that were deleted between two watches."""
+        with self._changed:
+            gone = [
+                (name, one.body)
+                for (of, name), one in self._seen.items()
+                if of == kind and one.body and name not in there and GONE not in one.at
+            ]
+        for name, body in gone:
+            self.note(kind, name, GONE, body)
+
+    def _subscribe(self, up: threading.Event) -> None:
+        """Observe the results of the namespace, as a subscriber with a pattern."""
+        connection: Any = self._access.redis(socket_timeout=None)
+        pubsub = connection.pubsub(ignore_subscribe_messages=False)
+        prefix = self._access.area(self.namespace).result_key("")
+        pubsub.psubscribe(prefix + "*")
+        while not self._closed.is_set():
+            message = pubsub.get_message(timeout=1)
+            if message is None:
+                continue
+            if message["type"] == "psubscribe":
+                up.set()
+            elif message["type"] == "pmessage":
+                name = message["channel"].removeprefix(prefix)
+                self.note(RESULT, name, PUBLISHED, json.loads(message["data"]))

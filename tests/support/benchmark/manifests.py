@@ -1,0 +1,145 @@
+"""Manifests of what an ExecutionJob is compared with: the same image, limits and containers. Pure."""
+
+import copy
+from typing import Final
+
+from nanogrid import names
+from nanogrid.types import Json
+
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+# The clock first. The boot id says whether the clock is that of the observer's machine.
+CODE: Final = f"""import time
+at = time.monotonic()
+print(at, open({BOOT_ID!r}).read().strip())
+"""
+COMMAND: Final = ["python3", "-c", CODE]
+NOTHING: Final = ["python3", "-c", "pass"]
+MAIN: Final = "main"
+# The defaults of a job's sandbox container.
+RESOURCES: Final[Json] = {
+    "limits": {"cpu": "1", "memory": "256Mi"},
+    "requests": {"cpu": "100m", "memory": "256Mi"},
+}
+USER: Final = 65532
+CONTAINER_SECURITY: Final[Json] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def first_instruction(printed: str, boot_id: str) -> float | None:
+    """The time that CODE has printed, in seconds of the clock; None if it is another machine's.
+
+    Raises:
+        ValueError: the text is not that of CODE.
+    """
+    at, _, machine = printed.strip().partition(" ")
+    return float(at) if machine == boot_id and boot_id else None
+
+
+def container(image: str, name: str = MAIN, command: list[str] | None = None) -> Json:
+    """A container that runs CODE, or a command."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": COMMAND if command is None else command,
+        "resources": copy.deepcopy(RESOURCES),
+        "securityContext": copy.deepcopy(CONTAINER_SECURITY),
+    }
+
+
+def pod_spec(image: str, *, volume: bool = False, init: bool = False) -> Json:
+    """The spec of a pod that runs CODE, with an emptyDir or an init container that does nothing."""
+    main = container(image)
+    spec: Json = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [main],
+    }
+    first = container(image, "init", NOTHING)
+    if init:
+        spec["initContainers"] = [first]
+    if volume:
+        spec["volumes"] = [{"name": "workspace", "emptyDir": {"sizeLimit": "1Gi"}}]
+        for one in (main, first):
+            one["volumeMounts"] = [{"name": "workspace", "mountPath": "/app"}]
+    return spec
+
+
+def pod(name: str, spec: Json, annotations: Json | None = None) -> Json:
+    """A bare pod."""
+    metadata: Json = {"name": name, "annotations": annotations or {}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def batch_job(name: str, spec: Json) -> Json:
+    """A batch/v1 Job of one pod."""
+    body = {"backoffLimit": 0, "template": {"spec": spec}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": body}
+
+
+def execution_job(name: str, **spec: object) -> Json:
+    """An ExecutionJob that runs CODE."""
+    fields = {"requestId": name, "code": {"inline": CODE}} | spec
+    metadata = {"name": name}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": metadata,
+        "spec": fields,
+    }
+
+
+def execution_pool(name: str, ready: int, most: int) -> Json:
+    """An ExecutionPool with this many waiting pods."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.POOL_KIND,
+        "metadata": {"name": name},
+        "spec": {"minReady": ready, "maxReady": most},
+    }
+
+
+def bare_copy(observed: Json, *, with_init: bool, with_agent: bool) -> tuple[Json, Json]:
+    """Spec and annotations of a bare pod of the same containers and volumes as a job's pod.
+
+    The sandbox's container runs CODE without the launcher. The agent's does nothing. The init
+    container, which needs no operator, does what it does in a job: it copies the inputs.
+
+    Args:
+        observed: The pod of an ExecutionJob, as the API server has it.
+        with_init: Keep its init containers.
+        with_agent: Keep its agent's container.
+    """
+    given = observed["spec"]
+    kept = (
+        "restartPolicy", "serviceAccountName", "automountServiceAccountToken",
+        "enableServiceLinks", "securityContext", "tolerations", "volumes", "initContainers",
+        "nodeSelector", "imagePullSecrets", "runtimeClassName",
+    )  # fmt: skip
+    spec = copy.deepcopy({key: given[key] for key in kept if key in given})
+    spec["terminationGracePeriodSeconds"] = 1
+    if not with_init:
+        spec.pop("initContainers", None)
+    commands = {names.CONTAINER_SANDBOX: COMMAND}
+    if with_agent:
+        commands[names.CONTAINER_AGENT] = NOTHING
+    spec["containers"] = []
+    for one in copy.deepcopy(given["containers"]):
+        if one["name"] in commands:
+            for other in ("args", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
+                one.pop(other, None)
+            one.pop("workingDir", None)
+            spec["containers"].append(one | {"command": commands[one["name"]]})
+    annotations = dict(observed["metadata"].get("annotations") or {})
+    return spec, annotations
