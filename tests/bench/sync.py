@@ -224,9 +224,7 @@ def _copies(
     return found | ({"upload": up, "s5cmd up": up_plain} if uploads else {})
 
 
-def _entry(
-    one: FileSet, client: str, number: int, elapsed: float, cpu: float, peak: float
-) -> Json:
+def _entry(one: FileSet, client: str, number: int, elapsed: float, cpu: float, peak: float) -> Json:
     figures = {"seconds": round(elapsed, 3), "cpuSeconds": round(cpu, 2)}
     names_ = {"files": one.name, "title": one.title, "client": client, "round": number}
     return names_ | figures | {"peakMebibytes": round(peak, 1), "bytes": one.count * one.size}

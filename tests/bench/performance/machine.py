@@ -12,6 +12,7 @@ from nanogrid.types import Json
 
 ROOT = Path(__file__).resolve().parents[3]
 GIT_SECONDS = 10
+SIMULATED = "kwok.x-k8s.io/node"
 
 
 def _file(path: str) -> str:
@@ -42,7 +43,7 @@ def describe(api: Api, *, quick: bool) -> Json:
         "quick": quick,
         "kubernetes": api.send("GET", "/version")["gitVersion"],
         # Simulated nodes run nothing of the table.
-        "nodes": sum("type" not in (one["metadata"].get("labels") or {}) for one in nodes),
+        "nodes": sum(SIMULATED not in (one["metadata"].get("annotations") or {}) for one in nodes),
         "machine": {
             "cpu": cpu[1] if cpu else platform.processor() or platform.machine(),
             "cores": os.cpu_count() or 0,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from kubernetes import client
@@ -112,11 +113,12 @@ class Observer:
         self._broken: BaseException | None = None
         self._ready = [threading.Event() for _ in (*kinds, RESULT)]
         targets: list[Callable[[], None]] = [
-            self._guarded(lambda kind=kind, up=up: self._watch(kind, up))
-            for kind, up in zip(kinds, self._ready, strict=False)
+            partial(self._watch, kind, up) for kind, up in zip(kinds, self._ready, strict=False)
         ]
-        targets.append(self._guarded(lambda: self._subscribe(self._ready[-1])))
-        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+        targets.append(partial(self._subscribe, self._ready[-1]))
+        self._threads = [
+            threading.Thread(target=self._guarded(target), daemon=True) for target in targets
+        ]
 
     def __enter__(self) -> "Observer":
         for thread in self._threads:
@@ -199,10 +201,10 @@ class Observer:
         def run() -> None:
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 it is raised in the main thread
+            except Exception as error:
                 if self._closed.is_set():
                     return
-                with self._changed:
+                with self._changed:  # it is raised where the main thread waits
                     self._broken = error
                     self._changed.notify_all()
 

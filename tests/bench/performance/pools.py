@@ -1,15 +1,16 @@
 """Jobs on a pool: one after the other, bursts, and a rate."""
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
+
+from kubernetes.client.exceptions import ApiException
 
 from bench.performance import observer as o
 from bench.performance.budget import Budget, say
 from bench.performance.bursts import Burst, kind_of, measure_one, removed
 from bench.performance.operator import OperatorUsage, window
 from bench.performance.runs import POOL, RunError, Runs
-from kubernetes.client.exceptions import ApiException
 from nanogrid import names
 from nanogrid.types import Json
 from support.benchmark import subjects as s
@@ -35,7 +36,9 @@ def crd(api: o.Api, plural: str) -> Json | None:
 def has_field(api: o.Api, field: str) -> bool:
     """Whether the spec of an ExecutionJob has this field in the cluster."""
     found = crd(api, names.PLURAL)
-    schemas = [one["schema"]["openAPIV3Schema"] for one in found["spec"]["versions"]] if found else []
+    schemas = (
+        [one["schema"]["openAPIV3Schema"] for one in found["spec"]["versions"]] if found else []
+    )
     return any(field in schema["properties"]["spec"]["properties"] for schema in schemas)
 
 
@@ -61,7 +64,7 @@ def pool(runs: Runs) -> Iterator[None]:
 
 
 def series(runs: Runs, count: int, budget: Budget) -> list[float]:
-    """The results of jobs on the full pool, one after the other, in ms; cold ones end the series."""
+    """The results of jobs on the full pool, one after the other, in ms; a cold one ends it."""
     found: list[float] = []
     while len(found) < count and budget.left > 0:
         try:

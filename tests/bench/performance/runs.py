@@ -86,10 +86,10 @@ class Runs:
             s.POD_SYNC: lambda: self._pod(*self.copy(with_init=True, with_agent=False)),
             s.BATCH: lambda: self._batch(pod_spec(self.image)),
             s.BATCH_INIT: lambda: self._batch(pod_spec(self.image, init=True)),
-            s.INLINE: lambda: self._job(),
+            s.INLINE: self._job,
             s.S3_INIT: lambda: self._job(**self.inputs()),
             s.S3_AGENT: lambda: self._job(**self.inputs(), inputStrategy="Agent"),
-            s.WARM: lambda: self._warm(),
+            s.WARM: self._warm,
             s.WARM_S3: lambda: self._warm(**self.inputs()),
             s.PROCESS: lambda: self._execute(None),
             s.CONTEXT: lambda: self._execute("bench"),
@@ -98,18 +98,14 @@ class Runs:
 
     def inputs(self) -> Json:
         """The spec's fields for S3 input."""
-        return {
-            "inputs": [{"name": "in", "s3": {"prefix": self.prefix}, "mountPath": "/app/data"}]
-        }
+        return {"inputs": [{"name": "in", "s3": {"prefix": self.prefix}, "mountPath": "/app/data"}]}
 
     def copy(self, *, with_init: bool, with_agent: bool) -> tuple[Json, Json]:
         """Spec and annotations of a bare copy of a job's pod; the first call runs such a job."""
         kind = "s3" if with_init else "inline"
         if kind not in self._templates:
             name = new_name()
-            self.observer.create(
-                o.JOB, execution_job(name, **(self.inputs() if with_init else {}))
-            )
+            self.observer.create(o.JOB, execution_job(name, **(self.inputs() if with_init else {})))
             self.observer.at(o.JOB, name, o.TERMINAL)
             (self._templates[kind],) = self.observer.pods(names.LABEL_JOB, name)
             self._remove(o.JOB, name, [self._templates[kind]["metadata"]["name"]])
@@ -155,7 +151,9 @@ class Runs:
         end = self.observer.at(o.JOB, name, o.TERMINAL)
         published = self.observer.at(o.RESULT, name, o.PUBLISHED)
         result = self.observer.wait(o.RESULT, name, lambda seen: bool(seen.body), "known").body
-        status = self.observer.wait(o.JOB, name, lambda seen: bool(seen.body), "seen").body["status"]
+        status = self.observer.wait(o.JOB, name, lambda seen: bool(seen.body), "seen").body[
+            "status"
+        ]
         pods = [one["metadata"]["name"] for one in self.observer.pods(names.LABEL_JOB, name)]
         self._remove(o.JOB, name, pods)
         if result["status"] != "SUCCESS":

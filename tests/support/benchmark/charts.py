@@ -36,7 +36,8 @@ def nice_step(most: float, steps: int = 6) -> float:
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "#222") -> str:
-    return f"<text x='{x:.0f}' y='{y:.0f}' text-anchor='{anchor}' fill='{colour}'>{escape(text)}</text>"
+    place = f"x='{x:.0f}' y='{y:.0f}' text-anchor='{anchor}' fill='{colour}'"
+    return f"<text {place}>{escape(text)}</text>"
 
 
 def _frame(title: str, height: float, parts: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def per_job(window: Json, *verbs: str) -> float:
     total = sum(requests.get(verb, 0.0) for verb in verbs)
     if "POST" in verbs:
         total -= window["tokenReviews"]
-    return abs(round(total / window["jobs"], 1))
+    return abs(round(float(total / window["jobs"]), 1))
 
 
 def windows(document: Json, kind: str) -> list[Json]:

@@ -28,10 +28,10 @@ def parse_ticks(text: str) -> Ticks:
     Raises:
         ValueError: it is not the line of all processors.
     """
-    name, *fields = text.partition("\n")[0].split()
-    if name != "cpu" or len(fields) <= STEAL:
+    fields = text.partition("\n")[0].split()
+    if fields[:1] != ["cpu"] or len(fields) <= STEAL + 1:
         raise ValueError(f"not the CPU time of a machine: {text[:100]!r}")
-    numbers = [int(field) for field in fields[: STEAL + 1]]
+    numbers = [int(field) for field in fields[1 : STEAL + 2]]
     idle = numbers[IDLE] + numbers[IOWAIT]
     return Ticks(sum(numbers) - idle - numbers[STEAL], numbers[STEAL], sum(numbers))
 

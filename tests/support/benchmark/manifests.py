@@ -1,4 +1,4 @@
-"""Manifests of what an ExecutionJob is compared with: the same image, limits and containers. Pure."""
+"""Manifests of what an ExecutionJob is compared with: same image, limits and containers. Pure."""
 
 import copy
 from typing import Final

@@ -1,6 +1,7 @@
-"""From the JSON of `make bench` to docs/performance.md and its charts. Pure."""
+"""From the JSON of `make bench` to docs/performance.md and its charts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from nanogrid.types import Json
@@ -14,44 +15,8 @@ from support.figures import median_interval
 LATENCY_CHART: Final = "performance-latency.svg"
 BURST_CHART: Final = "performance-burst.svg"
 
-INTRODUCTION: Final = """# Performance
-
-How fast a job starts and how soon its result is known, compared with what Kubernetes does itself. `make bench` measures and writes this page,
-its charts and [the numbers behind it](performance.json): do not edit it.
-"""
-
-METHOD: Final = """## How it is measured
-
-- **One observer, one clock.** One process creates everything, watches everything and subscribes to Redis. All times are differences of its
-  monotonic clock, from just before the create request. The code prints the same clock as its first instruction: the nodes are containers of this
-  machine. On nodes with another clock that column is empty.
-- **Equal subjects.** All run the same code in the same image with the same limits, security context and pull policy, in one namespace.
-  "The same containers and volumes" is a copy of the pod that the operator has made, whose agent does nothing and whose sandbox runs the code directly.
-- **Interleaved.** Each round runs every subject once, in random order, each after the pods of the one before it are gone. Ratios are of the two values of
-  one round: load that lasts longer than a round affects both. A first round is not counted.
-- **Result known**: a message at a Redis subscriber, or for a session the HTTP answer. Other subjects have no result but their terminal state; the output
-  of a Job is still to be read from its log then.
-- **Terminal state** in a watch: the phase of a pod or of an ExecutionJob, the condition Complete of a batch/v1 Job.
-- **Intervals** are 95 % bootstrap intervals of the median. One value has no interval.
-- **Foreign load.** Before each round the machine is observed while the cluster is idle. A round is marked if it is busier than the quietest one by more
-  than 10 % of all processors, or if the hypervisor takes more than 2 %. Marked rounds are counted; their ratios are still of pairs.
-- Steal, load and every value of every round are in [performance.json](performance.json).
-
-## What it does not show
-
-One machine has no network between nodes, no pull from a registry, no start of a virtual machine, and S3 and Redis without a way to them. The
-client's connection goes through a port-forward. Compare ratios, not milliseconds, with another machine's.
-
-## Repeat it
-
-```console
-$ make demo     # creates a cluster if there is none
-$ make bench    # 12 minutes; BENCH=quick make bench: 3 minutes, with small numbers
-```
-
-`make bench ARGS='--help'` lists options: `--only inline` measures one subject, `--rounds 24` more rounds, `--output FOLDER` another
-place than `docs`. A run of only some parts writes to `build/bench`. [Capacity](capacity.md) has the figures of gateway and router.
-"""
+# The text that has no figures: before the first line of dashes comes the beginning of the page.
+TEXT: Final = Path(__file__).with_name("page.txt")
 
 
 def latency_chart(document: Json) -> str:
@@ -127,8 +92,9 @@ def goals_section(document: Json) -> str:
 def page(document: Json) -> str:
     """docs/performance.md."""
     drawn = images(document)
+    introduction, _, method = TEXT.read_text(encoding="utf-8").partition("\n----\n")
     parts: Sequence[str] = (
-        INTRODUCTION.strip(),
+        introduction.strip(),
         sections.run(document),
         goals_section(document),
         sections.latency(document, LATENCY_CHART if LATENCY_CHART in drawn else ""),
@@ -138,6 +104,6 @@ def page(document: Json) -> str:
         sections.sync(document),
         sections.control_plane(document),
         sections.skipped(document),
-        METHOD.strip(),
+        method.strip(),
     )
     return "\n\n".join(part for part in parts if part) + "\n"

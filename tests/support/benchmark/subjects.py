@@ -37,8 +37,8 @@ PROCESS: Final = Subject("process", "session, POST /execute: process")
 CONTEXT: Final = Subject("context", "session, POST /execute: context")
 
 LATENCY: Final = (
-    POD, POD_VOLUME, POD_INIT, POD_SYNC, BATCH, BATCH_INIT, INLINE, S3_INIT, S3_AGENT, WARM, WARM_S3,
-    PROCESS, CONTEXT,
+    POD, POD_VOLUME, POD_INIT, POD_SYNC, BATCH, BATCH_INIT,
+    INLINE, S3_INIT, S3_AGENT, WARM, WARM_S3, PROCESS, CONTEXT,
 )  # fmt: skip
 
 BURST_JOBS: Final = Subject("burst-jobs", "ExecutionJobs")

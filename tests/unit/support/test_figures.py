@@ -2,7 +2,15 @@
 
 import pytest
 
-from support.figures import Ratio, paired_ratio, spread, table
+from support.figures import (
+    Interval,
+    Ratio,
+    median_interval,
+    paired_ratio,
+    percentile,
+    spread,
+    table,
+)
 
 
 def test_a_ratio_is_that_of_pairs_and_not_of_medians() -> None:
@@ -66,3 +74,29 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 def test_a_row_with_a_missing_cell_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         table(("ms", "a", "b"), {"row": ("1",)})
+
+
+def test_the_interval_of_a_median_ignores_one_outlier() -> None:
+    found = median_interval([10.0, 11.0, 9.0, 10.0, 12.0, 10.0, 11.0, 900.0])
+
+    assert found.median == 10.5
+    assert found.count == 8
+    assert 9.0 <= found.low <= 10.5 <= found.high < 900.0
+
+
+def test_one_value_is_its_own_interval_and_none_is_refused() -> None:
+    assert median_interval([7.0]) == Interval(7.0, 7.0, 7.0, 1)
+    with pytest.raises(ValueError, match="0 values"):
+        median_interval([])
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, 1.0), (0.5, 5.0), (0.51, 6.0), (0.9, 9.0), (0.99, 10.0)]
+)
+def test_a_percentile_is_a_value_of_the_sample(share: float, expected: float) -> None:
+    assert percentile([float(n) for n in range(10, 0, -1)], share) == expected
+
+
+def test_there_is_no_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="0 values"):
+        percentile([], 0.5)

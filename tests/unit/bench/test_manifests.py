@@ -1,0 +1,80 @@
+"""What an ExecutionJob is compared with has the same image, limits, containers and volumes."""
+
+import pytest
+
+from nanogrid import names
+from nanogrid.types import Json
+from support.benchmark.manifests import (
+    BOOT_ID,
+    CODE,
+    bare_copy,
+    batch_job,
+    first_instruction,
+    pod_spec,
+)
+from support.pod_manifests import built
+
+
+@pytest.fixture
+def observed() -> Json:
+    """The pod of a job with S3 input."""
+    source = {"name": "in", "s3": {"prefix": "a/"}, "mountPath": "/app/data"}
+    return built(inputs=[source])
+
+
+def test_a_copy_keeps_containers_volumes_and_limits_but_not_the_programs(observed: Json) -> None:
+    spec, annotations = bare_copy(observed, with_init=False, with_agent=True)
+
+    given = observed["spec"]
+    assert "initContainers" not in spec
+    assert spec["volumes"] == given["volumes"]
+    assert [one["name"] for one in spec["containers"]] == ["agent", "sandbox"]
+    for ours, theirs in zip(spec["containers"], given["containers"], strict=True):
+        for field in ("image", "resources", "volumeMounts", "securityContext"):
+            assert ours[field] == theirs[field]
+        assert ours["command"][:2] == ["python3", "-c"]
+    assert annotations == observed["metadata"]["annotations"]
+
+
+def test_a_copy_with_the_init_container_copies_inputs_as_a_job_does(observed: Json) -> None:
+    spec, _ = bare_copy(observed, with_init=True, with_agent=False)
+
+    assert spec["initContainers"] == observed["spec"]["initContainers"]
+    assert [one["name"] for one in spec["containers"]] == ["sandbox"]
+
+
+def test_a_copy_is_no_pod_of_a_job(observed: Json) -> None:
+    spec, annotations = bare_copy(observed, with_init=True, with_agent=True)
+
+    assert names.LABEL_JOB_UID not in annotations
+    assert "activeDeadlineSeconds" not in spec
+
+
+def test_a_bare_pod_has_the_limits_of_a_sandbox(observed: Json) -> None:
+    (main,) = pod_spec("image")["containers"]
+    sandbox = observed["spec"]["containers"][1]
+
+    for kind in ("limits", "requests"):
+        ours, theirs = main["resources"][kind], sandbox["resources"][kind]
+        assert ours == {name: theirs[name] for name in ("cpu", "memory")}
+
+
+def test_a_job_of_batch_runs_the_same_pod_once() -> None:
+    spec = pod_spec("image", init=True)
+
+    assert batch_job("x", spec)["spec"] == {"backoffLimit": 0, "template": {"spec": spec}}
+
+
+def test_the_code_reads_the_clock_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert CODE.splitlines()[1] == "at = time.monotonic()"
+    exec(CODE, {})
+    with open(BOOT_ID, encoding="ascii") as file:
+        machine = file.read().strip()
+
+    assert first_instruction(capsys.readouterr().out, machine) is not None
+
+
+def test_the_clock_of_another_machine_is_no_figure() -> None:
+    assert first_instruction("12.5 abc\n", "abc") == 12.5
+    assert first_instruction("12.5 abc\n", "xyz") is None
+    assert first_instruction("12.5 \n", "") is None
