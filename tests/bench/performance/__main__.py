@@ -1,7 +1,7 @@
 """Measures jobs against what Kubernetes does itself, and writes docs/performance.md.
 
 Needs the cluster with the chart (`make demo`). Creates a namespace bench-… and deletes it. A run
-that leaves out parts writes to build/bench, so that docs/ has complete runs only.
+that leaves out parts, or in which one fails, writes to build/bench: docs/ has complete runs only.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from bench.performance import bursts, latency, machine, observer, pools
 from bench.performance.budget import Budget, say
 from bench.performance.observer import Api, Observer
 from bench.performance.operator import operator_usage
-from bench.performance.runs import Runs, put_inputs
+from bench.performance.runs import RunError, Runs, put_inputs
 from bench.steps import executor_image
 from nanogrid import names
 from scripts.devaccess import AccessError, dev_access
@@ -39,7 +39,6 @@ PARTIAL: Final = "build/bench"
 NAME: Final = "performance"
 HOOK: Final = "bench.controlplane"  # a module with measure(budget, quick) → the controlPlane part
 NO_POOLS: Final = "the cluster has no ExecutionPools"
-TIME_OVER: Final = "the time was over"
 Document = dict[str, Any]
 
 
@@ -155,18 +154,29 @@ def measure_jobs(
         if with_pools and ({s.WARM, s.WARM_S3} & {*subjects} or s.POOL_PART in selection.parts):
             stack.enter_context(pools.pool(runs))
         if subjects:
-            part = budget.part(sizes.latency)
-            document["latency"] = latency.measure(runs, subjects, sizes.rounds, part, skipped)
+            with guarded(document, s.LATENCY_PART):
+                part = budget.part(sizes.latency)
+                document["latency"] = latency.measure(runs, subjects, sizes.rounds, part, skipped)
         if not {s.BURST_PART, s.POOL_PART} & {*selection.parts}:
             return
         usage = stack.enter_context(operator_usage(api))
         if s.BURST_PART in selection.parts:
-            document["bursts"], windows = bursts.measure(
-                runs, usage, sizes.burst, sizes.burst_rounds, budget
-            )
-            document.setdefault("operator", {})["cold"] = windows
+            with guarded(document, s.BURST_PART):
+                bursts.measure(runs, usage, sizes.burst, sizes.burst_rounds, budget, document)
         if s.POOL_PART in selection.parts and with_pools:
-            pools.measure(runs, usage, budget, document, quick=sizes.quick)
+            with guarded(document, s.POOL_PART):
+                pools.measure(runs, usage, budget, document, quick=sizes.quick)
+
+
+@contextmanager
+def guarded(document: Document, part: str) -> Iterator[None]:
+    """A part that fails is named in the document, and the others are measured."""
+    try:
+        yield
+    except (ApiException, HTTPError, KubectlError, RunError, RuntimeError, TimeoutError) as error:
+        say(f"{part} has failed: {error!r}")
+        document["skipped"][part] = f"it failed: {error}"
+        document["failed"] = True
 
 
 def forget(access: Any, redis_prefix: str, s3_prefix: str) -> None:
@@ -183,10 +193,11 @@ def measure_copies(document: Document, sizes: Sizes) -> None:
     """Copies from S3, on this machine."""
     sync.raise_file_limit()
     sets = sync.file_sets(sizes.small, sizes.large_mib)
-    try:
+    if missing := sync.missing_programs():
+        document["skipped"][s.SYNC_PART] = f"not installed: {', '.join(missing)}"
+        return
+    with guarded(document, s.SYNC_PART):
         document["sync"] = sync.measure(sets, sizes.sync_rounds, say, sizes.sync, uploads=False)
-    except (RuntimeError, FileNotFoundError) as error:
-        document["skipped"][s.SYNC_PART] = str(error)
 
 
 def measure_control_plane(document: Document, sizes: Sizes, budget: Budget) -> None:
@@ -194,7 +205,8 @@ def measure_control_plane(document: Document, sizes: Sizes, budget: Budget) -> N
     if importlib.util.find_spec(HOOK) is None:
         document["skipped"][s.CONTROL_PLANE_PART] = f"there is no module {HOOK}"
         return
-    document["controlPlane"] = importlib.import_module(HOOK).measure(budget, quick=sizes.quick)
+    with guarded(document, s.CONTROL_PLANE_PART):
+        document["controlPlane"] = importlib.import_module(HOOK).measure(budget, quick=sizes.quick)
 
 
 def measure(selection: s.Selection, sizes: Sizes) -> Document:
@@ -242,12 +254,13 @@ def main() -> int:
     except (AccessError, ApiException, HTTPError, KubectlError, config.ConfigException) as error:
         print(f"bench: no cluster with the chart: run `make demo` first ({error})", file=sys.stderr)
         return 2
-    folder = options.output or Path(COMPLETE if selection.complete else PARTIAL)
+    complete = selection.complete and not document.get("failed")
+    folder = options.output or Path(COMPLETE if complete else PARTIAL)
     write(document, folder)
-    if not selection.complete:
+    if not complete:
         with suppress(BrokenPipeError):
             print(report.page(document).partition("## How it is measured")[0])
-    return 0
+    return 1 if document.get("failed") else 0
 
 
 if __name__ == "__main__":

@@ -117,22 +117,25 @@ def measure_one(runs: Runs, subject: s.Subject, count: int, number: int) -> Json
 
 
 def measure(
-    runs: Runs, usage: OperatorUsage, count: int, rounds: int, budget: Budget
-) -> tuple[list[Json], list[Json]]:
-    """Bursts of all subjects without a pool, in turn; and the operator's windows of the jobs."""
-    found: list[Json] = []
-    windows: list[Json] = []
+    runs: Runs,
+    usage: OperatorUsage,
+    count: int,
+    rounds: int,
+    budget: Budget,
+    document: dict[str, Any],
+) -> None:
+    """Bursts of all subjects without a pool, in turn, and what the operator uses for the jobs."""
+    found: list[Json] = document.setdefault("bursts", [])
+    windows = document.setdefault("operator", {}).setdefault("cold", [])
     for number in range(rounds):
         if number and not budget.allows(budget.longest("bursts")):
-            say(f"burst {number + 1} of {rounds}: the time is over")
+            say(f"bursts {number + 1} of {rounds}: the time is over")
             break
-        order = s.BURSTS if number % 2 == 0 else s.BURSTS[::-1]
         with budget.timed("bursts"):
-            for subject in order:
-                if subject == s.BURST_JOBS:
-                    with window(usage, count) as one:
-                        found.append(measure_one(runs, subject, count, number))
-                    windows.append(one)
-                else:
+            for subject in s.BURSTS if number % 2 == 0 else s.BURSTS[::-1]:
+                if subject != s.BURST_JOBS:
                     found.append(measure_one(runs, subject, count, number))
-    return found, windows
+                    continue
+                with window(usage, count) as one:
+                    found.append(measure_one(runs, subject, count, number))
+                windows.append(one)

@@ -158,8 +158,9 @@ class Runs:
         self._remove(o.JOB, name, pods)
         if result["status"] != "SUCCESS":
             raise RunError(f"{name}: {result['reason']}: {result['message']}")
-        if "poolRef" in spec and status.get("start") != "Warm":
-            raise RunError(f"{name} started cold: {status.get('startMessage')}")
+        if ("poolRef" in spec) != (status.get("start") == "Warm"):
+            started = status.get("start", "cold")
+            raise RunError(f"{name} started {started}: {status.get('startMessage', '')}")
         return {
             s.FIRST: self._first(result["stdout"], began),
             s.RESULT: 1000 * (published - began),

@@ -16,6 +16,8 @@ SMALL, LARGE, PART = "small", "large", "part"
 FULL_BURST: Final = 60
 POOL_BURST: Final = 50
 SUSTAINED: Final = 20.0  # jobs/s
+SMALLER: Final = "a quick run measures smaller numbers"
+NO_FIGURE: Final = "no figure in this run"
 
 Measure = Callable[[Json], Interval | Ratio | None]
 
@@ -235,6 +237,7 @@ def verdicts(document: Json) -> list[Verdict]:
         figure = goal.measure(document)
         why = ""
         if figure is None:
-            why = next((skipped[need] for need in goal.needs if need in skipped), "no figure")
+            other = SMALLER if document["meta"]["quick"] else NO_FIGURE
+            why = next((skipped[need] for need in goal.needs if need in skipped), other)
         found.append(Verdict(goal, figure, why))
     return found

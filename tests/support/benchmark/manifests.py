@@ -125,7 +125,7 @@ def bare_copy(observed: Json, *, with_init: bool, with_agent: bool) -> tuple[Jso
     kept = (
         "restartPolicy", "serviceAccountName", "automountServiceAccountToken",
         "enableServiceLinks", "securityContext", "tolerations", "volumes", "initContainers",
-        "nodeSelector", "imagePullSecrets", "runtimeClassName",
+        "nodeSelector", "imagePullSecrets", "runtimeClassName", "hostUsers",
     )  # fmt: skip
     spec = copy.deepcopy({key: given[key] for key in kept if key in given})
     spec["terminationGracePeriodSeconds"] = 1
