@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from nanogrid import names
@@ -23,6 +24,8 @@ TERMINAL, GONE, PUBLISHED, CHANGED = "terminal", "gone", "published", "changed"
 WAIT_SECONDS: Final = 120.0
 WATCH_SECONDS: Final = 300  # of one request; then it is repeated
 READ_SECONDS: Final = 330.0
+CONNECT_SECONDS: Final = 10.0
+HTTP_ERROR: Final = 400
 RETRY_SECONDS: Final = 0.2
 PATHS: Final = {
     POD: "/api/v1/namespaces/{}/pods",
@@ -88,11 +91,14 @@ class Api:
         headers = {"Accept": "application/json, */*"}
         if body is not None:
             headers["Content-Type"] = kind
-        found = self._client.call_api(
-            path, method, header_params=headers, body=body, auth_settings=["BearerToken"],
-            _preload_content=False, _return_http_data_only=True, _request_timeout=(10, seconds),
-        )  # fmt: skip
-        return found
+        call = self._client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        found = self._client.call_api(*call, _request_timeout=(CONNECT_SECONDS, seconds))
+        if found.status >= HTTP_ERROR:
+            text = found.read().decode(errors="replace")
+            raise ApiException(status=found.status, reason=f"{method} {path}: {text[:500]}")
+        return found.response
 
 
 def _lines(answer: Any) -> Iterator[bytes]:
@@ -124,8 +130,9 @@ class Observer:
         for thread in self._threads:
             thread.start()
         for up in self._ready:
-            if not up.wait(WAIT_SECONDS):
-                raise TimeoutError("the observer cannot watch the cluster") from self._broken
+            up.wait(WAIT_SECONDS)
+        if self._broken is not None or not all(up.is_set() for up in self._ready):
+            raise RuntimeError("the observer cannot watch the cluster") from self._broken
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,6 +214,8 @@ class Observer:
                 with self._changed:  # it is raised where the main thread waits
                     self._broken = error
                     self._changed.notify_all()
+                for up in self._ready:
+                    up.set()
 
         return run
 
