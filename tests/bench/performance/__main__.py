@@ -28,9 +28,10 @@ from bench.performance.operator import operator_usage
 from bench.performance.runs import RunError, Runs, put_inputs
 from bench.steps import executor_image
 from nanogrid import names
-from scripts.devaccess import AccessError, dev_access
+from scripts.devaccess import NAMESPACE, RELEASE, AccessError, dev_access
 from support.benchmark import report
 from support.benchmark import subjects as s
+from support.benchmark.manifests import s3_policy
 from support.kubectl import KubectlError, Namespace, created, kubectl
 from support.sessions import Caller, path_of, ready, router, session, token_of
 
@@ -141,6 +142,7 @@ def measure_jobs(
         namespace = created(f"bench-{uuid.uuid4().hex[:8]}")
         stack.callback(kubectl, "delete", "namespace", namespace.name, "--wait=false")
         namespace.wait_for_account()
+        stack.enter_context(s3_access(api, namespace.name))
         with_pools = s.POOL_PART not in skipped
         kinds: tuple[str, ...] = (observer.POD, observer.BATCH, observer.JOB)
         kinds += (observer.POOL,) if with_pools else ()
@@ -177,6 +179,17 @@ def guarded(document: Document, part: str) -> Iterator[None]:
         say(f"{part} has failed: {error!r}")
         document["skipped"][part] = f"it failed: {error}"
         document["failed"] = True
+
+
+@contextmanager
+def s3_access(api: Api, namespace: str) -> Iterator[None]:
+    """Let the namespace's bare pods reach the S3 server of devServices, until the context ends."""
+    path = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies"
+    api.send("POST", path, s3_policy(namespace, RELEASE))
+    try:
+        yield
+    finally:
+        api.send("DELETE", f"{path}/{namespace}")
 
 
 def forget(access: Any, redis_prefix: str, s3_prefix: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bench.performance import observer as o
 from bench.performance.budget import Budget, say
-from bench.performance.operator import OperatorUsage, window
+from bench.performance.operator import OperatorUsage, undisturbed, window
 from bench.performance.runs import POOL, Runs, new_name
 from nanogrid import names
 from nanogrid.types import Json
@@ -93,8 +93,8 @@ def removed(burst: Burst) -> Iterator[Burst]:
 def kind_of(runs: Runs, subject: s.Subject) -> tuple[str, Callable[[str], Json]]:
     """The kind of a burst's objects, and their manifests by name."""
     if subject == s.BURST_PODS:
-        spec, annotations = runs.copy(with_init=False, with_agent=True)
-        return o.POD, lambda name: pod(name, spec, annotations)
+        spec, metadata = runs.copy(with_init=False, with_agent=True)
+        return o.POD, lambda name: pod(name, spec, metadata)
     if subject == s.BURST_BATCH:
         return o.BATCH, lambda name: batch_job(name, pod_spec(runs.image))
     more = {"poolRef": {"name": POOL}} if subject == s.BURST_POOL else {}
@@ -138,4 +138,5 @@ def measure(
                     continue
                 with window(usage, count) as one:
                     found.append(measure_one(runs, subject, count, number))
-                windows.append(one)
+                if undisturbed(one, document):
+                    windows.append(one)

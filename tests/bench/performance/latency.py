@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from kubernetes.client.exceptions import ApiException
+
 from bench.performance.budget import Budget, say
 from bench.performance.runs import RunError, Runs
 from nanogrid.types import Json
@@ -13,7 +15,7 @@ from support.benchmark.load import load_average, marked, read_ticks, shares
 
 LOOK_SECONDS: Final = 0.5  # at the idle cluster, before each round
 MOST_FAILURES: Final = 3  # of one subject; then it is left out
-FAILURES: Final = (RunError, TimeoutError)
+FAILURES: Final = (ApiException, RunError, TimeoutError)
 
 
 def measure(

@@ -16,6 +16,7 @@ from support.scraping import metrics_of, scrape
 
 IDLE_SECONDS: Final = 8.0
 REQUESTS: Final = "nanogrid_kubernetes_requests_total"
+FINISHED: Final = "nanogrid_jobs_finished_total"
 # All clients' reviews: in a window of many jobs almost all are the operator's.
 REVIEWS: Final = re.compile(
     r'^apiserver_request_total\{[^}]*resource="tokenreviews"[^}]*\} ([0-9.e+]+)$', re.M
@@ -30,6 +31,7 @@ class Counters:
     usage: Usage
     requests: dict[str, float]
     reviews: float
+    finished: float
 
 
 class OperatorUsage:
@@ -43,14 +45,16 @@ class OperatorUsage:
     def read(self) -> Counters:
         """The counters now."""
         requests: dict[str, float] = {}
-        for sample in scrape(self._url).samples:
+        scraped = scrape(self._url)
+        for sample in scraped.samples:
             if sample.name == REQUESTS:
                 verb = sample.labels["verb"]
                 requests[verb] = requests.get(verb, 0.0) + sample.value
         files = (f"/proc/1/{name}" for name in FILES)
         text = kubectl(*IN_RELEASE, "exec", self._pod, "--", "cat", *files)
         reviews = sum(float(value) for value in REVIEWS.findall(self._api.text("/metrics")))
-        return Counters(time.monotonic(), parse_usage(text), requests, reviews)
+        finished = scraped.total(FINISHED)
+        return Counters(time.monotonic(), parse_usage(text), requests, reviews, finished)
 
     def be_idle(self) -> None:
         """Measure what the operator uses without jobs."""
@@ -92,7 +96,16 @@ def window(usage: OperatorUsage, jobs: int) -> Iterator[Json]:
             for verb, count in after.requests.items()
         },
         "tokenReviews": after.reviews - before.reviews,
+        "foreignJobs": max(0.0, after.finished - before.finished - jobs),
         "residentMebibytes": round(after.usage.resident / 2**20, 1),
         "peakMebibytes": round(after.usage.peak / 2**20, 1),
         "seconds": round(seconds, 1),
     }
+
+
+def undisturbed(found: Json, document: Json) -> bool:
+    """Whether the operator had no jobs of others in a window; else the document says so."""
+    if found["foreignJobs"]:
+        why = f"{found['foreignJobs']:.0f} jobs of others ended meanwhile"
+        document["skipped"]["the operator's cost per job"] = why
+    return not found["foreignJobs"]

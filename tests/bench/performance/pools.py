@@ -9,7 +9,7 @@ from kubernetes.client.exceptions import ApiException
 from bench.performance import observer as o
 from bench.performance.budget import Budget, say
 from bench.performance.bursts import Burst, kind_of, measure_one, removed
-from bench.performance.operator import OperatorUsage, window
+from bench.performance.operator import OperatorUsage, undisturbed, window
 from bench.performance.runs import POOL, RunError, Runs
 from nanogrid import names
 from nanogrid.types import Json
@@ -110,7 +110,7 @@ def measure(
             resize(runs, size)
             with window(usage, size) as one:
                 found = measure_one(runs, s.BURST_POOL, size, 0)
-            if not found["cold"]:
+            if not found["cold"] and undisturbed(one, document):
                 windows.append(one)
             document.setdefault("bursts", []).append(found)
     if not budget.allows(budget.longest("burst")):

@@ -101,7 +101,7 @@ class Runs:
         return {"inputs": [{"name": "in", "s3": {"prefix": self.prefix}, "mountPath": "/app/data"}]}
 
     def copy(self, *, with_init: bool, with_agent: bool) -> tuple[Json, Json]:
-        """Spec and annotations of a bare copy of a job's pod; the first call runs such a job."""
+        """Spec and metadata of a bare copy of a job's pod; the first call runs such a job."""
         kind = "s3" if with_init else "inline"
         if kind not in self._templates:
             name = new_name()
@@ -119,6 +119,25 @@ class Runs:
         path = f"{self.observer.path(o.POD, name)}/log?container={container}"
         return self.observer.api.text(path)
 
+    def _must_succeed(self, name: str) -> None:
+        """Check that a pod has succeeded.
+
+        Raises:
+            RunError: it has not; the message has the end of the container that failed.
+        """
+        body = self.observer.wait(o.POD, name, lambda seen: o.TERMINAL in seen.at, "ended").body
+        status = body["status"]
+        if status["phase"] == "Succeeded":
+            return
+        states = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+        ends = [(one["name"], one["state"].get("terminated") or {}) for one in states]
+        bad = [
+            f"{of}: {end.get('reason')} {end.get('message', '')}"
+            for of, end in ends
+            if end.get("exitCode")
+        ]
+        raise RunError(f"{name}: {status.get('message', '')} {'; '.join(bad)}"[:500])
+
     def _remove(self, kind: str, name: str, pods: list[str]) -> None:
         """Delete an object; returns when it and its pods are gone."""
         self.observer.delete(kind, name)
@@ -127,10 +146,11 @@ class Runs:
         if kind != o.POD:
             self.observer.at(kind, name, o.GONE)
 
-    def _pod(self, spec: Json, annotations: Json | None = None) -> Row:
+    def _pod(self, spec: Json, metadata: Json | None = None) -> Row:
         name = new_name()
-        began = self.observer.create(o.POD, pod(name, spec, annotations))
+        began = self.observer.create(o.POD, pod(name, spec, metadata))
         end = self.observer.at(o.POD, name, o.TERMINAL)
+        self._must_succeed(name)
         printed = self._log(name, spec["containers"][-1]["name"])
         self._remove(o.POD, name, [name])
         return {s.FIRST: self._first(printed, began), s.TERMINAL: 1000 * (end - began)}
@@ -141,6 +161,7 @@ class Runs:
         end = self.observer.at(o.BATCH, name, o.TERMINAL)
         (one,) = self.observer.pods("batch.kubernetes.io/job-name", name)
         pod_name = one["metadata"]["name"]
+        self._must_succeed(pod_name)
         printed = self._log(pod_name, spec["containers"][-1]["name"])
         self._remove(o.BATCH, name, [pod_name])
         return {s.FIRST: self._first(printed, began), s.TERMINAL: 1000 * (end - began)}

@@ -76,10 +76,10 @@ def pod_spec(image: str, *, volume: bool = False, init: bool = False) -> Json:
     return spec
 
 
-def pod(name: str, spec: Json, annotations: Json | None = None) -> Json:
-    """A bare pod."""
-    metadata: Json = {"name": name, "annotations": annotations or {}}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+def pod(name: str, spec: Json, metadata: Json | None = None) -> Json:
+    """A bare pod, with annotations and labels."""
+    given = {"name": name} | (metadata or {})
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": given, "spec": spec}
 
 
 def batch_job(name: str, spec: Json) -> Json:
@@ -111,10 +111,11 @@ def execution_pool(name: str, ready: int, most: int) -> Json:
 
 
 def bare_copy(observed: Json, *, with_init: bool, with_agent: bool) -> tuple[Json, Json]:
-    """Spec and annotations of a bare pod of the same containers and volumes as a job's pod.
+    """Spec and metadata of a bare pod of the same containers and volumes as a job's pod.
 
     The sandbox's container runs CODE without the launcher. The agent's does nothing. The init
-    container, which needs no operator, does what it does in a job: it copies the inputs.
+    container, which needs no operator, does what it does in a job: it copies the inputs. Without
+    the labels of a job's pod the operator does not know it, so it needs :func:`s3_policy`.
 
     Args:
         observed: The pod of an ExecutionJob, as the API server has it.
@@ -141,5 +142,20 @@ def bare_copy(observed: Json, *, with_init: bool, with_agent: bool) -> tuple[Jso
                 one.pop(other, None)
             one.pop("workingDir", None)
             spec["containers"].append(one | {"command": commands[one["name"]]})
-    annotations = dict(observed["metadata"].get("annotations") or {})
-    return spec, annotations
+    return spec, {"annotations": dict(observed["metadata"].get("annotations") or {})}
+
+
+def s3_policy(namespace: str, release: str) -> Json:
+    """Lets all pods of a namespace reach the S3 server of devServices, as pods of jobs may."""
+    server = {"app.kubernetes.io/component": "dev-s3", "app.kubernetes.io/instance": release}
+    source = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": namespace},
+        "spec": {
+            "podSelector": {"matchLabels": server},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"namespaceSelector": source}]}],
+        },
+    }

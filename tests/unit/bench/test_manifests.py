@@ -23,7 +23,7 @@ def observed() -> Json:
 
 
 def test_a_copy_keeps_containers_volumes_and_limits_but_not_the_programs(observed: Json) -> None:
-    spec, annotations = bare_copy(observed, with_init=False, with_agent=True)
+    spec, metadata = bare_copy(observed, with_init=False, with_agent=True)
 
     given = observed["spec"]
     assert "initContainers" not in spec
@@ -33,7 +33,7 @@ def test_a_copy_keeps_containers_volumes_and_limits_but_not_the_programs(observe
         for field in ("image", "resources", "volumeMounts", "securityContext"):
             assert ours[field] == theirs[field]
         assert ours["command"][:2] == ["python3", "-c"]
-    assert annotations == observed["metadata"]["annotations"]
+    assert metadata["annotations"] == observed["metadata"]["annotations"]
 
 
 def test_a_copy_with_the_init_container_copies_inputs_as_a_job_does(observed: Json) -> None:
@@ -44,9 +44,10 @@ def test_a_copy_with_the_init_container_copies_inputs_as_a_job_does(observed: Js
 
 
 def test_a_copy_is_no_pod_of_a_job(observed: Json) -> None:
-    spec, annotations = bare_copy(observed, with_init=True, with_agent=True)
+    spec, metadata = bare_copy(observed, with_init=True, with_agent=True)
 
-    assert names.LABEL_JOB_UID not in annotations
+    assert names.LABEL_JOB_UID in observed["metadata"]["labels"]
+    assert "labels" not in metadata
     assert "activeDeadlineSeconds" not in spec
 
 
