@@ -118,14 +118,14 @@ def a_session(namespace: Namespace) -> Iterator[tuple[Caller, str]]:
         yield caller, path
 
 
-def not_possible(api: Api, subjects: tuple[s.Subject, ...]) -> dict[str, str]:
+def not_possible(api: Api, selection: s.Selection) -> dict[str, str]:
     """Subjects that this cluster's chart does not offer, with the reason."""
     found: dict[str, str] = {}
     if pools.crd(api, names.POOL_PLURAL) is None:
         found = {one.key: NO_POOLS for one in (s.WARM, s.WARM_S3)} | {s.POOL_PART: NO_POOLS}
     if not pools.has_field(api, "inputStrategy"):
         found[s.S3_AGENT.key] = "the cluster's ExecutionJobs have no spec.inputStrategy"
-    wanted = {*(one.key for one in subjects), *s.PARTS}
+    wanted = {*(one.key for one in selection.latency), *selection.parts}
     return {key: why for key, why in found.items() if key in wanted}
 
 
@@ -134,7 +134,7 @@ def measure_jobs(
 ) -> None:
     """The parts that run jobs in the cluster; adds what is measured to the document."""
     skipped: dict[str, str] = document["skipped"]
-    skipped |= not_possible(api, selection.latency)
+    skipped |= not_possible(api, selection)
     for key, why in skipped.items():
         say(f"skip {key}: {why}")
     with ExitStack() as stack:
@@ -143,7 +143,7 @@ def measure_jobs(
         stack.callback(kubectl, "delete", "namespace", namespace.name, "--wait=false")
         namespace.wait_for_account()
         stack.enter_context(s3_access(api, namespace.name))
-        with_pools = s.POOL_PART not in skipped
+        with_pools = pools.crd(api, names.POOL_PLURAL) is not None
         kinds: tuple[str, ...] = (observer.POD, observer.BATCH, observer.JOB)
         kinds += (observer.POOL,) if with_pools else ()
         seen = stack.enter_context(Observer(namespace.name, access, api, kinds))

@@ -34,7 +34,7 @@ def run(document: Json) -> str:
     kind = "A quick run" if meta["quick"] else "A run"
     machine = meta["machine"]
     text = (
-        f"{kind} of {meta['date']}, commit {meta['commit']}, {meta['seconds'] / 60:.0f} minutes: "
+        f"{kind} of {meta['date']}, commit {meta['commit']}, {meta['seconds']} s: "
         f"Kubernetes {meta['kubernetes']}, {meta['nodes']} nodes on one machine with "
         f"{machine['cores']} cores ({machine['cpu']}), {machine['memoryGib']:.0f} GiB, "
         f"Linux {machine['kernel']}."
