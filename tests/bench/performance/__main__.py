@@ -8,6 +8,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import signal
 import sys
 import time
 import uuid
@@ -257,6 +258,8 @@ def main() -> int:
     if options.render:
         write(json.loads(options.render.read_text()), options.output or options.render.parent)
         return 0
+    # So that the namespace is deleted too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         selection = s.select(options.only)
         config.load_kube_config()  # type: ignore[no-untyped-call]

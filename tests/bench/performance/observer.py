@@ -21,7 +21,7 @@ from scripts.devaccess import DevAccess
 
 POD, BATCH, JOB, POOL, RESULT = "pod", "batch", "job", "pool", "result"
 TERMINAL, GONE, PUBLISHED, CHANGED = "terminal", "gone", "published", "changed"
-WAIT_SECONDS: Final = 120.0
+WAIT_SECONDS: Final = 60.0
 WATCH_SECONDS: Final = 300  # of one request; then it is repeated
 READ_SECONDS: Final = 330.0
 CONNECT_SECONDS: Final = 10.0

@@ -170,15 +170,16 @@ class Runs:
         name = new_name()
         began = self.observer.create(o.JOB, execution_job(name, **spec))
         end = self.observer.at(o.JOB, name, o.TERMINAL)
-        published = self.observer.at(o.RESULT, name, o.PUBLISHED)
-        result = self.observer.wait(o.RESULT, name, lambda seen: bool(seen.body), "known").body
         status = self.observer.wait(o.JOB, name, lambda seen: bool(seen.body), "seen").body[
             "status"
         ]
+        if status["phase"] != "Succeeded":
+            self.observer.delete(o.JOB, name)
+            raise RunError(f"{name}: {status.get('reason')}: {status.get('message')}")
+        published = self.observer.at(o.RESULT, name, o.PUBLISHED)
+        result = self.observer.wait(o.RESULT, name, lambda seen: bool(seen.body), "known").body
         pods = [one["metadata"]["name"] for one in self.observer.pods(names.LABEL_JOB, name)]
         self._remove(o.JOB, name, pods)
-        if result["status"] != "SUCCESS":
-            raise RunError(f"{name}: {result['reason']}: {result['message']}")
         if ("poolRef" in spec) != (status.get("start") == "Warm"):
             started = status.get("start", "cold")
             raise RunError(f"{name} started {started}: {status.get('startMessage', '')}")
