@@ -37,6 +37,10 @@ def measure(
         say(f"round {number} of {count}: {row['seconds']:.0f} s, load {row['load']:.1f}")
         if number:
             rounds.append(row)
+    for row in rounds:
+        for key, why in row["failed"].items():
+            if not any(key in one["rows"] for one in rounds):
+                skipped.setdefault(key, f"it failed: {why}")
     flags = marked([one["busy"] for one in rounds], [one["steal"] for one in rounds])
     for one, flag in zip(rounds, flags, strict=True):
         one["foreign"] = flag
