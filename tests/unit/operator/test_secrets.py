@@ -6,7 +6,8 @@ import pytest
 
 from nanogrid.kube.conventions import KubeError
 from nanogrid.types import Json
-from nanogrid_operator.kube.secrets import FRESH_SECONDS, S3SecretReplica
+from nanogrid_operator.kube.ensured import FRESH_SECONDS
+from nanogrid_operator.kube.secrets import S3SecretReplica
 from support.builders import some_settings
 from support.operator_fakes import FakeKube
 

@@ -7,17 +7,14 @@ from typing import Final
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import KubeError, collection
 from nanogrid.types import Json
+from nanogrid_operator.kube.ensured import Ensured
 
 NETWORKING: Final = "/apis/networking.k8s.io/v1"
 PLURAL: Final = "networkpolicies"
-FRESH_SECONDS: Final = 30.0
 
 
 class NetworkPolicies:
-    """Ensures the policies of a namespace, at most every ``FRESH_SECONDS``.
-
-    It checks again later because somebody can delete or change them, or the whole namespace.
-    """
+    """Ensures the policies of a namespace; see :class:`.ensured.Ensured`."""
 
     def __init__(
         self,
@@ -28,8 +25,7 @@ class NetworkPolicies:
         """``policies`` are the manifests, without a namespace; none if the chart makes none."""
         self._kube = kube
         self._policies = policies
-        self._clock = clock
-        self._ensured: dict[str, float] = {}
+        self._ensured = Ensured(clock)
 
     async def ensure(self, namespace: str) -> None:
         """Create the policies, or put ours right.
@@ -37,12 +33,12 @@ class NetworkPolicies:
         Raises:
             KubeError: The API server refused. Then no pod may start.
         """
-        at = self._ensured.get(namespace)
-        if at is not None and self._clock() - at < FRESH_SECONDS:
-            return
+        if self._policies:
+            await self._ensured.run(namespace, lambda: self._ensure(namespace))
+
+    async def _ensure(self, namespace: str) -> None:
         for policy in self._policies:
             await self._ensure_one(namespace, policy)
-        self._ensured[namespace] = self._clock()
 
     async def _ensure_one(self, namespace: str, policy: Json) -> None:
         path, name = collection(NETWORKING, PLURAL, namespace), policy["metadata"]["name"]

@@ -11,24 +11,19 @@ from collections.abc import Callable
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, KubeError, collection
+from nanogrid_operator.kube.ensured import Ensured
 from nanogrid_operator.settings import Settings
-
-FRESH_SECONDS = 30.0
 
 
 class S3SecretReplica:
-    """Ensures the Secret of a namespace, at most every ``FRESH_SECONDS``.
-
-    It checks again later because a namespace can be deleted and created again.
-    """
+    """Ensures the Secret of a namespace; see :class:`.ensured.Ensured`."""
 
     def __init__(
         self, kube: KubeApi, settings: Settings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._clock = clock
         self._kube = kube
         self._settings = settings
-        self._ensured: dict[str, float] = {}
+        self._ensured = Ensured(clock)
 
     async def ensure(self, namespace: str) -> None:
         """Create the Secret, or update ours. A Secret that is not ours is left unchanged.
@@ -36,9 +31,11 @@ class S3SecretReplica:
         Raises:
             KubeError: The API server refused.
         """
+        if self._settings.s3_secret_replicate and self._settings.s3_secret:
+            await self._ensured.run(namespace, lambda: self._ensure(namespace))
+
+    async def _ensure(self, namespace: str) -> None:
         s = self._settings
-        if not s.s3_secret_replicate or not s.s3_secret or self._fresh(namespace):
-            return
         path = collection(CORE, "secrets", namespace)
         keys = {"AWS_ACCESS_KEY_ID": s.s3_access_key, "AWS_SECRET_ACCESS_KEY": s.s3_secret_key}
         data = {k: base64.b64encode(v.encode()).decode() for k, v in keys.items()}
@@ -58,12 +55,7 @@ class S3SecretReplica:
             ours = (found["metadata"].get("labels") or {}).items() >= labels.items()
             if ours and found.get("data") != data:
                 await self._kube.patch(path, s.s3_secret, {"data": data})
-        self._ensured[namespace] = self._clock()
 
     def forget(self, namespace: str) -> None:
         """A pod lacks its Secret: check again at the next call."""
-        self._ensured.pop(namespace, None)
-
-    def _fresh(self, namespace: str) -> bool:
-        at = self._ensured.get(namespace)
-        return at is not None and self._clock() - at < FRESH_SECONDS
+        self._ensured.forget(namespace)

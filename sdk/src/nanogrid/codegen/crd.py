@@ -46,6 +46,16 @@ def structural(node: Any, defs: dict[str, Any]) -> Any:
     node = _without_null(node)
     if "$ref" in node:
         return structural(node, defs)
+    _drop_forbidden(node)
+    for key in ("additionalProperties", "items"):
+        if key in node:
+            node[key] = structural(node[key], defs)
+    inner = {k: structural(v, defs) for k, v in node.get("properties", {}).items()}
+    return {**node, "properties": inner} if inner else node
+
+
+def _drop_forbidden(node: dict[str, Any]) -> None:
+    """Remove, or express in another way, what a structural schema may not have."""
     for key in ("title", "const", "propertyNames"):
         node.pop(key, None)
     if node.get("default", 0) is None:
@@ -55,13 +65,8 @@ def structural(node: Any, defs: dict[str, Any]) -> Any:
         node.pop("type", None)
     if isinstance(node.get("additionalProperties"), bool):
         del node["additionalProperties"]
-    if "patternProperties" in node:  # of a map whose keys have a pattern: not allowed there
+    if "patternProperties" in node:  # of a map whose keys have a pattern
         (node["additionalProperties"],) = node.pop("patternProperties").values()
-    for key in ("additionalProperties", "items"):
-        if key in node:
-            node[key] = structural(node[key], defs)
-    inner = {k: structural(v, defs) for k, v in node.get("properties", {}).items()}
-    return {**node, "properties": inner} if inner else node
 
 
 def _without_null(node: dict[str, Any]) -> dict[str, Any]:
