@@ -121,6 +121,11 @@ TOOLS = {
     "kwok": Program("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), versions.KWOK),
     "prometheus": PROMETHEUS,
     "promtool": PROMETHEUS,
+    # A control plane of processes.
+    "etcd": ETCD,
+    **{
+        name: KUBERNETES for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    },
 }
 
 
