@@ -91,7 +91,8 @@ def _stage(name: str, deleted: str, phase: str, delay: int, most: int, follows: 
 def node(number: int) -> tuple[Json, Json]:
     """A fake node, and its status."""
     name = f"fake-{number}"
-    room = {"cpu": "10000", "memory": "10000Gi", "pods": str(PODS_PER_NODE)}
+    room = {name: "10000Gi" for name in ("memory", "ephemeral-storage")}
+    room |= {"cpu": "10000", "pods": str(PODS_PER_NODE)}
     labels = {"type": "kwok", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
     manifest: Json = {
         "apiVersion": "v1",

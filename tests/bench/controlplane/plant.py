@@ -89,6 +89,8 @@ async def _prepare(api: Api) -> None:
         path = "/api/v1/nodes"
         await api.call("POST", path, manifest)
         name = manifest["metadata"]["name"]
+        # A new node has the taint of one that is not ready; no controller of nodes removes it here.
+        await api.call("PATCH", f"{path}/{name}", {"spec": {"taints": None}})
         await api.call("PATCH", f"{path}/{name}/status", {"status": status})
     for file in sorted(CRDS.glob("*.yaml")):
         for manifest in yaml.safe_load_all(file.read_text()):
