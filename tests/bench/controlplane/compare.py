@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.controlplane import audit, load
 from bench.controlplane.fakenodes import NODES, RUN_MILLIS, START_MILLIS
@@ -48,6 +48,16 @@ class Plan:
 
 QUICK = Plan(jobs=200, limited=60, rounds=1)
 FULL = Plan(jobs=1000, limited=100, rounds=2)
+
+
+FULL_SECONDS, ROUND_SECONDS = 420.0, 210.0
+
+
+def plan_for(allows: Callable[[float], bool], *, quick: bool) -> Plan:
+    """The plan for the time that is left; ``allows`` tells whether so many seconds are."""
+    if quick or not allows(ROUND_SECONDS):
+        return QUICK
+    return FULL if allows(FULL_SECONDS) else replace(FULL, rounds=1)
 
 
 def run(quick: bool, plan: Plan | None = None, say: Callable[[str], None] = lambda _: None) -> Json:

@@ -49,7 +49,10 @@ class Plant:
         await self.api.until("the service account", accounts, lambda n: n > 0, CLEAN_SECONDS)
 
     async def clean(self, namespace: str) -> None:
-        """Delete all objects of a run; returns when they are gone."""
+        """Delete all objects of a run; returns when they are gone.
+
+        The empty namespace stays: its deletion would disturb the next run.
+        """
         kinds = (OURS, JOBS_DEFAULT, PODS)
         body = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
         for subject in kinds:
@@ -57,7 +60,6 @@ class Plant:
         for subject in kinds:
             path = subject.path(namespace)
             await self.api.until("the objects of a run", path, lambda n: n == 0, CLEAN_SECONDS)
-        await self.api.call("DELETE", f"{NAMESPACES}/{namespace}")
 
 
 @asynccontextmanager

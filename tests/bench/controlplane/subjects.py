@@ -19,8 +19,9 @@ CODE: Final = "print(6 * 7)"
 class Subject:
     """One kind of work.
 
-    ``fields`` selects objects that may have ended; an object has, if its event contains ``mark``.
-    ``job_limits`` are the requests per second, and at once, of the controller of Jobs.
+    ``name`` is that of `make bench`. ``fields`` selects objects that may have ended; one has, if
+    its event contains ``mark``. ``job_limits`` are the requests per second, and at once, of the
+    controller of Jobs.
     """
 
     name: str
@@ -79,16 +80,16 @@ def _pod_spec() -> Json:
 ENDED: Final = "status.phase=Succeeded"
 COMPLETE: Final = b'"type":"Complete"'
 BATCH: Final = "/apis/batch/v1"
-PODS: Final = Subject("pods", "bare pods", "/api/v1", "pods", ENDED)
+PODS: Final = Subject("pod", "bare pods", "/api/v1", "pods", ENDED)
 JOBS_DEFAULT: Final = Subject(
-    "jobs-default", "batch/v1 Jobs, default limits", BATCH, "jobs", "status.successful=1", COMPLETE,
+    "batch", "batch/v1 Jobs, default limits", BATCH, "jobs", "status.successful=1", COMPLETE,
     (DEFAULT_QPS, DEFAULT_BURST),
 )  # fmt: skip
 JOBS_EQUAL: Final = Subject(
-    "jobs-equal", f"batch/v1 Jobs, {QPS} requests/s", BATCH, "jobs", "status.successful=1",
+    "batch-equal", f"batch/v1 Jobs, {QPS} requests/s", BATCH, "jobs", "status.successful=1",
     COMPLETE, (QPS, QPS),
 )  # fmt: skip
 OURS: Final = Subject(
-    "executionjobs", "ExecutionJobs", f"/apis/{names.GROUP}/{names.VERSION}", names.PLURAL, ENDED
+    "inline", "ExecutionJobs", f"/apis/{names.GROUP}/{names.VERSION}", names.PLURAL, ENDED
 )
 ALL: Final = (PODS, JOBS_DEFAULT, JOBS_EQUAL, OURS)

@@ -49,6 +49,26 @@ def ratios(values: Json) -> dict[str, float]:
     return found
 
 
+def part(values: Json) -> Json:
+    """The values as the report of `make bench` reads them, and all of them under ``raw``."""
+    ours = of(values, OURS)
+    tenth = [run["latencyMillis"] for run in ours]
+    worst = max(tenth, key=lambda one: one["last"]["p99"] / one["first"]["p99"])
+    run = {
+        "jobs": ours[0]["objects"],
+        "perSecond": {
+            subject.name: [run["perSecond"] for run in of(values, subject)]
+            for subject in ALL
+            if of(values, subject)
+        },
+        "firstTenthP99Millis": worst["first"]["p99"],
+        "lastTenthP99Millis": worst["last"]["p99"],
+        "operatorMebibytes": values["operatorPeakMiB"],
+        "operatorCpuMillis": statistics.median(run["cpuMillis"]["operator"] for run in ours),
+    }
+    return {"runs": [run], "raw": values}
+
+
 def rows(values: Json) -> dict[str, Sequence[str]]:
     """The cells of each subject by its title, in the columns of HEAD."""
     pods = rate(values, PODS)
