@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", choices=names, default=names)
     parser.add_argument("--json", type=Path, help="where all values are written")
     options = parser.parse_args()
+    # As Ctrl-C: else the servers would outlive this process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = tuple(subject for subject in ALL if subject.name in options.subjects)
     plan = Plan(options.jobs, options.limited, options.rounds, options.in_flight, chosen)
     values = run(quick=False, plan=plan, say=lambda line: print(line, file=sys.stderr, flush=True))

@@ -4,8 +4,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
@@ -76,17 +75,28 @@ class Api:
         left: int = found["metadata"].get("remainingItemCount") or 0
         return len(found["items"]) + left
 
-    @asynccontextmanager
-    async def watching(
-        self, path: str, seconds: float, **query: str
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The lines of a watch from now on; it ends after ``seconds``."""
-        query |= {"watch": "true", "resourceVersion": await self.version(path)}
-        limits = aiohttp.ClientTimeout(total=seconds)
-        async with self._session.get(f"{path}?{urlencode(query)}", timeout=limits) as answer:
-            if answer.status >= 300:
-                raise CallError(answer.status, await answer.text())
-            yield answer.content.__aiter__()
+    async def events(
+        self, path: str, version: str, mark: bytes, **query: str
+    ) -> AsyncGenerator[Json]:
+        """The events of a watch that contain ``mark``, for ever.
+
+        The server ends a watch whose client is slow; the next one continues with the last event.
+        """
+        query["watch"] = "true"
+        while True:
+            query["resourceVersion"] = version
+            limits = aiohttp.ClientTimeout(total=None, connect=CALL_SECONDS)
+            async with self._session.get(f"{path}?{urlencode(query)}", timeout=limits) as answer:
+                if answer.status >= 300:
+                    raise CallError(answer.status, await answer.text())
+                async for line in answer.content:
+                    if mark not in line:
+                        continue
+                    event: Json = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise CallError(event["object"].get("code", 0), line.decode()[:500])
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    yield event
 
     async def until(
         self, what: str, path: str, true: Callable[[int], bool], seconds: float

@@ -1,11 +1,10 @@
 """The load: so many objects in flight, the next one as soon as one has ended."""
 
 import asyncio
-import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from bench.controlplane.client import Api, CallError
@@ -66,13 +65,10 @@ async def run(
             load.began[name] = time.perf_counter()
             await api.call("POST", path, subject.manifest(name))
 
+    version = await api.version(path)
     try:
-        async with (
-            asyncio.timeout(seconds),
-            api.watching(path, seconds + 60, fieldSelector=subject.fields) as lines,
-            asyncio.TaskGroup() as group,
-        ):
-            group.create_task(_observe(lines, subject, load, count, room))
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+            group.create_task(_observe(api, subject, path, version, load, count, room))
             for _ in range(WRITERS):
                 group.create_task(create())
     except TimeoutError:
@@ -84,23 +80,25 @@ async def run(
 
 
 async def _observe(
-    lines: AsyncIterator[bytes], subject: Subject, load: Load, count: int, room: asyncio.Semaphore
+    api: Api,
+    subject: Subject,
+    path: str,
+    version: str,
+    load: Load,
+    count: int,
+    room: asyncio.Semaphore,
 ) -> None:
-    async for line in lines:
-        now = time.perf_counter()
-        if subject.mark not in line:
-            continue
-        event = json.loads(line)
-        if event["type"] == "ERROR":
-            raise RuntimeError(f"the watch of {subject.title} failed: {event['object']}")
-        name = event["object"]["metadata"]["name"]
-        if event["type"] == "DELETED" or name not in load.began or name in load.ended:
-            continue
-        load.ended[name] = now
-        room.release()
-        if len(load.ended) == count:
-            return
-    raise RuntimeError(f"the watch of {subject.title} ended early")
+    """Note the end of each object, and make room for another one; returns after the last end."""
+    events = api.events(path, version, subject.mark, fieldSelector=subject.fields)
+    async with aclosing(events):
+        async for event in events:
+            now, name = time.perf_counter(), event["object"]["metadata"]["name"]
+            if event["type"] == "DELETED" or name not in load.began or name in load.ended:
+                continue
+            load.ended[name] = now
+            room.release()
+            if len(load.ended) == count:
+                return
 
 
 async def _unfinished(api: Api, path: str, load: Load) -> str:
