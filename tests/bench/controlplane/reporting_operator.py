@@ -57,16 +57,16 @@ def report_of(manifest: Json) -> Json:
     return report
 
 
-def build_reporting_pod(*args: Any, **keywords: Any) -> Json:
+def reporting_pod_of(*args: Any, **keywords: Any) -> Json:
     """The pod with the annotation."""
-    manifest: Json = pod.build_pod(*args, **keywords)
+    manifest: Json = pod.pod_of(*args, **keywords)
     manifest["metadata"]["annotations"] |= report_annotation(report_of(manifest))
     return manifest
 
 
 def run() -> None:
     """Run the operator's entry point."""
-    with mock.patch("nanogrid_operator.reconcile.start.build_pod", build_reporting_pod):
+    with mock.patch("nanogrid_operator.reconcile.prepare.pod_of", reporting_pod_of):
         runpy.run_module("nanogrid_operator", run_name="__main__", alter_sys=True)
 
 
