@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.controlplane import audit, fakenodes, load, tables
-from bench.controlplane.compare import FULL, QUICK, Plan, plan_for
-from bench.controlplane.reporting_operator import report_of
-from bench.controlplane.subjects import ALL, JOBS_DEFAULT, JOBS_EQUAL, OURS, PODS
 from nanogrid import names, result_auth
 from nanogrid.types import Json
 from nanogrid_operator.model.result_keys import ResultKeys
 from support.builders import RESULT_KEY_MASTER
+from support.controlplane import audit, fakenodes, load, tables
+from support.controlplane.compare import FULL, QUICK, Plan, plan_for
+from support.controlplane.reporting_operator import report_of
+from support.controlplane.subjects import ALL, JOBS_DEFAULT, JOBS_EQUAL, OURS, PODS
 from support.pod_manifests import built
 
 

@@ -1,16 +1,46 @@
-"""Measure the control plane and print tables."""
+"""The control plane alone: how many jobs per second it bears, and what each one costs.
+
+No kubelet and no container: kwok plays the pods, each of which runs for 300 ms, on a control plane
+of its own on loopback (:mod:`support.controlplane.servers`). So the numbers have no cost of images,
+networks or containers; they compare controllers. Subjects run in turn, in the opposite order in
+every second round. So many objects are in flight all the time, and those that have ended stay until
+the end of their run. :func:`run` measures, :func:`rows` makes the cells of a table, :func:`measure`
+makes the part of `make bench`.
+
+    python -m bench.controlplane --jobs 1000
+"""
 
 import argparse
 import json
 import signal
 import sys
 from pathlib import Path
+from typing import Protocol
 
-from bench.controlplane import HEAD, REQUESTS_HEAD, request_rows, rows
-from bench.controlplane.compare import MOST_IN_FLIGHT, Plan, run
-from bench.controlplane.subjects import ALL
-from bench.controlplane.tables import ratios
+from nanogrid.types import Json
+from support.controlplane.compare import MOST_IN_FLIGHT, Plan, plan_for, run
+from support.controlplane.subjects import ALL
+from support.controlplane.tables import HEAD, REQUESTS_HEAD, part, ratios, request_rows, rows
 from support.figures import table
+
+__all__ = ["HEAD", "REQUESTS_HEAD", "measure", "request_rows", "rows", "run"]
+
+
+class Budget(Protocol):
+    """The time that is left for a benchmark."""
+
+    def allows(self, seconds: float) -> bool:
+        """Whether work of so many seconds ends in time."""
+
+
+def say(line: str) -> None:
+    """Show progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def measure(budget: Budget, *, quick: bool) -> Json:
+    """The part `controlPlane` of `make bench`; see :func:`run`, and :func:`part`."""
+    return part(run(quick, plan_for(budget.allows, quick=quick), say))
 
 
 def main() -> None:
@@ -28,7 +58,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = tuple(subject for subject in ALL if subject.name in options.subjects)
     plan = Plan(options.jobs, options.limited, options.rounds, options.in_flight, chosen)
-    values = run(quick=False, plan=plan, say=lambda line: print(line, file=sys.stderr, flush=True))
+    values = run(quick=False, plan=plan, say=say)
     if options.json:
         options.json.write_text(json.dumps(values, indent=1))
     print(table(HEAD, rows(values)))

@@ -1,7 +1,7 @@
 """A control plane of its own on loopback: etcd, API server, controllers, scheduler, kwok.
 
 The programs are those of the test cluster, which itself is left alone. There is no kubelet: kwok
-plays the life of the pods on fake nodes (:mod:`bench.controlplane.fakenodes`). Each client has
+plays the life of the pods on fake nodes (:mod:`support.controlplane.fakenodes`). Each client has
 a user and a token of its own.
 """
 
@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import secrets
+import shutil
 import ssl
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.controlplane import fakenodes
 from cluster.steps import killed_with_parent
+from support.controlplane import fakenodes
 from support.s3_server import free_port
 
 TESTS = Path(__file__).parents[2]
+REDIS = "redis-server"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 BUILD_SECONDS = 3600
 READY_SECONDS = 120
@@ -60,7 +62,10 @@ def programs() -> dict[str, str]:
         if done.returncode != 0:
             raise RuntimeError(f"{name} is not available: {done.stderr[-2000:]}")
         found[name] = done.stdout.split()[-1]
-    return found
+    redis = shutil.which(REDIS)
+    if redis is None:
+        raise RuntimeError(f"{REDIS} is not on PATH")
+    return {**found, REDIS: redis}
 
 
 @dataclass
@@ -74,6 +79,7 @@ class Servers:
         default_factory=lambda: {user: secrets.token_hex(16) for user in USERS}
     )
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _redis_port: int = field(default_factory=free_port)
 
     @property
     def url(self) -> str:
@@ -109,8 +115,15 @@ class Servers:
         path.write_text(json.dumps(config))
         return path
 
+    @property
+    def redis_url(self) -> str:
+        """Of the operator's Redis."""
+        return f"redis://127.0.0.1:{self._redis_port}/0"
+
     def start(self) -> None:
         """Start all servers but the controller of batch/v1 Jobs; returns when the API answers."""
+        redis = ("--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", "")
+        self._run(REDIS, *redis)
         self._start_etcd()
         self._start_api_server()
         self.wait_ready()

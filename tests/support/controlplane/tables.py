@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench.controlplane.subjects import ALL, JOBS_DEFAULT, JOBS_EQUAL, OURS, PODS, Subject
 from nanogrid.types import Json
+from support.controlplane.subjects import ALL, JOBS_DEFAULT, JOBS_EQUAL, OURS, PODS, Subject
 
 HEAD: Final = (
     "", "objects", "per second", "of bare pods", "p50 / p99 first tenth, ms",

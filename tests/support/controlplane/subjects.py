@@ -7,9 +7,9 @@ what the product gives it, two containers and volumes.
 from dataclasses import dataclass
 from typing import Final
 
-from bench.controlplane.servers import DEFAULT_BURST, DEFAULT_QPS, QPS
 from nanogrid import names
 from nanogrid.types import Json
+from support.controlplane.servers import DEFAULT_BURST, DEFAULT_QPS, QPS
 
 IMAGE: Final = "registry.example/executor:1"
 CODE: Final = "print(6 * 7)"

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bench.controlplane import audit, load
-from bench.controlplane.fakenodes import NODES, RUN_MILLIS, START_MILLIS
-from bench.controlplane.plant import Plant, plant
-from bench.controlplane.servers import JOBS, QPS
-from bench.controlplane.subjects import ALL, JOBS_DEFAULT, OURS, Subject
-from bench.controlplane.usage import resident_mib
 from nanogrid.types import Json
+from support.controlplane import audit, load
+from support.controlplane.fakenodes import NODES, RUN_MILLIS, START_MILLIS
+from support.controlplane.plant import Plant, plant
+from support.controlplane.servers import JOBS, QPS
+from support.controlplane.subjects import ALL, JOBS_DEFAULT, OURS, Subject
+from support.controlplane.usage import resident_mib
 
 WARM_UP = 20
 QUIET_SECONDS = 2.0  # after a run, until the controllers have seen its deletions

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
-from bench.controlplane.client import Api, CallError
-from bench.controlplane.subjects import Subject
 from nanogrid.types import Json
+from support.controlplane.client import Api, CallError
+from support.controlplane.subjects import Subject
 
 WRITERS = 8  # requests at a time
 

@@ -11,11 +11,11 @@ import runpy
 from typing import Any, Final
 from unittest import mock
 
-from bench.controlplane.fakenodes import report_annotation
 from nanogrid import names, result_auth, wire
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_operator.manifests import pod
+from support.controlplane.fakenodes import report_annotation
 
 
 def _blank() -> Json:

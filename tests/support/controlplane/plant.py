@@ -11,18 +11,17 @@ from pathlib import Path
 
 import yaml
 
-from bench.controlplane import fakenodes
-from bench.controlplane.client import Api, CallError
-from bench.controlplane.servers import Servers, programs
-from bench.controlplane.subjects import IMAGE, JOBS_DEFAULT, OURS, PODS
-from bench.controlplane.usage import cpu_seconds
-from chaos.lab.redisprocess import PASSWORD, RedisProcess
+from support.controlplane import fakenodes
+from support.controlplane.client import Api, CallError
+from support.controlplane.servers import Servers, programs
+from support.controlplane.subjects import IMAGE, JOBS_DEFAULT, OURS, PODS
+from support.controlplane.usage import cpu_seconds
 from support.operator_process import OperatorProcess
 from support.s3_server import free_port
 
 TESTS = Path(__file__).parents[2]
 CRDS = TESTS.parent / "crds"
-MODULE = "bench.controlplane.reporting_operator"
+MODULE = "support.controlplane.reporting_operator"
 NAMESPACES = "/api/v1/namespaces"
 CLEAN_SECONDS = 300.0
 SERVED_SECONDS = 60.0
@@ -35,7 +34,6 @@ class Plant:
     servers: Servers
     operator: OperatorProcess
     api: Api
-    redis: RedisProcess
 
     def cpu(self) -> dict[str, float]:
         """Seconds of CPU of each server so far."""
@@ -71,17 +69,14 @@ async def plant() -> AsyncIterator[Plant]:
         servers = Servers(directory, found)
         stack.callback(servers.stop)
         await asyncio.to_thread(servers.start)
-        redis = RedisProcess(directory)
-        stack.callback(redis.stop)
-        await asyncio.to_thread(redis.start)
         api = Api(servers.url, servers.tokens["bench"], servers.tls())
         await stack.enter_async_context(api)
         await _prepare(api)
-        operator = _operator(servers, redis)
+        operator = _operator(servers)
         stack.callback(operator.kill)
         operator.start()
         await asyncio.to_thread(operator.wait_ready)
-        yield Plant(servers, operator, api, redis)
+        yield Plant(servers, operator, api)
 
 
 async def _prepare(api: Api) -> None:
@@ -115,7 +110,7 @@ async def _served(api: Api, crd: dict[str, dict[str, object]]) -> None:
             await asyncio.sleep(0.1)
 
 
-def _operator(servers: Servers, redis: RedisProcess) -> OperatorProcess:
+def _operator(servers: Servers) -> OperatorProcess:
     """The operator of this checkout, for all namespaces, without S3: no job has a file."""
     port = free_port()
     environment = {
@@ -126,8 +121,7 @@ def _operator(servers: Servers, redis: RedisProcess) -> OperatorProcess:
         "NANOGRID_RESULT_KEY_MASTER": "result-key-of-the-benchmark",
         "NANOGRID_NAMESPACE": "default",
         "NANOGRID_TENANT_DEFAULTS": json.dumps({}),
-        "NANOGRID_REDIS_URL": redis.url,
-        "NANOGRID_REDIS_PASSWORD": PASSWORD,
+        "NANOGRID_REDIS_URL": servers.redis_url,
         # No network plugin enforces a policy on nodes that do not exist.
         "NANOGRID_NETWORK_POLICIES": "false",
         "NANOGRID_ALLOW_UNENFORCED_NETWORK": "true",
