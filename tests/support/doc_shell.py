@@ -26,6 +26,7 @@ PAGES: Final = (
     "docs/permissions.md",
     "docs/onboarding.md",
     "docs/maintenance.md",
+    "docs/pools.md",
     "docs/ports.md",
     "examples/README.md",
 )

@@ -20,7 +20,7 @@ from nanogrid_operator.reconcile.network_probe import NetworkProbe
 from nanogrid_operator.settings import Settings
 
 NO_REVIEWS = (
-    "this installation may not review tokens (rbac.tokenReviews in the chart's values is false), "
+    "this installation may not review tokens (rbac.clusterWide in the chart's values is false), "
     "so waiting pods cannot prove who they are: pools are not available"
 )
 

@@ -92,7 +92,7 @@ class FunctionSpec(Model):
     outputs: Outputs | None = Field(None, description="Files to store after a run.")
     network: Network | None = Field(None, description="Network access of the code.")
     pool_ref: PoolRef | None = Field(
-        None, description="The pool that gives runs a waiting pod. See docs/executionpool.md."
+        None, description="The pool that gives runs a waiting pod. See docs/pools.md."
     )
     input_strategy: InputStrategy | None = Field(
         None, description="Who copies the code and the inputs of runs. Defaults to Init."

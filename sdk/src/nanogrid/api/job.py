@@ -216,7 +216,7 @@ class Spec(Model):
         None,
         description="The pool that gives the job a waiting pod. If the job does not fit, or no pod "
         "waits, it starts cold. Defaults to the pool whose jobSelector matches, or to "
-        "pools.defaultPool of the chart. See docs/executionpool.md.",
+        "pools.defaultPool of the chart. See docs/pools.md.",
     )
     controller_class: ControllerClass | None = Field(
         None,

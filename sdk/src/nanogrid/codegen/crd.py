@@ -139,7 +139,7 @@ def pool_crd() -> dict[str, Any]:
         singular=names.POOL_SINGULAR,
         short_name=names.POOL_SHORT_NAME,
         description="A pool: pods that wait for jobs, so that a job starts at once. Each pod runs "
-        "one job.",
+        "one job. See docs/pools.md.",
         spec=PoolSpec,
         status=PoolStatus,
         columns=POOL_COLUMNS,
