@@ -28,6 +28,8 @@ from nanogrid_operator.status.job import for_status
 from support.job_record import JobRecord
 
 ORPHAN_SECONDS = 180.0
+# A pod that waits in a pool has the label without a value.
+OF_JOBS = f"{names.LABEL_JOB_UID},{names.LABEL_JOB_UID}!="
 # Fields that are equal everywhere, even where a place keeps a shortened copy of the result.
 CORE = ("requestId", "status", "reason", "exitCode", "attempt", "job", "stdoutBytes", "stderrBytes")
 
@@ -217,7 +219,7 @@ class Ledger:
 
     def _orphans(self, redis: Any, s3: Any, bucket: str) -> list[str]:
         jobs, _ = self.client.list(jobs_path(self.namespace))
-        pods, _ = self.client.list(core_path(self.namespace, "pods"), names.LABEL_JOB_UID)
+        pods, _ = self.client.list(core_path(self.namespace, "pods"), OF_JOBS)
         secrets, _ = self.client.list(core_path(self.namespace, "secrets"))
         found = [f"job {j['metadata']['name']}" for j in jobs]
         found += [f"pod {p['metadata']['name']}" for p in pods]

@@ -6,14 +6,19 @@ from support.kubectl import kubectl_json, redis_of
 
 
 def leftovers(dev: DevAccess) -> list[str]:
-    """Sandbox pods without a job, unfinished uploads, and results without expiry."""
-    jobs = {job["metadata"]["uid"] for job in kubectl_json("get", "ej", "-A")["items"]}
+    """Sandbox pods without a job or a pool, unfinished uploads, and results without expiry."""
+    # A pod that waits in a pool has the label, too; its owner is the pool.
+    owners = {
+        owner["metadata"]["uid"]
+        for kind in (names.PLURAL, names.POOL_PLURAL)
+        for owner in kubectl_json("get", f"{kind}.{names.GROUP}", "-A")["items"]
+    }
     pods = kubectl_json("get", "pods", "-A", "-l", names.LABEL_JOB_UID)["items"]
     found = [
         f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
         for pod in pods
         if not pod["metadata"].get("deletionTimestamp")
-        and not jobs.intersection(o["uid"] for o in pod["metadata"].get("ownerReferences", []))
+        and not owners.intersection(o["uid"] for o in pod["metadata"].get("ownerReferences", []))
     ]
     uploads = dev.s3.list_multipart_uploads(Bucket=dev.bucket).get("Uploads", [])
     found += [f"multipart upload {upload['Key']}" for upload in uploads]

@@ -48,6 +48,10 @@ def test_an_object_without_its_job_is_a_leftover() -> None:
     assert causes("Pod", terminating, jobs) == []
 
 
+def test_a_pod_that_waits_in_a_pool_is_no_leftover() -> None:
+    assert causes("Pod", labelled("fast-pool-0a1b2c3d", ""), {}) == []
+
+
 def test_entry_points_of_a_session_that_ended_long_ago_are_leftovers() -> None:
     long_ago = session_ended_at("2026-01-02T11:00:00Z")
     just_now = session_ended_at("2026-01-02T11:59:00Z")

@@ -15,8 +15,9 @@ from nanogrid import names
 from nanogrid.cli import crd_checks, namespace_checks
 from nanogrid.cli.app.exits import Exit
 from nanogrid.client.errors import Unreachable
-from nanogrid.client.kube.paths import pods
+from nanogrid.client.kube.paths import pods, pools
 from nanogrid.network_condition import Enforcement, condition, data_of
+from nanogrid.reasons import Reason, sentence
 from nanogrid.types import Json
 from support.cli_fakes import NAMESPACE, FakeCluster
 from support.cli_terminal import Terminal
@@ -117,6 +118,23 @@ def test_a_missing_pool_crd_is_a_warning(cluster: FakeCluster, doctor: Doctor) -
     del cluster.objects[crd_checks.POOL_CRD]
     code, found = doctor()
     assert (code, found["pools"]["state"]) == (0, "warn")
+
+
+def test_a_pool_whose_pods_do_not_get_ready(cluster: FakeCluster, doctor: Doctor) -> None:
+    def pool(name: str, status: str, reason: Reason, detail: str = "") -> Json:
+        message = sentence(reason, detail)
+        ready = {"type": "Ready", "status": status, "reason": reason.value, "message": message}
+        return {"metadata": {"name": name}, "status": {"conditions": [ready]}}
+
+    working = pool("fast", "True", Reason.POOL_READY)
+    cluster.lists[pools(NAMESPACE)] = [working, {"metadata": {"name": "new"}}]
+    assert doctor() == (0, {})
+    failing = pool("data", "False", Reason.POOL_NOT_READY, "ErrImagePull: no such image")
+    cluster.lists[pools(NAMESPACE)] = [working, failing]
+    code, found = doctor()
+    assert (code, found["pools"]["state"]) == (0, "warn")
+    assert found["pools"]["detail"].startswith("data: ")
+    assert found["pools"]["detail"].endswith("ErrImagePull: no such image.")
 
 
 def test_a_crd_that_is_older_or_of_another_version(cluster: FakeCluster, doctor: Doctor) -> None:

@@ -33,6 +33,7 @@ def _checks(controller_class: str) -> tuple[tuple[str, Check], ...]:
         ("permissions", namespace_checks.permissions),
         ("pod security", namespace_checks.pod_security),
         ("network", namespace_checks.network),
+        ("pools", namespace_checks.pools),
         ("image", partial(installation.image, controller_class=controller_class)),
     )
 

@@ -21,6 +21,7 @@ from nanogrid.cli.app.options import (
     Keep,
     Memory,
     OutputFolder,
+    PoolOption,
     RequestId,
 )
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
@@ -85,6 +86,7 @@ def run(
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="Version; default: the newest.")
     ] = None,
+    pool: PoolOption = None,
     keep: Keep = False,
     gateway: GatewayUrl = None,
     output: Output = TABLE,
@@ -96,7 +98,7 @@ def run(
         if memory or seconds or outputs or keep:
             message = "a gateway does not support --memory, --timeout, --outputs and --keep"
             raise UsageError(message, "Remove them, or use --gateway '' for the cluster.")
-        _by_gateway(remote, (name, data, request_id, version), detach, output)
+        _by_gateway(remote, (name, data, request_id, version, pool), detach, output)
         return
     client = ctx.client()
 
@@ -107,6 +109,7 @@ def run(
             version=version,
             input=data,
             name=None if request_id else source.unique_name(name),
+            pool=pool,
             memory=memory,
             timeout=seconds,
             request_id=request_id,
@@ -119,14 +122,15 @@ def run(
 
 def _by_gateway(
     gateway: "Gateway",
-    call: tuple[str, Any, str | None, int | None],
+    call: tuple[str, Any, str | None, int | None, str | None],
     detach: bool,
     output_format: Format,
 ) -> None:
     from nanogrid.client.jobs.remaining_output import LogText, remaining_of_both
     from nanogrid.client.jobs.result import Result
 
-    request_id = gateway.start(*call)
+    name, data, wanted, version, pool = call
+    request_id = gateway.start(name, data, wanted, version, pool)
     if detach:
         data = {"requestId": request_id}
         emit(data, output_format, lambda: f"{request_id}\n", lambda: [request_id])

@@ -24,6 +24,7 @@ from nanogrid.cli.app.options import (
     FunctionNames,
     GatewayUrl,
     Memory,
+    PoolOption,
     Yes,
 )
 from nanogrid.cli.app.output import TABLE, Format, Output, emit, note
@@ -94,6 +95,7 @@ def upload(
         str | None,
         typer.Option("--image", help="Container image; with a gateway, the name of a runtime."),
     ] = None,
+    pool: PoolOption = None,
     memory: Memory = None,
     cpu: Cpu = None,
     timeout: Annotated[
@@ -124,6 +126,7 @@ def upload(
             functions.archive_of(path, argv),
             name=shown,
             runtime=image,
+            pool=pool,
             entryPoint=_script(argv),
             memory=memory,
             timeout=seconds,
@@ -134,6 +137,7 @@ def upload(
             path,
             shown,
             image=image,
+            pool=pool,
             memory=memory,
             cpu=cpu,
             timeout=seconds,

@@ -100,6 +100,7 @@ def make_root() -> Path:
 
 def _note_ignored_options(request: RunRequest) -> None:
     options = {"--memory": request.memory, "--cpu": request.cpu, "--image": request.image}
+    options["--pool"] = request.pool
     ignored = [flag for flag, value in options.items() if value]
     if ignored:
         note(f"no effect with --local: {', '.join(ignored)}")

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "deletion": ("delete",),
     "data": ("outputs", "upload"),
     "functions": ("function",),
+    "pools": ("pools",),
     "rightsize": ("rightsize",),
     "sessions": ("session",),
     "cleanup": ("cleanup",),

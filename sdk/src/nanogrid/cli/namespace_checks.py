@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from nanogrid import names
+from nanogrid.cli.app.pool_tables import ready_condition
 from nanogrid.cli.finding import Finding
+from nanogrid.hints import Surface, hint_for, without_hint
+from nanogrid.plurals import counted
 
 if TYPE_CHECKING:
     from nanogrid.client import Cluster
@@ -54,6 +57,26 @@ def permissions(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
         yield Finding("permissions", "warn", f"you cannot {', '.join(optional)}", hint)
     if not missing and not optional:
         yield Finding("permissions", "ok", f"all required permissions in {namespace}")
+
+
+def pools(cluster: "Cluster", namespace: str) -> Iterator[Finding]:
+    """Check that pods of the namespace's pools get ready; jobs start cold until then."""
+    from nanogrid.client import errors
+    from nanogrid.client.kube.paths import pools as path_of
+
+    try:
+        found = cluster.list(path_of(namespace))
+    except errors.NotFound:
+        return  # the check of the CRD says so
+    failing = [pool for pool in found if ready_condition(pool).get("status") == "False"]
+    for pool in failing:
+        name, condition = pool["metadata"]["name"], ready_condition(pool)
+        reason = str(condition.get("reason") or "")
+        detail = f"{name}: {without_hint(reason, str(condition.get('message') or reason))}"
+        hint = hint_for(reason, Surface.CLI) or f"See `nanogrid pools {name}`."
+        yield Finding("pools", "warn", detail, hint)
+    if found and not failing:
+        yield Finding("pools", "ok", f"{counted(len(found), 'pool')} in {namespace}")
 
 
 def network(cluster: "Cluster", namespace: str) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from nanogrid.cli.app.options import (
     Keep,
     Memory,
     OutputFolder,
+    PoolOption,
     RequestId,
 )
 from nanogrid.cli.app.output import TABLE, Output
@@ -67,6 +68,7 @@ def run(
     cpu: Cpu = None,
     timeout: CodeTimeout = None,
     image: Image = None,
+    pool: PoolOption = None,
     name: Name = None,
     request_id: RequestId = None,
     outputs: OutputFolder = None,
@@ -92,6 +94,7 @@ def run(
         cpu=cpu,
         timeout_seconds=source.duration_option("--timeout", timeout),
         image=image,
+        pool=pool,
         request_id=request_id,
         name=name or source.unique_name(stem),
         keep=keep,

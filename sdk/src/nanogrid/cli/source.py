@@ -64,6 +64,7 @@ class RunRequest:
     cpu: str | None = None
     timeout_seconds: int | None = None
     image: str | None = None
+    pool: str | None = None
     request_id: str | None = None
     name: str = "run"
     keep: bool = False
@@ -88,6 +89,7 @@ class RunRequest:
             env=self.env,
             env_secrets=self.env_secrets,
             image=self.image,
+            pool=self.pool,
             memory=self.memory,
             cpu=self.cpu,
             timeout=self.timeout_seconds,

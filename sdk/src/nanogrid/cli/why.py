@@ -8,8 +8,10 @@ from typing import Final
 from nanogrid.cli.app.formatting import clock, duration, parse_time
 from nanogrid.cli.app.job_tables import memory_text
 from nanogrid.cli.not_processed import not_processed
+from nanogrid.cli.timeline import Step, one_line, time_of, timeline
 from nanogrid.controller_class import class_of
 from nanogrid.hints import Surface, hint_for, reworded, without_hint
+from nanogrid.job_start import job_start
 from nanogrid.lifecycle import NOT_STARTED
 from nanogrid.reasons import Reason, help_of
 from nanogrid.shown_memory import shown_memory
@@ -37,15 +39,6 @@ _STEPS: Final = (
 
 
 @dataclass(frozen=True)
-class Step:
-    """One event of the timeline; ``at`` is in seconds since the epoch, or None."""
-
-    at: float | None
-    what: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """The result of ``why``."""
 
@@ -55,6 +48,7 @@ class Diagnosis:
     reason: str
     cause: str
     hint: str
+    start: str = ""  # Warm or Cold, and why a job with a pool started cold
     evidence: list[str] = field(default_factory=list)
     phases: list[tuple[str, int]] = field(default_factory=list)  # phase, milliseconds
     timeline: list[Step] = field(default_factory=list)
@@ -68,6 +62,7 @@ class Diagnosis:
             "reason": self.reason,
             "cause": self.cause,
             "hint": self.hint,
+            "start": self.start,
             "evidence": self.evidence,
             "phases": [{"what": what, "millis": millis} for what, millis in self.phases],
             "timeline": [
@@ -106,13 +101,20 @@ def diagnose(
         reason=reason,
         cause=cause,
         hint=hint,
+        start=job_start(status),
         evidence=[
             reworded(line, Surface.CLI, job["metadata"]["name"])
-            for line in _evidence(status, cause, pod, events)
+            for line in _evidence(status, cause, pod, _since(job, events))
         ],
         phases=_phases(status),
-        timeline=_timeline(job, pod, events),
+        timeline=timeline(job, pod, events),
     )
+
+
+def _since(job: Json, events: Sequence[Json]) -> list[Json]:
+    """The Events since the job exists: before, its pod may have waited in a pool."""
+    created = parse_time(job["metadata"].get("creationTimestamp")) or 0.0
+    return [one for one in events if (at := time_of(one)) is None or at >= created]
 
 
 def _pod_reason(pod: Json | None) -> str:
@@ -221,57 +223,16 @@ def _ended(name: str, ended: Json) -> str:
     return f"container {name} exited with {ended['exitCode']} {reason}"
 
 
-def _when(event: Json) -> float | None:
-    series = event.get("series") or {}
-    for text in (
-        series.get("lastObservedTime"),
-        event.get("lastTimestamp"),
-        event.get("eventTime"),
-        event["metadata"].get("creationTimestamp"),
-    ):
-        if text:
-            return parse_time(text)
-    return None
-
-
 def _warnings(events: Sequence[Json]) -> list[str]:
     warnings = [one for one in events if one.get("type") == "Warning"]
-    warnings.sort(key=lambda one: _when(one) or 0.0)
-    lines = [f"event {one.get('reason', '')}: {_one_line(one)}" for one in warnings]
+    warnings.sort(key=lambda one: time_of(one) or 0.0)
+    lines = [f"event {one.get('reason', '')}: {one_line(one)}" for one in warnings]
     return list(dict.fromkeys(lines))[-EVENT_LINES:]
-
-
-def _one_line(event: Json) -> str:
-    return " ".join(str(event.get("message") or event.get("note") or "").split())
 
 
 def _phases(status: Json) -> list[tuple[str, int]]:
     timings = status.get("timings") or {}
     return [(what, timings[key]) for key, what in _STEPS if timings.get(key)]
-
-
-def _timeline(job: Json, pod: Json | None, events: Sequence[Json]) -> list[Step]:
-    status = job.get("status") or {}
-    steps = [Step(parse_time(job["metadata"].get("creationTimestamp")), "job created")]
-    for one in status.get("attempts", []):
-        detail = f"{one['reason']}, pod {one['podName']}"
-        started = parse_time(one.get("startTime"))
-        ended = parse_time(one.get("completionTime"))
-        steps.append(Step(started, f"attempt {one['number']} started"))
-        steps.append(Step(ended, f"attempt {one['number']} ended", detail))
-    if pod is not None:
-        created = parse_time(pod["metadata"].get("creationTimestamp"))
-        node = pod.get("spec", {}).get("nodeName", "no node yet")
-        steps.append(Step(created, "pod created", f"{pod['metadata']['name']} on {node}"))
-    for one in status.get("conditions", []):
-        answer = "yes" if one["status"] == "True" else "no"
-        detail = f"{one['reason']} {one.get('message', '')}".strip()
-        at = parse_time(one.get("lastTransitionTime"))
-        steps.append(Step(at, f"{one['type']}: {answer}", detail))
-    for one in events:
-        steps.append(Step(_when(one), f"event {one.get('reason', '')}", _one_line(one)))
-    # The sort is stable: within one second, the order above (cause before effect) is kept.
-    return sorted(steps, key=lambda one: one.at if one.at is not None else float("inf"))
 
 
 def to_text(diagnosis: Diagnosis) -> str:
@@ -281,11 +242,13 @@ def to_text(diagnosis: Diagnosis) -> str:
     lines = [title, "", f"cause  {diagnosis.cause}"]
     lines += [f"       {line}" for line in diagnosis.evidence]
     lines += [f"hint   {diagnosis.hint}"]
+    if diagnosis.start:
+        lines += [f"start  {diagnosis.start}"]
     if diagnosis.phases:
         lines += ["", "phases"]
         lines += [f"  {duration(millis):>8}  {what}" for what, millis in diagnosis.phases]
     lines += ["", "timeline (UTC)"]
-    said = [diagnosis.cause, *diagnosis.evidence]
+    said = [diagnosis.cause, *diagnosis.evidence, diagnosis.start]
     for one in diagnosis.timeline:
         # A long detail that is evidence above, or in a step before, is not printed again.
         new = len(one.detail) <= SHORT_DETAIL or bool(distinct([one.detail], said))

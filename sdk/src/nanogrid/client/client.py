@@ -89,8 +89,8 @@ class Client(Resources):
 
         Args:
             code: see submit. ``function`` runs a Function instead: through the gateway if the
-                client has a gateway_url (with the keywords ``input``, ``version`` and
-                ``request_id``), otherwise through the API server.
+                client has a gateway_url (with the keywords ``input``, ``version``,
+                ``pool`` and ``request_id``), otherwise through the API server.
             wait_timeout: seconds; None waits without limit. After it the job continues.
             on_change: called with the run after each change of the job.
             check: raise an error if the job failed.
@@ -209,6 +209,7 @@ class Client(Resources):
         request_id: str | None = None,
         version: int | None = None,
         timeout: float = READY_SECONDS,
+        pool: str | None = None,
     ) -> "Result":
         """Run a function of the gateway and wait for its result.
 
@@ -218,6 +219,7 @@ class Client(Resources):
             request_id: makes the call repeatable; default is a new id.
             version: default is the newest version.
             timeout: seconds.
+            pool: the ExecutionPool that gives the run a waiting pod; default is the function's.
 
         Raises:
             NotConfigured: there is no gateway_url and no $NANOGRID_URL.
@@ -228,7 +230,7 @@ class Client(Resources):
         from nanogrid.client.jobs.result import Result
 
         gateway = Gateway.connect(self._gateway_url)
-        found = gateway.run(function_id, input_data, request_id, version, timeout)
+        found = gateway.run(function_id, input_data, request_id, version, timeout, pool)
         return Result(found, lambda: self.storage)
 
     def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> "Session":
@@ -267,7 +269,7 @@ class Client(Resources):
         return keywords.get("function") is not None and self._gateway_url is not None
 
     def _invoked(self, keywords: Mapping[str, Any], wait_timeout: float | None) -> "Result":
-        known = {"function", "input", "version", "request_id"}
+        known = {"function", "input", "version", "request_id", "pool"}
         if unknown := sorted(set(keywords) - known):
             message = f"the gateway does not accept {', '.join(unknown)}."
             hint = "Leave them out, or create the client without gateway_url."
@@ -277,6 +279,7 @@ class Client(Resources):
             keywords.get("input"),
             request_id=keywords.get("request_id"),
             version=keywords.get("version"),
+            pool=keywords.get("pool"),
             timeout=LONGEST_SECONDS if wait_timeout is None else wait_timeout,
         )
 

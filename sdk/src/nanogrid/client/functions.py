@@ -69,6 +69,7 @@ class Functions:
         name: str,
         *,
         image: str | None = None,
+        pool: str | None = None,
         memory: str | None = None,
         cpu: str | None = None,
         timeout: int | None = None,
@@ -84,6 +85,7 @@ class Functions:
             path: a folder with main.py, a ZIP, or a Python file.
             name: of the function.
             image: image of the sandbox.
+            pool: the ExecutionPool of the namespace that gives runs a waiting pod.
             memory: limit, for example 256Mi.
             cpu: limit in cores, for example 500m.
             timeout: longest duration of a run in seconds.
@@ -100,7 +102,9 @@ class Functions:
         """
         _check_name(name)
         settings = runtime_fields(image or None, memory, cpu, timeout or None)
-        settings = _given(settings | {"env": env_fields(env, env_secrets)})
+        settings |= {"env": env_fields(env, env_secrets)}
+        settings |= {"poolRef": None if pool is None else {"name": pool}}
+        settings = _given(settings)
         stored = self._put_archive(archive_of(Path(path), command))
         for attempt in range(TRIES):
             try:

@@ -67,6 +67,7 @@ class Gateway:
         request_id: str | None = None,
         version: int | None = None,
         timeout: float = 300.0,
+        pool: str | None = None,
     ) -> Json:
         """Run a function and return the JSON of its result.
 
@@ -76,7 +77,7 @@ class Gateway:
             WaitTimeout: the run has not ended within ``timeout`` seconds.
         """
         deadline = self._timing.now() + timeout
-        body = _request(function_id, input_data, request_id, version)
+        body = _request(function_id, input_data, request_id, version, pool)
         path, method = "/run", "POST"
         failures = 0
         while True:
@@ -110,9 +111,10 @@ class Gateway:
         input_data: Any = None,
         request_id: str | None = None,
         version: int | None = None,
+        pool: str | None = None,
     ) -> str:
         """Start a function and return the requestId at once."""
-        body = _request(function_id, input_data, request_id, version)
+        body = _request(function_id, input_data, request_id, version, pool)
         # The requestId makes a retry safe.
         self._retry("POST", "/run", body=body | {"wait": 0})
         return str(body["requestId"])
@@ -193,7 +195,7 @@ class Gateway:
 
         Args:
             archive: the ZIP.
-            **form: name, functionId, runtime, entryPoint, memory, timeout; None is left out.
+            **form: name, functionId, runtime, entryPoint, memory, timeout, pool; None is left out.
 
         Returns:
             functionId, version, s3Key, runtime, sha256, files.
@@ -230,14 +232,19 @@ class Gateway:
 
 
 def _request(
-    function_id: str, input_data: Any, request_id: str | None, version: int | None
+    function_id: str,
+    input_data: Any,
+    request_id: str | None,
+    version: int | None,
+    pool: str | None,
 ) -> Json:
     body = {
         "functionId": function_id,
         "inputData": input_data,
         "requestId": request_id or str(uuid.uuid4()),
     }
-    return body if version is None else body | {"version": version}
+    chosen = {"version": version, "pool": pool}
+    return body | {key: value for key, value in chosen.items() if value is not None}
 
 
 def _not_ended(request_id: str, timeout: float) -> WaitTimeout:

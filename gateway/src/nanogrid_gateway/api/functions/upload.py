@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 
 from nanogrid import names
 from nanogrid.api.function_spec import MAX_VERSIONS, FunctionCode, FunctionSpec, FunctionVersion
-from nanogrid.api.runtime import ResourceLimits, Resources, Runtime, Timeouts
+from nanogrid.api.runtime import PoolRef, ResourceLimits, Resources, Runtime, Timeouts
 from nanogrid.kube.conventions import KubeError
 from nanogrid.reasons import Reason
 from nanogrid.threads import Threads

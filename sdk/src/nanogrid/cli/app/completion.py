@@ -1,4 +1,4 @@
-"""What a shell completes: names of jobs, sessions and functions of the cluster.
+"""What a shell completes: names of jobs, sessions, functions and pools of the cluster.
 
 A shell asks while the user types, so nothing is printed and an error completes nothing.
 """
@@ -34,6 +34,11 @@ def functions(call: typer.Context, incomplete: str) -> list[str]:
     return _complete(call, incomplete, _function_names)
 
 
+def pools(call: typer.Context, incomplete: str) -> list[str]:
+    """Names of pools."""
+    return _complete(call, incomplete, _pool_names)
+
+
 def _job_names(client: "Client") -> list[str]:
     from nanogrid.client.jobs.selection import newest_first
     from nanogrid.client.kube.paths import jobs
@@ -49,6 +54,13 @@ def _session_names(client: "Client") -> list[str]:
 
 def _function_names(client: "Client") -> list[str]:
     return [str(one["metadata"]["name"]) for one in client.functions.list()]
+
+
+def _pool_names(client: "Client") -> list[str]:
+    from nanogrid.client.kube.paths import pools
+
+    found = client.cluster.list_metadata(pools(client.namespace))
+    return sorted(str(one["metadata"]["name"]) for one in found)
 
 
 def _complete(

@@ -7,6 +7,7 @@ from nanogrid.cli.app.formatting import age, amount, cell
 from nanogrid.cli.app.output import columns, with_namespaces
 from nanogrid.hints import Surface, reworded
 from nanogrid.job_function import function_of
+from nanogrid.job_start import job_start
 from nanogrid.plurals import counted
 from nanogrid.types import Json
 from nanogrid.visible_text import printable_lines
@@ -73,6 +74,7 @@ def job_card(job: Json, now: float, wide: bool = False) -> str:
         ("exit code", cell(result.get("exitCode")) + signal),
         ("request id", status.get("requestId") or spec.get("requestId") or ""),
         ("pod", status.get("podName") or ""),
+        ("start", job_start(status)),
         ("age", age(job["metadata"].get("creationTimestamp"), now)),
         ("duration", status.get("duration") or ""),
         ("memory", memory_text(status)),
@@ -110,6 +112,7 @@ def _asked_for(job: Json) -> list[tuple[str, str]]:
     return [
         ("function", f"{function_of(job) or ''}{version}"),
         ("image", (spec.get("runtime") or {}).get("image") or ""),
+        ("pool", (spec.get("poolRef") or {}).get("name") or ""),
         ("command", " ".join([*(spec.get("command") or []), *(spec.get("args") or [])])),
         ("limits", ", ".join(f"{key} {value}" for key, value in (limits or {}).items())),
         ("timeout", "" if timeout is None else f"{timeout}s"),

@@ -66,6 +66,18 @@ Cpu = Annotated[str | None, typer.Option("--cpu", help="CPU limit: 1 or 500m.")]
 Image = Annotated[
     str | None, typer.Option("--image", help="Container image with python3 3.11 or later.")
 ]
+PoolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pool", help="Take a waiting pod of this ExecutionPool.", autocompletion=completion.pools
+    ),
+]
+PoolName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME", help="Name of a pool; default: all.", autocompletion=completion.pools
+    ),
+]
 CodeTimeout = Annotated[
     str | None, typer.Option("--timeout", help="Timeout of the code: 90, 90s, 5m, 1h.")
 ]

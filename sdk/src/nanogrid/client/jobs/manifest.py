@@ -41,6 +41,7 @@ def build_job(
     args: Sequence[str] | None = None,
     stdin: str | None = None,
     image: str | None = None,
+    pool: str | None = None,
     memory: str | int | None = None,
     cpu: str | float | None = None,
     timeout: int | None = None,
@@ -76,6 +77,7 @@ def build_job(
         "env": env_fields(env, env_secrets),
         **_data_fields(inputs, outputs),
         **runtime_fields(image, memory, cpu, timeout),
+        "poolRef": None if pool is None else {"name": pool},
     }
     body = dict(spec or {}) | {key: value for key, value in fields.items() if value is not None}
     validate(body)

@@ -44,6 +44,11 @@ def functions(namespace: str | None = None) -> str:
     return _in(JOBS, names.FUNCTION_PLURAL, namespace)
 
 
+def pools(namespace: str | None = None) -> str:
+    """Path of the ExecutionPools of one namespace, or of all."""
+    return _in(JOBS, names.POOL_PLURAL, namespace)
+
+
 def pods(namespace: str | None = None) -> str:
     """Path of the pods of one namespace, or of all."""
     return _in(CORE, "pods", namespace)
