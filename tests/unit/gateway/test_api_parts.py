@@ -15,7 +15,14 @@ from nanogrid.s3.errors import S3Error
 from nanogrid.settings import SettingsError
 from nanogrid_gateway.api.errors import ApiError, storage_failed
 from nanogrid_gateway.api.limits import Limits
-from nanogrid_gateway.api.requests import RunRequest, RunsQuery, json_body, query
+from nanogrid_gateway.api.requests import (
+    RunRequest,
+    RunsQuery,
+    json_body,
+    query,
+    run_request,
+    upload_form,
+)
 from nanogrid_gateway.api.runs import jobs
 from nanogrid_gateway.api.runs.outputs import disposition
 from nanogrid_gateway.api.settings import Settings, help_text, variable
@@ -190,6 +197,39 @@ def test_the_operator_runs_that_version_with_the_functions_settings() -> None:
     assert run.resources.limits is not None
     assert run.resources.limits.memory == "64Mi"
     assert {v.name: v.value for v in run.env} == {"MODE": "x", "FUNCTION_INPUT": "/dev/stdin"}
+
+
+def test_a_run_takes_the_pool_of_the_request_else_that_of_the_function() -> None:
+    function = FUNCTION | {"spec": FUNCTION["spec"] | {"poolRef": {"name": "slow"}}}
+
+    def pool_of(**fields: str) -> str | None:
+        request = RunRequest.model_validate({"functionId": "f-1"} | fields)
+        body = jobs.job_body(request, 1, "r-1", jobs.run_input(request), 60)
+        spec = ExecutionJob.model_validate(body).spec
+        assert spec.function_ref is not None
+        run = effective(spec, pin(spec.function_ref, function, tenant_of()))
+        return None if run.pool_ref is None else run.pool_ref.name
+
+    assert pool_of() == "slow"
+    assert pool_of(pool="fast") == "fast"
+
+
+def test_the_same_request_with_another_pool_is_another_one() -> None:
+    digests = {
+        jobs.run_input(RunRequest.model_validate({"functionId": "f-1"} | fields)).digest
+        for fields in ({}, {"pool": "fast"}, {"pool": "slow"})
+    }
+
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("name", ["", "Fast", "a/b", "x" * 46])
+def test_a_pool_that_cannot_exist_is_refused_with_its_field(name: str) -> None:
+    with pytest.raises(ApiError, match="pool"):
+        run_request(json.dumps({"functionId": "f-1", "pool": name}).encode())
+    if name:
+        with pytest.raises(ApiError, match="pool"):
+            upload_form({"pool": name})
 
 
 def test_large_input_is_below_the_root_of_the_namespace() -> None:

@@ -144,6 +144,23 @@ async def test_a_lost_answer_to_the_creation_is_no_second_version() -> None:
     assert named(store) == stored(store) == {"v1.zip", "v2.zip"}
 
 
+async def test_the_pool_of_an_upload_is_that_of_the_function_until_another_is_given() -> None:
+    store = FunctionStore()
+
+    def pool() -> Json | None:
+        found: Json | None = store.bodies["hello"]["spec"].get("poolRef")
+        return found
+
+    for text, form, expected in (
+        ("1", {}, None),
+        ("2", {"pool": "fast"}, {"name": "fast"}),
+        ("3", {}, {"name": "fast"}),
+        ("4", {"pool": "slow"}, {"name": "slow"}),
+    ):
+        await put(store, text, name="hello", **form)
+        assert pool() == expected
+
+
 async def test_the_last_place_for_a_version_is_given_once() -> None:
     for seed in range(100):
         store = FunctionStore(seed)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nanogrid.hints import Surface, hint_for
-from nanogrid.reasons import HELP, Reason
+from nanogrid.reasons import HELP, Reason, sentence
 from nanogrid.types import Json
 from nanogrid_gateway.api.runs.outputs import SAFE_TYPES
 from nanogrid_gateway.web import formatting, function_view, paths, run_view
@@ -236,7 +236,7 @@ def test_a_function_lists_the_newest_run_first_and_plots_it_last() -> None:
     ]  # fmt: skip
     body: Json = {
         "metadata": {"name": "f"},
-        "spec": {"versions": [{"version": 1}, {"version": 2}]},
+        "spec": {"versions": [{"version": 1}, {"version": 2}], "poolRef": {"name": "fast"}},
         "status": {"recent": recent},
     }
 
@@ -244,6 +244,7 @@ def test_a_function_lists_the_newest_run_first_and_plots_it_last() -> None:
 
     assert [run.request_id for run in view.recent] == ["r2", "r1", "r0"]
     assert [v["version"] for v in view.versions] == [2, 1]
+    assert view.pool == "fast"
     assert [p.value for p in function_view.durations(view.recent, OWN)] == [0, 1, 2]
 
 
@@ -270,3 +271,14 @@ def test_a_running_job_has_its_memory_now_and_an_ended_one_does_not() -> None:
     done = ended("a", peakMemoryBytes=41 << 20)
     view = run_view.view_of("a", done, done["status"]["result"])
     assert (view.memory, view.peak) == (None, 41 << 20)
+
+
+def test_a_run_shows_how_it_started() -> None:
+    why = sentence(Reason.STARTED_COLD, "No pod of ExecutionPool fast was ready")
+    cold = job("a", phase="Running", reason="Executing", start="Cold", startMessage=why)
+
+    assert run_view.view_of("a", job("a", start="Warm"), None).start == "Warm"
+    assert run_view.view_of("a", cold, None).start == (
+        "Cold: No pod of ExecutionPool fast was ready"
+    )
+    assert run_view.view_of("a", job("a"), None).start == ""

@@ -4,12 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from nanogrid import names
 from nanogrid.cli import why
 from nanogrid.cli.app.exits import Exit
 from nanogrid.cli.app.job_tables import job_card
 from nanogrid.cli.app.pool_tables import pool_card, pools_table
+from nanogrid.cli.main import app
 from nanogrid.job_start import job_start
 from nanogrid.reasons import Reason, sentence
 from nanogrid.types import Json
@@ -135,6 +137,17 @@ def test_run_and_function_run_name_the_pool(terminal: Terminal) -> None:
     done = terminal.run("run", "-c", "1", "--pool", "Not_a_pool")
     assert done.exit_code == Exit.USAGE
     assert "poolRef" in done.stderr
+
+
+def test_names_of_pools_are_completed(terminal: Terminal) -> None:
+    for line in ("nanogrid pools f", "nanogrid run --pool f", "nanogrid function run x --pool f"):
+        variables = {
+            "_NANOGRID_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        }
+        done = CliRunner(env=variables).invoke(app, [], prog_name="nanogrid")
+        assert done.output.split() == ["fast"], line
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_an_upload_adds_a_version_and_settings_apply_to_all(client: Client, code
     second = client.functions.upload(code, "f", command=["python3", "-u", "main.py"])
     assert [one["version"] for one in second["spec"]["versions"]] == [1, 2]
     assert second["spec"]["resources"] == {"limits": {"memory": "64Mi"}}
+    assert client.functions.upload(code, "f", pool="fast")["spec"]["poolRef"] == {"name": "fast"}
     assert [one["metadata"]["name"] for one in client.functions.list()] == ["f"]
 
 

@@ -66,10 +66,11 @@ def test_run_uses_the_gateway_of_the_client(gateway: FakeGateway) -> None:
     gateway.script = [(200, RESULT)]
     texts: list[str] = []
     client = Client(gateway_url=gateway.url)
-    result = client.run(function="f", input=[1], version=2, on_stdout=texts.append)
+    result = client.run(function="f", input=[1], version=2, pool="fast", on_stdout=texts.append)
     assert (result.stdout, texts) == ("done\n", ["done\n"])
     _, path, body, _ = gateway.seen[0]
     assert (path, body["functionId"], body["inputData"], body["version"]) == ("/run", "f", [1], 2)
+    assert body["pool"] == "fast"
     with pytest.raises(InvalidRequest, match="does not accept memory"):
         client.run(function="f", memory="64Mi")
 

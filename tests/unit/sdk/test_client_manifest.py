@@ -80,6 +80,7 @@ def test_keywords_become_fields_of_the_spec() -> None:
         ({"code": "1", "inputs": {"data": "s3://bkt"}}, "is the root of a bucket"),
         ({"code": "1", "inputs": {"data": "http://x"}}, "not an S3 URI"),
         ({"code": "1", "timeout": 0}, "spec.timeouts.executionSeconds"),
+        ({"code": "1", "pool": "Fast"}, "spec.poolRef.name"),
         ({"code": "1", "spec": {"tiemouts": {}}}, "tiemouts"),
         ({"code": "x" * 70_000}, "65536 bytes"),
     ],
@@ -88,6 +89,11 @@ def test_the_error_names_the_wrong_field(keywords: dict[str, Any], message: str)
     with pytest.raises(InvalidRequest, match=message) as caught:
         build_job(**keywords)
     assert caught.value.hint
+
+
+def test_a_pool_is_named_by_the_job() -> None:
+    assert build_job("1", pool="fast")["spec"]["poolRef"] == {"name": "fast"}
+    assert "poolRef" not in build_job("1")["spec"]
 
 
 def test_a_name_is_random_or_made_from_the_request_id() -> None:

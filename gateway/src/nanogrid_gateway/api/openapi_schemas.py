@@ -56,6 +56,7 @@ FUNCTION: Final = _object(
     createdAt=TEXT,
     memory={"type": ["string", "integer"]},
     timeout=NUMBER,
+    pool=TEXT,
     runs=NUMBER,
     lastRun=OPEN,
     recommendation=OPEN,

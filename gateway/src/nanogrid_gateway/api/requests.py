@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from nanogrid import names
 from nanogrid.api.faults import faults
-from nanogrid.api.fields import Identifier, MemoryLimit, Model
+from nanogrid.api.fields import Identifier, MemoryLimit, Model, PoolName
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason
 from nanogrid_gateway.api.errors import ApiError, bad_request, invalid
@@ -36,6 +36,10 @@ class RunRequest(Model):
         None, description="Makes the request repeatable; default is a new one for each request."
     )
     version: int | None = Field(None, ge=1, le=1_000_000, description="Default is the newest.")
+    pool: PoolName | None = Field(
+        None,
+        description="The ExecutionPool whose waiting pod the run takes. Default is the function's.",
+    )
 
 
 class UploadForm(Model):
@@ -59,6 +63,9 @@ class UploadForm(Model):
     memory: MemoryLimit | None = Field(None, description="Memory limit, for example 256Mi.")
     timeout: int | None = Field(
         None, ge=1, le=86_400, description="Seconds that a run may take at most."
+    )
+    pool: PoolName | None = Field(
+        None, description="The ExecutionPool that gives runs of the function waiting pods."
     )
 
 

@@ -51,6 +51,7 @@ class FunctionView:
     memory: str
     timeout: int | None
     image: str
+    pool: str
     versions: list[Json]
     runs: int | None
     last: Json | None
@@ -71,6 +72,7 @@ def view_of(body: Json, rows: Sequence[Row] = ()) -> FunctionView:
         memory=str(limits.get("memory") or ""),
         timeout=(spec.get("timeouts") or {}).get("executionSeconds"),
         image=str((spec.get("runtime") or {}).get("image") or ""),
+        pool=str((spec.get("poolRef") or {}).get("name") or ""),
         versions=versions,
         runs=status.get("runs"),
         last=status.get("lastRun"),

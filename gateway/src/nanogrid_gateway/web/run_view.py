@@ -7,6 +7,7 @@ from typing import Any, Final
 from nanogrid import names
 from nanogrid.hints import Surface, hint_for, reworded, without_hint
 from nanogrid.job_function import function_of
+from nanogrid.job_start import job_start
 from nanogrid.lifecycle import Phase
 from nanogrid.reasons import Reason, help_of
 from nanogrid.shown_memory import shown_memory
@@ -72,6 +73,7 @@ class RunView:
     limit: int | None
     memory_hint: str
     pod: str
+    start: str  # Warm or Cold, and why a run with a pool started cold
     stages: list[Part]
     code: CodeView | None = None
     attempts: list[Json] = field(default_factory=list)
@@ -140,6 +142,7 @@ def view_of(name: str, job: Json | None, result: Json | None) -> RunView:
         limit=memory_limit(job),
         memory_hint=str(found.get("optimizationTip") or ""),
         pod=str(status.get("podName") or ""),
+        start=job_start(status),
         code=code,
         stages=stages(
             (found.get("timings") or {}) | (status.get("timings") or {}),

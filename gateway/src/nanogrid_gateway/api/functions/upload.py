@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
+from pydantic.alias_generators import to_camel
+
 from nanogrid import names
 from nanogrid.api.function_spec import MAX_VERSIONS, FunctionCode, FunctionSpec, FunctionVersion
 from nanogrid.api.runtime import PoolRef, ResourceLimits, Resources, Runtime, Timeouts
@@ -188,7 +190,8 @@ class Uploads:
         """The change of a function; it fails when the function has changed since it was read."""
         metadata: Json = {"resourceVersion": body["metadata"]["resourceVersion"]}
         spec: Json = {"versions": [plain(v) for v in versions]}
-        spec |= {key: plain(value) for key, value in self._settings(form, form.runtime).items()}
+        settings = self._settings(form, form.runtime)
+        spec |= {to_camel(key): plain(value) for key, value in settings.items()}
         if form.runtime is not None:
             metadata["annotations"] = {names.ANNOTATION_RUNTIME: form.runtime}
             spec.setdefault("runtime", None)
@@ -218,6 +221,8 @@ class Uploads:
             found["resources"] = Resources(limits=ResourceLimits(memory=form.memory))
         if form.timeout is not None:
             found["timeouts"] = Timeouts(execution_seconds=form.timeout)
+        if form.pool is not None:
+            found["pool_ref"] = PoolRef(name=form.pool)
         return found
 
 

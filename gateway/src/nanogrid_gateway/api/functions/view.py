@@ -59,6 +59,7 @@ def function_line(body: Json) -> Json:
         "createdAt": body["metadata"].get("creationTimestamp"),
         "memory": limits.get("memory"),
         "timeout": (body["spec"].get("timeouts") or {}).get("executionSeconds"),
+        "pool": (body["spec"].get("poolRef") or {}).get("name"),
         "runs": status.get("runs"),
         "lastRun": status.get("lastRun"),
         "recommendation": status.get("recommendation"),

@@ -11,6 +11,7 @@ from nanogrid.api.environment import EnvVar
 from nanogrid.api.function_spec import FunctionRef
 from nanogrid.api.inputs_outputs import Input, S3Location
 from nanogrid.api.job import Spec
+from nanogrid.api.runtime import PoolRef
 from nanogrid.controller_class import NO_CLASS, class_of
 from nanogrid.function_input import fits_stdin, input_text
 from nanogrid.job_function import function_of
@@ -39,7 +40,8 @@ class RunInput:
 
     Args:
         text: inputData as JSON.
-        digest: what makes two requests the same: function, version as asked for, and inputData.
+        digest: what makes two requests the same: function, version and pool as asked for, and
+            inputData.
         by_stdin: whether the text fits standard input; otherwise it becomes a file in S3.
     """
 
@@ -58,6 +60,7 @@ def run_input(request: RunRequest) -> RunInput:
     text = input_text(request.input_data)
     canonical = json.dumps(request.input_data, sort_keys=True, separators=(",", ":"))
     parts = [request.function_id, str(request.version or ""), canonical]
+    parts += [f"pool {request.pool}"] if request.pool is not None else []
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return RunInput(text, digest, fits_stdin(text))
 
@@ -119,6 +122,7 @@ def job_body(
         inputs=inputs,
         ttl_seconds_after_finished=ttl_seconds,
         controller_class=controller_class or None,
+        pool_ref=None if request.pool is None else PoolRef(name=request.pool),
     )
     return {
         "apiVersion": names.API_VERSION,

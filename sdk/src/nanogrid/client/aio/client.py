@@ -238,6 +238,7 @@ class AsyncClient:
         request_id: str | None = None,
         version: int | None = None,
         timeout: float = READY_SECONDS,
+        pool: str | None = None,
     ) -> Result:
         """As :meth:`Client.invoke`."""
         return await self._threads.call(
@@ -247,6 +248,7 @@ class AsyncClient:
             request_id=request_id,
             version=version,
             timeout=timeout,
+            pool=pool,
         )
 
     def session(self, *, ready_timeout: float = READY_SECONDS, **keywords: Any) -> PendingSession:
