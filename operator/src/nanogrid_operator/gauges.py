@@ -23,6 +23,7 @@ from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.metrics import NAMESPACES, OperatorMetrics
 from nanogrid_operator.model.lifecycle import unstored
 from nanogrid_operator.model.targets import REDIS, S3, TARGETS, WEBHOOK
+from nanogrid_operator.reconcile.pools import PoolKeeper
 from nanogrid_operator.server.health import Health
 from nanogrid_operator.status.session import READY
 from nanogrid_operator.watch.cache import JobCache
@@ -135,6 +136,7 @@ class Gauges:
     admission: AdmissionQueue
     queue: WorkQueue
     health: Health
+    pools: PoolKeeper
     clock: Callable[[], float] = time.time
     _since: dict[str, tuple[str, float]] = field(default_factory=dict, init=False)
     _labels: BoundedLabels = field(init=False)
@@ -181,6 +183,7 @@ class Gauges:
         tally = await self._tally()
         self._since = tally.since
         self._show(tally)
+        metrics.pools.show(self.pools.sizes())
 
     async def _tally(self) -> Tally:
         tally, odd = Tally(self._since, self.clock()), False
@@ -229,6 +232,7 @@ class Gauges:
             m.queue_length, m.queue_oldest,
         ):  # fmt: skip
             gauge.replace({})
+        m.pools.show(())
 
 
 def _by_label(

@@ -14,6 +14,7 @@ from nanogrid.logs import about, fields_of_job
 from nanogrid.metrics.registry import (
     DELIVERY_SECONDS,
     JOB_SECONDS,
+    QUEUE_SECONDS,
     REQUEST_SECONDS,
     RUN_BYTES,
     RUN_SECONDS,
@@ -24,6 +25,7 @@ from nanogrid.metrics.registry import (
 )
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
+from nanogrid_operator.pool_metrics import PoolMetrics
 from nanogrid_operator.status.function import run_of
 
 log = logging.getLogger("nanogrid.metrics")
@@ -50,6 +52,7 @@ class OperatorMetrics:
         self._declare_functions(metrics)
         self._declare_deliveries(metrics)
         self._declare_state(metrics)
+        self.pools = PoolMetrics(metrics, self._namespaces.bound, clock)
 
     def _declare_jobs(self, metrics: Metrics) -> None:
         self._finished = metrics.counter(
@@ -66,7 +69,7 @@ class OperatorMetrics:
             "nanogrid_job_queue_seconds",
             "Finished jobs: from the creation of the job to the creation of its last pod; whole "
             "seconds.",
-            JOB_SECONDS,
+            QUEUE_SECONDS,
             ("namespace",),
         )
         parts = {

@@ -97,6 +97,11 @@ class Pod:
         """Whether the kubelet is finished with the pod."""
         return self.phase in TERMINAL_POD_PHASES
 
+    @property
+    def start(self) -> str:
+        """How its attempt started, as in status.start."""
+        return "Warm" if self.pool else "Cold"
+
 
 def pod_facts(body: Json) -> Pod:
     """Read a sandbox pod."""

@@ -1,6 +1,7 @@
 """From an ExecutionPool's JSON, and its pods' JSON, to the few facts that decisions need. Pure."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from pydantic import ValidationError
@@ -60,6 +61,25 @@ def pool_facts(body: Json) -> Pool:
         error=error,
         status=body.get("status") or {},
     )
+
+
+class Miss(StrEnum):
+    """Why an attempt that has a pool starts cold."""
+
+    EMPTY = "empty"  # no pod was ready
+    MISFIT = "misfit"  # the job needs another pod than the pool has
+    CONFLICT = "conflict"  # pods were ready, but none could be claimed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSize:
+    """How many pods a pool should have waiting, and how many it has."""
+
+    pool: Pool
+    target: int
+    ready: int
+    starting: int
+    claimed: int  # those in which a job runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,6 +185,7 @@ def build(
             admission=admission,
             queue=queue,
             health=health,
+            pools=pools.keeper,
             clock=clock,
         ),
         api=ResultsApi(

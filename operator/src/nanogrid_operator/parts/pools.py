@@ -6,6 +6,7 @@ from nanogrid_operator.kube.network_policies import NetworkPolicies
 from nanogrid_operator.kube.secrets import S3SecretReplica
 from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.model.claim import ClaimProofs
+from nanogrid_operator.model.pool import Pool
 from nanogrid_operator.parts.shared import Shared
 from nanogrid_operator.reconcile.claim_records import ClaimRecords
 from nanogrid_operator.reconcile.claims import PodClaims
@@ -79,6 +80,11 @@ def build_pools(shared: Shared, waiting: Waiting) -> PoolParts:
         secrets=secrets,
         clock=clients.clock,
     )
+
+    def claimed(pool: Pool, seconds: float) -> None:
+        keeper.claimed(pool, seconds)
+        shared.metrics.pools.claimed(pool, seconds)
+
     claims = PodClaims(
         settings=settings,
         cache=shared.cache,
@@ -90,7 +96,8 @@ def build_pools(shared: Shared, waiting: Waiting) -> PoolParts:
         proofs=waiting.proofs,
         preparation=preparation,
         wanted=keeper.wanted,
-        claimed=keeper.claimed,
+        claimed=claimed,
+        missed=shared.metrics.pools.missed,
         clock=clients.clock,
     )
     return PoolParts(

@@ -39,6 +39,7 @@ def build_reconciler(
         claims=pools.claims,
         writer=shared.writer,
         traces=shared.traces,
+        on_started=shared.metrics.pools.started,
         clock=clients.clock,
     )
     recovery = ResultRecovery(

@@ -73,7 +73,8 @@ class ClaimRecords:
             if e.code in FORBIDDEN:
                 # No operator can claim a pod without an Event, so the pod's own name decides.
                 log.warning("the start cannot be recorded in an Event, starting cold: %s", e)
-                return _cold(body["metadata"]["name"], f"No Event can be created: {e.message}")
+                why = f"No Event can be created: {e.message}"
+                return _cold(body["metadata"]["name"], why, own=True)
             raise
         return self._record(job, created, own=True)
 
@@ -105,7 +106,7 @@ class ClaimRecords:
         pod = claimed_pod(body, self.proofs, job.uid, job.attempt)
         if pod is None:
             log.warning("%s: %s", FORGED, name)
-            return _cold(name, FORGED)
+            return _cold(name, FORGED, own=False)
         return ClaimRecord(
             name=name,
             pod_name=pod[0],
@@ -143,5 +144,5 @@ def record_name(pod_name: str) -> str:
     return f"{pod_name}{CLAIM_SUFFIX}"
 
 
-def _cold(name: str, why: str) -> ClaimRecord:
-    return ClaimRecord(name, "", "", "", why, "", own=False)
+def _cold(name: str, why: str, *, own: bool) -> ClaimRecord:
+    return ClaimRecord(name, "", "", "", why, "", own=own)

@@ -25,7 +25,7 @@ from nanogrid_operator.manifests.hand_over import claim_patch, hand_over
 from nanogrid_operator.model.claim import ClaimProofs, is_claimed
 from nanogrid_operator.model.errors import InvalidSpecError
 from nanogrid_operator.model.facts import Job, job_facts
-from nanogrid_operator.model.pool import Pool, PoolPod, pool_pod_facts
+from nanogrid_operator.model.pool import Miss, Pool, PoolPod, pool_pod_facts
 from nanogrid_operator.reconcile.claim_records import ClaimRecord, ClaimRecords
 from nanogrid_operator.reconcile.pool_templates import PoolTemplates
 from nanogrid_operator.reconcile.prepare import Preparation, Start
@@ -61,7 +61,8 @@ class PodClaims:
         proofs: Show what the operator has claimed.
         preparation: Makes the task of an attempt.
         wanted: Is called when a job wants a pod of a pool; True: it got one.
-        claimed: Is called with the namespace, and the seconds of the claim.
+        claimed: Is called with the pool, and the seconds of the claim.
+        missed: Is called once for each attempt that has a pool and starts cold.
         clock: Seconds since the epoch.
         monotonic: Seconds of durations.
     """
@@ -77,6 +78,7 @@ class PodClaims:
     preparation: Preparation
     wanted: Callable[[Pool, bool], None]
     claimed: Callable[[Pool, float], None]
+    missed: Callable[[Pool, Miss], None]
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     # Why an attempt starts cold, by the job's uid and attempt.
@@ -118,7 +120,7 @@ class PodClaims:
         pool = choice.pool
         why = choice.why or (self._misfit(start, pool) if pool is not None else "")
         with ExitStack() as chosen:
-            found = await self._claim(start, None if why else pool, why, chosen)
+            found = await self._claim(start, pool, why, chosen)
             if found is None:
                 return None
             self.cache.put_pod(found)
@@ -151,10 +153,12 @@ class PodClaims:
             del self._cold[attempt]
 
     async def _claim(
-        self, start: Start, pool: Pool | None, why: str, chosen: ExitStack
+        self, start: Start, choice: Pool | None, why: str, chosen: ExitStack
     ) -> Json | None:
         """See :meth:`claim`; ``chosen`` keeps other claims from the pods that this one tries."""
+        pool = None if why else choice
         pod = self._choose(pool, chosen)
+        miss = Miss.MISFIT if why else Miss.CONFLICT if pod else Miss.EMPTY
         if pool is not None:
             self.wanted(pool, pod is not None)
             why = "" if pod else f"No pod of ExecutionPool {pool.name} was ready"
@@ -172,7 +176,10 @@ class PodClaims:
             record = await self.records.change(start.job, record, None, "Other jobs were first")
             if record.pod_uid:
                 raise KubeError(CHANGED, "Conflict", "another process claims a pod for the attempt")
-        self._cold[start.job.uid, start.job.attempt] = record.message
+        key = start.job.uid, start.job.attempt
+        if choice is not None and record.own and key not in self._cold:
+            self.missed(choice, miss)  # what others have decided, they have counted
+        self._cold[key] = record.message
         return None
 
     def _misfit(self, start: Start, pool: Pool) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,7 @@ from nanogrid_operator.decision.pool_size import Demand, PoolPlan, pause_of, pla
 from nanogrid_operator.kube.network_policies import NetworkPolicies
 from nanogrid_operator.kube.secrets import S3SecretReplica
 from nanogrid_operator.model.errors import InvalidSpecError
-from nanogrid_operator.model.pool import Pool, PoolPod
+from nanogrid_operator.model.pool import Pool, PoolPod, PoolSize
 from nanogrid_operator.reconcile.pool_templates import PoolTemplates
 from nanogrid_operator.status.pool import PoolCounts, changed, invalid_status, pool_status
 from nanogrid_operator.watch.agents import WaitingAgents
@@ -49,6 +49,7 @@ class _State:
     failures: int = 0
     not_before: float = 0.0  # no pod is created before, monotonic seconds
     problem: str = ""  # why the last pod could not be created
+    status: Json = field(default_factory=dict)  # that the last pass found, written or not
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,6 +98,16 @@ class PoolKeeper:
         counts = self._state(pool).counts
         counts.claims += 1
         counts.seconds.append(seconds)
+
+    def sizes(self) -> Iterator[PoolSize]:
+        """The pools that this process keeps, as of their last passes."""
+        for key in self.pools.all_keys():
+            pool = self.pools.pool(key)
+            state = None if pool is None else self._states.get(pool.uid)
+            if pool is None or pool.deleting or state is None or not state.status:
+                continue
+            counts = {name: state.status[name] for name in ("target", "ready", "starting")}
+            yield PoolSize(pool=pool, **counts, claimed=self.pools.claimed(pool))
 
     async def keep(self, key: str) -> None:
         """One pass for one pool."""
@@ -195,6 +206,7 @@ class PoolKeeper:
         await self._write(pool, state, pool_status(pool, found, target, claimed, state.counts, now))
 
     async def _write(self, pool: Pool, state: _State, status: Json) -> None:
+        state.status = status
         if not changed(pool, status):
             return
         wait = state.written_at + STATUS_SECONDS - self.monotonic()

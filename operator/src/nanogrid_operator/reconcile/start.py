@@ -68,6 +68,7 @@ class PodStarter:
     claims: PodClaims
     writer: Writer
     traces: JobTraces
+    on_started: Callable[[str, str], None]  # the namespace, and Warm or Cold
     clock: Callable[[], float] = time.time
 
     async def pin(self, job: Job, ref: FunctionRef) -> Outcome | None:
@@ -145,7 +146,9 @@ class PodStarter:
         return None
 
     def _note_started(self, job: Job, pod: Json) -> None:
-        self.traces.started(self.cache.job(job.uid), pod_facts(pod))
+        facts = pod_facts(pod)
+        self.on_started(job.namespace, facts.start)
+        self.traces.started(self.cache.job(job.uid), facts)
         self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
 
     async def _create_owned_objects(self, job: Job) -> None:

@@ -66,7 +66,7 @@ def progress_status(job: Job, pod: Pod | None, phase: Phase, reason: Reason, tex
 def _start(job: Job, pod: Pod) -> Json:
     """How the current attempt started."""
     text = "" if pod.pool else head(job.start_message, MESSAGE_CAP_BYTES)
-    status: Json = {"start": "Warm" if pod.pool else "Cold"}
+    status: Json = {"start": pod.start}
     if text or (job.status.get("startMessage") and pod.pool):
         status["startMessage"] = text or None  # a merge patch removes that of an earlier attempt
     return status

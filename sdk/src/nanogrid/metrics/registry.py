@@ -36,10 +36,13 @@ OTHER: Final = "_other"  # no name in Kubernetes begins so
 # A value that is not used so long gives its place to another one. Many scrapes have seen its end.
 IDLE_SECONDS: Final = 600.0
 
-# Upper ends of buckets. In seconds: one request; a part of a job; a delivery, whose objective is
-# 1 s. In bytes: the memory of a run.
+# Upper ends of buckets. In seconds: one request; a wait in the queue; a part of a job, which lasts
+# milliseconds on a warm pool; the claim of a pool's pod; a delivery, whose objective is 1 s. In
+# bytes: the memory of a run.
 REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-JOB_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+QUEUE_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+JOB_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, *QUEUE_SECONDS)
+CLAIM_SECONDS: Final = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5)
 DELIVERY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 RUN_SECONDS: Final = (0.1, 0.5, 1, 5, 30, 60, 300, 3600)
 RUN_BYTES: Final = tuple(mebibytes << 20 for mebibytes in (32, 64, 128, 256, 512, 1024, 4096))

@@ -18,6 +18,7 @@ from nanogrid.codegen.dashboards.queries import (
 
 _PHASES: Final = ("queue", "start", "sync", "execution", "upload", "delivery")
 _FAILED: Final = f'{IN_NAMESPACE},phase="Failed"'
+_READY: Final = f'{IN_NAMESPACE},state="ready"'
 _FUNCTION: Final = f'{SCOPE},namespace="$namespace",function="$function"'
 _RUNS: Final = f"sum(increase(nanogrid_function_runs_total{{{_FUNCTION}}}[$__range]))"
 _GOOD_RUNS: Final = (
@@ -142,6 +143,55 @@ OVERVIEW: Final = Dashboard(
                     "s",
                     "How long the job that is longest in a phase has been in it.",
                     [gauge("nanogrid_jobs_oldest_phase_seconds", "phase")],
+                ),
+            ),
+        ),
+        Row(
+            "Pools",
+            (
+                Panel(
+                    "Pods of pools by state",
+                    "short",
+                    "Pods that wait for a job, that start, and that a job has claimed.",
+                    [gauge("nanogrid_pool_pods", "state", IN_NAMESPACE, "namespace, pool")],
+                ),
+                Panel(
+                    "Ready pods by pool",
+                    "short",
+                    "Less than the target for a moment after a claim, or while pods cannot start.",
+                    [
+                        gauge("nanogrid_pool_pods", "namespace, pool", _READY)._replace(
+                            legend="{{namespace}}/{{pool}} ready"
+                        ),
+                        gauge("nanogrid_pool_target", "namespace, pool", IN_NAMESPACE)._replace(
+                            legend="{{namespace}}/{{pool}} target"
+                        ),
+                    ],
+                ),
+                Panel(
+                    "Starts per second",
+                    "ops",
+                    "Attempts that got a pod: Warm from a pool, Cold created for them.",
+                    [rate("nanogrid_jobs_started_total", "start", IN_NAMESPACE)],
+                ),
+                Panel(
+                    "Misses per second by reason",
+                    "ops",
+                    "Attempts that have a pool and start cold. The status of the job says why.",
+                    [rate("nanogrid_pool_misses_total", "reason", IN_NAMESPACE)],
+                ),
+                Panel(
+                    "Claims per second by pool",
+                    "ops",
+                    "Attempts that took a pod of a pool.",
+                    [rate("nanogrid_pool_claims_total", "namespace, pool", IN_NAMESPACE)],
+                ),
+                Panel(
+                    "Time of a claim",
+                    "s",
+                    "From the choice of a pod to the hand-over of the task. Two writes to the API "
+                    "server.",
+                    quantiles("nanogrid_pool_claim_seconds", IN_NAMESPACE),
                 ),
             ),
         ),
