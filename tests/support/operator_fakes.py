@@ -22,6 +22,7 @@ from nanogrid_operator.delivery.redis import Publisher
 from nanogrid_operator.delivery.s3 import ResultStore
 from nanogrid_operator.kube.objects import timestamp
 from nanogrid_operator.kube.server_clock import ServerClock
+from nanogrid_operator.model.claim import CLAIM_SUFFIX
 from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.workqueue import CAP_SECONDS, WorkQueue
 from support.builders import CREATED, RESULT_KEY_MASTER, merge_patch
@@ -30,6 +31,7 @@ from support.selectors import selected
 PODS = "/api/v1/namespaces/team-a/pods"
 EVENTS = "/api/v1/namespaces/team-a/events"
 JOBS = "/apis/nanogrid.io/v1alpha1/namespaces/team-a/executionjobs"
+POOLS = "/apis/nanogrid.io/v1alpha1/namespaces/team-a/executionpools"
 CREATE_POD = f"POST {PODS}"
 WRITE_STATUS = f"PATCH {JOBS}/sales/status"
 KEYS = ResultKeys(RESULT_KEY_MASTER)
@@ -98,9 +100,13 @@ class FakeKube(KubeApi):
         if path.endswith("/events"):
             self._maybe_refuse("EVENT")
             self.events.append(copy.deepcopy(body))
-            return body
+            claims = body["metadata"]["name"].endswith(CLAIM_SUFFIX)
+            return self._create(path, body) if claims else body
         self.writes.append(f"POST {path}")
         self._maybe_refuse("POST")
+        return self._create(path, body)
+
+    def _create(self, path: str, body: Json) -> Json:
         key = f"{path}/{body['metadata']['name']}"
         if key in self.objects:
             raise KubeError(409, "AlreadyExists", f"{key} already exists")
@@ -110,6 +116,15 @@ class FakeKube(KubeApi):
             "uid": f"uid-{self.version}", "creationTimestamp": created, "generation": 1
         }  # fmt: skip
         return self._store(key, made)
+
+    async def replace(self, path: str, name: str, body: Json) -> Json:
+        self.writes.append(f"PUT {path}/{name}")
+        self._maybe_refuse("PUT")
+        found, given = self._find(f"{path}/{name}")["metadata"], body["metadata"]
+        if given.get("resourceVersion", found["resourceVersion"]) != found["resourceVersion"]:
+            raise KubeError(409, "Conflict", "the object has been modified")
+        kept = {"uid": found["uid"], "creationTimestamp": found["creationTimestamp"]}
+        return self._store(f"{path}/{name}", {**body, "metadata": {**given, **kept}})
 
     async def patch(self, path: str, name: str, body: Json) -> Json:
         self.writes.append(f"PATCH {path}/{name}")
@@ -126,6 +141,7 @@ class FakeKube(KubeApi):
         uid: str | None = None,
         *,
         version: str | None = None,
+        grace_seconds: int | None = None,
         gone: frozenset[int] = GONE,
     ) -> Json | None:
         """As the API server: pods take time to end, and finalizers keep an object.
@@ -180,6 +196,8 @@ class FakeKube(KubeApi):
         asked = body.get("metadata", {}).get("resourceVersion")
         if asked is not None and asked != found["metadata"]["resourceVersion"]:
             raise KubeError(409, "Conflict", "the object has been modified")
+        if body.get("metadata", {}).get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
+            raise KubeError(409, "Conflict", "the UID in the precondition is another one")
         return self._store(key, merge_patch(found, body))
 
     def _find(self, key: str) -> Json:
