@@ -101,5 +101,3 @@ class PoolWorld(World):
     def owner(self, token: str) -> str:
         """The uid of the job that has a pod; empty if it waits."""
         return str(self.pod(token)["metadata"]["labels"][names.LABEL_JOB_UID])
-
-
