@@ -120,6 +120,8 @@ OWN_GROUP: Final = {
                     "queueWaitSeconds": 100_000_000,
                     "platformFaultRatio": 0,
                     "platformFaultJobs": 1_000_000,
+                    "poolMissRatio": 0,
+                    "poolMissJobs": 1_000_000,
                     "deliveryObjective": 0.99999,
                     "gatewayErrorRatio": 1,
                 }

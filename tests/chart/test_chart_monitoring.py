@@ -54,6 +54,7 @@ def test_they_need_metrics(key: str) -> None:
         {"serviceMonitor": {"renderMode": "always"}},
         {"serviceMonitor": {"interval": "soon"}},
         {"prometheusRule": {"thresholds": {"gatewayErrorRatio": 5}}},
+        {"prometheusRule": {"thresholds": {"poolMissRatio": 20}}},
         {"prometheusRule": {"thresholds": {"deliveryObjective": 1}}},
         {"prometheusRule": {"thresholds": {"unknown": 1}}},
         {"prometheusRule": {"runbookUrl": "https://wiki.example.com/a: b"}},

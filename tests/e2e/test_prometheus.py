@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from examples.gateway_client import Gateway, GatewayError
+from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess, PortForward
 from support.dashboards import PanelQuery, chosen, filled_in, panel_queries
@@ -45,6 +46,12 @@ FAILS: Final = "import sys\nsys.exit(3)\n"
 WRITES: Final = (
     "import os\nos.makedirs('output', exist_ok=True)\nopen('output/a', 'w').write('a')\n"
 )
+POOL: Final = {
+    "apiVersion": names.API_VERSION,
+    "kind": names.POOL_KIND,
+    "metadata": {"name": "fast"},
+    "spec": {"minReady": 1},
+}
 # They limit a time, which the busy cores of a test cluster exceed.
 TIMED: Final = {"NanoGridDeliveryBudgetBurnsFast", "NanoGridDeliveryBudgetBurnsSlowly"}
 # Panels without a number in a system that works, and why. A panel that is not named has one.
@@ -95,7 +102,10 @@ def monitored(
 
 
 def work(found: Monitored, number: int, gateway: Gateway, dev: DevAccess) -> None:
-    """One round: a job that stores an output, one that fails twice, a function, a session."""
+    """One round: a job that stores an output, one that fails twice, one of a pool, and others.
+
+    The others are a run of a function and a session.
+    """
     space = found.namespace
     key = space.key(f"code/{number}.zip")
     dev.s3.put_object(Bucket=dev.bucket, Key=key, Body=zip_of(main__py=WRITES))
@@ -103,11 +113,20 @@ def work(found: Monitored, number: int, gateway: Gateway, dev: DevAccess) -> Non
     space.apply(
         job(f"good-{number}", code={"s3": {"key": key}}),
         inline(f"bad-{number}", FAILS, backoffLimit=1),
+        POOL,
     )
+    eventually("a pod of the pool waits", partial(pod_waits, space))
+    space.apply(inline(f"warm-{number}", "print(1)", poolRef={"name": "fast"}))
     talk(space, f"talk-{number}")
     gateway.run(found.function, {"name": "round"})
-    for name in (f"good-{number}", f"bad-{number}"):
+    for name in (f"good-{number}", f"bad-{number}", f"warm-{number}"):
         space.finished(name)
+
+
+def pod_waits(space: Namespace) -> bool:
+    """Whether a job of the pool finds a pod."""
+    found = kubectl_json("--namespace", space.name, "get", names.POOL_PLURAL, "fast")
+    return bool((found.get("status") or {}).get("ready"))
 
 
 def talk(space: Namespace, name: str) -> None:
@@ -122,7 +141,7 @@ def scraped(found: Monitored, rounds: int) -> bool:
     ends = f'sum(nanogrid_jobs_finished_total{{namespace="{found.namespace.name}"}})'
     series = found.prometheus.query(ends)
     functions = found.prometheus.label_values("nanogrid_function_runs_total", "function")
-    enough = bool(series) and float(series[0]["value"][1]) >= 2 * rounds
+    enough = bool(series) and float(series[0]["value"][1]) >= 3 * rounds
     return enough and found.function in functions
 
 
