@@ -26,6 +26,7 @@ class Liveness:
     _resynced: float | None = field(default=None, init=False)
     # By kind: the version, and since when.
     _expected: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
+    _newest: dict[str, int] = field(default_factory=dict, init=False)  # by kind, of the watch
 
     def resynced(self) -> None:
         """A LIST of everything has succeeded."""
@@ -33,10 +34,13 @@ class Liveness:
 
     def expect(self, kind: str, version: int) -> None:
         """A LIST has shown this version, which the watch has not brought yet."""
+        if version <= self._newest.get(kind, 0):
+            return  # the watch has brought it, and nothing that is kept came of it
         self._expected.setdefault(kind, (version, self.clock()))
 
     def seen(self, kind: str, version: int) -> None:
         """The watch has brought this version. It will bring no older one."""
+        self._newest[kind] = max(version, self._newest.get(kind, 0))
         expected = self._expected.get(kind)
         if expected is not None and version >= expected[0]:
             del self._expected[kind]
