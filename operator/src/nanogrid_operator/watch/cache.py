@@ -1,27 +1,25 @@
 """What the operator has observed of jobs and pods: the newest version of each object. No I/O.
 
-Objects come from watches, from LISTs and from the answers to the operator's own writes, in any
-order. The cache remembers a pod that is gone for as long as its job exists, so that the attempt
-does not get a second pod.
+Objects come from watches, LISTs and answers to writes, in any order. A pod that is gone is
+remembered while its job exists, so that the attempt does not get a second one.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from nanogrid import names, wire
+from nanogrid import names
 from nanogrid.lifecycle import pod_finished
 from nanogrid.logs import fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import names_pod, pod_name
 from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
 from nanogrid_operator.model.lifecycle import inert
-from nanogrid_operator.model.observed import Inspection, Rejection, SessionObservation
 from nanogrid_operator.model.pod_facts import attempt_number
 from nanogrid_operator.model.versions import version_of
+from nanogrid_operator.watch.attempt_notes import AttemptKey, AttemptNotes
 from nanogrid_operator.watch.transform import transform_job, transform_pod
 
-AttemptKey = tuple[str, int]  # the job's uid and the number of the attempt
 PodKey = tuple[str, str]  # namespace and name
 
 
@@ -53,7 +51,7 @@ def _owned(pod: Json, job_uid: str) -> bool:
     return any(o.get("uid") == job_uid for o in owners)
 
 
-class JobCache:
+class JobCache(AttemptNotes):
     """Jobs by uid, and the pod, report and rejection of each attempt.
 
     Args:
@@ -71,19 +69,15 @@ class JobCache:
         proofs: ClaimProofs | None = None,
         waiting: Callable[[str, str, str], bool] = lambda *_: False,
     ) -> None:
+        super().__init__()
         self._default_ttl = default_ttl
         self._proofs = proofs or ClaimProofs("")
         self._waiting = waiting
         self._observers: list[CacheObserver] = []
-        self._jobs: dict[str, Json] = {}
         self._pods: dict[PodKey, Json] = {}
         self._pods_of: defaultdict[str, set[PodKey]] = defaultdict(set)  # by the job's uid
         self._claimed: dict[AttemptKey, PodKey] = {}  # the pod of a pool that an attempt has
         self._gone: dict[PodKey, Json] = {}  # the last observed state of pods that are gone
-        self._reports: dict[AttemptKey, tuple[wire.Report, float]] = {}
-        self._rejections: dict[AttemptKey, Rejection] = {}
-        self._inspections: dict[AttemptKey, Inspection] = {}
-        self._sessions: dict[AttemptKey, SessionObservation] = {}
         self._missed_pods: set[PodKey] = set()  # were gone before this process started
         self.namespaces: set[str] = set()  # that have or had jobs
         self.primed = False  # whether the cache ever took in a complete LIST
@@ -113,11 +107,9 @@ class JobCache:
             self._gone.pop(key, None)
             if self._pods.pop(key, None) is not None:
                 self._pod_changed(key, None)
-        for known in (
-            self._reports, self._rejections, self._inspections, self._sessions, self._claimed,
-        ):  # fmt: skip
-            for attempt in [a for a in known if a[0] == uid]:
-                del known[attempt]
+        self.drop_notes(uid)
+        for attempt in [a for a in self._claimed if a[0] == uid]:
+            del self._claimed[attempt]
 
     def put_pod(self, body: Json) -> str:
         """Take in a sandbox pod; returns the uid of the job that its label names."""
@@ -142,10 +134,13 @@ class JobCache:
     def drop_pod(self, body: Json) -> str:
         """Remember that a pod is gone, and its last state; returns its job's uid, by label."""
         key, uid = _key(body), job_of(body)
-        known = self._pods.get(key)
+        known, attempt = self._pods.get(key), attempt_number(body["metadata"]["labels"])
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             del self._pods[key]
-        if uid in self._jobs and (known is not None or not is_of_pool(body)):
+        claimed = is_of_pool(body) and self._proofs.holds(body, uid, attempt)
+        if claimed and uid in self._jobs:
+            self._claimed[uid, attempt] = key
+        if uid in self._jobs and (claimed or known is not None or not is_of_pool(body)):
             self._gone[key] = transform_pod(body)
             self._pods_of[uid].add(key)
         if key not in self._pods:
@@ -185,45 +180,6 @@ class JobCache:
         namespace, name = _key(job)
         return namespace, pod_name(name, uid, attempt)
 
-    def put_report(self, uid: str, report: wire.Report, now: float) -> None:
-        """Take in a report of an agent; the first report of an attempt stays."""
-        job = self._jobs.get(uid)
-        if job is not None and not (job.get("status") or {}).get("completionTime"):
-            self._reports.setdefault((uid, report.attempt), (report, now))
-
-    def put_rejection(self, uid: str, attempt: int, message: str, now: float) -> None:
-        """Remember that the API server rejected a pod, and since when."""
-        known = self._rejections.get((uid, attempt))
-        since = known.since if known else now
-        self._rejections[uid, attempt] = Rejection(message, since, now)
-
-    def drop_rejection(self, uid: str, attempt: int) -> None:
-        """Forget that the API server rejected an attempt's pod."""
-        self._rejections.pop((uid, attempt), None)
-
-    def put_inspection(self, uid: str, attempt: int, inspection: Inspection) -> None:
-        """Remember what the Events of an attempt's pod say."""
-        self._inspections[uid, attempt] = inspection
-
-    def inspection(self, uid: str, attempt: int) -> Inspection | None:
-        """The content of the Events of an attempt's pod, if they were read."""
-        return self._inspections.get((uid, attempt))
-
-    def put_session(self, observation: SessionObservation) -> None:
-        """Take in a report of a session's agent; the newest report counts."""
-        report = observation.report
-        if report.uid in self._jobs:
-            self._sessions[report.uid, report.attempt] = observation
-
-    def session(self, uid: str, attempt: int) -> SessionObservation | None:
-        """The newest report of a session."""
-        return self._sessions.get((uid, attempt))
-
-    def drop_reports(self, uid: str) -> None:
-        """Forget the reports of a job whose attempt has ended: the status has them now."""
-        for attempt in [a for a in self._reports if a[0] == uid]:
-            del self._reports[attempt]
-
     def job(self, uid: str) -> Json | None:
         """The job of this uid."""
         return self._jobs.get(uid)
@@ -235,9 +191,8 @@ class JobCache:
     def has_pod(self, namespace: str, name: str, uid: str) -> bool:
         """Whether a pod of this name and uid exists, also if it waits in a pool."""
         found = self._pods.get((namespace, name))
-        if found is not None and found["metadata"]["uid"] == uid:
-            return True
-        return self._waiting(namespace, name, uid)
+        known = found is not None and found["metadata"]["uid"] == uid
+        return known or self._waiting(namespace, name, uid)
 
     def pods(self, uid: str) -> list[Json]:
         """All pods of a job, of any attempt."""
@@ -275,14 +230,6 @@ class JobCache:
     def missed_pod(self, uid: str, attempt: int) -> bool:
         """Whether an attempt had a pod that was gone before this process started."""
         return bool(self._missed_pods) and self._pod_key(uid, attempt) in self._missed_pods
-
-    def report(self, uid: str, attempt: int) -> tuple[wire.Report, float] | None:
-        """An attempt's report and when it came, in seconds since the epoch."""
-        return self._reports.get((uid, attempt))
-
-    def rejection(self, uid: str, attempt: int) -> Rejection | None:
-        """The API server's last rejection of an attempt's pod."""
-        return self._rejections.get((uid, attempt))
 
     def uids(self) -> list[str]:
         """The uids of all jobs."""
