@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -22,11 +22,15 @@ from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.tasks")
 
-HEARTBEAT_SECONDS: Final = 10.0  # an agent believes in a dead connection after 25 s
-# Then the agent asks again. An agent that is frozen does not, and its pod gets no job.
-WAIT_SECONDS: Final = 50.0
-CLOSE_SECONDS: Final = 10.0  # for the agent to read the task
-LOOK_SECONDS: Final = 0.02
+
+class Timing(NamedTuple):
+    """Seconds."""
+
+    heartbeat: float = 10.0  # an agent believes in a dead connection after 25 s
+    # Then the agent asks again. An agent that is frozen does not, and its pod gets no job.
+    wait: float = 50.0
+    close: float = 10.0  # for the agent to read the task
+    look: float = 0.02
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class TaskApi:
         task_of: The task of a pod that a job has claimed, by the pod's uid; None: it has none.
         silent: Receives the uid of a pod whose agent did not take its task.
         monotonic: Seconds of durations.
+        timing: How long it waits, and for what.
     """
 
     pools: PoolCache
@@ -48,6 +53,7 @@ class TaskApi:
     task_of: Callable[[str], wire.HandOver | None]
     silent: Callable[[str], Awaitable[None]]
     monotonic: Callable[[], float] = time.monotonic
+    timing: Timing = field(default_factory=Timing)
 
     async def answer(self, request: web.Request, sender: Sender) -> web.StreamResponse:
         """Answer when the sender's pod has a job, or without a task after a while."""
@@ -62,6 +68,7 @@ class TaskApi:
             return _error(503, "this pod does not wait for a task")
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         response.enable_chunked_encoding()
+        response.force_close()  # the end of the connection shows that the agent has read its task
         await response.prepare(request)
         try:
             if task is None:
@@ -69,10 +76,8 @@ class TaskApi:
             if task is not None:
                 await response.write(wire.dumps(task).encode() + b"\n")
             await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError) as e:
-            # The agent has gone. If it lives, its next request gets the task.
-            if isinstance(e, asyncio.CancelledError):
-                raise
+        except ConnectionError as e:
+            log.info("the agent of pod uid=%s has gone: %s", uid, e)  # its next request gets it
             return response
         if task is not None:
             await self._check_taken(request, uid)
@@ -80,10 +85,13 @@ class TaskApi:
 
     async def _wait(self, uid: str, response: web.StreamResponse) -> wire.HandOver | None:
         """The task, or None after a while, or when the agent has sent a newer request."""
-        until = self.monotonic() + jitter(WAIT_SECONDS, 0.8, 1.2)
+        until = self.monotonic() + jitter(self.timing.wait, 0.8, 1.2)
         with self.agents.request(uid) as future:
+            # While the answer began, a claim may have met an older request of the agent.
+            if (task := self.task_of(uid)) is not None:
+                return task
             while self.monotonic() < until:
-                await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS)
+                await asyncio.wait({future}, timeout=self.timing.heartbeat)
                 if future.cancelled():
                     return None
                 if future.done():
@@ -94,12 +102,12 @@ class TaskApi:
 
     async def _check_taken(self, request: web.Request, uid: str) -> None:
         """See whether the agent has read its task: then it closes the connection."""
-        until = self.monotonic() + CLOSE_SECONDS
+        until = self.monotonic() + self.timing.close
         while request.transport is not None and not request.transport.is_closing():
             if self.monotonic() > until:
                 await self.silent(uid)
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self.timing.look)
 
 
 def _error(status: int, message: str) -> web.Response:
