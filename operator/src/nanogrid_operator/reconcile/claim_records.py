@@ -97,6 +97,19 @@ class ClaimRecords:
             return await self._read(job, record.name)
         return self._record(job, changed, own=True)
 
+    async def renew(self, job: Job, record: ClaimRecord, pod: PoolPod) -> None:
+        """Write the record of another process again before this one acts on it.
+
+        The other one may be about to act too. If the pod is gone then, its change of the record is
+        a conflict, so it learns that the pod may have been the job's.
+
+        Raises:
+            KubeError: The record has changed, or it is not known whether it has.
+        """
+        renewed = await self.change(job, record, pod, "")
+        if not renewed.own:
+            raise KubeError(CONFLICT, "Conflict", "another process decides how the attempt starts")
+
     async def _read(self, job: Job, name: str) -> ClaimRecord:
         found = await self.kube.get(collection(CORE, "events", job.namespace), name)
         return self._record(job, found, own=False)

@@ -40,6 +40,7 @@ TRIES: Final = 5  # of pods that others take first; then the attempt starts cold
 GIVE_UP_SECONDS: Final = 1  # the code has not started, so there is nothing to store
 GONE: Final = 404
 CHANGED: Final = 409
+REFUSED: Final = frozenset({400, 403, 422})  # an admission policy, or a right that is missing
 
 
 class PodGone(Exception):
@@ -125,7 +126,8 @@ class PodClaims:
                 return None
             self.cache.put_pod(found)
             self.pools.put_pod(found)
-        self.agents.hand_over(found["metadata"]["uid"], hand_over(start.task, found, self.settings))
+            task = hand_over(start.task, found, self.settings)
+            self.agents.hand_over(found["metadata"]["uid"], task)
         if pool is not None:
             self.claimed(pool, self.monotonic() - began)
         return found
@@ -159,10 +161,11 @@ class PodClaims:
         pool = None if why else choice
         pod = self._choose(pool, chosen)
         miss = Miss.MISFIT if why else Miss.CONFLICT if pod else Miss.EMPTY
-        if pool is not None:
-            self.wanted(pool, pod is not None)
-            why = "" if pod else f"No pod of ExecutionPool {pool.name} was ready"
+        if pool is not None and pod is None:
+            why = f"No pod of ExecutionPool {pool.name} was ready"
         record = await self.records.decide(start.job, start.name, pod, why)
+        if pool is not None and record.own:  # the job wants a pod once, however often calls fail
+            self.wanted(pool, pod is not None)
         for _ in range(TRIES):
             if not record.pod_uid:
                 break
@@ -200,15 +203,22 @@ class PodClaims:
         for pod in self.pools.pods(pool):
             usable = pod.version == version and not (pod.deleting or pod.ended)
             if usable and self.agents.waits(pod.uid):
+                chosen.callback(self._ask_again, pod.uid)
                 chosen.enter_context(self.agents.taken(pod.uid))
                 return pod
         return None
+
+    def _ask_again(self, pod_uid: str) -> None:
+        """The watch may have brought the claim of a pod before an answer that did not come."""
+        if self.pools.attempt_of(pod_uid) is not None:
+            self.agents.leave(pod_uid)
 
     async def _take(self, start: Start, record: ClaimRecord) -> Json | None:
         """Make the pod of a record the job's; None if another job has it, or it is about to end."""
         path = collection(CORE, "pods", start.job.namespace)
         known = self.pools.waiting_pod(record.pod_uid) if record.own else None
         pod = None if known is None else known[1]
+        renewed = record.own
         for _ in range(TRIES):
             if pod is None:
                 body = await self._read(path, record)
@@ -220,9 +230,15 @@ class PodClaims:
                 pod = pool_pod_facts(body)
                 if is_claimed(body) or pod.deleting or pod.ended:
                     return None
+                if not renewed:
+                    await self.records.renew(start.job, record, pod)
+                    renewed = True
             try:
                 return await self.kube.patch(path, pod.name, self._patch(start, record, pod))
             except KubeError as e:
+                if e.code in REFUSED:
+                    log.warning("pod %s cannot be claimed: %s", pod.name, e)
+                    return None
                 if e.code not in (GONE, CHANGED):
                     raise
                 pod = None
