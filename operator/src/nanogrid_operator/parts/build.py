@@ -115,7 +115,7 @@ def build(
     kube, clock = clients.kube, clients.clock
     metrics = metrics or OperatorMetrics(Metrics("operator"))
     queue.observe(metrics.queue)
-    waiting = build_waiting(settings.result_key_master)
+    waiting = build_waiting(settings.result_key_master, clock)
     cache = JobCache(
         settings.default_ttl,
         confirmed=not queue.paused,
@@ -157,7 +157,7 @@ def build(
     delivery = build_delivery(shared, first_webhook_pause)
     receivers = (metrics.finished, function_runs.offer, outputs.offer, cloudwatch.offer)
     on_finished = _each(*receivers)
-    pools = build_pools(shared, waiting)
+    pools = build_pools(shared, waiting, monotonic)
     reconciler = build_reconciler(shared, pools, delivery, on_finished)
     liveness = Liveness(queue, settings.resync_seconds, monotonic)
     checks = dependency_checks(kube, clients.publisher, clients.results, settings)

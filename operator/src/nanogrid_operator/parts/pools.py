@@ -1,5 +1,7 @@
 """Builds what keeps pools and claims their pods."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanogrid_operator.kube.network_policies import NetworkPolicies
@@ -28,18 +30,24 @@ class Waiting:
     agents: WaitingAgents
 
 
-def build_waiting(master: str) -> Waiting:
-    """Build it; ``master`` is the installation's secret key."""
+def build_waiting(master: str, clock: Callable[[], float] = time.time) -> Waiting:
+    """Build it.
+
+    Args:
+        master: The installation's secret key.
+        clock: Seconds since the epoch, as for the keeper of pools.
+    """
     queue = WorkQueue(paused=True)  # its keeper resumes it
     proofs = ClaimProofs(master)
-    pools = PoolCache(proofs, queue.add)
 
     def changed(pod_uid: str) -> None:
         known = pools.waiting_pod(pod_uid)
         if known is not None:
             queue.add(known[0])
 
-    return Waiting(proofs=proofs, queue=queue, pools=pools, agents=WaitingAgents(changed))
+    agents = WaitingAgents(changed, clock)
+    pools = PoolCache(proofs, queue.add, agents.leave)
+    return Waiting(proofs=proofs, queue=queue, pools=pools, agents=agents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +61,10 @@ class PoolParts:
     secrets: S3SecretReplica
 
 
-def build_pools(shared: Shared, waiting: Waiting) -> PoolParts:
-    """Build it."""
+def build_pools(
+    shared: Shared, waiting: Waiting, monotonic: Callable[[], float] = time.monotonic
+) -> PoolParts:
+    """Build it; ``monotonic`` has the seconds of durations."""
     settings, clients = shared.settings, shared.clients
     policies = NetworkPolicies(
         clients.kube, namespace_policies(settings) if settings.network_policies else []
@@ -79,6 +89,7 @@ def build_pools(shared: Shared, waiting: Waiting) -> PoolParts:
         policies=policies,
         secrets=secrets,
         clock=clients.clock,
+        monotonic=monotonic,
     )
 
     def claimed(pool: Pool, seconds: float) -> None:
@@ -99,6 +110,7 @@ def build_pools(shared: Shared, waiting: Waiting) -> PoolParts:
         claimed=claimed,
         missed=shared.metrics.pools.missed,
         clock=clients.clock,
+        monotonic=monotonic,
     )
     return PoolParts(
         keeper=keeper,

@@ -36,12 +36,14 @@ STATUS_SECONDS: Final = 2.0  # between two writes of a status
 FIRST_PAUSE_SECONDS: Final = 1.0  # after pods that could not be created, or failed
 LONGEST_PAUSE_SECONDS: Final = 60.0
 TOKEN_BYTES: Final = 4  # eight hex digits
+GONE: Final = frozenset({404})  # not 409: a pod that has changed stays
 
 
 @dataclass(slots=True)
 class _State:
     """What this process knows of a pool; ``counts`` go on from the status."""
 
+    key: str
     counts: PoolCounts
     demand: Demand = field(default_factory=Demand)
     claimed_at: float = 0.0  # the last claim, monotonic seconds
@@ -112,6 +114,8 @@ class PoolKeeper:
     async def keep(self, key: str) -> None:
         """One pass for one pool."""
         pool = self.pools.pool(key)
+        if pool is None:
+            self._forget(key)
         if pool is None or pool.deleting:
             return
         state = self._state(pool)
@@ -133,6 +137,12 @@ class PoolKeeper:
             state.failures, state.problem = 0, ""
         await self._show(pool, state, target, version)
         self.queue.add(key, CHECK_SECONDS)
+
+    def _forget(self, key: str) -> None:
+        """The pool was deleted."""
+        for uid in [uid for uid, state in self._states.items() if state.key == key]:
+            del self._states[uid]
+            self.templates.forget(uid)
 
     def _plan(self, pool: Pool, version: str, target: int) -> PoolPlan:
         assert pool.spec is not None  # noqa: S101 its template exists
@@ -176,7 +186,9 @@ class PoolKeeper:
             if self.agents.is_taken(pod.uid):
                 continue
             try:
-                left = await self.kube.delete(path, pod.name, pod.uid, version=pod.resource_version)
+                left = await self.kube.delete(
+                    path, pod.name, pod.uid, version=pod.resource_version, gone=GONE
+                )
             except KubeError as e:
                 log.info("pod %s of pool %s stays for now: %s", pod.name, pool.key, e)
                 continue
@@ -224,7 +236,7 @@ class PoolKeeper:
     def _state(self, pool: Pool) -> _State:
         known = self._states.get(pool.uid)
         if known is None:
-            known = self._states[pool.uid] = _State(PoolCounts.of(pool))
+            known = self._states[pool.uid] = _State(pool.key, PoolCounts.of(pool))
         return known
 
     def _failed(self, key: str, error: Exception) -> None:

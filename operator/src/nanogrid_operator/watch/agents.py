@@ -46,7 +46,8 @@ class WaitingAgents:
         finally:
             if self._requests.get(pod_uid) is future:
                 del self._requests[pod_uid]
-                self._last[pod_uid] = self._clock()
+                if not future.done():
+                    self._last[pod_uid] = self._clock()
                 self._on_change(pod_uid)
 
     def waits(self, pod_uid: str) -> bool:
@@ -58,12 +59,18 @@ class WaitingAgents:
         return pod_uid in self._taken
 
     def last_waited(self, pod_uid: str) -> float | None:
-        """When the agent's last request ended, in seconds since the epoch; None: it made none."""
-        return self._last.get(pod_uid)
+        """When the agent last waited, in seconds since the epoch; None: it made no request."""
+        return self._clock() if pod_uid in self._requests else self._last.get(pod_uid)
 
-    def forget(self, pod_uid: str) -> None:
-        """The pod is gone, or a job has claimed it."""
+    def leave(self, pod_uid: str) -> None:
+        """The pod is gone, or a job has it: its request ends, and its agent's next one gets a task.
+
+        A claim in progress hands the task over itself.
+        """
         self._last.pop(pod_uid, None)
+        future = self._requests.get(pod_uid)
+        if future is not None and pod_uid not in self._taken:
+            future.cancel()
 
     @contextmanager
     def taken(self, pod_uid: str) -> Iterator[None]:

@@ -5,6 +5,7 @@ A pod leaves a pool when a job claims it: then :mod:`.cache` has it.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from nanogrid import names
 from nanogrid.types import Json
@@ -17,22 +18,43 @@ Key = tuple[str, str]  # namespace and name
 AttemptKey = tuple[str, int]  # the job's uid and the number of the attempt
 
 
+class _Claimed(NamedTuple):
+    """A pod that says it has a job. It is kept when it has ended: a late event does not change it.
+
+    ``attempt`` is None if the operator has not claimed it.
+    """
+
+    attempt: AttemptKey | None
+    ended: bool
+    version: int
+
+    @property
+    def runs(self) -> bool:
+        return self.attempt is not None and not self.ended
+
+
 class PoolCache:
     """Pools, and their waiting pods by name.
 
     Args:
         proofs: show which pods the operator has created.
         on_change: receives the key of a changed pool.
+        on_left: receives the uid of a pod that is gone, or that a job has.
     """
 
-    def __init__(self, proofs: ClaimProofs, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        proofs: ClaimProofs,
+        on_change: Callable[[str], None],
+        on_left: Callable[[str], None] = lambda pod_uid: None,
+    ) -> None:
         self._proofs = proofs
         self._on_change = on_change
+        self._on_left = on_left
         self._pools: dict[Key, Pool] = {}
         self._pods: defaultdict[Key, dict[str, PoolPod]] = defaultdict(dict)  # by the pool
         self._pool_of: dict[str, tuple[Key, str]] = {}  # by the pod's uid: its pool and its name
-        # By the pod's uid: the job's uid and attempt, while the pod has not ended.
-        self._claimed: defaultdict[Key, dict[str, AttemptKey]] = defaultdict(dict)
+        self._claimed: defaultdict[Key, dict[str, _Claimed]] = defaultdict(dict)  # by the pod's uid
 
     def put_pool(self, body: Json) -> None:
         """Take in a pool."""
@@ -85,14 +107,14 @@ class PoolCache:
         job_uid = body["metadata"]["labels"].get(names.LABEL_JOB_UID)
         attempt = attempt_number(body["metadata"]["labels"])
         if job_uid:
+            of = (job_uid, attempt) if self._proofs.holds(body, job_uid, attempt) else None
+            self._claimed[key][uid] = _Claimed(of, pod.ended, version_of(body))
             self._forget(key, pod.name, uid)
-            if not pod.ended and self._proofs.holds(body, job_uid, attempt):
-                self._claimed[key][uid] = (job_uid, attempt)
-            else:
-                self._claimed[key].pop(uid, None)
         elif uid in self._claimed[key] or not self._proofs.created_by_operator(body):
             return  # a late event does not bring it back; others cannot add pods to a pool
         else:
+            if known is not None and known.uid != uid:
+                self._forget(key, pod.name, known.uid)
             self._pods[key][pod.name] = pod
             self._pool_of[uid] = (key, pod.name)
         self._changed(key)
@@ -116,8 +138,11 @@ class PoolCache:
                 if pod.uid not in present and int(pod.resource_version) <= listed_at:
                     self._forget(key, pod.name, pod.uid)
                     self._changed(key)
-            for gone in self._claimed[key].keys() - present:
-                del self._claimed[key][gone]
+            claimed = self._claimed[key]
+            for uid in claimed.keys() - present:
+                if claimed[uid].version <= listed_at:
+                    del claimed[uid]
+                    self._changed(key)
 
     def pods(self, pool: Pool) -> list[PoolPod]:
         """The pods of a pool that no job has claimed, the oldest first."""
@@ -126,7 +151,8 @@ class PoolCache:
 
     def claimed(self, pool: Pool) -> int:
         """In how many pods of a pool a job runs."""
-        return len(self._claimed.get((pool.namespace, pool.name), ()))
+        found = self._claimed.get((pool.namespace, pool.name), {})
+        return sum(each.runs for each in found.values())
 
     def waiting_pod(self, pod_uid: str) -> tuple[str, PoolPod] | None:
         """The key of its pool, and a pod that no job has claimed; None if it is not known."""
@@ -143,13 +169,15 @@ class PoolCache:
 
     def attempt_of(self, pod_uid: str) -> AttemptKey | None:
         """The job's uid and attempt of a claimed pod, while the pod has not ended."""
-        return next((c[pod_uid] for c in self._claimed.values() if pod_uid in c), None)
+        found = next((c[pod_uid] for c in self._claimed.values() if pod_uid in c), None)
+        return found.attempt if found is not None and found.runs else None
 
     def _forget(self, key: Key, name: str, uid: str) -> None:
         known = self._pods[key].get(name)
         if known is not None and known.uid == uid:
             del self._pods[key][name]
         self._pool_of.pop(uid, None)
+        self._on_left(uid)
 
     def _changed(self, key: Key) -> None:
         self._on_change("/".join(key))
