@@ -196,10 +196,8 @@ class FakeKube(KubeApi):
         asked = body.get("metadata", {}).get("resourceVersion")
         if asked is not None and asked != found["metadata"]["resourceVersion"]:
             raise KubeError(409, "Conflict", "the object has been modified")
-        if (
-            body.get("metadata", {}).get("uid", found["metadata"]["uid"])
-            != found["metadata"]["uid"]
-        ):
+        uid = body.get("metadata", {}).get("uid")
+        if uid is not None and uid != found["metadata"]["uid"]:
             raise KubeError(409, "Conflict", "the UID in the precondition is another one")
         return self._store(key, merge_patch(found, body))
 

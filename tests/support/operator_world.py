@@ -54,7 +54,7 @@ class World:
     def start(self, *, standby: bool = False) -> None:
         """Start an operator that knows nothing yet."""
         self.queue = RecordingQueue(paused=standby)
-        self.metrics = OperatorMetrics(Metrics("operator"))
+        self.metrics = self.new_metrics()
         self.webhook_client = WebhookClient(self.settings, attempted=self.metrics.attempted)
         self.parts = build(
             self.settings,
@@ -72,6 +72,10 @@ class World:
             tracing=self.tracing,
         )
         self.cache = self.parts.cache
+
+    def new_metrics(self) -> OperatorMetrics:
+        """What a new operator measures."""
+        return OperatorMetrics(Metrics("operator"))
 
     async def reconcile(self) -> None:
         """Reconcile the job once; the Events of this pass are sent."""

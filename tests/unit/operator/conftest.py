@@ -8,7 +8,13 @@ import pytest
 from support.fake_time import FakeTimeLoop
 
 REAL_SOCKETS = frozenset(
-    {"test_client.py", "test_cloudwatch_sender.py", "test_lease_thread.py", "test_results.py"}
+    {
+        "test_client.py",
+        "test_cloudwatch_sender.py",
+        "test_lease_thread.py",
+        "test_results.py",
+        "test_task_api.py",
+    }
 )
 
 
