@@ -1,7 +1,7 @@
 """What the operator has observed of jobs and pods: the newest version of each object. No I/O.
 
-Objects come from watches, LISTs and answers to writes, in any order. A pod that is gone is
-remembered while its job exists, so that the attempt does not get a second one.
+Objects come in any order. While its job exists, a pod that is gone is remembered: the attempt gets
+no second one. Reports and other notes are in :mod:`.attempt_notes`.
 """
 
 from collections import defaultdict
@@ -190,9 +190,8 @@ class JobCache(AttemptNotes):
 
     def has_pod(self, namespace: str, name: str, uid: str) -> bool:
         """Whether a pod of this name and uid exists, also if it waits in a pool."""
-        found = self._pods.get((namespace, name))
-        known = found is not None and found["metadata"]["uid"] == uid
-        return known or self._waiting(namespace, name, uid)
+        found = self._pods.get((namespace, name), {"metadata": {"uid": None}})
+        return found["metadata"]["uid"] == uid or self._waiting(namespace, name, uid)
 
     def pods(self, uid: str) -> list[Json]:
         """All pods of a job, of any attempt."""
