@@ -231,7 +231,7 @@ async def test_without_token_reviews_a_pool_says_that_it_cannot_work() -> None:
 
     (condition,) = pools.kube.objects[f"{POOLS}/warm"]["status"]["conditions"]
     assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
-    assert "rbac.tokenReviews" in condition["message"]
+    assert "rbac.clusterWide" in condition["message"]
 
 
 @pytest.mark.parametrize("pool", [{}, {"resources": {"limits": {"memory": "512Mi"}}}])
