@@ -277,14 +277,16 @@ def test_missing_service_account_is_shown_and_ends_the_job(namespace: Namespace)
     assert 'serviceaccount "nobody" not found' in status["message"]
 
 
-def test_events_show_the_jobs_progress(namespace: Namespace) -> None:
-    namespace.run(inline("events", "import time; time.sleep(3)"))
+def test_events_show_how_a_job_starts_and_fails(namespace: Namespace) -> None:
+    namespace.run(inline("works", "import time; time.sleep(3)"))
+    namespace.run(inline("fails", "raise SystemExit(3)"))
 
-    def reasons() -> set[str]:
-        text = namespace.kubectl("events", "--for", "ej/events", "-o", "json")
-        return {e["reason"] for e in json.loads(text)["items"]}
+    def reasons(job: str) -> list[str]:
+        text = namespace.kubectl("events", "--for", f"ej/{job}", "-o", "json")
+        return sorted(e["reason"] for e in json.loads(text)["items"])
 
-    eventually("events", lambda: reasons() >= {"PodCreated", "Executing", "Completed"})
+    eventually("events", lambda: reasons("fails") == ["NonZeroExit", "PodCreated"])
+    assert reasons("works") == ["PodCreated"]
 
 
 def test_conditions_and_timings_of_a_finished_job(namespace: Namespace) -> None:

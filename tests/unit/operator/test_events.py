@@ -1,6 +1,7 @@
-"""Events: one per transition of a job, and they never delay the work."""
+"""Events: one for each start of a job and each problem, and they never delay the work."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ async def test_the_number_of_pending_events_is_bounded() -> None:
     assert [e["reason"] for e in kube.events] == ["Executing"] * 3 + ["Completed"]
 
 
-# One per transition.
+# A start, a retry or a problem.
 
 
 async def events_after(world: World, times: int = 3) -> list[str]:
@@ -103,24 +104,33 @@ async def events_after(world: World, times: int = 3) -> list[str]:
     return world.events
 
 
-async def test_a_short_job_has_two_events() -> None:
+async def test_a_job_that_completes_has_one_event_and_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "nanogrid.reconcile")
+
     world = World()
     await world.reconcile()
     world.see_pod(version=200, **RUNNING)
     await world.reconcile()
     world.push(a_report())
 
-    assert await events_after(world) == ["PodCreated", "Completed"]
-    assert [e["type"] for e in world.kube.events] == ["Normal", "Normal"]
+    assert await events_after(world) == ["PodCreated"]
+    assert world.kube.events[0]["type"] == "Normal"
+    assert world.end == ("Succeeded", "Completed", "Delivered")
+    assert [text for text in caplog.messages if " " not in text] == ["PodCreated", "Completed"]
 
 
-async def test_a_long_job_has_an_event_when_it_runs() -> None:
+async def test_a_long_job_has_no_event_when_it_runs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "nanogrid.reconcile")
     world = World()
     await world.reconcile()
     world.see_pod(version=200, **RUNNING)
     world.now = CREATED + 5
 
-    assert await events_after(world) == ["PodCreated", "Executing"]
+    assert await events_after(world) == ["PodCreated"]
+    assert world.status["reason"] == "Executing"
+    assert caplog.messages.count("Executing") == 1
 
 
 async def test_a_failure_is_a_warning() -> None:
@@ -186,7 +196,7 @@ async def test_a_late_delivery_has_an_event_after_that_of_its_delay() -> None:
     world = await _undelivered()
     world.redis.up = True
 
-    assert await events_after(world) == ["Completed", "RedisUnavailable", "Delivered"]
+    assert await events_after(world) == ["RedisUnavailable", "Delivered"]
 
 
 async def test_a_late_conflict_is_not_recorded_as_a_delivery() -> None:
@@ -196,7 +206,7 @@ async def test_a_late_conflict_is_not_recorded_as_a_delivery() -> None:
     reasons = await events_after(world)
 
     assert world.end == ("Succeeded", "Completed", "Conflict")
-    assert reasons == ["Completed", "RedisUnavailable", "RequestIdConflict"]
+    assert reasons == ["RedisUnavailable", "RequestIdConflict"]
 
 
 async def _undelivered() -> World:

@@ -158,7 +158,7 @@ async def deleted_after_its_time_to_live() -> None:
 async def no_event() -> None:
     world = with_pod()
     world.kube.refuse("EVENT", 500)
-    world.push(a_report(a_result(request_id=REQUEST)))
+    world.push(a_report(a_failed_result(request_id=REQUEST)))
     await world.work(2)
 
 

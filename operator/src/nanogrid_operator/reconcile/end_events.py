@@ -14,8 +14,11 @@ log = logging.getLogger("nanogrid.reconcile")
 def record_end(
     writer: Writer, job: Job, ended: Outcome, delivery: Delivery, storage: Storage | None
 ) -> None:
-    """One line in the log, an Event of the end, and one of each problem with its result."""
-    writer.record_event(job, ended.reason, ended.message, bad=not ended.succeeded)
+    """One line in the log, an Event of a failure, and one of each problem with the result."""
+    if ended.succeeded:
+        writer.record(ended.reason, ended.message)
+    else:
+        writer.record_event(job, ended.reason, ended.message, bad=True)
     end = {
         "status": ended.result.status,
         "reason": ended.reason,

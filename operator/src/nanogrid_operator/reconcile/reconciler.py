@@ -48,9 +48,10 @@ from nanogrid_operator.workqueue import WorkQueue
 
 log = logging.getLogger("nanogrid.reconcile")
 
-EXPECTED = frozenset(
-    {Reason.POD_CREATED, Reason.QUEUED, Reason.NETWORK_UNKNOWN}
-)  # reasons of a pending job: no Warning
+# What a job does, or waits for, without a problem: no Event.
+EXPECTED = frozenset({
+    Reason.QUEUED, Reason.NETWORK_UNKNOWN, Reason.POD_CREATED, Reason.SYNCING, Reason.EXECUTING,
+})  # fmt: skip
 MEMORY_SECONDS = 2.0  # for the write of a running job's memory, which a result may wait for
 MEMORY_SHARE = 4  # one of so many workers may write memory: a slow API server stops no results
 REMOVED_SECONDS = 1.0  # until the next pass after a lingering pod was deleted
@@ -272,7 +273,10 @@ class Reconciler:
         same = job.status.get("reason") == action.reason
         if same and (snapshot.session_due or snapshot.queue_due):
             return  # new counts of a session, and a new position, are not transitions
-        bad = action.phase is Phase.PENDING and action.reason not in EXPECTED
+        if action.reason in EXPECTED:
+            self.writer.record(action.reason, action.message)
+            return
+        bad = action.phase is Phase.PENDING
         self.writer.record_event(job, action.reason, action.message, bad=bad)
 
     async def _show_memory(self, snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""Kubernetes Events on jobs, one per transition, so that `kubectl describe ej` shows them all.
+"""Kubernetes Events on jobs, which `kubectl describe ej` shows: starts, retries and problems.
 
 Events are best effort. They are sent in the background and delay nothing. If the API server does
 not take an Event, the operator logs that and does not try again.

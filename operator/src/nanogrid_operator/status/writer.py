@@ -1,4 +1,8 @@
-"""Writes a job's status, and records each transition in one log line and one Event."""
+"""Writes a job's status, and records its transitions.
+
+Each one is a line in the log. What a job is expected to do is no Event: its status shows it, and an
+Event costs the API server as much as the write of a status.
+"""
 
 import logging
 import time
@@ -70,7 +74,11 @@ class Writer:
         self.cache.put_job(written)
         return written
 
-    def record_event(self, job: Job, reason: Reason, message: str, *, bad: bool = False) -> None:
-        """Record a transition; ``bad`` makes the Event a Warning."""
+    def record(self, reason: Reason, message: str) -> None:
+        """Record an expected transition of the job that the context is about: no Event."""
         log.info("%s", reason, extra={FIELDS: {"reason": reason, "why": message}})
+
+    def record_event(self, job: Job, reason: Reason, message: str, *, bad: bool = False) -> None:
+        """Record any other transition, with an Event; ``bad`` makes it a Warning."""
+        self.record(reason, message)
         self.events.post(job, reason, message, self.clock(), bad=bad)
