@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -49,6 +50,45 @@ async def test_outside_a_cluster_address_and_token_come_from_a_kubeconfig(
     assert request.body == {"metadata": {"name": "판매"}}
     assert request.headers["Authorization"] == "Bearer the-token"
     assert request.headers["User-Agent"] == "nanogrid-test"
+
+
+async def _ask(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Json:
+    """One request with a kubeconfig for this address."""
+    config = folder / "config"
+    config.write_text(yaml.safe_dump(a_kubeconfig(url)))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    kube = await KubeApi.connect(timeout_seconds=60, user_agent="nanogrid-test")
+    try:
+        return await kube.get(PODS, "p")
+    finally:
+        await kube.close()
+
+
+async def test_a_configured_proxy_is_used(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with serving(server) as url:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.setenv("http_proxy", url)
+        await _ask("http://api.invalid", tmp_path, monkeypatch)
+
+    (request,) = server.requests
+    assert request.headers["Host"] == "api.invalid"
+    assert request.headers["Authorization"] == "Bearer the-token"
+
+
+async def test_without_a_proxy_no_request_looks_for_one_or_for_other_credentials(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login nobody password none")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with serving(server) as url:
+        await _ask(url, tmp_path, monkeypatch)
+
+    assert server.requests[0].headers["Authorization"] == "Bearer the-token"
 
 
 @pytest.mark.parametrize(("code", "seen"), [(200, 1), (404, 0)], ids=["success", "error"])

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -59,6 +60,9 @@ async def api_client(connections: int = CONNECTIONS) -> client.ApiClient:
     # Our own rule applies. Not False: that is the int 0 to the library, which then never stops.
     settings.retries = None
     settings.connection_pool_maxsize = connections
+    if not getproxies():
+        # Otherwise aiohttp looks for a proxy and reads ~/.netrc in a thread, for each request.
+        settings.client_session_kwargs = {"trust_env": False}
     return client.ApiClient(settings)
 
 
