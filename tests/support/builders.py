@@ -149,9 +149,9 @@ def retrying(*attempts: Json, phase: str = "Pending", reason: str = "Retrying") 
     return {"phase": phase, "reason": reason, "attempts": list(attempts)}
 
 
-def running() -> Json:
-    """The state of a container that runs."""
-    return {"running": {"startedAt": CREATED_TEXT}}
+def running(age: float = 0.0) -> Json:
+    """The state of a container that runs since ``age`` seconds after ``CREATED``."""
+    return {"running": {"startedAt": time_text(age)}}
 
 
 def waiting(reason: str = "PodInitializing", message: str = "") -> Json:

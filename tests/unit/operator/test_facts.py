@@ -45,7 +45,7 @@ def test_all_facts_of_a_starting_pod_are_read() -> None:
         memory_limit_bytes=256 * MIB,
         containers={
             "sync-input": Container(ended=Ended(0, "Completed", "")),
-            "agent": Container(running=True),
+            "agent": Container(running=True, started_at=CREATED),
             "sandbox": Container(waiting_reason="ErrImagePull", waiting_message="no such image"),
         },
     )

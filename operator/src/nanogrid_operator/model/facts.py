@@ -15,6 +15,7 @@ from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.function_ref import effective
 from nanogrid_operator.model.lifecycle import kept, named_ttl, settled, unstored
+from nanogrid_operator.model.remembered import remembered
 from nanogrid_operator.model.restored import restored
 
 
@@ -110,8 +111,12 @@ class Job:
 _WITH_POD = frozenset({Phase.SYNCING.value, Phase.RUNNING.value})
 
 
+@remembered(most=512)
 def job_facts(body: Json) -> Job:
-    """Read an ExecutionJob. An invalid spec is a fact too, not an error."""
+    """Read an ExecutionJob, which must not change afterwards.
+
+    An invalid spec is a fact too, not an error.
+    """
     meta = body["metadata"]
     model: ExecutionJob | None = None
     error = ""

@@ -1,6 +1,6 @@
 """From a pod's JSON to the few facts that decisions need. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nanogrid import names
 from nanogrid.lifecycle import TERMINAL_POD_PHASES
@@ -9,6 +9,7 @@ from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
 from nanogrid_operator.model.claim import claimed_at
+from nanogrid_operator.model.remembered import remembered
 
 # The reasons that scheduler, taint manager and eviction API give for the end of a pod:
 # https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
@@ -44,6 +45,7 @@ class Container:
     ended: Ended | None = None
     last: Ended | None = None  # how it ended before the kubelet restarted it
     restarts: int = 0
+    started_at: float | None = None  # by the clock of its node, in seconds since the epoch
 
     @property
     def failed(self) -> Ended | None:
@@ -103,8 +105,18 @@ class Pod:
         return "Warm" if self.pool else "Cold"
 
 
+def same_for_job(old: Pod, new: Pod) -> bool:
+    """Whether nothing that is decided about the job differs: at most, the pod has a node now.
+
+    When a pod of Kueue got its node tells when its gates were removed.
+    """
+    bound = replace(old, scheduled=new.scheduled, scheduled_at=new.scheduled_at)
+    return bound == new and not new.queued_by_kueue
+
+
+@remembered(most=2048)
 def pod_facts(body: Json) -> Pod:
-    """Read a sandbox pod."""
+    """Read a sandbox pod, which must not change afterwards."""
     meta, status = body["metadata"], body.get("status") or {}
     labels = meta.get("labels") or {}
     reported = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
@@ -236,6 +248,7 @@ def _container(status: Json) -> Container:
         ended=_ended(ended) if ended else None,
         last=_ended(last) if last else None,
         restarts=status.get("restartCount", 0),
+        started_at=seconds((state.get("running") or ended or {}).get("startedAt")),
     )
 
 
