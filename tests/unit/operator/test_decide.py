@@ -269,6 +269,11 @@ ROWS = [
         want="write Syncing Syncing, then wait 60 s",
     ),
     Row(
+        reason="A short copy is not shown, also if its pod waited long for a node.",
+        snapshot=a_snapshot(pod=a_pod(sync=running(20)), age=21),
+        want="wait 1 s",
+    ),
+    Row(
         reason="With the inputs in place, the sandbox is about to start.",
         snapshot=a_snapshot(pod=a_pod(sync=ended(0), agent=waiting()), age=3),
         want="write Syncing Syncing, then wait 60 s",
@@ -335,6 +340,26 @@ ROWS = [
         reason="A pod whose image cannot be pulled fails at the startup timeout.",
         snapshot=a_snapshot(pod=a_pod(agent=waiting("ErrImagePull")), age=301),
         want="finish FAILED ImagePullFailed and remove the pod",
+    ),
+    Row(
+        reason="Short code costs no write, also if its pod started late.",
+        snapshot=a_snapshot(pod=a_pod(agent=running(20), sandbox=running(20)), age=21),
+        want="wait 1 s",
+    ),
+    Row(
+        reason="Running code is shown soon after its start.",
+        snapshot=a_snapshot(pod=a_pod(agent=running(20), sandbox=running(20)), age=22),
+        want="write Running Executing, then wait 60 s",
+    ),
+    Row(
+        reason="The clock of a node may be ahead.",
+        snapshot=a_snapshot(pod=a_pod(agent=running(900), sandbox=running(900)), age=9),
+        want="write Running Executing, then wait 60 s",
+    ),
+    Row(
+        reason="A container of a pool's pod started long before the job claimed the pod.",
+        snapshot=a_snapshot(pod=a_pod(age=20, agent=running(), sandbox=running()), age=21),
+        want="wait 1 s",
     ),
     Row(
         reason="A pod that lacks its Secret fails at the startup timeout.",

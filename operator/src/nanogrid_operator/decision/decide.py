@@ -55,7 +55,7 @@ from nanogrid_operator.decision.snapshot import (
 from nanogrid_operator.decision.start_errors import end_text, image_refused
 from nanogrid_operator.model.pod_facts import Pod
 
-PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the API server's whole seconds; saves short jobs a write
+PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the kubelet's whole seconds; saves short jobs a write
 PENDING_AFTER_SECONDS = 4.0  # a pod that starts in the usual time needs no status write
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to report how a sandbox ended
 # What the container runtime reports for a container that was gone when its node came back.
@@ -322,21 +322,24 @@ def exposed(snapshot: Snapshot, _: Pod) -> Action | None:
 
 def in_progress(snapshot: Snapshot, pod: Pod) -> Action:
     """Write what the job is doing, but save short jobs the write."""
-    age = snapshot.now - pod.created
+    since = pod.created
     phase, reason, detail, after = Phase.PENDING, Reason.POD_CREATED, "", PENDING_AFTER_SECONDS
     if has_run(snapshot, pod):
         phase, reason, after = Phase.RUNNING, Reason.EXECUTING, PROGRESS_AFTER_SECONDS
+        since = _start(snapshot, pod, names.CONTAINER_SANDBOX)
     elif pod.gated:
         reason, detail = Reason.QUEUED, f"pod {pod.name}: {pod.gated}"
     elif stuck := blocked(snapshot, pod):
         reason, detail, after = stuck.reason, stuck.detail, PROGRESS_AFTER_SECONDS
     elif syncing(pod):
         phase, reason, after = Phase.SYNCING, Reason.SYNCING, PROGRESS_AFTER_SECONDS
+        since = _start(snapshot, pod, names.CONTAINER_SYNC)
     check = next_check(snapshot, pod)
     if is_session(snapshot) and has_run(snapshot, pod):
         return _session_progress(snapshot, check)
-    if age < after:
-        return Wait(min(check, after - age))
+    early = since + after - snapshot.now
+    if early > 0:
+        return Wait(min(check, early))
     if reason is Reason.POD_CREATED:
         inspection = snapshot.inspection
         if inspection is None or snapshot.now >= inspection.at + INSPECT_SECONDS:
@@ -346,6 +349,15 @@ def in_progress(snapshot: Snapshot, pod: Pod) -> Action:
     action = _progress(snapshot, phase, reason, detail, check)
     running = phase is Phase.RUNNING and isinstance(action, Wait)
     return ShowMemory(check) if running and snapshot.memory_due else action
+
+
+def _start(snapshot: Snapshot, pod: Pod, container: str) -> float:
+    """When a container started for the job, so that a pod that starts late is no long job.
+
+    The kubelet says it. Of a node whose clock is ahead, the pod's creation counts.
+    """
+    at = pod.container(container).started_at
+    return pod.created if at is None or at > snapshot.now else max(pod.created, at)
 
 
 def _progress(
