@@ -72,6 +72,7 @@ async def test_a_list_of_known_versions_enqueues_nothing() -> None:
 @pytest.mark.parametrize("kind", [LISTED, "ADDED", "MODIFIED"])
 async def test_a_newer_version_is_kept_and_enqueues_the_job(kind: str | None) -> None:
     operator = Operator()
+    operator.pod["status"] = {"phase": "Running"}
 
     assert await operator.job_enqueued_by(kind, NEWER)
     assert await operator.pod_enqueued_by(kind, NEWER)
@@ -79,12 +80,20 @@ async def test_a_newer_version_is_kept_and_enqueues_the_job(kind: str | None) ->
     assert [body and body["metadata"]["resourceVersion"] for body in stored] == [str(NEWER)] * 2
 
 
-async def test_a_watch_event_enqueues_the_job_even_if_its_version_is_known() -> None:
+async def test_an_event_of_a_job_enqueues_it_even_if_its_version_is_known() -> None:
     """It may be the operator's own write, and only the event triggers what follows."""
     operator = Operator()
 
     assert await operator.job_enqueued_by("MODIFIED")
-    assert await operator.pod_enqueued_by("MODIFIED")
+
+
+@pytest.mark.parametrize("version", [None, NEWER], ids=["known", "newer"])
+async def test_an_event_of_a_pod_that_has_not_changed_for_the_job_enqueues_nothing(
+    version: int | None,
+) -> None:
+    operator = Operator()
+
+    assert not await operator.pod_enqueued_by("MODIFIED", version)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from nanogrid.kube.conventions import KubeError
+from nanogrid.types import Json
 from nanogrid_operator.model.facts import job_facts
 from support.builders import (
     CREATED,
@@ -41,13 +42,24 @@ async def test_a_short_job_costs_two_writes_and_one_message() -> None:
     assert world.end == ("Succeeded", "Completed", "Delivered")
 
 
-async def test_a_created_pod_is_checked_after_two_seconds() -> None:
-    world = World()
+@pytest.mark.parametrize(
+    ("job", "seconds"),
+    [
+        ({}, 4.0),
+        ({"timeouts": {"startupSeconds": 1}}, 1.0),
+        ({"activeDeadlineSeconds": 1}, 0.0),
+    ],
+    ids=["a job", "its start is due soon", "its deadline may be near"],
+)
+async def test_a_job_whose_pod_was_created_is_looked_at_when_something_is_due(
+    job: Json, seconds: float
+) -> None:
+    world = World(**job)
 
     await world.reconcile()
 
     assert world.cache.pod(JOB_UID, 0) is not None
-    assert world.queue.delays == [2.0]
+    assert world.queue.delays == [seconds]
 
 
 async def test_a_long_job_costs_one_write_for_running() -> None:

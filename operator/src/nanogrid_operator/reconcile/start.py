@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from nanogrid import names
 from nanogrid.api.function_spec import FunctionRef
+from nanogrid.api.runtime import Timeouts
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
 from nanogrid.reasons import Reason
@@ -146,10 +147,10 @@ class PodStarter:
         return None
 
     def _note_started(self, job: Job, pod: Json) -> None:
-        facts = pod_facts(pod)
+        facts = pod_facts(self.cache.pod(job.uid, job.attempt) or pod)
         self.on_started(job.namespace, facts.start)
         self.traces.started(self.cache.job(job.uid), facts)
-        self.queue.add(job.uid, decide.PROGRESS_AFTER_SECONDS)
+        self.queue.add(job.uid, _first_check(job))
 
     async def _create_owned_objects(self, job: Job) -> None:
         """Create the job's other objects. The name of one that exists shows that it is ours."""
@@ -195,6 +196,15 @@ class PodStarter:
     def _note_rejection(self, job: Job, attempt: int, message: str) -> None:
         self.cache.put_rejection(job.uid, attempt, message, self.clock())
         self.queue.add(job.uid)
+
+
+def _first_check(job: Job) -> float:
+    """Seconds until the job is looked at, if its pod does not change."""
+    spec = job.spec
+    if spec is None or spec.is_session or spec.active_deadline_seconds is not None:
+        return 0.0  # the next pass knows
+    startup = (spec.timeouts or Timeouts()).startup_seconds
+    return min(decide.PENDING_AFTER_SECONDS, startup)
 
 
 def _owned(pod: Json, job: Job) -> bool:

@@ -15,10 +15,10 @@ from nanogrid.types import Json
 from nanogrid_operator.kube.objects import names_pod, pod_name
 from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
 from nanogrid_operator.model.lifecycle import inert
-from nanogrid_operator.model.pod_facts import attempt_number
+from nanogrid_operator.model.pod_facts import attempt_number, pod_facts, same_for_job
 from nanogrid_operator.model.versions import version_of
 from nanogrid_operator.watch.attempt_notes import AttemptKey, AttemptNotes
-from nanogrid_operator.watch.transform import transform_job, transform_pod
+from nanogrid_operator.watch.transform import same_pod, transform_job, transform_pod
 
 PodKey = tuple[str, str]  # namespace and name
 
@@ -125,11 +125,25 @@ class JobCache(AttemptNotes):
         if gone is not None and gone["metadata"]["uid"] == body["metadata"]["uid"]:
             return uid  # a late answer does not bring back a deleted pod
         if known is None or version_of(body) >= version_of(known):
-            self._pods[key] = transform_pod(body)
+            self._pods[key] = kept = transform_pod(body)
             self._pods_of[uid].add(key)
             self.drop_rejection(uid, attempt_number(body["metadata"]["labels"]))
-            self._pod_changed(key, self._pods[key])
+            if known is None or not same_pod(known, kept):
+                self._pod_changed(key, kept)
         return uid
+
+    def take_pod(self, body: Json) -> tuple[str, bool]:
+        """Take in a sandbox pod, and whether a decision about its job may depend on what is new.
+
+        It does not after the echo of the operator's own write, nor when the pod gets its node.
+        """
+        key = _key(body)
+        before = self._pods.get(key)
+        uid = self.put_pod(body)
+        after = self._pods.get(key)
+        if before is None or after is None:
+            return uid, True
+        return uid, after is not before and not same_for_job(pod_facts(before), pod_facts(after))
 
     def drop_pod(self, body: Json) -> str:
         """Remember that a pod is gone, and its last state; returns its job's uid, by label."""

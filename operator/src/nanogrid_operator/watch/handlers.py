@@ -91,7 +91,7 @@ class EventHandlers:
             self._queue.add(uid)
 
     def on_pod(self, kind: str | None, body: Json) -> None:
-        """Take in a pod, and enqueue its job unless a LIST shows a known version."""
+        """Take in a pod, and enqueue its job if a decision may depend on what is new."""
         self._liveness.seen("pods", version_of(body))
         if is_of_pool(body):
             self._on_pool_pod(kind, body)
@@ -101,8 +101,8 @@ class EventHandlers:
             self._queue.add(self._cache.drop_pod(body))
             return
         known = kind is LISTED and not self._cache.newest_unknown_pod([body])
-        uid = self._cache.put_pod(body)
-        if not known:
+        uid, news = self._cache.take_pod(body)
+        if news and not known:
             self._queue.add(uid)
 
     def _on_pool_pod(self, kind: str | None, body: Json) -> None:

@@ -67,6 +67,12 @@ def transform_pod(pod: Json) -> Json:
     }
 
 
+def same_pod(old: Json, new: Json) -> bool:
+    """Whether two versions of what the cache keeps of a pod differ in nothing but the version."""
+    version = new["metadata"]["resourceVersion"]
+    return {**old, "metadata": {**old["metadata"], "resourceVersion": version}} == new
+
+
 def _is_read(kind: str) -> bool:
     return kind in _CONDITIONS or kind.startswith(names.TARGET_HEALTH_PREFIX)
 
