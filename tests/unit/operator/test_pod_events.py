@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -83,15 +84,13 @@ async def test_the_node_of_a_pod_of_kueue_enqueues_its_job() -> None:
 
 async def test_a_pod_that_starts_or_ends_enqueues_its_job() -> None:
     world = World()
-    for version, state in enumerate(
-        (
-            {"phase": "Pending"},
-            {"phase": "Pending", "sync": running()},
-            {"phase": "Running", "sandbox": running()},
-            {"phase": "Succeeded", "sandbox": ended()},
-        ),
-        100,
-    ):
+    states: list[Json] = [
+        {"phase": "Pending"},
+        {"phase": "Pending", "sync": running()},
+        {"phase": "Running", "sandbox": running()},
+        {"phase": "Succeeded", "sandbox": ended()},
+    ]
+    for version, state in enumerate(states, 100):
         assert await enqueued(world, a_pod_body(version=version, **state)), state
 
 
@@ -194,8 +193,8 @@ def vars_of(use: NamespaceUse) -> tuple[int, ...]:
 
 
 def test_facts_are_derived_once_for_each_version_and_kept_for_a_bounded_number() -> None:
-    seen: list[str] = []
-    facts = Remembered(lambda body: seen.append(body["metadata"]["uid"]) or len(seen), most=2)
+    numbers = itertools.count(1)
+    facts = Remembered(lambda body: next(numbers), most=2)
     first, second, third = ({"metadata": {"uid": uid}} for uid in "abc")
 
     assert [facts(first), facts(first), facts(second), facts(first)] == [1, 1, 2, 1]
