@@ -34,7 +34,7 @@ def test_jobs_queue_at_the_pod_limit(rig: Rig, killed: bool) -> None:
     ledger = rig.ledger
     operator = rig.lab.operator(NANOGRID_MAX_PODS=str(MAX_PODS)).start()
     operator.wait_ready()
-    code = rig.starts.marked("import time; time.sleep(2)")
+    code = rig.starts.marked("import time; time.sleep(4)")
     jobs = [f"queued-{number:02}" for number in range(JOBS)]
     most = 0
 

@@ -161,11 +161,11 @@ ROWS = [
     Row(
         reason="Without a slot for its pod a job queues; the first seconds cost no write.",
         snapshot=a_snapshot(age=1, wait_reason="full"),
-        want="queue, wait 3 s",
+        want="queue, wait 9 s",
     ),
     Row(
         reason="A job that queues for longer shows it.",
-        snapshot=a_snapshot(age=4, wait_reason="full"),
+        snapshot=a_snapshot(age=10, wait_reason="full"),
         want="queue, write Pending Queued, then wait 300 s",
     ),
     Row(
@@ -186,7 +186,7 @@ ROWS = [
             age=101,
             wait_reason="full",
         ),
-        want="queue, wait 3 s",
+        want="queue, wait 9 s",
     ),
     Row(
         reason="A job with a pod does not queue.",

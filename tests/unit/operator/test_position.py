@@ -82,7 +82,7 @@ async def test_the_status_shows_the_position_and_its_changes_without_events() ->
         admission.enqueue(
             replace(a_job(), uid=f"o{number}", name=f"a{number}", created=CREATED - 9)
         )
-    world.now = CREATED + 5
+    world.now = CREATED + 11
     await world.reconcile()
     assert world.status["message"].count("Position 4 of 4 in the queue of the namespace") == 1
 

@@ -32,7 +32,7 @@ async def test_a_job_queues_until_its_namespace_has_a_slot(
 ) -> None:
     await world.reconcile()
     assert world.kube.writes == []
-    world.now = CREATED + 5
+    world.now = CREATED + 11
     await world.reconcile()
     await world.reconcile()
     assert world.kube.writes == [WRITE_STATUS]

@@ -57,6 +57,7 @@ from nanogrid_operator.model.pod_facts import Pod
 
 PROGRESS_AFTER_SECONDS = 2.0  # 1 to 2 s by the kubelet's whole seconds; saves short jobs a write
 PENDING_AFTER_SECONDS = 4.0  # a pod that starts in the usual time needs no status write
+QUEUED_AFTER_SECONDS = 10.0  # nor does each job of a burst that gets its turn within seconds
 KUBELET_GRACE_SECONDS = 10.0  # for the kubelet to report how a sandbox ended
 # What the container runtime reports for a container that was gone when its node came back.
 UNKNOWN_ENDS = frozenset({"Unknown", "ContainerStatusUnknown"})
@@ -208,7 +209,7 @@ def _queued(snapshot: Snapshot) -> Enqueue:
     """There is no slot for the pod. Write it to the status, unless the job waits only briefly."""
     job = snapshot.job
     last_end = job.attempts[-1].ended if job.attempts else None
-    early = max(job.created, last_end or 0.0) + PENDING_AFTER_SECONDS - snapshot.now
+    early = max(job.created, last_end or 0.0) + QUEUED_AFTER_SECONDS - snapshot.now
     if early > 0:
         return Enqueue(Wait(early))
     check = _by_deadline(snapshot, snapshot.queue_check)
