@@ -4,6 +4,7 @@ from typing import Any
 
 import kopf
 import pytest
+from kopf._cogs.structs.ids import HandlerId
 from kopf._cogs.structs.references import Resource
 
 from nanogrid import names
@@ -145,4 +146,11 @@ def test_kopf_neither_writes_nor_compares() -> None:
     assert storage.fetch(body=body) is None
     patch = kopf.Patch()
     storage.store(body=body, patch=patch, essence=kopf.BodyEssence())
+    progress, key = settings.persistence.progress_storage, HandlerId("h")
+    progress.store(key=key, record={}, body=body, patch=patch)
+    progress.purge(key=key, body=body, patch=patch)
+    progress.touch(body=body, patch=patch, value="x")
     assert patch == {}
+    assert progress.fetch(key=key, body=body) is None
+    essence = kopf.BodyEssence()
+    assert progress.clear(essence=essence) is essence

@@ -14,6 +14,7 @@ from nanogrid.types import Json
 from nanogrid_operator.decision.decide import decide
 from nanogrid_operator.decision.pod_use import NamespaceUse, pod_use
 from nanogrid_operator.model.facts import job_facts
+from nanogrid_operator.model.pod_facts import Pod, pod_facts
 from nanogrid_operator.model.remembered import Remembered
 from support.builders import CREATED, JOB_UID, a_job_body, a_pod_body, ended, running, waiting
 from support.operator_fakes import PODS
@@ -71,6 +72,22 @@ async def test_a_pod_that_gets_its_node_is_counted_and_enqueues_nothing() -> Non
 
     assert not await enqueued(world, bound(body, 5000))
     assert use.unscheduled == 0
+
+
+async def test_an_event_derives_the_facts_of_its_pod_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, body = await created()
+    derived: list[str] = []
+    derive = pod_facts._derive
+
+    def counted(body: Json) -> Pod:
+        derived.append(body["metadata"]["resourceVersion"])
+        return derive(body)
+
+    monkeypatch.setattr(pod_facts, "_derive", counted)
+    await enqueued(world, bound(body, 5000))
+    await world.reconcile()
+
+    assert derived == ["5000"]
 
 
 async def test_the_node_of_a_pod_of_kueue_enqueues_its_job() -> None:

@@ -139,11 +139,12 @@ class JobCache(AttemptNotes):
         """
         key = _key(body)
         before = self._pods.get(key)
+        known = None if before is None else pod_facts(before)
         uid = self.put_pod(body)
         after = self._pods.get(key)
-        if before is None or after is None:
+        if known is None or after is None:
             return uid, True
-        return uid, after is not before and not same_for_job(pod_facts(before), pod_facts(after))
+        return uid, after is not before and not same_for_job(known, pod_facts(after))
 
     def drop_pod(self, body: Json) -> str:
         """Remember that a pod is gone, and its last state; returns its job's uid, by label."""

@@ -49,6 +49,30 @@ class NoDiffs(kopf.DiffBaseStorage):
         """Nothing is written."""
 
 
+class NoProgress(kopf.ProgressStorage):
+    """Tells Kopf that no handler has begun: those of events keep no state.
+
+    Without it, Kopf would copy and search the content of each event twice.
+    """
+
+    def fetch(self, **_: Any) -> kopf.ProgressRecord | None:
+        """Nothing has begun."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is written."""
+
+    def purge(self, **_: Any) -> None:
+        """Nothing is written."""
+
+    def touch(self, **_: Any) -> None:
+        """Nothing is written."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """There is nothing to remove."""
+        return essence
+
+
 class EventHandlers:
     """Takes in the events of jobs and pods.
 
@@ -159,3 +183,4 @@ def configure(settings: kopf.OperatorSettings, selection: Selection) -> None:
     settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.persistence.diffbase_storage = NoDiffs()
+    settings.persistence.progress_storage = NoProgress()
