@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nanogrid.types import Json
-from support.builders import CREATED, JOB_UID, ended, running, time_text, waiting
+from support.builders import CREATED, a_pod_body, ended, running, time_text, waiting
 from support.operator_fakes import JOBS
 from support.operator_world import World
 
@@ -52,9 +52,9 @@ async def test_a_wrong_clock_of_the_operator_ends_no_job_early(
 ) -> None:
     world = after_a_minute(skew, pod, **spec)
     if what == "grace of a deletion":
-        stored = world.cache.pod(JOB_UID, 0)
-        assert stored is not None
-        stored["metadata"]["deletionTimestamp"] = time_text(120)
+        body = a_pod_body(version=21, **pod)
+        body["metadata"]["deletionTimestamp"] = time_text(120)
+        world.cache.put_pod(body)
 
     await world.reconcile()
 
