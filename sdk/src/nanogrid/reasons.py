@@ -587,7 +587,7 @@ HELP: dict[Reason, Help] = {
     R.POOL_STARTING: Help("The first pods of the pool start.", "Wait."),
     R.POOL_NOT_READY: Help(
         "Pods of the pool do not get ready.",
-        "Fix what the message says; kubectl describe pod shows more. Jobs start cold until then.",
+        "Fix what the message says. Jobs start cold until then.",
     ),
     R.STARTED_COLD: Help(
         "No waiting pod of the job's ExecutionPool fits, so the job gets a pod of its own.",

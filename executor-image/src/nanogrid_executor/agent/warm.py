@@ -109,13 +109,15 @@ class WarmAgent:
 
 
 def import_early() -> None:
-    """Import all that a job may need later."""
+    """Import all that a job may need later, and what asks for the job."""
+    import http.client
+
     from nanogrid_executor.agent import input_sync
     from nanogrid_executor.inputs import sync
     from nanogrid_executor.outputs import shipped, upload, walk
 
     persist.import_late_modules(with_storage=True)
-    del input_sync, sync, shipped, upload, walk
+    del http, input_sync, sync, shipped, upload, walk
 
 
 def run(task: wire.PoolTask, paths: Paths) -> int:
