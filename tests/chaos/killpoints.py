@@ -11,11 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from chaos.lab.faultproxy import FaultProxy
-from chaos.lab.faults import After, Before, Call, Effect, Fault
+from chaos.lab.faults import After, Before, Call, Effect
+from chaos.pools import HandOvers
+from nanogrid import names
 from support.operator_process import OperatorProcess
 
+HAND_OVER: Final = "hand-over"  # the shape of the line that gives a waiting pod its task
 QUIET_SECONDS = 0.4
 QUIET_WITHIN_SECONDS = 5.0
 
@@ -24,6 +28,8 @@ def shape(call: Call, job: str, namespace: str) -> str:
     """A call's method and path, with placeholders for the names of job, pod and namespace."""
     path = re.sub(rf"\b{re.escape(job)}-[0-9a-f]{{8}}-(\d+)", r"{pod \1}", call.path)
     path = path.replace(f"/{job}", "/{job}").replace(namespace, "{namespace}")
+    parts = ["{pool pod}" if names.is_pool_pod(part) else part for part in path.split("/")]
+    path = "/".join(parts)
     return f"{call.method} {path}{' (watch)' if call.watch else ''}"
 
 
@@ -31,7 +37,7 @@ def shape(call: Call, job: str, namespace: str) -> str:
 class CallPoint:
     """The ``occurrence``-th call (from 1) of a shape to one server."""
 
-    server: str  # api or s3
+    server: str  # api, s3, or pods: the operator, which a pod has asked
     shape: str
     occurrence: int
 
@@ -74,6 +80,17 @@ def call_points(
     return found
 
 
+class Armed(Protocol):
+    """A fault that kills the operator."""
+
+    @property
+    def hits(self) -> int:
+        """How often it was applied."""
+
+    def remove(self) -> None:
+        """End it."""
+
+
 @dataclass
 class ScheduledKill:
     """Kills the operator at a kill point and restarts it at once; :meth:`join` ends the wait."""
@@ -81,7 +98,7 @@ class ScheduledKill:
     operator: OperatorProcess
     killed: threading.Event = field(default_factory=threading.Event)
     ready_seconds: float | None = None  # from the kill until the restarted operator is ready
-    fault: Fault | None = None
+    fault: Armed | None = None
 
     def arm(
         self,
@@ -102,7 +119,14 @@ class ScheduledKill:
             return count == kill.point.occurrence
 
         effect: Effect = After(self._kill) if kill.after else Before(self._kill)
-        self.fault = proxy.fault(picks, effect, times=1)
+        return self._wait_for(proxy.fault(picks, effect, times=1))
+
+    def arm_hand_over(self, hand_overs: HandOvers, *, after: bool) -> "ScheduledKill":
+        """Kill the operator before or after a waiting pod gets the next task."""
+        return self._wait_for(hand_overs.at_next(self._kill, after=after))
+
+    def _wait_for(self, fault: Armed) -> "ScheduledKill":
+        self.fault = fault
         self._thread = threading.Thread(target=self._restart, daemon=True)
         self._over = threading.Event()
         self._thread.start()

@@ -1,4 +1,4 @@
-"""Lanes: several operators in parallel, each with a namespace, an API proxy and a ledger.
+"""Lanes: several operators in parallel, each with a namespace, proxies and a ledger.
 
 They share one laboratory's Redis and S3 server, so that each costs about one second. A lane runs
 one case after the other; :func:`spread` gives a free lane the next case.
@@ -16,8 +16,10 @@ from chaos.lab.apiserver import api_server
 from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.laboratory import Laboratory
 from chaos.ledger import Ledger
+from chaos.pools import HandOvers
 from support.kubectl import Namespace, kubectl
 from support.operator_process import OperatorProcess
+from support.s3_server import free_port
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -29,8 +31,10 @@ class Lane:
 
     namespace: Namespace
     api: FaultProxy
+    results: FaultProxy  # in front of the operator, for its pods
     operator: OperatorProcess
     ledger: Ledger
+    hand_overs: HandOvers
 
 
 @contextmanager
@@ -53,11 +57,21 @@ def lanes(lab: Laboratory, count: int, **settings: str) -> Iterator[list[Lane]]:
         for _ in range(count):
             namespace = stack.enter_context(fresh_namespace())
             api = stack.enter_context(api_server())
-            watched = {"NANOGRID_WATCH_NAMESPACES": namespace.name, **settings}
-            operator = lab.operator(api, **watched)
+            port = free_port()
+            results = FaultProxy(f"http://127.0.0.1:{port}", host=lab.address)
+            stack.enter_context(results)
+            own = {
+                "NANOGRID_WATCH_NAMESPACES": namespace.name,
+                "NANOGRID_PORT": str(port),
+                "NANOGRID_RESULTS_URL": f"{results.url}/v1/results",
+                **settings,
+            }
+            operator = lab.operator(api, **own)
             stack.callback(operator.kill)
             ledger = stack.enter_context(Ledger(namespace.name))
-            created.append(Lane(namespace, api, operator.start(), ledger))
+            created.append(
+                Lane(namespace, api, results, operator.start(), ledger, HandOvers(results))
+            )
         for lane in created:
             lane.operator.wait_ready()
         yield created

@@ -42,6 +42,7 @@ class Ledger:
         self.client = KubeClient()
         self.jobs: dict[str, JobRecord] = {}
         self.pods: dict[str, dict[str, Json]] = {}  # pod name → uid → last version
+        self.gone: set[str] = set()  # the uids of the pods that were deleted
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._watches: dict[str, Watch] = {}
@@ -110,6 +111,8 @@ class Ledger:
         with self._changed:
             uids = self.pods.setdefault(body["metadata"]["name"], {})
             uids[body["metadata"]["uid"]] = body
+            if kind == "DELETED":
+                self.gone.add(body["metadata"]["uid"])
             self._changed.notify_all()
 
     def wait(self, what: str, check: Callable[[], Any], seconds: float) -> Any:
@@ -190,7 +193,14 @@ class Ledger:
         with self._changed:
             jobs = [j for j in self.jobs.values() if not j.deleted]
             duplicates = {name: list(uids) for name, uids in self.pods.items() if len(uids) > 1}
+            attempts = Counter(
+                attempt
+                for uids in self.pods.values()
+                for pod in uids.values()
+                if (attempt := _attempt_of(pod))
+            )
         wrong = [f"pod {n} was created {len(uids)} times" for n, uids in duplicates.items()]
+        wrong += [f"{a} has {n} pods" for a, n in attempts.items() if n > 1]
         counted = Counter(starts)
         wrong += [f"the code of pod {p} was started {n} times" for p, n in counted.items() if n > 1]
         entries: dict[str, list[str]] = {}
@@ -233,6 +243,15 @@ class Ledger:
         found += [f"multipart upload {u['Key']}" for u in uploads]
         keys = [k for k in redis.scan_iter(count=1000) if not _is_stream(k)]
         return found + [f"key {key} without expiry" for key in keys if redis.ttl(key) == -1]
+
+
+def _attempt_of(pod: Json) -> str:
+    """The attempt that a pod belongs to; empty if it waits in a pool, or belongs to no job."""
+    labels = pod["metadata"].get("labels") or {}
+    if not labels.get(names.LABEL_JOB_UID):
+        return ""
+    job = f"{labels[names.LABEL_JOB]} ({labels[names.LABEL_JOB_UID]})"
+    return f"attempt {labels[names.LABEL_ATTEMPT]} of {job}"
 
 
 def _is_stream(key: str) -> bool:

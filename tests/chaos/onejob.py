@@ -29,7 +29,7 @@ class OneJob:
 
     def apply(self, name: str, code: str = SLEEPER, **spec: Any) -> None:
         """Apply a job with this code."""
-        code = self.starts.marked(code)
+        code = self.starts.marked(code, name)
         self.namespace.apply(inline(name, code, requestId=self.request_id, **spec))
 
     def run(self, name: str, code: str = SLEEPER, **spec: Any) -> Json:

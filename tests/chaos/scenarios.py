@@ -8,6 +8,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from chaos.ledger import Ledger
+from chaos.pools import POOL
 from chaos.starts import Starts
 from nanogrid import names
 from nanogrid.types import Json
@@ -84,13 +85,15 @@ class Scenario:
     step: Step | None = None
     spec: tuple[tuple[str, Any], ...] = ()
     by_reference: bool = False
+    warm: bool = False  # its namespace has a pool
 
     def __str__(self) -> str:
         return self.name
 
     def manifest(self, job: str, starts: Starts) -> Json:
         """The job. Its requestId comes from its name alone, so the name must be unique."""
-        return inline(job, starts.marked(self.code), requestId=f"req-{job}", **dict(self.spec))
+        code = starts.marked(self.code, job)
+        return inline(job, code, requestId=f"req-{job}", **dict(self.spec))
 
     def manifests(self, job: str, starts: Starts) -> list[Json]:
         """The job; before it the function with the same name, if the job refers to one."""
@@ -163,6 +166,7 @@ FUNCTION = Scenario(
     spec=RETRIED.spec,
     by_reference=True,
 )
+WARM = Scenario("warm", "print('ok')", "Completed", spec=(("poolRef", {"name": POOL}),), warm=True)
 ALL_SCENARIOS = (SUCCESS, WITH_INPUT, FAILURE, RETRIED, CANCELLED, SUSPENDED, FUNCTION)
 
 

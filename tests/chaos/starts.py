@@ -7,7 +7,7 @@ import threading
 MARK = """\
 import socket
 with socket.create_connection(({host!r}, {port}), 60) as mark:
-    mark.sendall(socket.gethostname().encode())
+    mark.sendall((socket.gethostname() + {job!r}).encode())
     mark.recv(1)
 """
 
@@ -16,7 +16,8 @@ class Starts:
     """Counts the starts of user code: the code itself reports each start over TCP.
 
     Listens on one address of this machine that only the pods of the cluster reach. ``pods`` has
-    the pod's name of each start.
+    the pod's name of each start. The name of a pod of a pool does not tell its job, so the code
+    itself does.
     """
 
     def __init__(self, host: str) -> None:
@@ -24,6 +25,7 @@ class Starts:
         self._socket.settimeout(0.2)
         self.host, self.port = self._socket.getsockname()[:2]
         self.pods: list[str] = []
+        self._jobs: list[str] = []  # by the start
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -48,17 +50,22 @@ class Starts:
     def _count(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):  # its pod may be gone
             connection.settimeout(60)
-            if pod := connection.recv(256).decode():
+            if mark := connection.recv(512).decode():
+                pod, _, job = mark.partition(" ")
                 self.pods.append(pod)
+                self._jobs.append(job or pod.rsplit("-", 2)[0])
                 connection.sendall(b"!")
 
-    def marked(self, code: str) -> str:
-        """The code with the report of its start before it; it continues after the count."""
-        return MARK.format(host=self.host, port=self.port) + code
+    def marked(self, code: str, job: str = "") -> str:
+        """The code with the report of its start before it; it continues after the count.
+
+        ``job`` is needed for a job that may take a pod of a pool.
+        """
+        return MARK.format(host=self.host, port=self.port, job=f" {job}" if job else "") + code
 
     def count(self, job: str) -> int:
         """How often a job's code was started, in all its pods."""
-        return sum(pod.startswith(f"{job}-") for pod in self.pods)
+        return self._jobs.count(job)
 
     def most_per_pod(self) -> int:
         """The largest number of starts in one pod."""

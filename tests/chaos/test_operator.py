@@ -9,6 +9,7 @@ from itertools import cycle
 import pytest
 
 from chaos.killpoints import (
+    HAND_OVER,
     CallPoint,
     KillPoint,
     ScheduledKill,
@@ -19,9 +20,19 @@ from chaos.lab.apifaults import creates_pod, is_write
 from chaos.lab.faults import Call
 from chaos.lab.laboratory import Laboratory, two_operators
 from chaos.lanes import Lane, lanes, spread
+from chaos.pools import apply_pool, wait_filled
 from chaos.rig import Rig, verify_jobs
-from chaos.scenarios import ALL_SCENARIOS, CODE_KEY, FUNCTION, INPUT_PREFIX, SUCCESS, Scenario
+from chaos.scenarios import (
+    ALL_SCENARIOS,
+    CODE_KEY,
+    FUNCTION,
+    INPUT_PREFIX,
+    SUCCESS,
+    WARM,
+    Scenario,
+)
 from chaos.starts import Starts
+from nanogrid import names
 from support.kubectl import kubectl_json
 
 FINISH_SECONDS = 180.0
@@ -38,12 +49,25 @@ def from_operator(address: str, job: str) -> Callable[[Call], bool]:
     return lambda call: call.remote == address and f"req-{job}" in call.path
 
 
+def is_write_of_job(call: Call) -> bool:
+    """Whether a call changes something for a job: a pool's status does not."""
+    return is_write(call) and f"/{names.POOL_PLURAL}/" not in call.path
+
+
+def prepare(lane: Lane, scenario: Scenario) -> None:
+    """Wait until the lane's pool, if the scenario has one, can give a pod to a job."""
+    if scenario.warm:
+        wait_filled(lane.ledger, lane.results)
+
+
 def points_of_clean_run(
     lane: Lane, lab: Laboratory, starts: Starts, scenario: Scenario
 ) -> list[CallPoint]:
     """The call points of a scenario, from one run without a fault."""
     job = unique(scenario.name)
+    prepare(lane, scenario)
     api_before, s3_before = len(lane.api.calls), len(lab.s3.calls)
+    pods_before, handed_over = len(lane.results.calls), lane.hand_overs.count
     lane.namespace.apply(*scenario.manifests(job, starts))
     scenario.run(lane.namespace, lane.ledger, job)
     (record,) = lane.ledger.wait_finished([job], FINISH_SECONDS)
@@ -51,19 +75,25 @@ def points_of_clean_run(
     assert scenario.runs_counted(lane.namespace, job) in (None, 1)
     wait_until_quiet(lane.api)
     name = lane.namespace.name
-    found = call_points("api", lane.api.calls[api_before:], job, name, is_write)
+    found = call_points("api", lane.api.calls[api_before:], job, name, is_write_of_job)
+    if scenario.warm:
+        assert record.status["start"] == "Warm", record.status
+        found += call_points("pods", lane.results.calls[pods_before:], job, name, is_write)
+        assert lane.hand_overs.count == handed_over + 1
+        found.append(CallPoint("pods", HAND_OVER, 1))
     wanted = from_operator(lab.address, job)
     return found + call_points("s3", lab.s3.calls[s3_before:], job, name, wanted)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One kill: whether its point was reached, and how long the operator was away."""
+    """One kill: was its point reached, how long was the operator away, how did the job start."""
 
     kill: KillPoint
     reached: bool
     ready_seconds: float
     job_seconds: float
+    start: str
 
 
 def run_with_kill(
@@ -73,10 +103,15 @@ def run_with_kill(
     job, name = unique(scenario.name), lane.namespace.name
     if not lane.operator.running:  # the previous case was killed after the job's end
         lane.operator.start().wait_ready()
-    in_s3 = kill.point.server == "s3"
-    proxy = lab.s3 if in_s3 else lane.api
-    wanted = from_operator(lab.address, job) if in_s3 else is_write
-    scheduled = ScheduledKill(lane.operator).arm(kill, proxy, job, name, wanted)
+    prepare(lane, scenario)
+    scheduled = ScheduledKill(lane.operator)
+    if kill.point.shape == HAND_OVER:
+        scheduled.arm_hand_over(lane.hand_overs, after=kill.after)
+    else:
+        proxy = {"api": lane.api, "s3": lab.s3, "pods": lane.results}[kill.point.server]
+        in_s3 = kill.point.server == "s3"
+        wanted = from_operator(lab.address, job) if in_s3 else is_write_of_job
+        scheduled.arm(kill, proxy, job, name, wanted)
     began = time.monotonic()
     lane.namespace.apply(*scenario.manifests(job, starts))
     scenario.run(lane.namespace, lane.ledger, job)
@@ -85,11 +120,14 @@ def run_with_kill(
     reached = scheduled.join(1.0)
     assert counted in (None, 1), f"{kill}: {counted} runs are counted"
     assert record.reason == scenario.reason, f"{kill}: {record.phases}"
-    pods = len(lane.ledger.pods_of(job))
-    assert pods == scenario.attempts, f"{kill}: {pods} pods"
+    pods = [pod["metadata"]["name"] for pod in lane.ledger.pods_of(job)]
+    assert len(pods) == scenario.attempts, f"{kill}: {pods}"
     started = starts.count(job)
     assert started == scenario.attempts, f"{kill}: the code was started {started} times"
-    return Outcome(kill, reached, scheduled.ready_seconds or 0.0, record.finished_at - began)
+    shown = record.status["start"]
+    assert (shown == "Warm") == names.is_pool_pod(record.status["podName"]), record.status
+    seconds = record.finished_at - began
+    return Outcome(kill, reached, scheduled.ready_seconds or 0.0, seconds, shown)
 
 
 def run_all_kills(
@@ -99,6 +137,9 @@ def run_all_kills(
     lab.s3_server.put(INPUT_PREFIX + "a.txt", b"input")
     lab.s3_server.put(CODE_KEY, FUNCTION.archive(starts))
     with lanes(lab, width) as some:
+        if any(scenario.warm for scenario in scenarios):
+            for lane in some:
+                apply_pool(lane.namespace)
         found = spread(some, scenarios, lambda lane, s: points_of_clean_run(lane, lab, starts, s))
         cases = [
             (scenario, KillPoint(point, after))
@@ -140,6 +181,17 @@ def report(outcomes: list[Outcome]) -> None:
 @pytest.mark.timeout(500)
 def test_killed_at_every_write_of_a_short_job(lab: Laboratory, lab_starts: Starts) -> None:
     report(run_all_kills(lab, lab_starts, (SUCCESS,), SHORT_LANES))
+
+
+@pytest.mark.timeout(500)
+def test_killed_at_every_write_of_a_claim(lab: Laboratory, lab_starts: Starts) -> None:
+    """Only a job whose claim was not yet decided may start cold after the kill."""
+    outcomes = run_all_kills(lab, lab_starts, (WARM,), SHORT_LANES)
+    report(outcomes)
+    for outcome in outcomes:
+        print(f"  {outcome.start} after {outcome.job_seconds:.1f} s: {outcome.kill}")
+    handed_over = [o for o in outcomes if o.kill.point.shape == HAND_OVER]
+    assert [(o.reached, o.start) for o in handed_over] == [(True, "Warm")] * 2
 
 
 @pytest.mark.slow
@@ -186,9 +238,9 @@ def test_two_operators_at_once(rig: Rig) -> None:
     """Both operators act on all of 30 jobs."""
     count = 30
     with two_operators(rig.lab) as other:
-        names = [f"both-{number}" for number in range(count)]
+        jobs_of = [f"both-{number}" for number in range(count)]
         usable = [s for s in ALL_SCENARIOS if s.step is None and s.name != "input"]
-        jobs = dict(zip(names, cycle(usable), strict=False))
+        jobs = dict(zip(jobs_of, cycle(usable), strict=False))
         began = time.monotonic()
         rig.run_all(jobs, FINISH_SECONDS + 2 * count)
         took = time.monotonic() - began

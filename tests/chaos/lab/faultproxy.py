@@ -38,6 +38,7 @@ from chaos.lab.faults import (
     Rewrite,
     Slow,
     Stall,
+    Tap,
 )
 
 HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade"})
@@ -59,6 +60,7 @@ class FaultProxy:
         self._calls: list[Call] = []
         self._down = False
         self._open: dict[int, web.Request] = {}
+        self._streams: dict[int, Call] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -74,6 +76,11 @@ class FaultProxy:
         """All calls so far, with and without a fault."""
         with self._lock:
             return list(self._calls)
+
+    @property
+    def streams(self) -> list[Call]:
+        """The calls whose answers have begun and not ended."""
+        return list(self._streams.values())
 
     def fault(
         self, picks: Callable[[Call], bool], effect: Effect, times: int | None = None
@@ -159,19 +166,22 @@ class FaultProxy:
         return call, None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        _, effect = self._record(request)
+        call, effect = self._record(request)
         if self._down:
             return _abort(request)
         self._open[id(request)] = request
         try:
-            return await self._apply(request, effect)
+            return await self._apply(request, call, effect)
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
             # The server's connection failed: the client's connection fails as well.
             return _abort(request)
         finally:
             self._open.pop(id(request), None)
+            self._streams.pop(id(request), None)
 
-    async def _apply(self, request: web.Request, effect: Effect | None) -> web.StreamResponse:
+    async def _apply(
+        self, request: web.Request, call: Call, effect: Effect | None
+    ) -> web.StreamResponse:
         match effect:
             case Answer(status, body, headers):
                 await request.read()
@@ -186,9 +196,11 @@ class FaultProxy:
                 return _abort(request)
             case Delay(seconds):
                 await asyncio.sleep(seconds)
-        return await self._forward(request, effect)
+        return await self._forward(request, call, effect)
 
-    async def _forward(self, request: web.Request, effect: Effect | None) -> web.StreamResponse:
+    async def _forward(
+        self, request: web.Request, call: Call, effect: Effect | None
+    ) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
         body: Any = request.content.iter_chunked(CHUNK_BYTES) if request.can_read_body else None
         if isinstance(effect, Rewrite):
@@ -213,8 +225,10 @@ class FaultProxy:
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=kept)
             await response.prepare(request)
+            self._streams[id(request)] = call
             async for chunk in _shaped(answer, effect):
-                await response.write(chunk)
+                if await _send(chunk, response, effect):
+                    return _abort(request)
             if isinstance(effect, Cut):
                 if effect.reset:
                     return _abort(request)
@@ -223,6 +237,17 @@ class FaultProxy:
                 return response
             await response.write_eof()
             return response
+
+
+async def _send(piece: bytes, response: web.StreamResponse, effect: Effect | None) -> bool:
+    """Send a piece of an answer; returns whether the client's connection must be reset then."""
+    if not isinstance(effect, Tap):
+        await response.write(piece)
+        return False
+    if await asyncio.to_thread(effect.before, piece):
+        return True
+    await response.write(piece)
+    return await asyncio.to_thread(effect.after, piece)
 
 
 async def _shaped(answer: aiohttp.ClientResponse, effect: Effect | None) -> AsyncIterator[bytes]:

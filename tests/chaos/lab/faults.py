@@ -107,9 +107,20 @@ class After:
     do: Callable[[], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """Two functions see each piece of the answer's body: before and after it is sent on.
+
+    They may kill a process. If one returns True, the client's connection is reset.
+    """
+
+    before: Callable[[bytes], bool]
+    after: Callable[[bytes], bool]
+
+
 Effect = (
     Answer | Refuse | LoseAnswer | Delay | Hang | Slow | Cut | Stall | Rewrite | Corrupt
-    | Before | After
+    | Before | After | Tap
 )  # fmt: skip
 
 

@@ -12,9 +12,9 @@ from nanogrid.types import Json
 from nanogrid_operator.manifests import pod
 
 
-def build_keyless_pod(*args: Any, **keywords: Any) -> Json:
+def keyless_pod_of(*args: Any, **keywords: Any) -> Json:
     """The pod without the key in the environment of its agent."""
-    manifest: Json = pod.build_pod(*args, **keywords)
+    manifest: Json = pod.pod_of(*args, **keywords)
     for container in manifest["spec"]["containers"]:
         env = container.get("env") or []
         container["env"] = [e for e in env if e["name"] != names.ENV_RESULT_KEY]
@@ -22,5 +22,5 @@ def build_keyless_pod(*args: Any, **keywords: Any) -> Json:
 
 
 if __name__ == "__main__":
-    with mock.patch("nanogrid_operator.reconcile.start.build_pod", build_keyless_pod):
+    with mock.patch("nanogrid_operator.reconcile.prepare.pod_of", keyless_pod_of):
         runpy.run_module("nanogrid_operator", run_name="__main__")
