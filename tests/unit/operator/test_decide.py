@@ -61,6 +61,11 @@ PENDING = {"phase": "Failed", "delivery": {"state": "Pending"}}
 CONFLICT = {"phase": "Succeeded", "delivery": {"state": "Conflict"}}
 
 
+def a_claimed_pod(**changes: Any) -> Pod:
+    """A running pod of a pool that the job has claimed."""
+    return replace(a_running_pod(**changes), pool="ready")
+
+
 def as_text(action: actions.Action) -> str:
     """An action as text, for the table."""
     match action:
@@ -603,6 +608,16 @@ ROWS = [
     Row(
         reason="If the agent ends without a result, S3 is read.",
         snapshot=a_snapshot(pod=a_running_pod(agent=ended(1), sandbox=running())),
+        want="read S3, else FAILED AgentFailed",
+    ),
+    Row(
+        reason="A pod of a pool whose agent is deleted before it has its task is lost.",
+        snapshot=a_snapshot(pod=a_claimed_pod(deleting=True, agent=ended(0), sandbox=running())),
+        want="read S3, else FAILED PodLost",
+    ),
+    Row(
+        reason="A pod of a pool whose agent ends by itself has a failed agent.",
+        snapshot=a_snapshot(pod=a_claimed_pod(agent=ended(1), sandbox=running())),
         want="read S3, else FAILED AgentFailed",
     ),
     Row(

@@ -288,6 +288,8 @@ def pod_failed(snapshot: Snapshot, pod: Pod) -> Action | None:
     reason = disrupted(pod)
     if reason is None and agent and agent.reason in UNKNOWN_ENDS:
         reason = Reason.NODE_LOST
+    if reason is None and pod.pool and pod.deleting:
+        reason = Reason.POD_LOST  # an agent without its task has nothing to report
     reason = reason or (Reason.AGENT_FAILED if agent else Reason.POD_LOST)
     details = [pod.reason, pod.message]
     if agent:
