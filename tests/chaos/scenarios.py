@@ -167,6 +167,18 @@ FUNCTION = Scenario(
     by_reference=True,
 )
 WARM = Scenario("warm", "print('ok')", "Completed", spec=(("poolRef", {"name": POOL}),), warm=True)
+WARM_INPUT = Scenario(
+    "warm-input", WITH_INPUT.code, "Completed", spec=(*WARM.spec, *WITH_INPUT.spec), warm=True
+)
+# The name of a pool's pod does not have the number of the attempt, so each attempt fails.
+WARM_FAILURE = Scenario(
+    "warm-failure",
+    "raise SystemExit(4)",
+    "NonZeroExit",
+    attempts=2,
+    spec=(*WARM.spec, ("backoffLimit", 1), ("failurePolicy", RETRY)),
+    warm=True,
+)
 ALL_SCENARIOS = (SUCCESS, WITH_INPUT, FAILURE, RETRIED, CANCELLED, SUSPENDED, FUNCTION)
 
 

@@ -29,6 +29,8 @@ from chaos.scenarios import (
     INPUT_PREFIX,
     SUCCESS,
     WARM,
+    WARM_FAILURE,
+    WARM_INPUT,
     Scenario,
 )
 from chaos.starts import Starts
@@ -192,6 +194,12 @@ def test_killed_at_every_write_of_a_claim(lab: Laboratory, lab_starts: Starts) -
         print(f"  {outcome.start} after {outcome.job_seconds:.1f} s: {outcome.kill}")
     handed_over = [o for o in outcomes if o.kill.point.shape == HAND_OVER]
     assert [(o.reached, o.start) for o in handed_over] == [(True, "Warm")] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_killed_at_every_call_of_other_warm_jobs(lab: Laboratory, lab_starts: Starts) -> None:
+    report(run_all_kills(lab, lab_starts, (WARM_INPUT, WARM_FAILURE), LONG_LANES))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import cycle
 from typing import Any, Final
 
 import aiohttp
@@ -46,12 +47,13 @@ CHUNK_BYTES: Final = 64 * 1024
 
 
 class FaultProxy:
-    """See the module's docstring. ``upstream`` is the server's URL; :attr:`url` is the proxy's."""
+    """See the module's docstring. ``upstreams`` are the URLs of the server's replicas, which
+    take calls in turn; :attr:`url` is the proxy's."""
 
     def __init__(
-        self, upstream: str, *, ssl_context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+        self, *upstreams: str, ssl_context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
     ) -> None:
-        self._upstream = upstream.rstrip("/")
+        self._upstreams = cycle(upstream.rstrip("/") for upstream in upstreams)
         self._ssl = ssl_context
         self._host = host
         self._port = 0
@@ -59,7 +61,7 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._calls: list[Call] = []
         self._down = False
-        self._open: dict[int, web.Request] = {}
+        self._open: dict[int, tuple[web.Request, asyncio.Task[Any]]] = {}
         self._streams: dict[int, Call] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
@@ -149,8 +151,9 @@ class FaultProxy:
             await runner.cleanup()
 
     def _abort_all(self) -> None:
-        for request in list(self._open.values()):
+        for request, task in list(self._open.values()):
             _abort(request)
+            task.cancel()  # the connection to the server ends as well
 
     def _record(self, request: web.Request) -> tuple[Call, Effect | None]:
         with self._lock:
@@ -169,7 +172,9 @@ class FaultProxy:
         call, effect = self._record(request)
         if self._down:
             return _abort(request)
-        self._open[id(request)] = request
+        task = asyncio.current_task()
+        assert task is not None, "aiohttp runs each handler in a task"
+        self._open[id(request)] = request, task
         try:
             return await self._apply(request, call, effect)
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
@@ -208,7 +213,7 @@ class FaultProxy:
             headers.pop("Content-Length", None)
         elif body is not None and "Content-Length" not in headers:
             body = await request.read()
-        url = self._upstream + request.raw_path
+        url = next(self._upstreams) + request.raw_path
         async with self._session.request(
             request.method,
             URL(url, encoded=True),

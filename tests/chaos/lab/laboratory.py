@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,11 +147,14 @@ def laboratory(
 
 
 @contextmanager
-def two_operators(lab: Laboratory) -> Iterator[FaultProxy]:
-    """Start two operators of the laboratory; yields the API proxy of the second one."""
+def two_operators(lab: Laboratory, *settings: Mapping[str, str]) -> Iterator[FaultProxy]:
+    """Start two operators of the laboratory; yields the API proxy of the second one.
+
+    ``settings`` are those of the first and of the second operator.
+    """
     with api_server() as other:
-        for api in (lab.api, other):
-            lab.operator(api).start()
+        for api, own in zip((lab.api, other), settings or ({}, {}), strict=True):
+            lab.operator(api, **own).start()
         for operator in lab.operators:
             operator.wait_ready()
         yield other
