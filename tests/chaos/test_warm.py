@@ -176,9 +176,13 @@ def test_frozen_pod_leaves_its_pool(rig: Rig) -> None:
     oldest, _ = shown_ready(rig.namespace, rig.ledger)
     signal_container(oldest, names.CONTAINER_AGENT, "STOP")
     began = time.monotonic()
-    uid = oldest["metadata"]["uid"]
-    rig.ledger.wait("it is gone", lambda: uid in rig.ledger.gone, REPLACED_SECONDS)
-    print(f"gone {time.monotonic() - began:.0f} s after its agent was frozen")
+    left = oldest["metadata"]["name"]
+
+    def deleted() -> bool:
+        return left not in pod_names(waiting_pods(rig.ledger))
+
+    rig.ledger.wait("its pod is deleted", deleted, REPLACED_SECONDS)
+    print(f"deleted {time.monotonic() - began:.0f} s after its agent was frozen")
     record = run_one(rig.namespace, rig.ledger, rig.starts, WARM, "next")
     assert record.status["start"] == "Warm"
     rig.verify()

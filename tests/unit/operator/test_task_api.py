@@ -110,6 +110,18 @@ async def test_an_answer_without_a_task_ends_after_a_while(server: Server) -> No
     assert not server.world.parts.agents.waits(UID)
 
 
+async def test_an_agent_that_has_lost_its_connection_does_not_wait(server: Server) -> None:
+    """A line to it would fail, but the next one may be ten seconds away."""
+    server.world.waiting_pod("0000000a")
+    answer = await server.waits()
+
+    answer.close()
+
+    async with asyncio.timeout(60):
+        while server.world.parts.agents.waits(UID):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
 async def test_a_newer_request_ends_an_older_one(server: Server) -> None:
     server.world.waiting_pod("0000000a")
     older = await server.waits()

@@ -72,7 +72,7 @@ class TaskApi:
         await response.prepare(request)
         try:
             if task is None:
-                task = await self._wait(uid, response)
+                task = await self._wait(uid, request, response)
             if task is not None:
                 await response.write(wire.dumps(task).encode() + b"\n")
             await response.write_eof()
@@ -83,10 +83,12 @@ class TaskApi:
             await self._check_taken(request, uid)
         return response
 
-    async def _wait(self, uid: str, response: web.StreamResponse) -> wire.HandOver | None:
+    async def _wait(
+        self, uid: str, request: web.Request, response: web.StreamResponse
+    ) -> wire.HandOver | None:
         """The task, or None after a while, or when the agent has sent a newer request."""
         until = self.monotonic() + jitter(self.timing.wait, 0.8, 1.2)
-        with self.agents.request(uid) as future:
+        with self.agents.request(uid, lambda: _connected(request)) as future:
             # While the answer began, a claim may have met an older request of the agent.
             if (task := self.task_of(uid)) is not None:
                 return task
@@ -103,11 +105,15 @@ class TaskApi:
     async def _check_taken(self, request: web.Request, uid: str) -> None:
         """See whether the agent has read its task: then it closes the connection."""
         until = self.monotonic() + self.timing.close
-        while request.transport is not None and not request.transport.is_closing():
+        while _connected(request):
             if self.monotonic() > until:
                 await self.silent(uid)
                 return
             await asyncio.sleep(self.timing.look)
+
+
+def _connected(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -8,8 +8,16 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from nanogrid import wire
+
+
+class _Request(NamedTuple):
+    """A request, and whether its agent is still connected."""
+
+    future: asyncio.Future[wire.HandOver]
+    connected: Callable[[], bool]
 
 
 class WaitingAgents:
@@ -26,25 +34,28 @@ class WaitingAgents:
         self._on_change = on_change
         self._clock = clock
         self._last: dict[str, float] = {}  # when a request of a pod ended
-        self._requests: dict[str, asyncio.Future[wire.HandOver]] = {}
+        self._requests: dict[str, _Request] = {}
         self._taken: set[str] = set()  # pods that a claim in progress has chosen
 
     @contextmanager
-    def request(self, pod_uid: str) -> Iterator[asyncio.Future[wire.HandOver]]:
+    def request(
+        self, pod_uid: str, connected: Callable[[], bool] = lambda: True
+    ) -> Iterator[asyncio.Future[wire.HandOver]]:
         """A request waits until the block ends; its future gets the task.
 
         A newer request of the same pod replaces an older one, whose connection was lost.
+        ``connected`` knows of a lost connection before the next line to the agent fails.
         """
         future: asyncio.Future[wire.HandOver] = asyncio.get_running_loop().create_future()
         older = self._requests.get(pod_uid)
-        self._requests[pod_uid] = future
+        self._requests[pod_uid] = request = _Request(future, connected)
         if older is not None:
-            older.cancel()
+            older.future.cancel()
         self._on_change(pod_uid)
         try:
             yield future
         finally:
-            if self._requests.get(pod_uid) is future:
+            if self._requests.get(pod_uid) is request:
                 del self._requests[pod_uid]
                 if not future.done():
                     self._last[pod_uid] = self._clock()
@@ -52,7 +63,8 @@ class WaitingAgents:
 
     def waits(self, pod_uid: str) -> bool:
         """Whether the pod's agent waits here, and no claim has chosen the pod."""
-        return pod_uid in self._requests and pod_uid not in self._taken
+        request = self._requests.get(pod_uid)
+        return request is not None and request.connected() and pod_uid not in self._taken
 
     def is_taken(self, pod_uid: str) -> bool:
         """Whether a claim in progress has chosen the pod."""
@@ -68,9 +80,9 @@ class WaitingAgents:
         A claim in progress hands the task over itself.
         """
         self._last.pop(pod_uid, None)
-        future = self._requests.get(pod_uid)
-        if future is not None and pod_uid not in self._taken:
-            future.cancel()
+        request = self._requests.get(pod_uid)
+        if request is not None and pod_uid not in self._taken:
+            request.future.cancel()
 
     @contextmanager
     def taken(self, pod_uid: str) -> Iterator[None]:
@@ -83,8 +95,8 @@ class WaitingAgents:
 
     def hand_over(self, pod_uid: str, task: wire.HandOver) -> bool:
         """Answer the pod's request; False if none waits: then the agent's next one gets it."""
-        future = self._requests.get(pod_uid)
-        if future is None or future.done():
+        request = self._requests.get(pod_uid)
+        if request is None or request.future.done():
             return False
-        future.set_result(task)
+        request.future.set_result(task)
         return True
