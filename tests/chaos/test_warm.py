@@ -90,7 +90,7 @@ def test_pod_deleted_between_claim_and_start(lane: Lane, lab_starts: Starts, way
         lane.ledger.wait("the claim is seen", lambda: lane.ledger.pods_of(job), 60)
         deleted.extend(pod_names(lane.ledger.pods_of(job)))
         force = ("--force", "--grace-period=0") if way == "forced" else ()
-        lane.namespace.kubectl("delete", "pod", *deleted, "--wait=false", *force)
+        lane.namespace.kubectl("delete", "pod", *deleted, "--timeout=60s", *force)
 
     planned = lane.hand_overs.at_next(delete, after=False)
 
@@ -104,18 +104,17 @@ def test_pod_deleted_between_claim_and_start(lane: Lane, lab_starts: Starts, way
 
 
 def test_hand_over_lost_on_its_way(lane: Lane, lab_starts: Starts) -> None:
-    """The operator gives the pod up after 10 s. Nothing else of the pod can start the code."""
+    """A proxy has read the task, so the operator believes in it. The agent asks again after 25 s
+    of silence, and gets the same task."""
     over = threading.Event()
     planned = lane.hand_overs.at_next(lambda: over.wait(FINISH_SECONDS), after=False)
     try:
-        record = run_one(lane.namespace, lane.ledger, lab_starts, TWO_TRIES, "unheard")
+        record = run_one(lane.namespace, lane.ledger, lab_starts, WARM, "unheard")
     finally:
         over.set()
 
     assert planned.hits == 1
-    first, second = record.status["attempts"]
-    assert (first["reason"], first["counted"]) == ("PodLost", False)
-    assert second["podName"] != first["podName"]
+    assert record.status["start"] == "Warm"
 
 
 def test_waiting_agents_lose_the_operator(lane: Lane, lab_starts: Starts) -> None:
