@@ -8,7 +8,7 @@ import pytest
 from nanogrid import names
 from nanogrid.types import Json
 from nanogrid_operator.reconcile.pools import CHECK_SECONDS, STATUS_SECONDS
-from support.builders import CREATED, a_report, a_result
+from support.builders import CREATED, CREATED_TEXT, a_report, a_result
 from support.fake_time import now
 from support.operator_fakes import CREATE_POD, PODS, POOLS
 from support.operator_world import run_for
@@ -290,3 +290,16 @@ async def test_an_agent_whose_claim_had_no_answer_gets_its_task_at_once() -> Non
 
     assert future.cancelled(), "the agent asks again"
     assert world.parts.claims.task_of("pod-0000000a") is not None
+
+
+async def test_a_claimed_pod_that_is_deleted_gets_no_task() -> None:
+    world = PoolWorld()
+    world.ready_pod("0000000a")
+    await world.reconcile()
+    assert world.parts.claims.task_of("pod-0000000a") is not None
+
+    world.pod("0000000a")["metadata"]["deletionTimestamp"] = CREATED_TEXT
+    world.kube.touch(PODS, names.pool_pod("warm", "0000000a"))
+    world.watch_pod(names.pool_pod("warm", "0000000a"))
+
+    assert world.parts.claims.task_of("pod-0000000a") is None

@@ -105,6 +105,8 @@ class PodClaims:
         body, pod = self.cache.job(uid), self.cache.pod(uid, attempt)
         if body is None or pod is None or pod["metadata"]["uid"] != pod_uid:
             return None
+        if pod["metadata"].get("deletionTimestamp"):
+            return None  # code that starts now would be stopped at once
         job = self.with_pool(job_facts(body))
         if job.finished or job.deleting or job.attempt != attempt or job.model is None:
             return None

@@ -36,6 +36,7 @@ STATUS_SECONDS: Final = 2.0  # between two writes of a status
 FIRST_PAUSE_SECONDS: Final = 1.0  # after pods that could not be created, or failed
 LONGEST_PAUSE_SECONDS: Final = 60.0
 TOKEN_BYTES: Final = 4  # eight hex digits
+GRACE_SECONDS: Final = 1  # nothing of a job is in it, and a frozen pod would use its own up
 GONE: Final = frozenset({404})  # not 409: a pod that has changed stays
 
 
@@ -187,7 +188,12 @@ class PoolKeeper:
                 continue
             try:
                 left = await self.kube.delete(
-                    path, pod.name, pod.uid, version=pod.resource_version, gone=GONE
+                    path,
+                    pod.name,
+                    pod.uid,
+                    version=pod.resource_version,
+                    grace_seconds=GRACE_SECONDS,
+                    gone=GONE,
                 )
             except KubeError as e:
                 log.info("pod %s of pool %s stays for now: %s", pod.name, pool.key, e)
