@@ -199,6 +199,7 @@ async def _lead(parts: Parts, group: asyncio.TaskGroup, *, took_over: bool) -> N
     group.create_task(parts.network.run(), name="network")
     group.create_task(parts.workers.run(), name="workers")
     group.create_task(parts.pool_keeper.run(), name="pools")
+    group.create_task(parts.claims.run(), name="claims")
     group.create_task(parts.memory.run(), name="memory")
     group.create_task(parts.webhooks.run(), name="webhooks")
     group.create_task(parts.outbox.run(), name="outbox")

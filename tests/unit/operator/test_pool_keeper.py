@@ -7,6 +7,7 @@ import pytest
 
 from nanogrid import names
 from nanogrid.types import Json
+from nanogrid_operator.reconcile.claims import UNREAD_SECONDS
 from nanogrid_operator.reconcile.pools import CHECK_SECONDS, STATUS_SECONDS
 from support.builders import CREATED, CREATED_TEXT, a_report, a_result
 from support.fake_time import now
@@ -303,3 +304,16 @@ async def test_a_claimed_pod_that_is_deleted_gets_no_task() -> None:
     world.watch_pod(names.pool_pod("warm", "0000000a"))
 
     assert world.parts.claims.task_of("pod-0000000a") is None
+
+
+@pytest.mark.parametrize("read", [True, False])
+async def test_a_pod_that_does_not_fetch_its_task_is_deleted(read: bool) -> None:
+    world = Pools()
+    world.ready_pod("0000000a")
+    await world.reconcile()
+    if read:
+        world.parts.agents.task_read("pod-0000000a")
+    await run_for(UNREAD_SECONDS + 15, world.parts.claims.run())
+
+    deleted = f"DELETE {PODS}/{names.pool_pod('warm', '0000000a')} pod-0000000a"
+    assert (deleted in world.kube.writes) is not read

@@ -8,6 +8,7 @@ gets it follows the Event that exists. Then one PATCH makes the pod the job's: i
 resourceVersion, so two jobs cannot take one pod. Then the task is handed over.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from nanogrid_operator.watch.pools import PoolCache
 log = logging.getLogger("nanogrid.claims")
 
 TRIES: Final = 5  # of pods that others take first; then the attempt starts cold
+CHECK_SECONDS: Final = 10.0
+UNREAD_SECONDS: Final = 60.0  # an agent asks again within seconds if its request was lost
 GIVE_UP_SECONDS: Final = 1  # the code has not started, so there is nothing to store
 GONE: Final = 404
 CHANGED: Final = 409
@@ -95,6 +98,17 @@ class PodClaims:
         """The pool of a job."""
         pools = self.pools.pools(job.namespace)
         return choose_pool(job, pools, self.settings.default_pool)
+
+    async def run(self) -> None:
+        """Give up pods whose agents do not fetch their task; for ever.
+
+        An operator that takes over does not know which agents have read their task: such a pod ends
+        with its deadline.
+        """
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            for pod_uid in self.agents.unread(UNREAD_SECONDS):
+                await self.give_up(pod_uid)
 
     def task_of(self, pod_uid: str) -> wire.HandOver | None:
         """The task of a pod that is claimed; None if it is not, or if the attempt has ended."""

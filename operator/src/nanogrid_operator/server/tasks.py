@@ -110,6 +110,7 @@ class TaskApi:
                 await self.silent(uid)
                 return
             await asyncio.sleep(self.timing.look)
+        self.agents.task_read(uid)
 
 
 def _connected(request: web.Request) -> bool:

@@ -36,6 +36,7 @@ class WaitingAgents:
         self._last: dict[str, float] = {}  # when a request of a pod ended
         self._requests: dict[str, _Request] = {}
         self._taken: set[str] = set()  # pods that a claim in progress has chosen
+        self._unread: dict[str, float] = {}  # since when a pod has a task that it has not read
 
     @contextmanager
     def request(
@@ -95,8 +96,21 @@ class WaitingAgents:
 
     def hand_over(self, pod_uid: str, task: wire.HandOver) -> bool:
         """Answer the pod's request; False if none waits: then the agent's next one gets it."""
+        self._unread[pod_uid] = self._clock()
         request = self._requests.get(pod_uid)
         if request is None or request.future.done():
             return False
         request.future.set_result(task)
         return True
+
+    def task_read(self, pod_uid: str) -> None:
+        """The agent has read its task."""
+        self._unread.pop(pod_uid, None)
+
+    def unread(self, seconds: float) -> list[str]:
+        """The pods that have not read their task for so long; each is returned once."""
+        now = self._clock()
+        late = [uid for uid, since in self._unread.items() if now - since > seconds]
+        for uid in late:
+            del self._unread[uid]
+        return late
