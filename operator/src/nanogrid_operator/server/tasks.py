@@ -77,7 +77,7 @@ class TaskApi:
                 await response.write(wire.dumps(task).encode() + b"\n")
             await response.write_eof()
         except ConnectionError as e:
-            log.info("the agent of pod uid=%s has gone: %s", uid, e)  # its next request gets it
+            log.info("the agent of pod %s has gone: %s", uid, e)  # its next request gets it
             return response
         if task is not None:
             await self._check_taken(request, uid)
