@@ -9,7 +9,7 @@ import pytest
 from nanogrid import names, wire
 from nanogrid.types import Json
 from nanogrid_operator.manifests.hand_over import claim_patch, hand_over
-from nanogrid_operator.manifests.pool_pod import build_pool_pod, version_of_pods
+from nanogrid_operator.manifests.pool_pod import build_pool_pod, template, version_of_pods
 from nanogrid_operator.manifests.task import task_for
 from nanogrid_operator.model.claim import ClaimProofs
 from nanogrid_operator.model.errors import InvalidSpecError
@@ -30,7 +30,9 @@ def pool_pod(
 ) -> Json:
     settings = settings or some_settings(pool_priority_class="nanogrid-pool")
     tenant = tenant_of(settings)
-    return build_pool_pod(a_pool(**spec), token, settings, tenant, gate_port, PROOFS)
+    pool = a_pool(**spec)
+    version = version_of_pods(template(pool, settings, tenant, gate_port))
+    return build_pool_pod(pool, token, settings, tenant, gate_port, PROOFS, version)
 
 
 def environment(pod: Json, name: str) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def test_pods_of_a_pool_have_different_users_and_the_same_version() -> None:
 
 def version(settings: Settings | None = None, gate_port: int | None = None, **spec: Any) -> str:
     settings = settings or some_settings()
-    return version_of_pods(a_pool(**spec), settings, tenant_of(settings), gate_port)
+    return version_of_pods(template(a_pool(**spec), settings, tenant_of(settings), gate_port))
 
 
 @pytest.mark.parametrize(

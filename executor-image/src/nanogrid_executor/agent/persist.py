@@ -158,7 +158,7 @@ def await_uploads(stop: Callable[[], bool]) -> None:
 
 
 def import_late_modules(with_storage: bool) -> None:
-    """Import what each job needs later, while the user's code runs: then nobody waits for it.
+    """Import what each job needs later while the user's code runs, when it costs no time.
 
     It costs CPU time all the same, so what only some jobs need is imported when they need it.
     """

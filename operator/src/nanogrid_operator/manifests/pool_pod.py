@@ -62,6 +62,7 @@ def build_pool_pod(
     tenant: Tenant,
     gate_port: int | None,
     proofs: ClaimProofs,
+    version: str,
 ) -> Json:
     """The manifest of a pod that waits in a pool.
 
@@ -72,6 +73,7 @@ def build_pool_pod(
         tenant: What the pool's namespace has and may do.
         gate_port: As for :func:`nanogrid_operator.manifests.pod.build_pod`.
         proofs: Show that the operator has created the pod.
+        version: Of the pool's pods.
 
     Raises:
         InvalidSpecError: the pool is not valid.
@@ -80,16 +82,14 @@ def build_pool_pod(
     name = names.pool_pod(pool.name, token)
     metadata = pod["metadata"]
     metadata["name"] = name
-    version = version_of_pods(pool, settings, tenant, gate_port)
     metadata["labels"][names.LABEL_POOL_VERSION] = version
     metadata["annotations"][names.ANNOTATION_POOL_PROOF] = proofs.created(pool.uid, name)
     return pod
 
 
-def version_of_pods(pool: Pool, settings: Settings, tenant: Tenant, gate_port: int | None) -> str:
+def version_of_pods(template: Json) -> str:
     """The version of the pods that a pool has now: pods of another one are replaced."""
-    pod = _bare_pod(pool, _ANY, settings, tenant, gate_port)
-    text = json.dumps(pod, sort_keys=True).encode()
+    text = json.dumps(template, sort_keys=True).encode()
     return hashlib.sha256(text).hexdigest()[:16]
 
 

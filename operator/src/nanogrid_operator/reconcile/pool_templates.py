@@ -33,9 +33,11 @@ class Template(NamedTuple):
 
 
 class _Known(NamedTuple):
+    """What a template was made for, and the template."""
+
     generation: int
     tenant: Tenant
-    gate_port: int | None
+    enforced: bool | None
     template: Template
 
 
@@ -55,24 +57,24 @@ class PoolTemplates:
         Raises:
             InvalidSpecError: The pool is not valid, or its namespace does not allow it.
         """
-        tenant, settings, gate = self._context(pool)
+        tenant, enforced = self.tenants.of(pool.namespace), self.network.condition.enforced
         known = self._known.get(pool.uid)
-        if known is not None and known[:3] == (pool.generation, tenant, gate):
+        if known is not None and known[:3] == (pool.generation, tenant, enforced):
             return known.template
+        tenant, settings, gate = self._context(pool)
         if settings.report_key:
             raise InvalidSpecError(NO_REVIEWS)
         policy.check(blank_job(pool).spec, tenant, settings)
-        found = Template(
-            template(pool, settings, tenant, gate),
-            version_of_pods(pool, settings, tenant, gate),
-        )
-        self._known[pool.uid] = _Known(pool.generation, tenant, gate, found)
+        pod = template(pool, settings, tenant, gate)
+        found = Template(pod, version_of_pods(pod))
+        self._known[pool.uid] = _Known(pool.generation, tenant, enforced, found)
         return found
 
     def pod(self, pool: Pool, token: str) -> Json:
         """The manifest of a new pod; ``token`` has eight random hex digits."""
         tenant, settings, gate = self._context(pool)
-        return build_pool_pod(pool, token, settings, tenant, gate, self.proofs)
+        version = self.of(pool).version
+        return build_pool_pod(pool, token, settings, tenant, gate, self.proofs, version)
 
     def forget(self, pool_uid: str) -> None:
         """The pool was deleted."""
