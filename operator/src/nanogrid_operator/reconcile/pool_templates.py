@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from nanogrid.api.pool import PoolSpec
 from nanogrid.types import Json
 from nanogrid_operator.decision import policy
 from nanogrid_operator.manifests import network
@@ -35,7 +36,7 @@ class Template(NamedTuple):
 class _Known(NamedTuple):
     """What a template was made for, and the template."""
 
-    generation: int
+    spec: PoolSpec
     tenant: Tenant
     enforced: bool | None
     template: Template
@@ -57,9 +58,11 @@ class PoolTemplates:
         Raises:
             InvalidSpecError: The pool is not valid, or its namespace does not allow it.
         """
+        if pool.spec is None:
+            raise InvalidSpecError(pool.error)
         tenant, enforced = self.tenants.of(pool.namespace), self.network.condition.enforced
         known = self._known.get(pool.uid)
-        if known is not None and known[:3] == (pool.generation, tenant, enforced):
+        if known is not None and known[:3] == (pool.spec, tenant, enforced):
             return known.template
         tenant, settings, gate = self._context(pool)
         if settings.report_key:
@@ -67,7 +70,7 @@ class PoolTemplates:
         policy.check(blank_job(pool).spec, tenant, settings)
         pod = template(pool, settings, tenant, gate)
         found = Template(pod, version_of_pods(pod))
-        self._known[pool.uid] = _Known(pool.generation, tenant, enforced, found)
+        self._known[pool.uid] = _Known(pool.spec, tenant, enforced, found)
         return found
 
     def pod(self, pool: Pool, token: str) -> Json:
