@@ -21,6 +21,7 @@ from scripts.devaccess import DevAccess
 
 POD, BATCH, JOB, POOL, RESULT = "pod", "batch", "job", "pool", "result"
 TERMINAL, GONE, PUBLISHED, CHANGED = "terminal", "gone", "published", "changed"
+CLAIMED, BOUND = "claimed", "bound"  # a pod has a job, and a node
 WAIT_SECONDS: Final = 60.0
 WATCH_SECONDS: Final = 300  # of one request; then it is repeated
 READ_SECONDS: Final = 330.0
@@ -202,6 +203,10 @@ class Observer:
             seen.at.setdefault(what, now)
             if kind != RESULT and ended(kind, body):
                 seen.at.setdefault(TERMINAL, now)
+            if kind == POD and (body["metadata"].get("labels") or {}).get(names.LABEL_JOB):
+                seen.at.setdefault(CLAIMED, now)
+            if kind == POD and body["spec"].get("nodeName"):
+                seen.at.setdefault(BOUND, now)
             self._changed.notify_all()
 
     def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:

@@ -19,9 +19,9 @@ from support.benchmark.manifests import (
     bare_copy,
     batch_job,
     execution_job,
-    first_instruction,
     pod,
     pod_spec,
+    printed_times,
 )
 from support.kubectl import Namespace
 from support.sessions import Caller
@@ -111,9 +111,20 @@ class Runs:
             self._remove(o.JOB, name, [self._templates[kind]["metadata"]["name"]])
         return bare_copy(self._templates[kind], with_init=with_init, with_agent=with_agent)
 
-    def _first(self, printed: str, began: float) -> float | None:
-        at = first_instruction(printed, self._boot_id)
-        return None if at is None else 1000 * (at - began)
+    def _code(self, printed: str, began: float) -> Row:
+        found = printed_times(printed, self._boot_id)
+        if found is None:
+            return {}
+        first, process = found
+        return {s.FIRST: 1000 * (first - began), s.PROCESS_STARTED: 1000 * (process - began)}
+
+    def _pod_steps(self, name: str, began: float) -> Row:
+        """When the pod of a job was created, or claimed, and had a node."""
+        wanted = {s.POD_CREATED: o.CLAIMED, s.POD_BOUND: o.BOUND}
+        return {
+            column: 1000 * (self.observer.at(o.POD, name, what) - began)
+            for column, what in wanted.items()
+        }
 
     def _log(self, name: str, container: str) -> str:
         path = f"{self.observer.path(o.POD, name)}/log?container={container}"
@@ -153,7 +164,7 @@ class Runs:
         self._must_succeed(name)
         printed = self._log(name, spec["containers"][-1]["name"])
         self._remove(o.POD, name, [name])
-        return {s.FIRST: self._first(printed, began), s.TERMINAL: 1000 * (end - began)}
+        return {**self._code(printed, began), s.TERMINAL: 1000 * (end - began)}
 
     def _batch(self, spec: Json) -> Row:
         name = new_name()
@@ -164,7 +175,7 @@ class Runs:
         self._must_succeed(pod_name)
         printed = self._log(pod_name, spec["containers"][-1]["name"])
         self._remove(o.BATCH, name, [pod_name])
-        return {s.FIRST: self._first(printed, began), s.TERMINAL: 1000 * (end - began)}
+        return {**self._code(printed, began), s.TERMINAL: 1000 * (end - began)}
 
     def _job(self, **spec: object) -> Row:
         name = new_name()
@@ -179,12 +190,14 @@ class Runs:
         published = self.observer.at(o.RESULT, name, o.PUBLISHED)
         result = self.observer.wait(o.RESULT, name, lambda seen: bool(seen.body), "known").body
         pods = [one["metadata"]["name"] for one in self.observer.pods(names.LABEL_JOB, name)]
+        steps = self._pod_steps(pods[0], began)
         self._remove(o.JOB, name, pods)
         if ("poolRef" in spec) != (status.get("start") == "Warm"):
             started = status.get("start", "cold")
             raise RunError(f"{name} started {started}: {status.get('startMessage', '')}")
         return {
-            s.FIRST: self._first(result["stdout"], began),
+            **steps,
+            **self._code(result["stdout"], began),
             s.RESULT: 1000 * (published - began),
             s.TERMINAL: 1000 * (end - began),
         }

@@ -111,6 +111,42 @@ def bars(title: str, series: Sequence[str], rows: Mapping[str, Sequence[Bar]], u
     return _frame(title, y + 44, parts)
 
 
+def stacked(
+    title: str, series: Sequence[str], rows: Mapping[str, Sequence[tuple[int, float]]], unit: str
+) -> str:
+    """One bar for each row, of parts in a line: the series of each part, and its length.
+
+    Raises:
+        ValueError: there is no part with a length.
+    """
+    most = max((sum(length for _, length in row) for row in rows.values()), default=0.0)
+    if most <= 0:
+        raise ValueError("there is no bar to draw")
+    scale = (WIDTH - LABEL - 3 * MARGIN) / most
+    top = 52.0 + 18 * len(series)
+    parts = [
+        line
+        for number, name in enumerate(series)
+        for line in _legend_line(name, COLOURS[number % len(COLOURS)], 44 + 18 * number)
+    ]
+    y = top
+    bars_of: list[str] = []
+    for name, row in rows.items():
+        bars_of.append(_text(LABEL - 8, y + BAR, name, "end"))
+        x = float(LABEL)
+        for number, length in row:
+            colour = COLOURS[number % len(COLOURS)]
+            bars_of.append(
+                f"<rect x='{x:.1f}' y='{y:.1f}' width='{length * scale:.1f}' height='{BAR + 4}' "
+                f"fill='{colour}'/>"
+            )
+            x += length * scale
+        y += BAR + 4 + GAP
+    parts += [*_ticks(most, LABEL, scale, top - 6, y), *bars_of]
+    parts.append(_text(WIDTH - MARGIN, y + 32, unit, "end", "#555"))
+    return _frame(title, y + 44, parts)
+
+
 def curves(title: str, series: Mapping[str, Sequence[float]], unit: str) -> str:
     """For each series, how many of its values are not above a value: a line with steps.
 

@@ -2,7 +2,8 @@
 
 meta          date, commit, machine, Kubernetes, seconds of the run
 skipped       part or subject → why it was not measured
-latency       rounds: [{rows: {subject: {column: ms}}, busy, steal, load, foreign, failed}]
+latency       rounds: [{rows: {subject: {column: ms}}, busy, steal, load, foreign, failed}];
+              columns are those of the table and the steps of the timeline
 bursts        [{subject, jobs, round, terminal: [ms], results: [ms], cold, foreign}]
 operator      cold, warm: [{jobs, cpuMillis, requests: {verb: count}, tokenReviews,
               residentMebibytes, peakMebibytes}], without what the idle operator uses

@@ -7,10 +7,15 @@ from nanogrid import names
 from nanogrid.types import Json
 
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
-# The clock first. The boot id says whether the clock is that of the observer's machine.
+# The clock first. The boot id says whether the clock is that of the observer's machine. The start
+# of the container's first process is field 22 of its stat, in ticks since the machine has started.
 CODE: Final = f"""import time
 at = time.monotonic()
-print(at, open({BOOT_ID!r}).read().strip())
+import os
+up = time.clock_gettime(time.CLOCK_BOOTTIME)
+ticks = int(open("/proc/1/stat").read().rpartition(")")[2].split()[19])
+began = at - up + ticks / os.sysconf("SC_CLK_TCK")
+print(at, began, open({BOOT_ID!r}).read().strip())
 """
 COMMAND: Final = ["python3", "-c", CODE]
 NOTHING: Final = ["python3", "-c", "pass"]
@@ -28,14 +33,16 @@ CONTAINER_SECURITY: Final[Json] = {
 }
 
 
-def first_instruction(printed: str, boot_id: str) -> float | None:
-    """The time that CODE has printed, in seconds of the clock; None if it is another machine's.
+def printed_times(printed: str, boot_id: str) -> tuple[float, float] | None:
+    """What CODE has printed: its first instruction, and the start of its container.
+
+    Both in seconds of the clock, the start to 10 ms. None if the clock is another machine's.
 
     Raises:
         ValueError: the text is not that of CODE.
     """
-    at, _, machine = printed.strip().partition(" ")
-    return float(at) if machine == boot_id and boot_id else None
+    at, began, machine = printed.strip("\n").split(" ")
+    return (float(at), float(began)) if machine == boot_id and boot_id else None
 
 
 def container(image: str, name: str = MAIN, command: list[str] | None = None) -> Json:

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Final
 
 from nanogrid.types import Json
-from support.benchmark import data, sections
+from support.benchmark import data, sections, timeline
 from support.benchmark import subjects as s
-from support.benchmark.charts import Bar, bars, curves
+from support.benchmark.charts import Bar, bars, curves, stacked
 from support.benchmark.goals import GOALS, Verdict, verdicts
 from support.benchmark.text import cell, markdown_table
 from support.figures import median_interval
 
 LATENCY_CHART: Final = "performance-latency.svg"
 BURST_CHART: Final = "performance-burst.svg"
+TIMELINE_CHART: Final = "performance-timeline.svg"
 
 # The text that has no figures: before the first line of dashes comes the beginning of the page.
 TEXT: Final = Path(__file__).with_name("page.txt")
@@ -47,9 +48,28 @@ def burst_chart(document: Json) -> str:
     return curves("Ended since the first create request", series, "s") if series else ""
 
 
+def timeline_chart(document: Json) -> str:
+    """The steps of each job in a line; empty if no run has them."""
+    found = timeline.timelines(document)
+    if not any(s.POD_CREATED in ends for ends in found.values()):
+        return ""
+    order = list(timeline.STEPS)
+    rows = {
+        sections.short(subject): [
+            (order.index(column), length) for column, length in timeline.durations(ends).items()
+        ]
+        for subject, ends in found.items()
+    }
+    return stacked("From the create request, medians", list(timeline.STEPS.values()), rows, "ms")
+
+
 def images(document: Json) -> dict[str, str]:
     """The charts by file name."""
-    found = {LATENCY_CHART: latency_chart(document), BURST_CHART: burst_chart(document)}
+    found = {
+        LATENCY_CHART: latency_chart(document),
+        TIMELINE_CHART: timeline_chart(document),
+        BURST_CHART: burst_chart(document),
+    }
     return {name: text for name, text in found.items() if text}
 
 
@@ -98,6 +118,7 @@ def page(document: Json) -> str:
         sections.run(document),
         goals_section(document),
         sections.latency(document, LATENCY_CHART if LATENCY_CHART in drawn else ""),
+        timeline.section(document, TIMELINE_CHART if TIMELINE_CHART in drawn else ""),
         sections.burst(document, BURST_CHART if BURST_CHART in drawn else ""),
         sections.pools(document),
         sections.operator(document),

@@ -10,6 +10,8 @@ TITLES: Final = {
     RESULT: "result known",
     TERMINAL: "terminal state",
 }
+# Further columns, of the jobs' rows only: the steps of the timeline.
+POD_CREATED, POD_BOUND, PROCESS_STARTED = "pod", "bound", "process"
 
 
 @dataclass(frozen=True, slots=True)
