@@ -1,17 +1,21 @@
 """Warm pools: jobs take waiting pods, the pool is filled again, and nothing passes between jobs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from examples.gateway_client import Gateway
 from nanogrid import names
 from nanogrid.types import Json
-from scripts.devaccess import DevAccess
+from scripts.devaccess import NAMESPACE, DevAccess
 from support.dev_objects import put_object, read_object
+from support.gateways import an_echo, jobs_of, send
 from support.kubectl import Namespace, eventually, inline, kubectl_json
 
 SMALL = {"limits": {"memory": "128Mi", "cpu": "500m"}, "requests": {"cpu": "20m"}}
+LARGE = {"limits": {"memory": "512Mi", "cpu": "1"}, "requests": {"cpu": "20m", "memory": "128Mi"}}
 ALL_FILES = """
 import json, os
 found = []
@@ -187,6 +191,65 @@ def test_labels_choose_the_pool_and_modules_are_preloaded(namespace: Namespace) 
 
     assert (status["phase"], status["start"]) == ("Succeeded", "Warm"), status
     assert status["result"]["stdout"] == "True __main__ ['main.py']\n"
+
+
+def test_pandas_is_imported_before_a_job_is_there(namespace: Namespace) -> None:
+    image = json.loads(Path("build/images.json").read_text())["python-data"]
+    namespace.apply(
+        pool("ready", runtime={"image": image}, preload=["pandas"], resources=LARGE),
+    )
+    filled(namespace, "ready", 1)
+    code = (
+        "import sys; known = 'pandas' in sys.modules; import pandas\n"
+        "print(known, pandas.DataFrame({'a': [1, 2]}).a.sum())"
+    )
+
+    status = namespace.run(warm("analysis", code))
+
+    assert (status["phase"], status["start"]) == ("Succeeded", "Warm"), status
+    assert status["result"]["stdout"] == "True 3\n"
+
+
+@pytest.mark.parametrize(("strategy", "containers"), [("Init", 1), ("Agent", 0)])
+def test_a_cold_job_copies_its_inputs_in_an_init_container_or_in_the_agent(
+    namespace: Namespace, dev: DevAccess, request_id: str, strategy: str, containers: int
+) -> None:
+    prefix = namespace.key(f"t/{request_id}/tree/")
+    put_object(dev, f"{prefix}a.txt", b"a")
+    code = "print(open('/app/data/a.txt').read())"
+    given: Json = {"inputs": [{"name": "tree", "s3": {"prefix": prefix}}]}
+    given["inputStrategy"] = strategy
+
+    status = namespace.run(inline("found", code, requestId=request_id, **given))
+    given["inputs"][0]["s3"]["prefix"] = f"{prefix}none/"
+    missing = namespace.run(inline("missing", code, **given))
+
+    assert (status["phase"], status["result"]["stdout"]) == ("Succeeded", "a\n"), status
+    assert status["inputs"]["files"] == 1
+    assert (missing["phase"], missing["reason"]) == ("Failed", "InputNotFound"), missing
+    (pod,) = namespace.pods("found")
+    assert len(pod["spec"].get("initContainers", [])) == containers
+    key = namespace.key(names.manifest_object(request_id))
+    assert json.loads(read_object(dev, key))["entries"][0]["path"] == "/app/data/a.txt"
+
+
+def test_a_run_of_the_gateway_takes_a_waiting_pod(
+    gateway_url: str, gateway_token: str, request_id: str
+) -> None:
+    release, name = Namespace(NAMESPACE), f"e2e-{request_id}"
+    gateway = Gateway(gateway_url, gateway_token)
+    release.apply(pool(name, minReady=1))
+    try:
+        (waiting,) = filled(release, name, 1)
+        with an_echo(gateway) as function:
+            run = {"functionId": function, "requestId": request_id, "pool": name}
+            answer = send(gateway_url, gateway_token, "POST", "/run", run | {"inputData": {}})
+            (job,) = jobs_of(function, request_id)
+    finally:
+        release.kubectl("delete", names.POOL_PLURAL, name)
+
+    assert (answer.status, answer.body["status"]) == (200, "SUCCESS"), answer.body
+    assert (job["status"]["start"], job["status"]["podName"]) == ("Warm", waiting)
 
 
 def test_a_deleted_pool_leaves_no_pod(namespace: Namespace, ready: list[str]) -> None:
