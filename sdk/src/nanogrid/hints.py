@@ -139,6 +139,7 @@ CLIENT: Final[dict[Reason, str]] = {
 _ADMINISTRATOR: Final = "Ask an administrator for the log of the pod."
 HTTP: Final[dict[Reason, str]] = {
     R.POOL_NOT_READY: "Ask an administrator. The message names the cause.",
+    R.POOL_INVALID: "Ask an administrator. The message names the cause.",
     R.NON_ZERO_EXIT: "Read stderr of the result.",
     R.SIGNALED: "See signal in the result. SIGSEGV and SIGABRT come from native libraries.",
     R.OOM_KILLED: "Give the code more memory, or read the input in chunks.",

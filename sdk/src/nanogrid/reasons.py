@@ -137,6 +137,7 @@ class Reason(StrEnum):
     POOL_READY = "PoolReady"
     POOL_STARTING = "PoolStarting"
     POOL_NOT_READY = "PoolNotReady"
+    POOL_INVALID = "PoolInvalid"
     RETRYING = "Retrying"
     STOPPING = "Stopping"
     SYNCING = "Syncing"
@@ -588,6 +589,10 @@ HELP: dict[Reason, Help] = {
     R.POOL_NOT_READY: Help(
         "Pods of the pool do not get ready.",
         "Fix what the message says. Jobs start cold until then.",
+    ),
+    R.POOL_INVALID: Help(
+        "The pool can have no pods: its spec is wrong, or its namespace does not allow it.",
+        "Fix the problem in the message. Jobs start cold until then.",
     ),
     R.STARTED_COLD: Help(
         "No waiting pod of the job's ExecutionPool fits, so the job gets a pod of its own.",

@@ -166,7 +166,7 @@ async def test_an_invalid_pool_has_no_pods_and_says_why() -> None:
     await pools.keep(5)
 
     assert pools.pods == {}
-    assert pools.condition == ("False", "InvalidSpec")
+    assert pools.condition == ("False", "PoolInvalid")
     assert "maxAgeSeconds" in pools.shown["conditions"][0]["message"]
     assert pools.shown["observedGeneration"] == 2
 
@@ -231,7 +231,7 @@ async def test_without_token_reviews_a_pool_says_that_it_cannot_work() -> None:
     await run_for(5, pools.parts.pool_keeper.run())
 
     (condition,) = pools.kube.objects[f"{POOLS}/warm"]["status"]["conditions"]
-    assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
+    assert (condition["status"], condition["reason"]) == ("False", "PoolInvalid")
     assert "rbac.clusterWide" in condition["message"]
 
 

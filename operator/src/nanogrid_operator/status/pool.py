@@ -61,7 +61,7 @@ def pool_status(
 def invalid_status(pool: Pool, why: str, claimed: int, counts: PoolCounts, now: float) -> Json:
     """The status of a pool that can have no pods."""
     status = pool_status(pool, None, 0, claimed, counts, now)
-    status["conditions"] = [_condition(pool, "False", Reason.INVALID_SPEC, why, now)]
+    status["conditions"] = [_condition(pool, "False", Reason.POOL_INVALID, why, now)]
     return status
 
 
