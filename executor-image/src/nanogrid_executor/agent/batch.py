@@ -41,6 +41,9 @@ STOP_WAIT_SECONDS: Final = 0.5
 # The launcher says that it was stopped. If that is true, the kubelet also stops this container.
 STOP_CONFIRM_SECONDS: Final = 5.0
 STOP_LOOK_SECONDS: Final = 0.02
+# The end of the sandbox's container costs its node some CPU time, which the report needs first. Not
+# longer: its end is when the code has ended, if the report comes late.
+LINGER_SECONDS: Final = 0.5
 NOT_STARTED: Final = "It had not started"
 
 
@@ -94,10 +97,10 @@ class BatchAgent:
         if report is None:
             assert self.sandbox is not None  # noqa: S101 that is an obstacle
             report = self._execute(self.sandbox)
-        if self.sandbox is not None:
-            self.sandbox.close()
         log("execution-end", status=report.result.status, reason=report.result.reason)
+        self._end_launcher(LINGER_SECONDS)
         hand_over(self.task, self.paths, report)
+        self._end_launcher()
 
     def _obstacle(self, problem: str) -> wire.Report | None:
         """The report if the code must not run: wait for all that it needs."""
@@ -143,12 +146,23 @@ class BatchAgent:
         memory = MemoryReporter(self.url, self.paths.token, task, lambda: execution.memory)
         sandbox.run(request, execution, lambda: self._work_meanwhile(memory))
         memory.stop()
-        sandbox.close()  # the sandbox container may end while its outputs are being stored
+        self._end_launcher(LINGER_SECONDS)
         if execution.exited is None:
             self._await_stop(STOP_WAIT_SECONDS)
         elif execution.exited.cancelled:
             self._await_stop(STOP_CONFIRM_SECONDS)
         return self._store(execution, {"stdout": stdout, "stderr": stderr})
+
+    def _end_launcher(self, seconds: float = 0.0) -> None:
+        """Close the connection to the launcher, now or later: its container ends."""
+        if self.sandbox is None:
+            return
+        if not seconds:
+            self.sandbox.close()
+            return
+        later = threading.Timer(seconds, self.sandbox.close)
+        later.daemon = True
+        later.start()
 
     def _await_stop(self, seconds: float) -> None:
         """The launcher has ended early: wait for a SIGTERM of our own, which explains it."""
