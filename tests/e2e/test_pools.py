@@ -249,7 +249,8 @@ def test_a_run_of_the_gateway_takes_a_waiting_pod(
         release.kubectl("delete", names.POOL_PLURAL, name)
 
     assert (answer.status, answer.body["status"]) == (200, "SUCCESS"), answer.body
-    assert (job["status"]["start"], job["status"]["podName"]) == ("Warm", waiting)
+    status = job["status"]
+    assert (status["start"], status["podName"]) == ("Warm", waiting), status
 
 
 def test_a_deleted_pool_leaves_no_pod(namespace: Namespace, ready: list[str]) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid.types import Json
 from nanogrid_operator.decision.pool_choice import NO_POOL, PoolChoice, choose_pool, with_pool
 from nanogrid_operator.model.pool import Pool
 from support.builders import a_job
@@ -90,11 +91,39 @@ def test_the_fields_of_the_job_come_first() -> None:
     spec = with_pool(own, [pool]).spec
 
     assert spec is not None
-    assert own.spec is not None
     assert spec.runtime is not None
     assert (spec.runtime.image, spec.runtime.runtime_class_name) == ("own:1", "gvisor")
-    assert spec.resources == own.spec.resources
     assert spec.service_account_name == "own"
+
+
+POOLS = {"limits": {"memory": "1Gi", "cpu": "2"}, "requests": {"memory": "512Mi"}}
+
+
+@pytest.mark.parametrize(
+    ("own", "want"),
+    [
+        (None, POOLS),
+        ({}, POOLS),
+        (
+            {"limits": {"cpu": "1"}},
+            {"limits": {"memory": "1Gi", "cpu": "1"}, "requests": {"memory": "512Mi"}},
+        ),
+        # A request of the pool may be above the job's limit.
+        ({"limits": {"memory": "64Mi"}}, {"limits": {"memory": "64Mi", "cpu": "2"}}),
+        (
+            {"requests": {"memory": "64Mi"}},
+            {"limits": {"cpu": "2"}, "requests": {"memory": "64Mi"}},
+        ),
+    ],
+)
+def test_a_job_takes_the_resources_that_it_does_not_give(own: Json | None, want: Json) -> None:
+    given = {} if own is None else {"resources": own}
+
+    spec = with_pool(a_job(poolRef={"name": "warm"}, **given), [a_pool(resources=POOLS)]).spec
+
+    assert spec is not None
+    assert spec.resources is not None
+    assert spec.resources.model_dump(exclude_none=True) == want
 
 
 def test_a_job_takes_nothing_from_a_pool_that_it_does_not_name() -> None:

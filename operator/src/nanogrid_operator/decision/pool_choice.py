@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.pool import PoolSpec
-from nanogrid.api.runtime import Runtime
+from nanogrid.api.runtime import ResourceLimits, ResourceRequests, Resources, Runtime
 from nanogrid_operator.model.facts import Job
 from nanogrid_operator.model.pool import Pool
+
+Amounts = TypeVar("Amounts", ResourceLimits, ResourceRequests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,29 @@ def with_pool(job: Job, pools: Sequence[Pool]) -> Job:
     return replace(job, model=model)
 
 
+def _resources(own: Resources, pools: Resources) -> Resources:
+    """Own resources, with the pool's limit and request of each of which the job gives neither."""
+    parts = (own.limits or ResourceLimits(), own.requests or ResourceRequests())
+    given = {name for part in parts for name, value in part if value is not None}
+
+    def filled(mine: Amounts, theirs: Amounts | None) -> Amounts:
+        added = {name: value for name, value in theirs or () if name not in given}
+        return mine.model_copy(update=added)
+
+    limits, requests = filled(parts[0], pools.limits), filled(parts[1], pools.requests)
+    return Resources(
+        limits=limits if limits.amounts() else None,
+        requests=requests if requests.amounts() else None,
+    )
+
+
 def _taken(spec: Spec, pool: PoolSpec) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if pool.runtime is not None:
         own = spec.runtime or Runtime()
         found["runtime"] = pool.runtime.model_copy(update=own.model_dump(exclude_none=True))
-    if spec.resources is None and pool.resources is not None:
-        found["resources"] = pool.resources
+    if pool.resources is not None:
+        found["resources"] = _resources(spec.resources or Resources(), pool.resources)
     if spec.service_account_name is None and pool.service_account_name is not None:
         found["service_account_name"] = pool.service_account_name
     return found
