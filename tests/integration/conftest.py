@@ -34,7 +34,8 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """The server, and the environment of a pod that may use it."""
+    """The server without results, and the environment of a pod that may use it."""
+    s3_server.delete("results/")  # the jobs of most tests have the same requestId
     monkeypatch.setenv(names.ENV_S3_ENDPOINT, s3_server.endpoint)
     monkeypatch.setenv(names.ENV_S3_REGION, "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
