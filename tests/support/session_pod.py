@@ -93,16 +93,23 @@ class SessionPod:
         self.port = free_port()
         self.client = Client(self.port)
         self.log = Path(f"{paths.root}/agent.log")
-        token = Path(paths.real(names.SESSION_TOKEN_FILE))
-        token.parent.mkdir(parents=True, exist_ok=True)
-        token.write_text(TOKEN)
         self.started: list[subprocess.Popen[bytes]] = []
+        self.prepare()
         self.agent = self.start_agent()
         self.sandbox = self.start_sandbox()
 
+    def prepare(self) -> None:
+        """What the kubelet mounts."""
+        token = Path(self.paths.real(names.SESSION_TOKEN_FILE))
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.write_text(TOKEN)
+
+    def environment(self) -> dict[str, str]:
+        """What the agent knows at its start."""
+        return {names.ENV_TASK: wire.dumps(self.task)}
+
     def start_agent(self) -> "subprocess.Popen[bytes]":
-        env = {**os.environ, names.ENV_TASK: wire.dumps(self.task)}
-        env[names.ENV_RESULTS_URL] = self.url
+        env = {**os.environ, **self.environment(), names.ENV_RESULTS_URL: self.url}
         command = [sys.executable, "-m", "nanogrid_executor", "agent"]
         command += ["--root", self.paths.root, "--session-port", str(self.port)]
         with self.log.open("ab") as log:
@@ -137,12 +144,27 @@ class SessionPod:
             process.wait()
 
 
+class PoolSessionPod(SessionPod):
+    """A pod that waits in a pool; the server of its URL has its task."""
+
+    def prepare(self) -> None:
+        """There is no token before a session."""
+
+    def environment(self) -> dict[str, str]:
+        task = wire.PoolTask(namespace="default", pool="fast", session=True)
+        return {names.ENV_POOL_TASK: wire.dumps(task)}
+
+
 @contextmanager
 def session_pod(
-    task: wire.PodTask, paths: Paths, launcher_dir: str, url: str = ""
+    task: wire.PodTask,
+    paths: Paths,
+    launcher_dir: str,
+    url: str = "",
+    kind: type[SessionPod] = SessionPod,
 ) -> Iterator[SessionPod]:
     """A running pod; the end of the block kills it."""
-    pod = SessionPod(task, paths, launcher_dir, url)
+    pod = kind(task, paths, launcher_dir, url)
     try:
         yield pod
     finally:

@@ -8,11 +8,14 @@ import os
 import signal
 import sys
 from types import SimpleNamespace
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from nanogrid import names
 from nanogrid_executor import log
 from nanogrid_executor.paths import Paths
+
+if TYPE_CHECKING:
+    from nanogrid import wire
 
 COMPONENTS: Final = {"sync": names.CONTAINER_SYNC}  # by command; others are named as the command
 
@@ -63,9 +66,7 @@ def _run_agent(paths: Paths, session_port: int) -> NoReturn:
     from nanogrid import wire
 
     if pool_task := os.environ.get(names.ENV_POOL_TASK):
-        from nanogrid_executor.agent import warm
-
-        code = warm.run(wire.loads(wire.PoolTask, pool_task), paths)
+        code = _run_waiting_agent(wire.loads(wire.PoolTask, pool_task), paths, session_port)
         sys.stdout.flush()
         os._exit(code)
     from nanogrid_executor.agent.secret_env import with_secrets
@@ -73,10 +74,8 @@ def _run_agent(paths: Paths, session_port: int) -> NoReturn:
     task = with_secrets(wire.loads(wire.PodTask, os.environ[names.ENV_TASK]), os.environ)
     log.about_task(task)
     if task.session is not None:
-        from nanogrid import logs  # its libraries import logging anyway
         from nanogrid_executor.session import agent
 
-        logs.configure(*log.form(), stream=sys.stdout, fields=log.fields())
         agent.run(task, paths, session_port)
     else:
         from nanogrid_executor.agent import batch
@@ -84,6 +83,17 @@ def _run_agent(paths: Paths, session_port: int) -> NoReturn:
         batch.run(task, paths)
     sys.stdout.flush()
     os._exit(0)  # does not wait for a request that outlived its deadline
+
+
+def _run_waiting_agent(task: "wire.PoolTask", paths: Paths, session_port: int) -> int:
+    """Run the agent of a pool's pod; its exit code."""
+    from nanogrid_executor.agent import warm
+
+    if not task.session:
+        return warm.run(task, paths, warm.WarmAgent(task, paths))
+    from nanogrid_executor.session.warm import WarmSessionAgent
+
+    return warm.run(task, paths, WarmSessionAgent(task, paths, session_port))
 
 
 def _wait_for_network(gate_port: int | None) -> int:

@@ -135,6 +135,7 @@ class PoolTask(Record):
     namespace: str
     pool: str
     gate_port: int | None = None  # as in PodTask; tested while the pod waits
+    session: bool = False  # the pod waits for a session
 
 
 class HandOver(Record):
@@ -142,11 +143,14 @@ class HandOver(Record):
 
     ``result_key`` is the key of the job's results, ``role_session`` the name for the S3 role, if
     there is one. Before it, the answer has empty lines, so that both sides notice a dead peer.
+    ``session_token`` is the bearer token of a session, empty if its spec disables tokens. A session
+    without this field is not served.
     """
 
     task: PodTask
     result_key: str = ""
     role_session: str = ""
+    session_token: str | None = None
 
 
 class ManifestEntry(Record):

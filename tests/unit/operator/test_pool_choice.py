@@ -44,6 +44,18 @@ def test_the_default_pool_takes_the_other_jobs() -> None:
     assert chosen(selecting, default="any") == NO_POOL
 
 
+def test_a_job_that_names_no_pool_takes_none_of_another_mode() -> None:
+    batch, sessions = a_pool(name="a", **SELECTS), a_pool(name="b", mode="Session", **SELECTS)
+    session: Json = {"mode": "Session", "code": None, "labels": {"team": "a"}}
+
+    assert chosen(batch, sessions, **session) == PoolChoice(sessions)
+    assert chosen(sessions, batch, labels={"team": "a"}) == PoolChoice(batch)
+    assert chosen(batch, default="a", **session) == NO_POOL
+    assert chosen(sessions, default="b") == NO_POOL
+    assert chosen(sessions, default="b", mode="Session", code=None) == PoolChoice(sessions)
+    assert chosen(batch, **session, poolRef={"name": "a"}) == PoolChoice(batch), "and says why not"
+
+
 @pytest.mark.parametrize(
     ("pool", "text"),
     [

@@ -13,6 +13,7 @@ from support.pod_manifests import built
 from support.pool_world import a_pool
 
 SECRET = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}
+SESSION: Json = {"mode": "Session", "code": None}
 INPUT = {"name": "sales", "s3": {"prefix": "2025/"}}
 
 
@@ -45,6 +46,15 @@ def why(job: Json, pool: Json | None = None, **settings: Any) -> str:
             {"priorityClassName": "high"}, {"priorityClassName": "high"}, id="the same priority"
         ),
         pytest.param({"timeouts": {"executionSeconds": 3000}}, {}, id="a longer deadline"),
+        pytest.param(SESSION, {"mode": "Session"}, id="a session"),
+        pytest.param(
+            {**SESSION, "session": {"auth": "Unprotected", "maxLifetimeSeconds": 90_000}},
+            {"mode": "Session"},
+            id="a session without a token",
+        ),
+        pytest.param(
+            {"mode": "Session", "inputs": [INPUT]}, {"mode": "Session"}, id="a session with inputs"
+        ),
     ],
 )
 def test_a_job_that_fits(job: Json, pool: Json) -> None:
@@ -104,7 +114,27 @@ def test_a_job_that_fits(job: Json, pool: Json) -> None:
             {"labels": {names.KUEUE_LABELS[0]: "batch"}}, {}, "queue of Kueue", id="Kueue"
         ),
         pytest.param(
-            {"mode": "Session", "code": None}, {}, "it is a session", id="a session"
+            SESSION, {}, "it is a session, and the pool's pods are for batch jobs", id="a session"
+        ),
+        pytest.param(
+            {}, {"mode": "Session"}, "it is a batch job, and the pool's pods are for sessions",
+            id="a batch job",
+        ),
+        pytest.param(
+            {**SESSION, "session": {"expose": "Service"}}, {"mode": "Session"},
+            "spec.session.expose is Service, and only the router reaches a pod", id="exposed",
+        ),
+        pytest.param(
+            {**SESSION, "session": {"expose": "Ingress"}}, {"mode": "Session"},
+            "spec.session.expose is Ingress", id="ingress",
+        ),
+        pytest.param(
+            {**SESSION, "env": [SECRET]}, {"mode": "Session"}, "variables from Secrets",
+            id="a session with a Secret",
+        ),
+        pytest.param(
+            {**SESSION, "resources": {"limits": {"memory": "1Gi"}}}, {"mode": "Session"},
+            "resources.limits.memory is 1Gi", id="a session with more memory",
         ),
     ],
 )  # fmt: skip

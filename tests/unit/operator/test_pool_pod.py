@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from nanogrid import names, wire
+from nanogrid.api.job import ExecutionJob
+from nanogrid.api.label_selector import LabelSelector
+from nanogrid.controller_class import policy_name
 from nanogrid.types import Json
 from nanogrid_operator.manifests.hand_over import claim_patch, hand_over
+from nanogrid_operator.manifests.network import namespace_policies
+from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.manifests.pool_pod import build_pool_pod, template, version_of_pods
 from nanogrid_operator.manifests.task import task_for
 from nanogrid_operator.model.claim import ClaimProofs
@@ -114,6 +119,7 @@ def version(settings: Settings | None = None, gate_port: int | None = None, **sp
         {"affinity": {"nodeAffinity": {}}},
         {"priorityClassName": "high"},
         {"preload": ["json"]},
+        {"mode": "Session"},
         {"gate_port": 8080},
         {"settings": some_settings(executor_image="nanogrid-executor:2.0")},
     ],
@@ -150,7 +156,7 @@ def test_a_pod_gets_the_task_of_its_job_with_the_limits_that_are_in_force() -> N
     job = model(inputs=[{"name": "sales", "s3": {"prefix": "2025/"}}])
     task = task_for(job, 2, settings, tenant_of(settings), gate_port=8080)
 
-    given = hand_over(task, pod, settings)
+    given = hand_over(job, task, pod, settings)
 
     assert (given.task.uid, given.task.attempt) == (JOB_UID, 2)
     assert given.task.memory_limit_bytes == 512 << 20
@@ -161,16 +167,95 @@ def test_a_pod_gets_the_task_of_its_job_with_the_limits_that_are_in_force() -> N
 
 
 def test_the_patch_of_a_claim_is_for_one_version_of_one_pod() -> None:
-    settings = some_settings()
-    job = model()
-    task = task_for(job, 1, settings, tenant_of(settings))
+    own = build_pod(model(), 1, settings := some_settings(), tenant_of(settings))
 
-    patch = claim_patch(job, task, annotation="1:proof", version="7", uid="pod-1", age=100.5)
+    patch = claim_patch(own, annotation="1:proof", version="7", uid="pod-1", age=100.5)
 
     metadata = patch["metadata"]
     assert (metadata["resourceVersion"], metadata["uid"]) == ("7", "pod-1")
-    assert metadata["labels"][names.LABEL_JOB_UID] == JOB_UID
-    assert metadata["labels"][names.LABEL_ATTEMPT] == "1"
+    assert metadata["labels"] == {
+        names.LABEL_JOB: "sales",
+        names.LABEL_JOB_UID: JOB_UID,
+        names.LABEL_ATTEMPT: "1",
+    }
     assert [owner["uid"] for owner in metadata["ownerReferences"]] == [JOB_UID]
     assert POOL_UID not in json.dumps(patch)
     assert patch["spec"]["activeDeadlineSeconds"] == 100 + 910 + 30
+
+
+SESSION_KEY = "0123456789abcdef0123456789abcdef"
+
+
+def session_model(**rules: Any) -> ExecutionJob:
+    return model(mode="Session", code=None, session=rules)
+
+
+def session_settings() -> Settings:
+    return some_settings(session_key=SESSION_KEY, session_url="http://router")
+
+
+def test_a_pod_that_waits_for_a_session_is_that_of_a_session_without_its_label_and_token() -> None:
+    pod = pool_pod(mode="Session", settings=session_settings())
+    own = build_pod(session_model(), 0, session_settings(), tenant_of())
+
+    assert pod["spec"]["restartPolicy"] == own["spec"]["restartPolicy"] == "OnFailure"
+    for key in ("ports", "readinessProbe"):
+        assert container(pod, "agent")[key] == container(own, "agent")[key]
+    added = {names.LABEL_JOB, names.LABEL_ATTEMPT, names.LABEL_MODE}
+    assert own["metadata"]["labels"].keys() - pod["metadata"]["labels"].keys() == added
+    volumes = {each["name"] for each in own["spec"]["volumes"]}
+    assert volumes - {each["name"] for each in pod["spec"]["volumes"]} == {"session"}
+    task = environment(pod, "agent")[names.ENV_POOL_TASK]
+    assert wire.loads(wire.PoolTask, task).session
+    command = container(pod, "sandbox")["command"]
+    assert not any(argument.startswith(("--wait", "--preload")) for argument in command)
+    assert violations(pod) == []
+
+
+def test_a_waiting_pod_is_selected_by_no_policy_that_lets_the_router_in() -> None:
+    settings = some_settings(session_ingress=json.dumps([{"podSelector": {}}]))
+    waiting = pool_pod(mode="Session", settings=session_settings())
+    own = build_pod(session_model(), 0, session_settings(), tenant_of())
+    claimed = copy.deepcopy(waiting)
+    patch = claim_patch(own, annotation="1:proof", version="7", uid="pod-1", age=1.0)
+    claimed["metadata"]["labels"] |= patch["metadata"]["labels"]
+
+    def admits(pod: Json) -> list[str]:
+        return [
+            policy["metadata"]["name"]
+            for policy in namespace_policies(settings)
+            if "Ingress" in policy["spec"]["policyTypes"]
+            and LabelSelector.model_validate(policy["spec"]["podSelector"]).matches(
+                pod["metadata"]["labels"]
+            )
+        ]
+
+    assert admits(waiting) == [policy_name("ingress", "")]
+    assert admits(claimed) == admits(own) == [policy_name(n, "") for n in ("ingress", "router")]
+
+
+def test_a_claimed_pod_has_the_deadline_of_the_session() -> None:
+    own = build_pod(session_model(maxLifetimeSeconds=5000), 0, session_settings(), tenant_of())
+
+    patch = claim_patch(own, annotation="1:proof", version="7", uid="pod-1", age=100.5)
+
+    given = patch["spec"]["activeDeadlineSeconds"]
+    assert given == own["spec"]["activeDeadlineSeconds"] + 100 + 30 > 5000
+
+
+@pytest.mark.parametrize(
+    ("job", "token"),
+    [
+        (session_model(), names.session_token(SESSION_KEY.encode(), JOB_UID)),
+        (session_model(auth="Unprotected"), ""),
+        (model(), None),
+    ],
+)
+def test_only_a_session_gets_a_token_with_its_task(job: ExecutionJob, token: str | None) -> None:
+    settings = session_settings()
+    task = task_for(job, 0, settings, tenant_of(settings))
+
+    given = hand_over(job, task, pool_pod(mode="Session", settings=settings), settings)
+
+    assert given.session_token == token
+    assert wire.loads(wire.HandOver, wire.dumps(given)) == given

@@ -26,7 +26,7 @@ from nanogrid_executor.agent.handover import (
 from nanogrid_executor.agent.launcher_socket import NO_LAUNCHER, accept, listen
 from nanogrid_executor.agent.memory_reporter import MemoryReporter
 from nanogrid_executor.agent.network_gate import NetworkGate
-from nanogrid_executor.agent.result import build, not_run, sync_failed
+from nanogrid_executor.agent.result import NOT_STARTED, build, not_run, sync_failed
 from nanogrid_executor.agent.stream_log import StreamLog
 from nanogrid_executor.clock import Deadline
 from nanogrid_executor.log import log
@@ -44,7 +44,6 @@ STOP_LOOK_SECONDS: Final = 0.02
 # The end of the sandbox's container costs its node some CPU time, which the report needs first. Not
 # longer: its end is when the code has ended, if the report comes late.
 LINGER_SECONDS: Final = 0.5
-NOT_STARTED: Final = "It had not started"
 
 
 class BatchAgent:

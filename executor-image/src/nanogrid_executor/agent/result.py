@@ -18,6 +18,7 @@ MESSAGE_CAP_BYTES = MESSAGE_BYTES
 REPORT_ROOM_BYTES = 4096  # the operator may add to the result
 SYNC_MESSAGE_CAP = 1024  # characters, as in the operator's outcome of an init container
 SIGKILL = "SIGKILL"
+NOT_STARTED = "It had not started"
 ONLY_SANDBOX_STOPPED = "SIGTERM, which only the sandbox got"
 
 

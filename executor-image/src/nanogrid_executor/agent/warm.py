@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
@@ -94,18 +94,30 @@ class WarmAgent:
 
     def _serve(self, given: wire.HandOver, sandbox: Sandbox) -> Problem | None:
         """Be the agent of the job."""
-        # Both are read from the environment, as in a pod that has been created for its job.
-        os.environ[names.ENV_RESULT_KEY] = given.result_key
-        if given.role_session:
-            os.environ[names.ENV_S3_ROLE_SESSION] = given.role_session
-        about_task(given.task)
-        log("task-received", inputs_by_agent=given.task.inputs_by_agent)
+        take_over(given)
         if given.task.session is not None:
-            return Problem(Reason.START_FAILED, "A pod of a pool runs no session")
+            return Problem(Reason.START_FAILED, "This pod is for batch jobs, and runs no session")
         agent = batch.BatchAgent(given.task, self._paths, sandbox, self._gate)
         signal.signal(signal.SIGTERM, agent.stop)
         batch.finish(agent)
         return None
+
+
+class Waiting(Protocol):
+    """An agent that waits."""
+
+    def run(self) -> Problem | None:
+        """Wait for a job and run it; the problem if there is no report of a job."""
+
+
+def take_over(given: wire.HandOver) -> None:
+    """Have the keys and the logs of a job."""
+    # Both are read from the environment, as in a pod that has been created for its job.
+    os.environ[names.ENV_RESULT_KEY] = given.result_key
+    if given.role_session:
+        os.environ[names.ENV_S3_ROLE_SESSION] = given.role_session
+    about_task(given.task)
+    log("task-received", inputs_by_agent=given.task.inputs_by_agent)
 
 
 def import_early() -> None:
@@ -120,13 +132,13 @@ def import_early() -> None:
     del http, input_sync, sync, shipped, upload, walk
 
 
-def run(task: wire.PoolTask, paths: Paths) -> int:
+def run(task: wire.PoolTask, paths: Paths, agent: Waiting) -> int:
     """Run the agent of a pool's pod; its exit code."""
     # There is nothing to report or to store before a job is handed over. A signal handler that
     # ends the process needs no thread to notice it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     about({"namespace": task.namespace, "pool": task.pool})
-    problem = WarmAgent(task, paths).run()
+    problem = agent.run()
     if problem is None:
         return 0
     warn("pool-pod-failed", reason=problem.reason, detail=problem.message)

@@ -25,6 +25,18 @@ STOP_SECONDS: Final = 0.5  # how long the end of the server takes at most
 REQUEST_BYTES: Final = 8192
 
 
+def initializing(progress: Progress | None, millis: int) -> dict[str, object]:
+    """The JSON of ``/health`` while inputs are being copied, since so many milliseconds."""
+    sync = {
+        "files": progress.files if progress else 0,
+        "bytes": progress.bytes if progress else 0,
+        "totalFiles": progress.expected_files if progress else 0,
+        "totalBytes": progress.expected_bytes if progress else 0,
+        "durationMillis": millis,
+    }
+    return {"status": "initializing", "sync": sync}
+
+
 class _Server(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
@@ -109,16 +121,7 @@ class ProgressServer:
 
     def body(self) -> dict[str, object]:
         """The JSON of the answer."""
-        progress = self._look()
-        millis = int((time.monotonic() - self._started) * 1000)
-        sync = {
-            "files": progress.files if progress else 0,
-            "bytes": progress.bytes if progress else 0,
-            "totalFiles": progress.expected_files if progress else 0,
-            "totalBytes": progress.expected_bytes if progress else 0,
-            "durationMillis": millis,
-        }
-        return {"status": "initializing", "sync": sync}
+        return initializing(self._look(), int((time.monotonic() - self._started) * 1000))
 
     def answer(self, request: bytes) -> bytes:
         """The HTTP answer to a request: the same for all paths and methods."""

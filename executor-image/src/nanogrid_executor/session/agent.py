@@ -11,25 +11,22 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nanogrid import names, wire
+from nanogrid import logs, names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.agent import persist
-from nanogrid_executor.agent.handover import (
-    fill_workspace,
-    hand_over,
-    read_inputs,
-    write_termination,
-)
+from nanogrid_executor.agent.handover import hand_over, write_termination
 from nanogrid_executor.agent.network_gate import NetworkGate
-from nanogrid_executor.agent.result import not_run
 from nanogrid_executor.clock import Deadline, DeadlineError
+from nanogrid_executor.log import fields as log_fields
+from nanogrid_executor.log import form as log_form
 from nanogrid_executor.log import log, warn
 from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.session import final_report
 from nanogrid_executor.session.final_report import SessionTotals
+from nanogrid_executor.session.preparation import prepare
 from nanogrid_executor.session.sandbox import LauncherSandbox
 from nanogrid_executor.session.sandbox_protocol import SandboxProtocol
 from nanogrid_executor.session.session import Session
@@ -37,6 +34,7 @@ from nanogrid_executor.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from nanogrid_executor.session.api.server import HttpServer
+    from nanogrid_executor.session.api.waiting import WaitingApp
 
 # How long the launcher may take to end an execution after its grace period.
 STOP_MARGIN_SECONDS: Final = 3.0
@@ -52,13 +50,28 @@ class SessionAgent:
     """One session; :meth:`run` runs it from start to end."""
 
     def __init__(
-        self, task: wire.PodTask, paths: Paths, sandbox: SandboxProtocol, port: int
+        self,
+        task: wire.PodTask,
+        paths: Paths,
+        sandbox: SandboxProtocol,
+        port: int,
+        warm: "Warm | None" = None,
     ) -> None:
+        """Nothing happens before :meth:`run`.
+
+        Args:
+            task: the session's.
+            paths: of the pod.
+            sandbox: it listens for launchers already.
+            port: of the API.
+            warm: what the pod has started before the session; None: it was created for it.
+        """
         self.task, self.paths = task, paths
         self.sandbox, self.port = sandbox, port
+        self.warm = warm
         url = os.environ.get(names.ENV_RESULTS_URL, "")
         self.session = Session(task, paths, sandbox, url)
-        self.gate = NetworkGate(url, task.gate_port)
+        self.gate = NetworkGate(url, task.gate_port) if warm is None else warm.gate
         self.upload: Deadline | None = None
         self.stopping = False
         self.stop_requested = threading.Event()
@@ -75,11 +88,11 @@ class SessionAgent:
 
     def run(self) -> None:
         """Serve until there is a reason to end, then deliver the report."""
-        problem = self._prepare()
-        if problem:
+        progress = None if self.warm is None else self.warm.app.progress
+        failed = prepare(self.session, self.stop_requested.is_set, progress)
+        if failed is not None:
             self.sandbox.close()
-            report = not_run(self.task, Reason.SYNC_FAILED, problem)
-            hand_over(self.task, self.paths, report)
+            hand_over(self.task, self.paths, failed)
             return
         server = self._serve()
         threading.Thread(target=self._become_ready_or_exit, name="ready", daemon=True).start()
@@ -93,25 +106,19 @@ class SessionAgent:
         stopping.start()
         stopping.join(RESPONSES_SECONDS)
 
-    def _prepare(self) -> str:
-        """Prepare inputs, code and folders; returns what is wrong, or nothing."""
-        session = self.session
-        session.inputs, problem = read_inputs(self.task, self.paths)
-        if problem or session.resumed:  # user code of a resumed session may have changed its files
-            return problem
-        for folder in (names.DEFAULT_DATA_PATH, f"{names.WORKSPACE}/{self.task.outputs.path}"):
-            try:
-                os.makedirs(self.paths.real(folder), exist_ok=True)
-            except OSError as error:
-                return f"The workspace cannot be prepared: {error}"
-        return fill_workspace(self.task, self.paths)
-
     def _serve(self) -> "HttpServer":
         # Late: the launcher can connect while these imports run.
+        from nanogrid_executor.session.api.app import create_app
+        from nanogrid_executor.session.api.auth import Auth
         from nanogrid_executor.session.api.server import start_server
 
-        token_file = self.paths.real(names.SESSION_TOKEN_FILE)
-        server = start_server(self.session, token_file, self.port)
+        warm, token_file = self.warm, self.paths.real(names.SESSION_TOKEN_FILE)
+        app = create_app(self.session, Auth(token_file, None if warm is None else warm.token))
+        if warm is None:
+            server = start_server(app, self.port)
+        else:
+            server = warm.server
+            server.serve_app(app)
         log("session-listening", port=self.port, resumed=self.session.resumed)
         return server
 
@@ -213,8 +220,26 @@ class SessionAgent:
         return report
 
 
+class Warm(NamedTuple):
+    """What a pool's pod has started before its session, and the token of the session."""
+
+    gate: NetworkGate
+    server: "HttpServer"
+    app: "WaitingApp"
+    token: str
+
+
 def run(task: wire.PodTask, paths: Paths, port: int) -> None:
-    """Entry point of a session's agent container; returns after the report is delivered.
+    """Entry point of a session's agent container; returns after the report is delivered."""
+    sandbox = LauncherSandbox(paths.socket, paths.workspace)
+    sandbox.start()
+    agent = SessionAgent(task, paths, sandbox, port)
+    agent.gate.start()
+    run_in_thread(agent)
+
+
+def run_in_thread(agent: SessionAgent) -> None:
+    """Run a session; returns after the report is delivered.
 
     The session runs in its own thread. The main thread runs the signal handlers and never holds a
     lock, so a handler may take any lock.
@@ -222,11 +247,9 @@ def run(task: wire.PodTask, paths: Paths, port: int) -> None:
     Raises:
         BaseException: what ended the session's thread; the kubelet restarts the container.
     """
-    sandbox = LauncherSandbox(paths.socket, paths.workspace)
-    sandbox.start()
-    agent = SessionAgent(task, paths, sandbox, port)
+    # Its libraries import logging anyway.
+    logs.configure(*log_form(), stream=sys.stdout, fields=log_fields())
     signal.signal(signal.SIGTERM, agent.stop)
-    agent.gate.start()
     failures: list[BaseException] = []
 
     def run_agent() -> None:

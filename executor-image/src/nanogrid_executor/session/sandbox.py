@@ -82,6 +82,11 @@ class LauncherSandbox:
         with self._changed:
             return self._changed.wait_for(lambda: self._connection is not None, seconds)
 
+    def wait_gone(self) -> None:
+        """Wait until no launcher is connected."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._connection is None)
+
     def run(self, spec: ExecutionSpec, sink: Sink) -> ExecutionEnd:
         """Run one execution to its end.
 
@@ -224,6 +229,7 @@ class LauncherSandbox:
             warn("sandbox-connection-broken", error=error)
         with self._changed:
             self._connection = None
+            self._changed.notify_all()
             if connection.memory_bytes is not None:
                 self._idle_bytes = 0
         warn("sandbox-gone")

@@ -64,7 +64,7 @@ class Session:
         self.identity = _identity(task)
         state = os.path.join(paths.run_dir, STATE_FOLDER)
         os.makedirs(state, exist_ok=True)
-        self.journal = Journal(os.path.join(state, JOURNAL_FILE))
+        self.journal = Journal(journal_file(paths))
         self.resumed = self.journal.exists
         records = Records(task.bucket, task.request_id, Spool(state), task.root)
         self.history = History(records, self.identity)
@@ -216,6 +216,11 @@ class Session:
             "totalBytes": size,
             "durationMillis": millis,
         }
+
+
+def journal_file(paths: Paths) -> str:
+    """The journal of the pod's session; it exists when the session accepts executions."""
+    return os.path.join(paths.run_dir, STATE_FOLDER, JOURNAL_FILE)
 
 
 def _identity(task: wire.PodTask) -> dict[str, Any]:

@@ -44,14 +44,22 @@ def choose_pool(job: Job, pools: Sequence[Pool], default: str) -> PoolChoice:
         return _usable(by_name[name])
     labels = (job.model.metadata.get("labels") or {}) if job.model else {}
     for pool in pools:
-        if _selects(pool, labels):
+        if _selects(pool, labels) and _has_mode(pool, spec):
             return _usable(pool)
-    return _usable(by_name[default]) if default in by_name else NO_POOL
+    pool_of_all = by_name.get(default)
+    if pool_of_all is None or not _has_mode(pool_of_all, spec):
+        return NO_POOL
+    return _usable(pool_of_all)
 
 
 def _selects(pool: Pool, labels: Mapping[str, str]) -> bool:
     selector = pool.spec.job_selector if pool.spec else None
     return selector is not None and selector.matches(labels)
+
+
+def _has_mode(pool: Pool, spec: Spec) -> bool:
+    """Whether a pool's pods are for such jobs; it may be that of an invalid pool."""
+    return pool.spec is None or pool.spec.mode == spec.mode
 
 
 def _usable(pool: Pool) -> PoolChoice:

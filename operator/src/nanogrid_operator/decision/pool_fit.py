@@ -8,6 +8,7 @@ from typing import Final
 
 from nanogrid import names
 from nanogrid.api.job import Spec
+from nanogrid.api.session import EXPOSE_ROUTER
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
 from nanogrid_operator.model.pool import ENV_OF_JOB
@@ -35,8 +36,12 @@ def misfit(spec: Spec, pod: Json, template: Json) -> str:
 
 
 def _kind(spec: Spec, pod: Json, template: Json) -> Iterator[str]:
-    if spec.is_session:
-        yield "it is a session, and pools are for batch jobs"
+    own, pools = (each["spec"]["restartPolicy"] for each in (pod, template))
+    if own != pools:
+        jobs = ("a session", "batch jobs") if spec.is_session else ("a batch job", "sessions")
+        yield "it is {}, and the pool's pods are for {} (spec.mode of the pool)".format(*jobs)
+    if spec.is_session and (expose := spec.session_rules.expose) != EXPOSE_ROUTER:
+        yield f"spec.session.expose is {expose}, and only the router reaches a pod of a pool"
     if any(variable.value_from is not None for variable in spec.env):
         yield "it has variables from Secrets, which a pod gets only when it is created"
     if any(label in pod["metadata"]["labels"] for label in names.KUEUE_LABELS):

@@ -7,18 +7,25 @@ from nanogrid import names, result_auth, wire
 from nanogrid.api.job import ExecutionJob
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
-from nanogrid_operator.kube.objects import owner_reference
-from nanogrid_operator.manifests.pod import deadline_seconds, needs_sync
+from nanogrid_operator.manifests.pod import needs_sync
+from nanogrid_operator.manifests.session import token_of
 from nanogrid_operator.settings import Settings
 
 # The kubelet counts from the start of the pod, and clocks differ.
 DEADLINE_MARGIN_SECONDS: Final = 30
+# By them the operator, the router and NetworkPolicies find a pod. One that waits lacks them.
+LABELS_OF_JOB: Final = (
+    names.LABEL_JOB, names.LABEL_JOB_UID, names.LABEL_ATTEMPT, names.LABEL_MODE
+)  # fmt: skip
 
 
-def hand_over(task: wire.PodTask, pod: Json, settings: Settings) -> wire.HandOver:
+def hand_over(
+    job: ExecutionJob, task: wire.PodTask, pod: Json, settings: Settings
+) -> wire.HandOver:
     """The task of a job for a pod that waits.
 
     Args:
+        job: The job.
         task: As for a pod of the job's own.
         pod: The pod: its limits are in force.
         settings: The operator's settings.
@@ -33,35 +40,28 @@ def hand_over(task: wire.PodTask, pod: Json, settings: Settings) -> wire.HandOve
         ),
         result_key=result_auth.derive_key(settings.result_key_master, task.uid),
         role_session=f"{task.namespace}.{task.job}" if settings.s3_sandbox_role_arn else "",
+        session_token=token_of(job, settings) if job.spec.is_session else None,
     )
 
 
-def claim_patch(
-    job: ExecutionJob, task: wire.PodTask, *, annotation: str, version: str, uid: str, age: float
-) -> Json:
+def claim_patch(own: Json, *, annotation: str, version: str, uid: str, age: float) -> Json:
     """The merge patch that makes a pool's pod the pod of a job.
 
     Args:
-        job: The job.
-        task: Of its attempt.
+        own: The manifest of a pod of the job's own.
         annotation: The proof of the claim.
         version: The pod's resourceVersion: a pod that has changed since is not claimed.
         uid: The pod's uid.
         age: Seconds since the pod was created.
     """
-    name, job_uid = job.metadata["name"], job.metadata["uid"]
-    seconds = deadline_seconds(job.spec, task)
+    labels, seconds = own["metadata"]["labels"], own["spec"]["activeDeadlineSeconds"]
     return {
         "metadata": {
             "resourceVersion": version,
             "uid": uid,
-            "labels": {
-                names.LABEL_JOB: name,
-                names.LABEL_JOB_UID: job_uid,
-                names.LABEL_ATTEMPT: str(task.attempt),
-            },
+            "labels": {name: labels[name] for name in LABELS_OF_JOB if name in labels},
             "annotations": {names.ANNOTATION_CLAIM: annotation},
-            "ownerReferences": [owner_reference(name, job_uid)],
+            "ownerReferences": own["metadata"]["ownerReferences"],
         },
         "spec": {"activeDeadlineSeconds": int(age) + seconds + DEADLINE_MARGIN_SECONDS},
     }

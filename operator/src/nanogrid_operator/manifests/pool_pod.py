@@ -12,6 +12,7 @@ from nanogrid import names, wire
 from nanogrid.api.inputs_outputs import Code
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.pool import PoolSpec
+from nanogrid.api.session import SessionSpec
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import pool_reference
 from nanogrid_operator.manifests.pod import pod_of
@@ -45,7 +46,10 @@ def blank_job(pool: Pool, token: str = _ANY) -> ExecutionJob:
             "uid": f"{pool.uid}/{token}",  # the user ID of the pod's containers depends on it
         },
         spec=Spec(
-            code=Code(inline="pass\n"),
+            mode=spec.mode,
+            code=None if spec.is_for_sessions else Code(inline="pass\n"),
+            # The token of a session is not in a volume, but in its hand-over.
+            session=SessionSpec(auth="Unprotected") if spec.is_for_sessions else None,
             runtime=spec.runtime,
             resources=spec.resources,
             service_account_name=spec.service_account_name,
@@ -106,8 +110,9 @@ def _bare_pod(
     pod = pod_of(job, task_for(job, 0, settings, tenant), settings)
     spec: Json = pod["spec"]
     metadata: Json = pod["metadata"]
-    for label in (names.LABEL_JOB, names.LABEL_ATTEMPT):
-        del metadata["labels"][label]
+    # The router finds sessions by LABEL_MODE, so a pod gets it when a session claims it.
+    for label in (names.LABEL_JOB, names.LABEL_ATTEMPT, names.LABEL_MODE):
+        metadata["labels"].pop(label, None)
     metadata["labels"] |= {names.LABEL_JOB_UID: "", names.LABEL_POOL: pool.name}
     metadata["ownerReferences"] = [pool_reference(pool.name, pool.uid)]
     del metadata["name"]
@@ -116,20 +121,28 @@ def _bare_pod(
         spec["priorityClassName"] = settings.pool_priority_class
     _place(spec, pool.spec)
     agent, sandbox = spec["containers"]
-    waiting = wire.PoolTask(namespace=pool.namespace, pool=pool.name, gate_port=gate_port)
+    waiting = wire.PoolTask(
+        namespace=pool.namespace,
+        pool=pool.name,
+        gate_port=gate_port,
+        session=pool.spec.is_for_sessions,
+    )
     agent["env"] = [
         *(variable for variable in agent["env"] if variable["name"] not in ENV_OF_JOB),
         {"name": names.ENV_POOL_TASK, "value": wire.dumps(waiting)},
     ]
-    preload = ",".join(pool.spec.preload)
     sandbox["command"] = [
         *(argument for argument in sandbox["command"] if not argument.startswith(LOG_JOB)),
-        WAIT,
-        f"{PRELOAD}{preload}",
+        *_interpreter(pool.spec),
     ]
     for container in spec.get("initContainers", []):
         container["env"] = [v for v in container.get("env", []) if v["name"] != names.ENV_LOG_JOB]
     return pod
+
+
+def _interpreter(pool: PoolSpec) -> list[str]:
+    """Options of the launcher. One of a session has no interpreter before its first execution."""
+    return [] if pool.is_for_sessions else [WAIT, f"{PRELOAD}{','.join(pool.preload)}"]
 
 
 def _place(spec: Json, pool: PoolSpec) -> None:

@@ -6,6 +6,7 @@
 import base64
 
 from nanogrid import names
+from nanogrid.api.job import ExecutionJob
 from nanogrid.api.session import EXPOSE_ROUTER
 from nanogrid.types import Json
 from nanogrid_operator.manifests import exposure
@@ -29,14 +30,28 @@ def refusal(job: Job, settings: Settings) -> str:
     wanted = exposure.rules(job)
     if wanted is None:
         return ""
-    if len(settings.session_key) < names.KEY_BYTES:
-        return "sessions are not enabled: set sessions.enabled in the chart's values"
+    if why := disabled(settings):
+        return why
     if wanted.expose != EXPOSE_ROUTER and wanted.expose not in settings.exposures:
         allowed = ", ".join([EXPOSE_ROUTER, *settings.exposures])
         return (
             f"session.expose: {wanted.expose} is not allowed, only {allowed}: use one of them, or "
             "ask the platform team to add it to sessions.expose in the chart's values"
         )
+    return ""
+
+
+def token_of(job: ExecutionJob, settings: Settings) -> str:
+    """The token that the agent of a session asks for; empty if its spec disables tokens."""
+    if job.spec.session_rules.auth != "Token":
+        return ""
+    return names.session_token(settings.session_key.encode(), job.metadata["uid"])
+
+
+def disabled(settings: Settings) -> str:
+    """Why this installation has no sessions; empty if it has some."""
+    if len(settings.session_key) < names.KEY_BYTES:
+        return "sessions are not enabled: set sessions.enabled in the chart's values"
     return ""
 
 

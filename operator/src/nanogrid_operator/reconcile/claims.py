@@ -124,7 +124,7 @@ class PodClaims:
         job = self.with_pool(job_facts(body))
         if job.finished or job.deleting or job.attempt != attempt or job.model is None:
             return None
-        return hand_over(self.preparation.task(job, attempt), pod, self.settings)
+        return hand_over(job.model, self.preparation.task(job, attempt), pod, self.settings)
 
     async def claim(self, start: Start, choice: PoolChoice) -> Json | None:
         """Claim a pod for an attempt; returns it, or None: the attempt starts cold.
@@ -142,7 +142,7 @@ class PodClaims:
                 return None
             self.cache.put_pod(found)
             self.pools.put_pod(found)
-            task = hand_over(start.task, found, self.settings)
+            task = hand_over(start.model, start.task, found, self.settings)
             self.agents.hand_over(found["metadata"]["uid"], task)
         if pool is not None:
             self.claimed(pool, self.monotonic() - began)
@@ -281,11 +281,8 @@ class PodClaims:
             raise PodGone(record.pod_name)
 
     def _patch(self, start: Start, record: ClaimRecord, pod: PoolPod) -> Json:
-        model = start.job.model
-        assert model is not None  # noqa: S101 an invalid job starts no pod
         return claim_patch(
-            model,
-            start.task,
+            start.pod,
             annotation=record.annotation,
             version=pod.resource_version,
             uid=pod.uid,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from nanogrid.api.pool import PoolSpec
 from nanogrid.types import Json
 from nanogrid_operator.decision import policy
-from nanogrid_operator.manifests import network
+from nanogrid_operator.manifests import network, session
 from nanogrid_operator.manifests.pool_pod import (
     blank_job,
     build_pool_pod,
@@ -67,6 +67,8 @@ class PoolTemplates:
         tenant, settings, gate = self._context(pool)
         if settings.report_key:
             raise InvalidSpecError(NO_REVIEWS)
+        if pool.spec.is_for_sessions and (why := session.disabled(settings)):
+            raise InvalidSpecError(why)
         policy.check(blank_job(pool).spec, tenant, settings)
         pod = template(pool, settings, tenant, gate)
         found = Template(pod, version_of_pods(pod))

@@ -32,6 +32,11 @@ class Start(NamedTuple):
         """The name of a pod of the attempt's own."""
         return str(self.pod["metadata"]["name"])
 
+    @property
+    def model(self) -> ExecutionJob:
+        """The job's."""
+        return _model(self.job)
+
 
 class _Memory(NamedTuple):
     """The limit of an attempt in bytes; None: that of the spec."""

@@ -118,11 +118,12 @@ class PodStarter:
         try:
             await self.policies.ensure(job.namespace)
             await self.secrets.ensure(job.namespace)
+            # Before a warm start too: users of a session read its token from a Secret.
+            await self._create_owned_objects(job)
             claimed = await self.claims.claim(start, choice) if recorded else None
             if claimed is not None:
                 self._note_started(job, claimed)
                 return None
-            await self._create_owned_objects(job)
             created = await self.kube.create(path, start.pod)
         except PodGone as e:
             log.warning("pod %s was claimed, and is gone", e)

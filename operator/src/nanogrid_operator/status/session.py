@@ -91,7 +91,7 @@ def readiness(job: Job, facts: SessionFacts) -> Fact:
     found = facts.exposure or Exposure(works=not controlled)
     if found.reason in EXPOSURE_PROBLEMS and not found.works:
         return _not_ready(found.reason, found.detail)
-    if pod is None or not (pod.ready or pod.waits_for_gates):
+    if pod is None or not (pod.ready or pod.waits_for_gates) or not _serves(job, pod, facts):
         return _initializing(pod)
     if not found.works:
         return _not_ready(found.reason, found.detail)
@@ -100,6 +100,16 @@ def readiness(job: Job, facts: SessionFacts) -> Fact:
     unhealthy = pod.unhealthy_target and not pod.unhealthy_target.startswith(NEW_TARGET)
     reason = Reason.TARGET_UNHEALTHY if unhealthy else Reason.EXPOSURE_PENDING
     return _not_ready(reason, pod.unhealthy_target)
+
+
+def _serves(job: Job, pod: Pod, facts: SessionFacts) -> bool:
+    """Whether the agent serves the session. A pool's pod is ready before a session claims it."""
+    if not pod.pool:
+        return True
+    if facts.observed is not None:
+        return facts.observed.report.ready
+    shown = find_condition(job, READY)  # an operator that takes over has no report yet
+    return shown is not None and shown["status"] == "True"
 
 
 def _not_ready(reason: Reason, detail: str) -> Fact:

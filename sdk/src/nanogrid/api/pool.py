@@ -58,9 +58,18 @@ class PoolSpec(Model):
                 "(!has(self.controllerClass) || self.controllerClass == oldSelf.controllerClass)",
                 "spec.controllerClass of a pool cannot be changed: create a new pool",
             ),
+            (
+                "self.mode != 'Session' || !has(self.preload) || size(self.preload) == 0",
+                "preload is for mode: Batch: a session starts an interpreter for each context",
+            ),
         )
     )
 
+    mode: Literal["Batch", "Session"] = Field(
+        "Batch",
+        description="Mode of the jobs that take pods of this pool. The pods of sessions are others "
+        "than those of batch jobs.",
+    )
     min_ready: int | None = Field(
         None,
         ge=0,
@@ -124,6 +133,11 @@ class PoolSpec(Model):
         description="Class of the installation that keeps the pool, if several share the cluster "
         "(controllerClass in the chart's values). Defaults to the installation without a class.",
     )
+
+    @property
+    def is_for_sessions(self) -> bool:
+        """Whether sessions take its pods."""
+        return self.mode == names.MODE_SESSION
 
     @property
     def least_ready(self) -> int:

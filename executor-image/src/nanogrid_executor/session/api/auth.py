@@ -14,11 +14,17 @@ HINT = "Send `Authorization: Bearer TOKEN` with the token of the session's Secre
 
 
 class Auth:
-    """Compares tokens. If the file does not exist at the start, the job's spec disables tokens."""
+    """Compares tokens."""
 
-    def __init__(self, token_file: str) -> None:
-        self._file = token_file
-        self.required = os.path.exists(token_file)
+    def __init__(self, token_file: str, given: str | None = None) -> None:
+        """Nothing is read before a request.
+
+        Args:
+            token_file: has the token. Without it, the job's spec disables tokens.
+            given: the token instead of the file, or an empty text if tokens are disabled.
+        """
+        self._file, self._given = token_file, given
+        self.required = os.path.exists(token_file) if given is None else bool(given)
         self._attempts, self._lock = Attempts(), threading.Lock()
         log("session-auth", required=self.required)
 
@@ -48,10 +54,15 @@ class Auth:
             return ""
         if header is None or not header.lower().startswith(SCHEME):
             return "The request has no bearer token."
-        # Read each time: the kubelet may replace the file.
-        with open(self._file, encoding="ascii") as file:
-            expected = file.read().strip()
+        expected = self._expected()
         given = header[len(SCHEME) :].strip()
         if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
             return "The token is not this session's."
         return ""
+
+    def _expected(self) -> str:
+        if self._given is not None:
+            return self._given
+        # Read each time: the kubelet may replace the file.
+        with open(self._file, encoding="ascii") as file:
+            return file.read().strip()

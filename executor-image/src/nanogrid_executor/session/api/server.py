@@ -22,11 +22,9 @@ from nanogrid.addresses import client_key
 from nanogrid.listening import all_addresses
 from nanogrid.refusals import too_many_connections
 from nanogrid_executor.log import warn, write
-from nanogrid_executor.session.api.app import HEALTH, create_app
-from nanogrid_executor.session.api.auth import Auth
+from nanogrid_executor.session.api.app import HEALTH
 from nanogrid_executor.session.api.heads import HEAD_BYTES, HEAD_SECONDS, HeadReader, refuse
 from nanogrid_executor.session.request_gate import WAITING
-from nanogrid_executor.session.session import Session
 
 # Every waiting request occupies a thread; this many more answer all other requests immediately.
 THREADS: Final = WAITING + 16
@@ -114,7 +112,7 @@ class _Connection(HTTPConnection):
 
 
 class HttpServer(wsgi.Server):
-    """Serves the API of one session; ``stop()`` ends it."""
+    """Serves an application; ``stop()`` ends it."""
 
     ConnectionClass = _Connection
 
@@ -145,6 +143,10 @@ class HttpServer(wsgi.Server):
         self.heads.start()
         for number in range(PROBE_THREADS):
             threading.Thread(target=self._serve_probes, name=f"probe-{number}", daemon=True).start()
+
+    def serve_app(self, app: Callable[..., Any]) -> None:
+        """Serve another application from the next request on."""
+        self.wsgi_app = app
 
     def stop(self) -> None:
         """End the server: running requests have some seconds."""
@@ -210,13 +212,13 @@ def make_server(app: Callable[..., Any], port: int, head: float = HEAD_SECONDS) 
     return HttpServer((all_addresses(), port), app, head)
 
 
-def start_server(session: Session, token_file: str, port: int) -> HttpServer:
-    """Listen on ``port`` and serve from a thread.
+def start_server(app: Callable[..., Any], port: int) -> HttpServer:
+    """Listen on ``port`` and serve an application from a thread.
 
     Raises:
         OSError: the port is in use.
     """
-    server = make_server(create_app(session, Auth(token_file)), port)
+    server = make_server(app, port)
     server.prepare()
     threading.Thread(target=server.serve, name="http", daemon=True).start()
     return server
