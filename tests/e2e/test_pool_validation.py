@@ -33,6 +33,7 @@ def anywhere(cluster: None) -> Namespace:
     [
         {},
         {"maxReady": 0},
+        {"mode": "Session", "preload": []},
         {
             "minReady": 2,
             "maxReady": 20,
@@ -54,6 +55,8 @@ def test_a_valid_pool_is_accepted(anywhere: Namespace, spec: Json) -> None:
         ({"minReady": 1001}, "spec.minReady"),
         ({"preload": ["os; exit()"]}, "spec.preload[0]"),
         ({"preload": ["os", "os"]}, "Duplicate value"),
+        ({"mode": "Session", "preload": ["os"]}, "preload is for mode: Batch"),
+        ({"mode": "Other"}, "spec.mode"),
         (
             {"jobSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
             "In and NotIn need values",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from e2e.pools import SMALL, filled, pool, pool_status, waiting_pods
 from examples.gateway_client import Gateway
 from nanogrid import names
 from nanogrid.types import Json
@@ -14,7 +15,6 @@ from support.dev_objects import put_object, read_object
 from support.gateways import an_echo, jobs_of, send
 from support.kubectl import Namespace, eventually, inline, kubectl_json
 
-SMALL = {"limits": {"memory": "128Mi", "cpu": "500m"}, "requests": {"cpu": "20m"}}
 LARGE = {"limits": {"memory": "512Mi", "cpu": "1"}, "requests": {"cpu": "20m", "memory": "128Mi"}}
 ALL_FILES = """
 import json, os
@@ -30,36 +30,6 @@ for folder in ('/app', '/app/output', '/tmp'):
     open(os.path.join(folder, 'secret-of-the-first.txt'), 'w').write('secret')
 print(os.getpid())
 """
-
-
-def pool(name: str, **spec: Any) -> Json:
-    """An ExecutionPool."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.POOL_KIND,
-        "metadata": {"name": name},
-        "spec": {"resources": SMALL, **spec},
-    }
-
-
-def pool_status(namespace: Namespace, name: str) -> Json:
-    """The status of a pool."""
-    found = kubectl_json("--namespace", namespace.name, "get", names.POOL_PLURAL, name)
-    status: Json = found.get("status") or {}
-    return status
-
-
-def waiting_pods(namespace: Namespace, name: str) -> list[str]:
-    """The names of the pods that wait in a pool."""
-    selector = f"{names.LABEL_POOL}={name},{names.LABEL_JOB_UID}="
-    found = kubectl_json("--namespace", namespace.name, "get", "pods", "-l", selector)["items"]
-    return [pod["metadata"]["name"] for pod in found]
-
-
-def filled(namespace: Namespace, name: str, ready: int) -> list[str]:
-    """Wait until so many pods of a pool are ready; their names."""
-    eventually(f"{ready} pods wait", lambda: pool_status(namespace, name).get("ready") == ready)
-    return waiting_pods(namespace, name)
 
 
 def warm(name: str, code: str, **spec: Any) -> Json:

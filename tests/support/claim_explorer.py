@@ -38,6 +38,7 @@ from support.pool_world import a_pool_body, pool_settings
 
 TOKENS = ("0000000a", "0000000b")
 OTHER_JOB = "another-job"
+SESSION_KEY = "0123456789abcdef0123456789abcdef"
 ROUNDS = 12  # of the time after the schedule, in which nothing fails any more
 PASSES = 6  # of one operator for the job, while calls fail
 
@@ -154,7 +155,7 @@ class Operator(World):
 
     def __init__(self, explorer: "Explorer") -> None:
         self.explorer = explorer
-        self.settings = pool_settings()
+        self.settings = pool_settings(session_key=SESSION_KEY)
         self.cluster = explorer.cluster
         self.kube = self.connection = Connection(explorer.cluster)
         self.redis, self.s3 = explorer.redis, explorer.s3
@@ -224,6 +225,7 @@ class Explorer:
     switches: int
     agents: tuple[int, ...]  # for each pod: the operator that its agent asks
     choices: list[Choice]
+    mode: str = names.MODE_BATCH  # of the job and the pool
     options: list[list[Choice]] = field(default_factory=list)  # at each step
     history: list[str] = field(default_factory=list)
     now: float = CREATED + 1
@@ -267,13 +269,22 @@ class Explorer:
             assert proofs.holds(pod, JOB_UID, task.task.attempt), "a pod without a claim has a task"
         assert uid in self.cluster.belonged, "a pod that was never the job's has its task"
         assert task.task.uid == JOB_UID
+        if self.mode == names.MODE_SESSION:
+            assert task.session_token == names.session_token(SESSION_KEY.encode(), JOB_UID)
+            assert self.secrets(), "users cannot read the token of a session that has begun"
+            if pod is not None:
+                assert pod["metadata"]["labels"][names.LABEL_MODE] == names.MODE_SESSION
         self.tasks[uid] = task
+
+    def secrets(self) -> list[str]:
+        """The names of the Secrets with tokens of sessions."""
+        return [k.rpartition("/")[2] for k in self.cluster.objects if "/secrets/" in k]
 
     def _prepare(self) -> None:
         self.cluster.clock = lambda: self.now
-        self.cluster.put(JOBS, a_job_body(poolRef={"name": "warm"}))
-        self.cluster.put(POOLS, a_pool_body(minReady=2))
-        for body in _waiting_pods():
+        self.cluster.put(JOBS, _job(self.mode))
+        self.cluster.put(POOLS, a_pool_body(minReady=2, mode=self.mode))
+        for body in _waiting_pods(self.mode):
             self.cluster.put(PODS, body)
             self.seen[body["metadata"]["name"]] = body
         for _ in range(self.operators):
@@ -283,7 +294,7 @@ class Explorer:
 
     def _start(self) -> Operator:
         operator = Operator(self)
-        operator.parts.claims.templates._known |= _templates()
+        operator.parts.claims.templates._known |= _templates(self.mode)
         operator.cache.put_job(copy.deepcopy(self.cluster.objects[f"{JOBS}/sales"]))
         operator.parts.pools.put_pool(copy.deepcopy(self.cluster.objects[f"{POOLS}/warm"]))
         for body in self.pods().values():
@@ -362,7 +373,7 @@ class Explorer:
         del self.running[number:]
         operator = Operator(self)
         self.running += [operator, *others]
-        operator.parts.claims.templates._known |= _templates()
+        operator.parts.claims.templates._known |= _templates(self.mode)
         await operator.list_everything()
         for body in self.pods().values():
             operator.asked_by(body)
@@ -419,7 +430,12 @@ class Explorer:
 
 
 def schedules(
-    *, operators: int = 1, faults: int = 0, switches: int = 0, agents: tuple[int, ...] = (0, 0)
+    *,
+    operators: int = 1,
+    faults: int = 0,
+    switches: int = 0,
+    agents: tuple[int, ...] = (0, 0),
+    mode: str = names.MODE_BATCH,
 ) -> Iterator[Explorer]:
     """Explorers of all schedules, before they run.
 
@@ -428,10 +444,11 @@ def schedules(
         faults: The most in a schedule.
         switches: How often at most the other operator goes on instead.
         agents: For each pod, the operator that its agent asks.
+        mode: Of the job and the pool.
     """
     choices: list[Choice] | None = []
     while choices is not None:
-        explorer = Explorer(operators, faults, switches, agents, choices)
+        explorer = Explorer(operators, faults, switches, agents, choices, mode)
         yield explorer
         choices = _next(explorer, choices)
 
@@ -449,26 +466,33 @@ def _next(explorer: Explorer, choices: list[Choice]) -> list[Choice] | None:
     return None
 
 
-def _operator_alone() -> Operator:
-    explorer = Explorer(1, 0, 0, (0, 0), [])
+def _job(mode: str) -> Json:
+    body = a_job_body(poolRef={"name": "warm"}, mode=mode)
+    if mode == names.MODE_SESSION:
+        del body["spec"]["code"]
+    return body
+
+
+def _operator_alone(mode: str) -> Operator:
+    explorer = Explorer(1, 0, 0, (0, 0), [], mode)
     operator = Operator(explorer)
-    operator.parts.pools.put_pool(a_pool_body(minReady=2))
+    operator.parts.pools.put_pool(a_pool_body(minReady=2, mode=mode))
     return operator
 
 
 @cache
-def _templates() -> dict[str, Any]:
+def _templates(mode: str) -> dict[str, Any]:
     """Building a pool's template takes longer than a schedule."""
-    templates = _operator_alone().parts.claims.templates
-    pool = _operator_alone().parts.pools.pool("team-a/warm")
+    operator = _operator_alone(mode)
+    pool = operator.parts.pools.pool("team-a/warm")
     assert pool is not None
-    templates.of(pool)
-    return templates._known
+    operator.parts.claims.templates.of(pool)
+    return operator.parts.claims.templates._known
 
 
 @cache
-def _made(token: str) -> Json:
-    operator = _operator_alone()
+def _made(token: str, mode: str) -> Json:
+    operator = _operator_alone(mode)
     pool = operator.parts.pools.pool("team-a/warm")
     assert pool is not None
     body = operator.parts.claims.templates.pod(pool, token)
@@ -481,5 +505,5 @@ def _made(token: str) -> Json:
     return {**body, "spec": {"containers": containers}}
 
 
-def _waiting_pods() -> list[Json]:
-    return [copy.deepcopy(_made(token)) for token in TOKENS]
+def _waiting_pods(mode: str) -> list[Json]:
+    return [copy.deepcopy(_made(token, mode)) for token in TOKENS]

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from nanogrid import names
+from nanogrid.types import Json
 from support.claim_explorer import Explorer, schedules
 from support.fake_time import FakeTimeLoop
 
@@ -41,6 +43,30 @@ def test_without_a_fault_the_job_runs_in_a_pod_of_the_pool() -> None:
 
     assert ends([done]) == {("Succeeded", 1, True)}
     assert len(done.history) == 2, done.history
+
+
+@pytest.mark.parametrize("faults", [0, 1])
+def test_a_session_is_claimed_once_and_its_token_is_there_before_its_task(faults: int) -> None:
+    done = explored(schedules(faults=faults, mode=names.MODE_SESSION))
+
+    assert ends(done) >= {("Succeeded", 1, True)}
+    waiting = [e for e in done for pod in e.pods().values() if is_waiting(pod)]
+    assert waiting, "one of the two pods still waits"
+
+
+def is_waiting(pod: Json) -> bool:
+    """Whether a pod waits, and has no label by which the router finds it."""
+    labels = pod["metadata"]["labels"]
+    if labels.get(names.LABEL_JOB_UID) != "":
+        return False
+    assert names.LABEL_MODE not in labels
+    return True
+
+
+def test_two_operators_claim_one_pod_for_a_session() -> None:
+    done = explored(schedules(operators=2, switches=2, agents=(0, 1), mode=names.MODE_SESSION))
+
+    assert ends(done) >= {("Succeeded", 1, True)}
 
 
 @pytest.mark.parametrize("faults", [1, 2])

@@ -20,6 +20,7 @@ from nanogrid.cli.app.options import (
     EnvSecret,
     Image,
     Memory,
+    PoolOption,
     SessionName,
     SessionNames,
 )
@@ -53,6 +54,7 @@ def new(
     image: Image = None,
     memory: Memory = None,
     cpu: Cpu = None,
+    pool: PoolOption = None,
     idle: Annotated[
         str | None, typer.Option("--idle", help="End the session after this idle time: 15m.")
     ] = None,
@@ -78,6 +80,7 @@ def new(
         image=image,
         memory=memory,
         cpu=cpu,
+        pool=pool,
         env=source.parse_env(env or []),
         env_secrets=source.parse_env_secrets(env_secrets or []),
         request_id=request_id,
