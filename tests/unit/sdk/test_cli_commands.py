@@ -226,6 +226,13 @@ def test_session_new_creates_a_session(terminal: Terminal) -> None:
     assert (done.exit_code, done.stdout) == (0, "mine\n")
     spec = terminal.cluster.created[0]["spec"]
     assert (spec["mode"], spec["session"]) == ("Session", {"idleTimeoutSeconds": 300})
+    assert "poolRef" not in spec
+
+
+def test_session_new_takes_a_pod_of_a_pool(terminal: Terminal) -> None:
+    assert terminal.run("session", "new", "--pool", "fast", "--no-wait").exit_code == 0
+    spec = terminal.cluster.created[0]["spec"]
+    assert (spec["mode"], spec["poolRef"]) == ("Session", {"name": "fast"})
 
 
 def test_init_writes_a_valid_job_and_overwrites_nothing(terminal: Terminal, tmp_path: Path) -> None:
