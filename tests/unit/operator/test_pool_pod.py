@@ -259,3 +259,12 @@ def test_only_a_session_gets_a_token_with_its_task(job: ExecutionJob, token: str
 
     assert given.session_token == token
     assert wire.loads(wire.HandOver, wire.dumps(given)) == given
+
+
+def test_without_its_key_the_operator_gives_no_token_that_others_could_derive() -> None:
+    without = some_settings(session_key="")
+    task = task_for(session_model(), 0, without, tenant_of(without))
+
+    given = hand_over(session_model(), task, pool_pod(mode="Session"), without)
+
+    assert given.session_token is None

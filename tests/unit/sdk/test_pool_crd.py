@@ -64,6 +64,7 @@ def test_rules_check_what_a_schema_cannot() -> None:
         "!has(self.minReady) || !has(self.maxReady) || self.minReady <= self.maxReady",
         "has(self.controllerClass) == has(oldSelf.controllerClass) && "
         "(!has(self.controllerClass) || self.controllerClass == oldSelf.controllerClass)",
+        "self.mode != 'Session' || !has(self.preload) || size(self.preload) == 0",
     ]
     assert [rule["rule"] for rule in rules[".spec.jobSelector.matchExpressions[]"]] == [
         "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)"

@@ -41,10 +41,15 @@ def refusal(job: Job, settings: Settings) -> str:
     return ""
 
 
-def token_of(job: ExecutionJob, settings: Settings) -> str:
-    """The token that the agent of a session asks for; empty if its spec disables tokens."""
+def token_of(job: ExecutionJob, settings: Settings) -> str | None:
+    """The token that the agent of a session asks for; empty if its spec disables tokens.
+
+    None: the installation has no sessions any more, so there is no secret to derive a token from.
+    """
     if job.spec.session_rules.auth != "Token":
         return ""
+    if disabled(settings):
+        return None
     return names.session_token(settings.session_key.encode(), job.metadata["uid"])
 
 
