@@ -13,7 +13,7 @@ from nanogrid_operator.model.facts import job_facts
 from nanogrid_operator.model.observed import SessionObservation
 from nanogrid_operator.model.pod_facts import Pod, pod_facts
 from nanogrid_operator.status.session import SessionFacts, readiness
-from support.builders import JOB_UID, a_job_body, running
+from support.builders import JOB_UID, a_job_body
 from support.pool_world import PoolWorld, a_pool_body, pool_settings
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -104,7 +104,7 @@ def a_pod(pool: str) -> Pod:
     """A ready pod."""
     world = a_world()
     body = world.waiting_pod(FIRST)
-    body["status"] = {"conditions": [{"type": "Ready", "status": "True"}], **running()}
+    body["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
     return replace(pod_facts(body), pool=pool)
 
 

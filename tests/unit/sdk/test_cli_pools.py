@@ -101,11 +101,18 @@ def test_the_details_of_a_pool(terminal: Terminal) -> None:
         ],
     }
     limits = {"memory": "128Mi", "cpu": "1"}
-    found = pool("fast", jobSelector=selector, resources={"limits": limits}, maxAgeSeconds=3600)
+    found = pool(
+        "fast",
+        mode="Session",
+        jobSelector=selector,
+        resources={"limits": limits},
+        maxAgeSeconds=3600,
+    )
 
     lines = dict(line.split(maxsplit=1) for line in pool_card(found, 0).splitlines())
 
     assert lines["name"] == f"{NAMESPACE}/fast"
+    assert lines["mode"] == "Session"
     assert lines["state"] == "PoolReady"
     assert lines["ready"] == "2 of 3"
     assert lines["size"] == "2 to 4"

@@ -10,7 +10,6 @@ import os
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from nanogrid import names, wire
 from nanogrid.reasons import Reason
@@ -22,13 +21,10 @@ from nanogrid_executor.agent.warm import Problem
 from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.session.agent import SessionAgent, Warm, run_in_thread
-from nanogrid_executor.session.api.server import start_server
+from nanogrid_executor.session.api.server import HttpServer, start_server
 from nanogrid_executor.session.api.waiting import WaitingApp
 from nanogrid_executor.session.sandbox import LauncherSandbox
 from nanogrid_executor.session.session import journal_file
-
-if TYPE_CHECKING:
-    from nanogrid_executor.session.api.server import HttpServer
 
 
 class WarmSessionAgent:
@@ -100,7 +96,7 @@ class WarmSessionAgent:
             threading.Thread(target=each, name=f"pool-{each.__name__}", daemon=True).start()
         return self._signs.get()
 
-    def _serve(self, given: wire.HandOver, server: "HttpServer") -> Problem | None:
+    def _serve(self, given: wire.HandOver, server: HttpServer) -> Problem | None:
         """Be the agent of the session."""
         self._app.begin()
         warm.take_over(given)

@@ -56,6 +56,7 @@ def pool_card(pool: Json, now: float) -> str:
     seconds = spec.get("maxAgeSeconds")
     fields = [
         ("name", f"{pool['metadata'].get('namespace', '')}/{pool['metadata']['name']}"),
+        ("mode", cell(spec.get("mode"))),
         ("state", str(ready.get("reason") or "not processed yet")),
         ("message", reworded(str(ready.get("message") or ""), Surface.CLI)),
         ("ready", _of(status.get("ready"), status.get("target"))),
