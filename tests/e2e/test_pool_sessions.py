@@ -1,11 +1,12 @@
 """Sessions that take waiting pods of a pool, through the router."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from e2e.pools import SMALL, filled, pool, pool_status, waiting_pods
-from e2e.sessions import start
+from e2e.sessions import answer_with, start
 from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
@@ -38,6 +39,13 @@ def warm(name: str, rules: Json | None = None, **spec: Any) -> Json:
     return session(name, rules, **{"poolRef": {"name": "ready"}, **spec})
 
 
+def begin(namespace: Namespace, url: str, manifest: Json) -> tuple[Caller, str, Json]:
+    """As start, until the network plugin lets the router into the pod."""
+    caller, path, status = start(namespace, url, manifest)
+    eventually("the router reaches it", lambda: answer_with(caller, f"{path}/health", 200))
+    return caller, path, status
+
+
 @pytest.fixture
 def ready(namespace: Namespace) -> list[str]:
     """The waiting pods of a pool for sessions with two."""
@@ -48,7 +56,7 @@ def ready(namespace: Namespace) -> list[str]:
 def test_a_session_takes_a_waiting_pod_and_the_pool_is_filled_again(
     namespace: Namespace, router_url: str, ready: list[str]
 ) -> None:
-    caller, path, status = start(namespace, router_url, warm("analysis"))
+    caller, path, status = begin(namespace, router_url, warm("analysis"))
 
     assert (status["start"], status["podName"] in ready) == ("Warm", True), status
     assert caller.execute(path, "x = 41; print(x)", context="a")["stdout"] == "41\n"
@@ -65,16 +73,19 @@ def test_a_session_takes_a_waiting_pod_and_the_pool_is_filled_again(
 def test_waiting_pods_are_ready_and_have_no_label_of_a_session(
     namespace: Namespace, ready: list[str]
 ) -> None:
-    for name in ready:
+    def is_ready(name: str) -> bool:
         body = kubectl_json("--namespace", namespace.name, "get", "pod", name)
         assert names.LABEL_MODE not in body["metadata"]["labels"]
         conditions = {c["type"]: c["status"] for c in body["status"]["conditions"]}
-        assert conditions["Ready"] == "True"
+        return conditions["Ready"] == "True"
+
+    for name in ready:
+        eventually(f"{name} is ready", partial(is_ready, name))
 
 
 def test_a_wrong_token_is_refused(namespace: Namespace, router_url: str, ready: list[str]) -> None:
     assert ready
-    caller, path, status = start(namespace, router_url, warm("guarded"))
+    caller, path, status = begin(namespace, router_url, warm("guarded"))
     assert status["start"] == "Warm"
 
     for wrong in (f"{caller.token}x", "", "ngs_0"):
@@ -86,7 +97,7 @@ def test_code_does_not_find_the_token(
     namespace: Namespace, router_url: str, ready: list[str]
 ) -> None:
     assert ready
-    caller, path, status = start(namespace, router_url, warm("secretive"))
+    caller, path, status = begin(namespace, router_url, warm("secretive"))
     assert status["start"] == "Warm"
 
     hidden = caller.execute(path, LOOK, stdin=caller.token)
@@ -103,7 +114,7 @@ def test_a_sandbox_that_runs_out_of_memory_keeps_the_session(
     namespace: Namespace, router_url: str, ready: list[str]
 ) -> None:
     assert ready
-    caller, path, status = start(namespace, router_url, warm("memory"))
+    caller, path, status = begin(namespace, router_url, warm("memory"))
     assert status["start"] == "Warm"
     caller.execute(path, "open('kept', 'w').write('kept')")
 
@@ -124,7 +135,7 @@ def test_inputs_are_in_place_when_a_session_is_ready(
     put_object(dev, f"{base}/tree/a.txt", b"a")
     inputs = [{"name": "tree", "s3": {"prefix": f"{base}/tree/"}}]
 
-    caller, path, status = start(namespace, router_url, warm("with-input", inputs=inputs))
+    caller, path, status = begin(namespace, router_url, warm("with-input", inputs=inputs))
 
     assert status["start"] == "Warm"
     assert caller.execute(path, "print(open('data/a.txt').read())")["stdout"] == "a\n"
@@ -151,7 +162,7 @@ def test_the_token_is_there_before_the_session_is_ready(
 ) -> None:
     assert ready
     namespace.apply(warm("early"))
-    token = eventually("its token", lambda: early_token(namespace, "early"))
+    token = eventually("its token", partial(early_token, namespace, "early"))
     health = f"{path_of(namespace, 'early')}/health"
     eventually("it serves", lambda: Caller(router_url, token).call("GET", health).status == 200)
 
@@ -160,7 +171,7 @@ def test_a_session_that_does_not_fit_starts_cold_and_says_why(
     namespace: Namespace, router_url: str, ready: list[str]
 ) -> None:
     large = {"limits": {"memory": "192Mi"}, "requests": {"cpu": "20m", "memory": "64Mi"}}
-    caller, path, status = start(namespace, router_url, warm("large", resources=large))
+    caller, path, status = begin(namespace, router_url, warm("large", resources=large))
 
     assert status["start"] == "Cold", status
     assert "resources.limits.memory is 192Mi, and that of the pool is" in status["startMessage"]
@@ -172,7 +183,7 @@ def test_a_session_and_a_pool_for_batch_jobs(namespace: Namespace, router_url: s
     namespace.apply(pool("ready", minReady=1))
     filled(namespace, "ready", 1)
 
-    _, _, status = start(namespace, router_url, warm("other", resources=SMALL))
+    _, _, status = begin(namespace, router_url, warm("other", resources=SMALL))
 
     assert status["start"] == "Cold", status
     assert "the pool's pods are for batch jobs" in status["startMessage"]
