@@ -14,10 +14,12 @@ from nanogrid_executor.paths import Paths
 from support.executor_pod import operator, running
 from support.executor_sync import make_input
 from support.fake_s3 import Content, fake_s3_of_a_pod
+from support.process_memory import peak_memory
 from support.s3_server import S3Server, make_task
-from support.waiting import wait_until
+from support.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.integration
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize(("key", "status"), [("cli/file", 0), ("cli/none", 1)])
@@ -34,6 +36,26 @@ def test_as_the_init_container_runs_it(s3: S3Server, paths: Paths, key: str, sta
     else:
         assert wire.loads(wire.InputReport, message).files == 1
         assert "sync-end files=1 bytes=7" in done.stdout
+
+
+def test_the_memory_of_a_sync_does_not_depend_on_the_size_of_a_file(
+    s3: S3Server, paths: Paths
+) -> None:
+    peaks = []
+    for number, size in enumerate((8 * MIB, 128 * MIB)):
+        s3.put(f"memory/{number}", bytes(size))
+        task = make_task(inputs=[make_input(key=f"memory/{number}")])
+        env = {**os.environ, names.ENV_TASK: wire.dumps(task)}
+        command = [sys.executable, "-m", "nanogrid_executor", "sync", "--root", paths.root]
+        with (
+            subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as sync,
+            peak_memory(sync.pid) as found,
+        ):
+            assert sync.wait(WAIT_SECONDS) == 0
+        assert os.path.getsize(paths.real(f"/app/data/{number}")) == size
+        peaks.append(found[sync.pid])
+    # Four threads with a chunk each, and the buffer of the hash: they are not there for one part.
+    assert peaks[1] - peaks[0] < 20 * MIB, peaks
 
 
 def test_the_process_ends_while_a_request_hangs(

@@ -41,6 +41,8 @@ class Behaviour:
     error_headers: dict[str, str] = field(default_factory=dict)
     undeletable: list[str] = field(default_factory=list)  # keys
     honours_if_match: bool = True
+    # How many bytes of an answer to a GET are sent before the connection is closed; None: all.
+    cut: Callable[[str, str, int], int | None] = lambda key, range, number: None
     requests: list[str] = field(default_factory=list)
     puts: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, dict[str, str]] = field(default_factory=dict)  # of the puts
@@ -133,9 +135,18 @@ class _Handler(QuietHandler):
         if wanted and wanted != content.etag and does.honours_if_match:
             self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
             return
-        self._answer(200, content.body, ETag=f'"{content.etag}"')
+        wanted = self.headers.get("range", "")
+        status, body, headers = 200, content.body, {"ETag": f'"{content.etag}"'}
+        if wanted:
+            first, last = (int(end) for end in wanted.removeprefix("bytes=").split("-"))
+            body = content.body[first : last + 1]
+            status = 206
+            headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{len(content.body)}"
+        does.seen["RANGE", wanted] += 1
+        sent = does.cut(key, wanted, does.seen["RANGE", wanted])
+        self._answer(status, body, sent, **headers)
 
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, sent: int | None = None, /, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -144,6 +155,9 @@ class _Handler(QuietHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        if sent is not None:
+            body = body[:sent]
+            self.close_connection = True
         pause = self.server.behaviour.chunk_seconds
         for at in range(0, len(body), 1024) if pause else ():
             self.wfile.write(body[at : at + 1024])

@@ -35,4 +35,10 @@ def get_bytes(storage: "Storage", bucket: str, key: str) -> bytes:
     known = storage.head(bucket, key)
     if known.size == 0:
         return b""
-    return bytes(storage.part(bucket, known, 0, known.size))
+    content = bytearray(known.size)
+
+    def keep(chunk: bytes, position: int) -> None:
+        content[position : position + len(chunk)] = chunk
+
+    storage.part(bucket, known, 0, known.size, keep)
+    return bytes(content)

@@ -9,12 +9,12 @@ from nanogrid_executor.storage.download import Received, Target
 from nanogrid_executor.storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from obstore import Bytes, GetOptions, GetResult, PutMode
+    from obstore import GetOptions, GetResult, PutMode
     from obstore.store import S3Store
 
 T = TypeVar("T")
 
-CHUNK_BYTES: Final = 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024  # at least; each thread holds one, larger ones cost page faults
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 4
 REPLACEMENT: Final = "\ufffd"  # what a list shows for a character that XML cannot express
@@ -112,8 +112,17 @@ class Storage(Connection):
 
         return self._read(bucket, key, known, call)
 
-    def part(self, bucket: str, known: Object, start: int, end: int) -> "Bytes":
-        """The bytes from ``start`` to before ``end`` of an object that must not have changed.
+    def part(
+        self, bucket: str, known: Object, start: int, end: int, write: Callable[[bytes, int], None]
+    ) -> None:
+        """Stream a range of an object that must not have changed.
+
+        Args:
+            bucket: its bucket.
+            known: the object as S3 described it earlier.
+            start: position of the first byte.
+            end: position after the last byte.
+            write: gets each chunk and its position; each try begins at ``start``.
 
         Raises:
             StorageError: with ``INPUT_INCOMPLETE`` when the object has changed.
@@ -124,15 +133,20 @@ class Storage(Connection):
         if known.version is not None:
             options["version"] = known.version
 
-        def call(store: "S3Store") -> "Bytes":
+        def call(store: "S3Store") -> None:
             answer = obstore.get(store, known.key, options=options)
             _refuse_change(answer, known, bucket)
-            data = answer.bytes()
-            if len(data) != end - start:
-                raise _incomplete(bucket, known, f"gave {len(data)} bytes of {end - start}")
-            return data
+            position = start
+            for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+                self.deadline.check()
+                if len(chunk) > end - position:
+                    raise _incomplete(bucket, known, f"gave more than {end - start} bytes")
+                write(chunk, position)
+                position += len(chunk)
+            if position != end:
+                raise _incomplete(bucket, known, f"gave {position - start} bytes of {end - start}")
 
-        return self._read(bucket, known.key, known, call)
+        self._read(bucket, known.key, known, call)
 
     def _read(
         self, bucket: str, key: str, known: Object | None, call: Callable[["S3Store"], T]
