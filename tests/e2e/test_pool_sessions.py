@@ -77,7 +77,7 @@ def test_waiting_pods_are_ready_and_have_no_label_of_a_session(
         body = kubectl_json("--namespace", namespace.name, "get", "pod", name)
         assert names.LABEL_MODE not in body["metadata"]["labels"]
         conditions = {c["type"]: c["status"] for c in body["status"]["conditions"]}
-        return conditions["Ready"] == "True"
+        return bool(conditions["Ready"] == "True")
 
     for name in ready:
         eventually(f"{name} is ready", partial(is_ready, name))
