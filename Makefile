@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests demo test test-unit test-integration test-chart test-e2e chaos chaos-short chaos-all lint format manifests audit security \
-        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench bench-services bench-controlplane dashboard-pictures eks-values docs release release-check release-finish \
+        cluster-up cluster-down cluster-env cluster-status prometheus images deploy undeploy bench bench-services bench-controlplane bench-operator dashboard-pictures eks-values docs release release-check release-finish \
         release-push release-sign clean
 
 PYTHON ?= python3
@@ -131,6 +131,9 @@ bench-services: deploy ## measure sessions, POST /run, the CLI, a user's steps, 
 
 bench-controlplane: setup ## measure jobs per second on simulated nodes, in a control plane of its own; ARGS='--jobs 10000'; the first run builds Kubernetes
 	@PYTHONPATH=tests $(UV) run --frozen python -m bench.controlplane $(ARGS)
+
+bench-operator: setup-tests ## measure the operator's CPU time per job, without a cluster; 2 min; ARGS='--tree . --tree ../before'
+	@PYTHONPATH=tests $(UV) run --frozen python -m bench.operator_cpu $(ARGS)
 
 dashboard-pictures: deploy prometheus ## draw docs/images/dashboard-*.png after 10 minutes of work on the cluster; ARGS='--minutes 2 --to FOLDER'
 	@$(USE_CLUSTER) PYTHONPATH=tests $(UV) run --frozen python -m pictures.traffic $(ARGS)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import copy
 import json
+import ssl
 import threading
 import time
 import uuid
@@ -92,6 +93,10 @@ class OperatorCluster:
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._runners: list[web.ServerRunner] = []
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Of the API server; None: it speaks plain HTTP."""
+        return None
 
     def start(self) -> "OperatorCluster":
         """Start the server's thread."""
@@ -202,7 +207,7 @@ class OperatorCluster:
         server = web.Server(self._handle, access_log=None, handler_cancellation=True)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=self.tls()).start()
         self._runners.append(runner)
 
     async def _stop(self) -> None:
