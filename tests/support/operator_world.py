@@ -60,6 +60,7 @@ class World:
             self.settings,
             Clients(
                 kube=self.kube,
+                watched=self.kube,
                 publisher=self.redis,
                 results=self.s3,
                 webhook=self.webhook_client,

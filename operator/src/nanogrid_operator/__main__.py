@@ -178,6 +178,7 @@ async def _stand_by(
     _keep_from_collections()
     group.create_task(parts.resync.run(), name="resync")
     group.create_task(parts.tenant_poll.run(), name="tenants")
+    group.create_task(parts.pod_watch.run(), name="pods")
     group.create_task(_watch(settings, parts), name="watch")
     if elector is not None:
         await leading.wait()
@@ -220,12 +221,11 @@ async def _lead(parts: Parts, group: asyncio.TaskGroup, *, took_over: bool) -> N
 
 
 async def _watch(settings: Settings, parts: Parts) -> None:
-    """Watch until Kopf is stopped."""
+    """Watch jobs and pools until Kopf is stopped."""
     registry, options = kopf.OperatorRegistry(), kopf.OperatorSettings()
     register(registry, parts.handlers)
     configure(options, parts.selection)
-    fields = KopfFields(parts.cache.log_fields, parts.cache.log_fields_of_pod)
-    logging.getLogger(KOPF_OBJECTS).addFilter(fields)
+    logging.getLogger(KOPF_OBJECTS).addFilter(KopfFields(parts.cache.log_fields))
     await kopf.operator(
         registry=registry,
         settings=options,

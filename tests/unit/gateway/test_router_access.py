@@ -10,11 +10,11 @@ from multidict import CIMultiDict
 from nanogrid import names
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import KubeError
+from nanogrid.kube.reflector import LONGEST_PAUSE_SECONDS, pause
 from nanogrid.network_condition import Enforcement, condition, data_of
 from nanogrid.reasons import Reason
 from nanogrid.settings import SettingsError, help_text
 from nanogrid.types import Json
-from nanogrid_gateway.kube.reflector import LONGEST_PAUSE_SECONDS, pause
 from nanogrid_gateway.router.access import AccessPolicy, Denial, bearer_token
 from nanogrid_gateway.router.cookie import CookieSigner, SessionCookie
 from nanogrid_gateway.router.headers import (

@@ -25,7 +25,6 @@ from nanogrid_operator.watch.transform import transform_job
 from support.builders import CREATED, REQUIRED_ENVIRONMENT, a_job_body, a_pod_body, some_settings
 from support.operator_fakes import JOBS, PODS
 from support.operator_world import World
-from support.selectors import selected
 
 pytestmark = pytest.mark.security
 
@@ -224,14 +223,9 @@ def test_kopf_watches_the_same_selection(own: str) -> None:
     settings, selection = kopf.OperatorSettings(), Selection(own)
     configure(settings, selection)
     jobs = Resource(names.GROUP, names.VERSION, names.PLURAL)
-    pods = Resource("", "v1", "pods")
 
     assert set(settings.watching.field_selectors.collect(jobs)) == {f"spec.controllerClass={own}"}
-    assert set(settings.watching.field_selectors.collect(pods)) == set()
-    (labels,) = set(settings.watching.label_selectors.collect(pods))
     assert set(settings.watching.label_selectors.collect(jobs)) == set()
-    found = [each for each in ("", BETA) if selected(pod_of(each, "x"), labels, "")]
-    assert found == [own]
 
     selection.without_fields()
     everything = kopf.OperatorSettings()

@@ -10,7 +10,7 @@ from kopf._cogs.structs.references import Resource
 from nanogrid import names
 from nanogrid.types import Json
 from nanogrid_operator.watch.cache import JobCache
-from nanogrid_operator.watch.handlers import LISTED, EventHandlers, configure
+from nanogrid_operator.watch.handlers import LISTED, EventHandlers, configure, register
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
@@ -121,17 +121,17 @@ async def test_deleted_objects_are_forgotten() -> None:
     assert operator.cache.job(JOB_UID) is None
 
 
-def test_kopf_watches_only_pods_of_jobs_and_all_jobs() -> None:
-    settings = kopf.OperatorSettings()
-    configure(settings, Selection(""))
+def test_kopf_watches_jobs_and_pools_and_no_pods() -> None:
+    registry = kopf.OperatorRegistry()
+    register(registry, Operator().handlers)
 
-    def selected(group: str, version: str, plural: str) -> list[str]:
-        # The names of a kind also come from the API server, and a selector may match any of them.
+    def watched(group: str, version: str, plural: str) -> bool:
         found = Resource(group, version, plural, preferred=True, verbs=frozenset({"list"}))
-        return list(settings.watching.label_selectors.collect(found))
+        return registry._watching.has_handlers(found)
 
-    assert selected("", "v1", "pods") == [f"{names.LABEL_JOB_UID},!{names.LABEL_CONTROLLER_CLASS}"]
-    assert selected(names.GROUP, names.VERSION, names.PLURAL) == []
+    assert watched(names.GROUP, names.VERSION, names.PLURAL)
+    assert watched(names.GROUP, names.VERSION, names.POOL_PLURAL)
+    assert not watched("", "v1", "pods")
 
 
 def test_kopf_neither_writes_nor_compares() -> None:

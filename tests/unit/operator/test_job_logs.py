@@ -251,16 +251,12 @@ def test_a_settled_job_keeps_what_logs_show() -> None:
     assert (fields["requestId"], fields["attempt"]) == (REQUEST, 2)
 
 
-@pytest.mark.parametrize("kind", [names.KIND, "Pod"])
-def test_lines_of_kopf_about_an_object_have_the_fields_of_its_job(kind: str) -> None:
+def test_lines_of_kopf_about_a_job_have_its_fields() -> None:
     world = World(requestId=REQUEST)
-    pod = a_pod_body(phase="Running", agent=running(), sandbox=running())
-    world.cache.put_pod(pod)
-    uid = JOB_UID if kind == names.KIND else pod["metadata"]["uid"]
     record = logging.LogRecord("kopf.objects", logging.ERROR, "", 0, "failed", None, None)
-    record.k8s_ref = {"kind": kind, "name": "n", "namespace": "team-a", "uid": uid}
+    record.k8s_ref = {"kind": names.KIND, "name": "n", "namespace": "team-a", "uid": JOB_UID}
 
-    assert KopfFields(world.cache.log_fields, world.cache.log_fields_of_pod).filter(record)
+    assert KopfFields(world.cache.log_fields).filter(record)
 
     (line,) = of_json(LineFormatter("json").format(record))
     assert missing(line) == []

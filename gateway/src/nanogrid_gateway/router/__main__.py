@@ -18,6 +18,7 @@ from nanogrid import controller_class, names
 from nanogrid.connection_limits import ConnectionLimits, Slots
 from nanogrid.connections import Connections
 from nanogrid.kube.client import KubeApi
+from nanogrid.kube.reflector import Reflector, Sink
 from nanogrid.metrics.registry import Metrics
 from nanogrid.refusals import error_body
 from nanogrid.settings import help_text
@@ -26,7 +27,6 @@ from nanogrid.traces.settings import TraceSettings
 from nanogrid.types import Json
 from nanogrid_gateway import command_line
 from nanogrid_gateway.counted import count_others
-from nanogrid_gateway.kube.reflector import Reflector, Sink
 from nanogrid_gateway.metrics import RouterMetrics
 from nanogrid_gateway.router.network_guard import NetworkGuard
 from nanogrid_gateway.router.server import Router

@@ -13,9 +13,9 @@ from typing import Final
 
 from nanogrid.controller_class import NO_CLASS, job_fields, serves
 from nanogrid.kube.client import KubeApi
+from nanogrid.kube.reflector import Reflector, Sink
 from nanogrid.logs import background
 from nanogrid.types import Json
-from nanogrid_gateway.kube.reflector import Reflector, Sink
 from nanogrid_gateway.web.rows import compact
 from nanogrid_gateway.web.run_index import RunIndex
 

@@ -47,6 +47,7 @@ from nanogrid_operator.watch.agents import WaitingAgents
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.handlers import EventHandlers
 from nanogrid_operator.watch.liveness import Liveness
+from nanogrid_operator.watch.pod_watch import PodWatch
 from nanogrid_operator.watch.pools import PoolCache
 from nanogrid_operator.watch.resync import Resync
 from nanogrid_operator.watch.selection import Selection
@@ -71,6 +72,7 @@ class Parts:
     gauges: Gauges
     api: ResultsApi
     handlers: EventHandlers
+    pod_watch: PodWatch
     reconciler: Reconciler
     workers: Workers
     resync: Resync
@@ -162,6 +164,14 @@ def build(
     liveness = Liveness(queue, settings.resync_seconds, monotonic)
     checks = dependency_checks(kube, clients.publisher, clients.results, settings)
     health = Health(checks, liveness.problem, monotonic)
+    handlers = EventHandlers(
+        cache,
+        queue,
+        liveness,
+        selection,
+        lambda job: metrics.watched(job, clock()),
+        waiting.pools,
+    )
     return Parts(
         tenants=tenants,
         tenant_poll=TenantPoll(
@@ -212,13 +222,12 @@ def build(
             counted=metrics.reported,
             clock=clock,
         ),
-        handlers=EventHandlers(
-            cache,
-            queue,
-            liveness,
-            selection,
-            lambda job: metrics.watched(job, clock()),
-            waiting.pools,
+        handlers=handlers,
+        pod_watch=PodWatch(
+            kube=clients.watched,
+            selection=selection,
+            namespaces=settings.namespaces,
+            handlers=handlers,
         ),
         reconciler=reconciler,
         workers=Workers(queue, reconciler.reconcile, settings.workers, cache.log_fields),

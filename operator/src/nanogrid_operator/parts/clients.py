@@ -15,13 +15,24 @@ from nanogrid_operator.model.result_keys import ResultKeys
 from nanogrid_operator.settings import Settings
 
 KUBE_CONNECTIONS: Final = 32  # open at the same time
+UNLIMITED: Final = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clients:
-    """The connections to other processes; ``clock`` is the API server's, in epoch seconds."""
+    """The connections to other processes.
+
+    Attributes:
+        kube: for requests.
+        watched: for the watches of pods: each namespace has its own, and holds a connection.
+        publisher: Redis.
+        results: S3.
+        webhook: the users' servers.
+        clock: the API server's, in epoch seconds.
+    """
 
     kube: KubeApi
+    watched: KubeApi
     publisher: Publisher
     results: ResultStore
     webhook: WebhookClient
@@ -39,8 +50,15 @@ class Clients:
             observe=server_clock.observe,
             answered=metrics.kubernetes.answered,
         )
+        watched = await KubeApi.connect(
+            settings.kube_timeout_seconds,
+            user_agent=names.MANAGED_BY,
+            connections=UNLIMITED,
+            answered=metrics.kubernetes.answered,
+        )
         return cls(
             kube=kube,
+            watched=watched,
             publisher=Publisher(settings, keys, attempted=metrics.attempted),
             results=ResultStore(settings, keys, metrics.attempted),
             webhook=WebhookClient(settings, attempted=metrics.attempted),
@@ -51,4 +69,5 @@ class Clients:
         """Close all connections."""
         await self.webhook.close()
         await self.publisher.close()
+        await self.watched.close()
         await self.kube.close()

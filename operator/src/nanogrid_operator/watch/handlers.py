@@ -1,7 +1,8 @@
-"""Kopf's handlers: put each event into the cache and enqueue its job. Nothing else happens here.
+"""Put each event into the cache and enqueue its job. Nothing else happens here.
 
-They are low-level ``on.event`` handlers: they write nothing, add no finalizer and keep no state in
-the objects. Kopf swallows their errors, so they must not do anything that can fail.
+Events of jobs and pools come from Kopf, to low-level ``on.event`` handlers: they write nothing, add
+no finalizer and keep no state in the objects. Kopf swallows their errors, so they must not do
+anything that can fail. Events of pods come from :mod:`.pod_watch`.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,8 +23,8 @@ from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
 
 WATCH_BACKOFFS = (1, 1, 2, 3, 5)  # seconds; Kopf starts over after the last one
-# The type of Kopf's events for objects of a LIST. At the start, the operator's own LIST has shown
-# them before and their jobs are in the queue. So thousands of jobs are not reconciled twice.
+# The type of events for objects of a LIST, as Kopf has it. At the start, the resync has shown them
+# before and their jobs are in the queue. So thousands of jobs are not reconciled twice.
 LISTED = None
 IDLE_SECONDS = 0.5  # how long Kopf keeps the last event of an object after it was handled
 
@@ -146,7 +147,7 @@ class EventHandlers:
 
 
 def register(registry: kopf.OperatorRegistry, handlers: EventHandlers) -> None:
-    """Attach the handlers of one operator to a registry."""
+    """Attach the handlers of one operator for jobs and pools to a registry."""
 
     @kopf.on.login(registry=registry)
     async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -161,10 +162,6 @@ def register(registry: kopf.OperatorRegistry, handlers: EventHandlers) -> None:
     async def on_pool(event: kopf.RawEvent, **_: Any) -> None:
         handlers.on_pool(event["type"], dict(event["object"]))
 
-    @kopf.on.event("", "v1", "pods", labels={names.LABEL_JOB_UID: kopf.PRESENT}, registry=registry)
-    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
-        handlers.on_pod(event["type"], dict(event["object"]))
-
 
 def configure(settings: kopf.OperatorSettings, selection: Selection) -> None:
     """Configure Kopf: it logs little, selects objects on the server, and writes nothing itself."""
@@ -174,8 +171,7 @@ def configure(settings: kopf.OperatorSettings, selection: Selection) -> None:
     settings.networking.connect_timeout = 5
     # After an outage of any length, Kopf watches the API server again within seconds.
     settings.networking.error_backoffs = WATCH_BACKOFFS
-    # The API server selects. Kopf would take a text as the key for the name of a kind.
-    settings.watching.label_selectors["", "v1", "pods"] = selection.pod_labels
+    # The API server selects.
     if selection.job_fields:
         jobs = (names.GROUP, names.VERSION, names.PLURAL)
         settings.watching.field_selectors[jobs] = selection.job_fields

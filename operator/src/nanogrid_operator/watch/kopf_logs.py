@@ -15,17 +15,11 @@ class KopfFields(logging.Filter):
 
     Args:
         of_job: the fields of a job's uid.
-        of_pod: the fields of a pod's uid.
     """
 
-    def __init__(
-        self,
-        of_job: Callable[[str], Mapping[str, Any]],
-        of_pod: Callable[[str], Mapping[str, Any]],
-    ) -> None:
+    def __init__(self, of_job: Callable[[str], Mapping[str, Any]]) -> None:
         super().__init__()
         self._of_job = of_job
-        self._of_pod = of_pod
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true."""
@@ -37,5 +31,5 @@ class KopfFields(logging.Filter):
     def _fields(self, subject: Mapping[str, Any]) -> dict[str, Any]:
         uid = str(subject.get("uid") or "")
         found = {"kind": subject.get("kind"), "name": subject.get("name")}
-        of = self._of_job if subject.get("kind") == names.KIND else self._of_pod
-        return {**found, "namespace": subject.get("namespace"), **of(uid)}
+        job = self._of_job(uid) if subject.get("kind") == names.KIND else {}
+        return {**found, "namespace": subject.get("namespace"), **job}

@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError
 
 from nanogrid import names, redis_clients
 from nanogrid.kube.client import KubeApi
+from nanogrid.kube.reflector import Reflector, Sink
 from nanogrid.lifecycle import TERMINAL_PHASES
 from nanogrid.logs import background
 from nanogrid.redis_clients import REDIS_ERRORS
@@ -30,7 +31,6 @@ from nanogrid_gateway.api.runs.subscriptions import (
 )
 from nanogrid_gateway.api.runs.waiter import Notification, Waiter
 from nanogrid_gateway.api.settings import Settings
-from nanogrid_gateway.kube.reflector import Reflector, Sink
 
 log = logging.getLogger("nanogrid.gateway.feed")
 

@@ -15,7 +15,7 @@ from nanogrid.kube.client import KubeApi, Trim
 from nanogrid.kube.conventions import PAGE, KubeError
 from nanogrid.types import Json
 
-log = logging.getLogger("nanogrid.router.watch")
+log = logging.getLogger("nanogrid.watch")
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
@@ -43,8 +43,9 @@ class Reflector:
         fields: field selector; left out when the server does not know it.
         trim: applied to each object as it comes.
         limit: objects per request of a LIST.
-        resync: seconds between two LISTs.
+        resync: seconds between two LISTs; infinite: only when a watch is too old.
         watch: seconds of one watch request.
+        longest_pause: seconds between two tries while the API server does not answer.
 
     Attributes:
         primed: whether the sink has the objects of a LIST.
@@ -61,6 +62,7 @@ class Reflector:
     limit: int = PAGE
     resync: float
     watch: float
+    longest_pause: float = LONGEST_PAUSE_SECONDS
     primed: bool = field(default=False, init=False)
     last_error: str = field(default="", init=False)
     _version: str = field(default="", init=False)  # empty: LIST first
@@ -77,7 +79,7 @@ class Reflector:
             except KubeError as e:
                 self._note(e)
             if self._failures:
-                await asyncio.sleep(pause(self._failures))
+                await asyncio.sleep(pause(self._failures, self.longest_pause))
 
     async def _list(self) -> None:
         items, self._version = await self.api.list(
@@ -139,6 +141,6 @@ class Reflector:
             log.warning("%s: failure %d: %s", self.path, self._failures, e)
 
 
-def pause(failures: int) -> float:
+def pause(failures: int, longest: float = LONGEST_PAUSE_SECONDS) -> float:
     """Seconds to wait after so many failures in a row: doubling, bounded, with jitter."""
-    return jitter(exponential(failures - 1, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
+    return jitter(exponential(failures - 1, FIRST_PAUSE_SECONDS, longest))
