@@ -14,7 +14,7 @@ from nanogrid_operator.watch.handlers import LISTED, EventHandlers, configure, r
 from nanogrid_operator.watch.liveness import Liveness
 from nanogrid_operator.watch.selection import Selection
 from nanogrid_operator.workqueue import WorkQueue
-from support.builders import JOB_UID, a_job_body, a_pod_body
+from support.builders import JOB_UID, a_job_body, a_pod_body, ended
 from support.pool_parts import no_pools
 
 NEWER = 10_000
@@ -110,6 +110,28 @@ async def test_an_event_of_a_pod_that_has_not_changed_for_the_job_enqueues_nothi
 )
 async def test_a_list_enqueues_finished_jobs_with_work_left(job: Json, due: bool) -> None:
     assert await Operator(**job).job_enqueued_by(LISTED) is due
+
+
+@pytest.mark.parametrize(
+    ("status", "due"),
+    [(DELIVERED, False), (UNDELIVERED, True), ({"phase": "Running"}, True)],
+    ids=["settled", "not delivered", "running"],
+)
+async def test_the_end_of_a_pod_enqueues_its_job_unless_that_is_settled(
+    status: Json, due: bool
+) -> None:
+    operator = Operator(status=status)
+    operator.pod = a_pod_body(version=NEWER, phase="Succeeded", agent=ended(), sandbox=ended())
+
+    assert await operator.pod_enqueued_by("MODIFIED") is due
+
+
+async def test_a_pod_that_comes_after_its_job_is_settled_enqueues_it() -> None:
+    operator = Operator(status=DELIVERED)
+    operator.cache.replace([operator.job], [], NEWER)
+    operator.pod = a_pod_body(uid="another", version=NEWER + 1)
+
+    assert await operator.pod_enqueued_by("ADDED")
 
 
 async def test_deleted_objects_are_forgotten() -> None:

@@ -14,7 +14,7 @@ from nanogrid.logs import fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import names_pod, pod_name
 from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
-from nanogrid_operator.model.lifecycle import inert
+from nanogrid_operator.model.lifecycle import inert, settled
 from nanogrid_operator.model.pod_facts import attempt_number, pod_facts, same_for_job
 from nanogrid_operator.model.versions import version_of
 from nanogrid_operator.watch.attempt_notes import AttemptKey, AttemptNotes
@@ -135,7 +135,8 @@ class JobCache(AttemptNotes):
     def take_pod(self, body: Json) -> tuple[str, bool]:
         """Take in a sandbox pod, and whether a decision about its job may depend on what is new.
 
-        It does not after the echo of the operator's own write, nor when the pod gets its node.
+        It does not after the echo of the operator's own write, nor when the pod gets its node, nor
+        when the pod of a settled job changes: what is left to do there waits for a time.
         """
         key = _key(body)
         before = self._pods.get(key)
@@ -144,6 +145,9 @@ class JobCache(AttemptNotes):
         after = self._pods.get(key)
         if known is None or after is None:
             return uid, True
+        job = self._jobs.get(uid)
+        if job is not None and settled(job):
+            return uid, False
         return uid, after is not before and not same_for_job(known, pod_facts(after))
 
     def drop_pod(self, body: Json) -> str:
