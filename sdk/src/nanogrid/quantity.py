@@ -7,6 +7,7 @@ suffixes are accepted, also those that the CRD does not allow
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 _SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
@@ -23,9 +24,14 @@ def quantity(text: str | int) -> Decimal:
     Raises:
         ValueError: the text is not a quantity.
     """
-    match = _GRAMMAR.fullmatch(str(text))
+    return _value(str(text))
+
+
+@lru_cache(maxsize=512)  # the same few amounts come with each version of each pod
+def _value(text: str) -> Decimal:
+    match = _GRAMMAR.fullmatch(text)
     if match is None:
-        raise ValueError(f"{str(text)!r} is not a quantity such as 256Mi or 500m")
+        raise ValueError(f"{text!r} is not a quantity such as 256Mi or 500m")
     number = Decimal(match["number"])
     suffix = match["suffix"] or ""
     if suffix in _BINARY:

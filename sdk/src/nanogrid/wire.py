@@ -343,10 +343,22 @@ class MemoryReport(Record):
     peak_memory_bytes: int
 
 
+_known_names: dict[type[Record], tuple[tuple[str, str], ...]] = {}
+
+
+def _names(cls: type[Record]) -> tuple[tuple[str, str], ...]:
+    """The fields of a class, each with its key in JSON."""
+    found = _known_names.get(cls)
+    if found is None:
+        found = tuple((name, json_name(name)) for name in types_of(cls))
+        _known_names[cls] = found
+    return found
+
+
 def to_dict(value: Any) -> Any:
     """Plain JSON data of a wire value; keys are camelCase."""
     if isinstance(value, Record):
-        return {json_name(n): to_dict(getattr(value, n)) for n in types_of(type(value))}
+        return {key: to_dict(getattr(value, name)) for name, key in _names(type(value))}
     if isinstance(value, list):
         return [to_dict(item) for item in value]
     return value
@@ -371,8 +383,9 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     if not isinstance(data, dict):
         raise ValueError(f"{where or cls.__name__}: expected an object, got {type(data).__name__}")
     values: dict[str, Any] = {}
-    for name, hint in types_of(cls).items():
-        key = json_name(name)
+    hints = types_of(cls)
+    for name, key in _names(cls):
+        hint = hints[name]
         if key in data:
             values[name] = _read(hint, data[key], f"{where}.{key}" if where else key)
         elif _optional(hint):

@@ -1,6 +1,7 @@
 """From a pod's JSON to the few facts that decisions need. Pure."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from nanogrid import names
 from nanogrid.lifecycle import TERMINAL_POD_PHASES
@@ -110,8 +111,11 @@ def same_for_job(old: Pod, new: Pod) -> bool:
 
     When a pod of Kueue got its node tells when its gates were removed.
     """
-    bound = replace(old, scheduled=new.scheduled, scheduled_at=new.scheduled_at)
-    return bound == new and not new.queued_by_kueue
+    return _without_node(old) == _without_node(new) and not new.queued_by_kueue
+
+
+_OF_NODE = ("scheduled", "scheduled_at")
+_without_node = attrgetter(*(each.name for each in fields(Pod) if each.name not in _OF_NODE))
 
 
 @remembered(most=2048)
