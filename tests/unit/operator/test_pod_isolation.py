@@ -139,9 +139,9 @@ def test_a_request_of_disk_above_the_limit_is_cut_to_it() -> None:
 
 def test_volumes_in_memory_need_no_room_on_the_disk() -> None:
     pod = built(some_settings(storage_medium="Memory"))
-    media = {v["name"]: v["emptyDir"].get("medium") for v in pod["spec"]["volumes"][:4]}
+    media = {v["name"]: v["emptyDir"].get("medium") for v in pod["spec"]["volumes"][:3]}
 
-    assert media == {"workspace": "Memory", "run": None, "tmp": "Memory", "masked": None}
+    assert media == {"workspace": "Memory", "run": None, "tmp": "Memory"}
     limits = container(pod, "sandbox")["resources"]["limits"]
     assert limits["ephemeral-storage"] == "64Mi"
 
@@ -151,12 +151,40 @@ def test_volumes_in_memory_need_no_room_on_the_disk() -> None:
 def test_the_termination_message_of_foreign_code_is_below_a_masked_directory(pod: Json) -> None:
     for found in containers_of(pod):
         path = found.get("terminationMessagePath", "/dev/termination-log")
-        paths = [m["mountPath"] for m in found["volumeMounts"]]
+        mounts = {m["mountPath"]: m for m in found["volumeMounts"]}
         if found["image"] == EXECUTOR_IMAGE and found["name"] != names.CONTAINER_SANDBOX:
             assert path == names.TERMINATION_FILE, "the operator reads its message"
         else:
             assert path == "/sys/firmware/termination-log"
-            assert "/sys/firmware" in paths
+            assert mounts["/sys/firmware"] == {
+                "name": "fixed",
+                "mountPath": "/sys/firmware",
+                "readOnly": True,
+            }
+
+
+@given(pods)
+@few
+def test_the_place_of_the_termination_message_exists_in_a_volume_without_a_credential(
+    pod: Json,
+) -> None:
+    """In a volume that is read-only, the container runtime cannot create it."""
+    (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == "fixed"]
+    items = volume["downwardAPI"]["items"]
+
+    assert [item["path"] for item in items] == ["passwd", "termination-log"]
+    assert all(set(item) == {"path", "fieldRef"} for item in items), "no Secret, no token"
+
+
+def test_a_pod_has_no_more_volumes_than_it_needs() -> None:
+    """The kubelet sets up each volume before it starts the pod's first container."""
+    pod = built()
+    mounted = {m["name"] for c in containers_of(pod) for m in c["volumeMounts"]}
+
+    assert [v["name"] for v in pod["spec"]["volumes"]] == [
+        "workspace", "run", "tmp", "fixed", "token",
+    ]  # fmt: skip
+    assert mounted == {v["name"] for v in pod["spec"]["volumes"]}
 
 
 @pytest.mark.parametrize(
@@ -222,15 +250,12 @@ def test_another_runtime_class_than_the_installations_keeps_the_nodes_users(
 def test_the_sandbox_has_a_passwd_file_with_its_user() -> None:
     pod = built()
     text = pod["metadata"]["annotations"][names.ANNOTATION_PASSWD]
-    (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == "passwd"]
-    (mount,) = [m for m in container(pod, "sandbox")["volumeMounts"] if m["name"] == "passwd"]
+    (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == "fixed"]
+    mounts = {m["mountPath"]: m for m in container(pod, "sandbox")["volumeMounts"]}
+    mount = mounts["/etc/passwd"]
 
     assert text == passwd(user(pod))
     assert volume["downwardAPI"]["items"][0]["fieldRef"]["fieldPath"] == (
         "metadata.annotations['nanogrid.io/passwd']"
     )
-    assert (mount["mountPath"], mount["subPath"], mount["readOnly"]) == (
-        "/etc/passwd",
-        "passwd",
-        True,
-    )
+    assert (mount["name"], mount["subPath"], mount["readOnly"]) == ("fixed", "passwd", True)

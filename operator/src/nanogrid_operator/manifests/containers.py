@@ -16,11 +16,11 @@ from nanogrid_operator.manifests.placement import trusted_resources
 from nanogrid_operator.manifests.task import resources, task_json
 from nanogrid_operator.manifests.volumes import (
     EPHEMERAL,
-    TERMINATION_DIR,
     TERMINATION_FILE,
     mount,
     passwd_mount,
     sandbox_storage,
+    termination_mount,
     workspace_size,
 )
 from nanogrid_operator.settings import Settings
@@ -201,7 +201,7 @@ def _untrusted(
         name,
         image,
         settings,
-        volumeMounts=[*mounts, mount("masked", TERMINATION_DIR)],
+        volumeMounts=[*mounts, termination_mount()],
         terminationMessagePath=TERMINATION_FILE,
         **more,
     )

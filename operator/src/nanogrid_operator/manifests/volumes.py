@@ -24,6 +24,16 @@ EPHEMERAL: Final = "ephemeral-storage"
 TERMINATION_DIR: Final = "/sys/firmware"
 TERMINATION_FILE: Final = f"{TERMINATION_DIR}/termination-log"
 
+# What the sandbox reads and nobody writes: its /etc/passwd, and the place of its termination
+# message. sysfs has no file that the runtime could mount the message on, and it can make none in a
+# volume that is read-only, so this volume has one. No credential may ever be in it.
+FIXED: Final = "fixed"
+_USERS: Final = "passwd"
+_FIXED_FILES: Final = {
+    _USERS: f"metadata.annotations['{names.ANNOTATION_PASSWD}']",
+    "termination-log": "metadata.name",  # any text: it is never seen
+}
+
 
 def volumes(job: ExecutionJob, settings: Settings) -> list[dict[str, Any]]:
     """All volumes of the pod, each with a limit of its size."""
@@ -32,17 +42,12 @@ def volumes(job: ExecutionJob, settings: Settings) -> list[dict[str, Any]]:
         _empty_dir("workspace", workspace_size(job.spec, settings), settings.storage_medium),
         _empty_dir("run", f"{RUN_MIB}Mi"),
         _empty_dir("tmp", settings.tmp_size, settings.storage_medium),
-        _empty_dir("masked", "1Mi"),
         {
-            "name": "passwd",
+            "name": FIXED,
             "downwardAPI": {
                 "items": [
-                    {
-                        "path": "passwd",
-                        "fieldRef": {
-                            "fieldPath": f"metadata.annotations['{names.ANNOTATION_PASSWD}']"
-                        },
-                    }
+                    {"path": path, "fieldRef": {"fieldPath": field}}
+                    for path, field in _FIXED_FILES.items()
                 ]
             },
         },
@@ -72,7 +77,12 @@ def mount(name: str, path: str, read_only: bool = False) -> dict[str, Any]:
 
 def passwd_mount() -> dict[str, Any]:
     """The mount of the sandbox's /etc/passwd."""
-    return {**mount("passwd", "/etc/passwd", read_only=True), "subPath": "passwd"}
+    return {**mount(FIXED, "/etc/passwd", read_only=True), "subPath": _USERS}
+
+
+def termination_mount() -> dict[str, Any]:
+    """The mount of the directory with the termination message of a container of foreign code."""
+    return mount(FIXED, TERMINATION_DIR, read_only=True)
 
 
 def trusted_storage() -> tuple[str, str]:
