@@ -2,8 +2,8 @@
 
 The commands of the pod's containers:
 
-    sync-input  ["python3", "-S", "-m", "nanogrid_executor", "sync"]
-    agent       ["python3", "-S", "-m", "nanogrid_executor", "agent"]
+    sync-input  ["python3", "-P", "-S", "-m", "nanogrid_executor", "sync"]
+    agent       ["python3", "-P", "-S", "-m", "nanogrid_executor", "agent"]
     sandbox     ["python3", "-I", "-S", "/opt/nanogrid/launcher"]
 
 The directory holds plain files: ``__main__.py`` and the whole folder ``launcher``, which imports

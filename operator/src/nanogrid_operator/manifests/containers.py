@@ -26,6 +26,9 @@ from nanogrid_operator.manifests.volumes import (
 from nanogrid_operator.settings import Settings
 
 PYTHON = ("python3", "-I", "-S")
+# The working directory of the executor image is the workspace, which has the job's own files: with
+# -P, Python takes no module from there.
+EXECUTOR = ("python3", "-P", "-S", "-m", "nanogrid_executor")
 
 
 def _foreign_image(spec: Spec, settings: Settings) -> str | None:
@@ -142,7 +145,7 @@ def _executor(
         name,
         settings.executor_image,
         settings,
-        command=["python3", "-S", "-m", "nanogrid_executor", *args],
+        command=[*EXECUTOR, *args],
         resources=trusted_resources(settings),
         volumeMounts=mounts,
         **more,
