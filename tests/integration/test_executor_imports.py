@@ -4,12 +4,14 @@ Times are not compared, because a busy machine changes them. The names and numbe
 not change.
 """
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ import nanogrid_executor
 from nanogrid import names, wire
 from nanogrid_executor.paths import Paths
 from support.executor_pod import WAIT_SECONDS, operator
-from support.fake_s3 import FakeS3
+from support.fake_s3 import Content, FakeS3
 from support.s3_server import ACCESS_KEY, SECRET_KEY, make_rules, make_task
 
 pytestmark = pytest.mark.integration
@@ -41,9 +43,16 @@ HEAVY = {
     "pathlib", "random", "shutil", "ssl", "stringprep", "subprocess", "tempfile", "traceback",
     "unicodedata", "urllib.parse", "urllib.request",
 }  # fmt: skip
+ARCHIVES = {"zipfile", "nanogrid.archive", "nanogrid_executor.inputs.unpack"}
 # Python 3.13 needs a few less than 3.11. Whoever raises a number makes every cold job slower.
-MOST_OF_AGENT = 132
-MOST_OF_LAUNCHER = 80
+MOST_OF_AGENT = 130
+MOST_OF_LAUNCHER = 74
+MOST_OF_SYNC = 108
+
+
+def program(launcher_dir: str) -> str:
+    """What the command of a sandbox container names."""
+    return f"{launcher_dir}/__main__.py"
 
 
 def imported(log: str) -> list[str]:
@@ -78,7 +87,7 @@ def test_agent_and_launcher_of_a_cold_job_import_little(
     paths: Paths, launcher_dir: str, bucket: FakeS3
 ) -> None:
     task = make_task(bucket="b", outputs=make_rules("b"))
-    launch = [sys.executable, "-I", "-S", "-X", "importtime", launcher_dir, paths.socket]
+    launch = [sys.executable, "-I", "-S", "-X", "importtime", program(launcher_dir), paths.socket]
     with operator() as results:
         with executor("agent", task, paths, bucket, results.url) as agent:
             # Code is an interpreter too: its modules are not in the launcher's log.
@@ -91,6 +100,7 @@ def test_agent_and_launcher_of_a_cold_job_import_little(
     by_agent, by_launcher = imported(log), imported(sandbox.stderr.decode())
     assert HEAVY & {*by_agent} == set()
     assert HEAVY & {*by_launcher} == {"ctypes"}  # for prctl and signalfd, which no module offers
+    assert {"runpy", "typing"} & {*by_launcher} == set()
     assert len(by_agent) <= MOST_OF_AGENT, by_agent
     assert len(by_launcher) <= MOST_OF_LAUNCHER, by_launcher
 
@@ -100,7 +110,7 @@ def test_the_upload_of_outputs_is_imported_for_a_job_that_has_some(
 ) -> None:
     code = "open('output/a.txt', 'w').write('x')"
     task = make_task(bucket="b", outputs=make_rules("b"), code_inline=code)
-    launch = [sys.executable, "-I", "-S", launcher_dir, paths.socket]
+    launch = [sys.executable, "-I", "-S", program(launcher_dir), paths.socket]
     with operator() as results, executor("agent", task, paths, bucket, results.url) as agent:
         subprocess.run(launch, capture_output=True, timeout=WAIT_SECONDS)
         log, _ = agent.communicate(timeout=WAIT_SECONDS)
@@ -117,6 +127,26 @@ def test_a_sync_imports_no_module_of_an_agent(paths: Paths, bucket: FakeS3) -> N
         log, _ = sync.communicate(timeout=WAIT_SECONDS)
 
     assert sync.returncode == 0, log
-    found = {*imported(log)}
-    assert {"argparse", "http.client", "ssl", "email"} & found == set()
+    by_sync = imported(log)
+    found = {*by_sync}
+    assert HEAVY & found == {"unicodedata"}  # for the rules of names
+    assert ARCHIVES & found == set()
     assert [name for name in found if name.startswith("nanogrid_executor.agent.")] == []
+    assert len(by_sync) <= MOST_OF_SYNC, by_sync
+
+
+def test_a_sync_imports_what_reads_zips_for_a_zip(paths: Paths, bucket: FakeS3) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
+        packed.writestr("a.txt", "x")
+    bucket.behaviour.stored["k.zip"] = Content(content.getvalue())
+    source = wire.S3Source(bucket="b", key="k.zip")
+    given = wire.Input(name="data", s3=source, mount_path="/app/data", unpack=True)
+    with executor("sync", make_task(bucket="b", inputs=[given]), paths, bucket, "") as sync:
+        log, _ = sync.communicate(timeout=WAIT_SECONDS)
+
+    assert sync.returncode == 0, log
+    found = {*imported(log)}
+    assert found >= ARCHIVES
+    assert {"dataclasses", "inspect", "traceback"} & found == set()
+    assert Path(paths.real("/app/data/a.txt")).read_text() == "x"

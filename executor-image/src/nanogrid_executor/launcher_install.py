@@ -2,9 +2,12 @@
 
 The commands of the pod's containers:
 
-    sync-input  ["python3", "-P", "-S", "-m", "nanogrid_executor", "sync"]
-    agent       ["python3", "-P", "-S", "-m", "nanogrid_executor", "agent"]
-    sandbox     ["python3", "-I", "-S", "/opt/nanogrid/launcher"]
+    sync-input  ["python3", "-P", "-S", "-c", START, "sync"]
+    agent       ["python3", "-P", "-S", "-c", START, "agent"]
+    sandbox     ["python3", "-I", "-S", "/opt/nanogrid/launcher/__main__.py"]
+
+``START`` calls :func:`nanogrid_executor.__main__.main`. A directory and ``-m`` would work too, but
+import ``runpy`` first.
 
 The directory holds plain files: ``__main__.py`` and the whole folder ``launcher``, which imports
 only itself and the standard library. Its subfolder ``waiting_site`` is for the user's own Python.
@@ -31,6 +34,9 @@ if sys.version_info < {PYTHON}:
         % sys.version_info[:2]
     )
     sys.exit({UNSUITABLE})
+folder = __file__.rpartition("/")[0]
+if folder not in sys.path:
+    sys.path.insert(0, folder)
 try:
     from nanogrid_executor.launcher.main import main
 except ImportError as error:

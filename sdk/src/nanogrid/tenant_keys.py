@@ -14,7 +14,6 @@ from typing import Final
 
 from nanogrid import names
 from nanogrid.file_names import character_fault
-from nanogrid.visible_text import printable
 
 MAX_KEY_BYTES: Final = 1024  # limit of S3
 SHOWN_CHARS: Final = 120
@@ -44,6 +43,8 @@ class Use(Enum):
 
 def shown(name: str) -> str:
     """A key for a message: printable, and not too long."""
+    from nanogrid.visible_text import printable  # late: only keys that are refused need it
+
     text = printable(name)
     return repr(text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}...")
 

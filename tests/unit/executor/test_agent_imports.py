@@ -20,6 +20,7 @@ LATE = {
     "nanogrid_executor.agent.warm",
     "nanogrid_executor.inputs",
     "nanogrid_executor.inputs.sync",
+    "nanogrid_executor.inputs.unpack",
     "nanogrid_executor.outputs.upload",
     "nanogrid_executor.storage",
     "obstore",

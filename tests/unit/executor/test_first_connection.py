@@ -7,7 +7,7 @@ import time
 import pytest
 
 from nanogrid import names
-from nanogrid_executor.storage.first_connection import await_first_connection
+from nanogrid_executor.storage.first_connection import address_of, await_first_connection
 
 
 @pytest.fixture
@@ -63,3 +63,18 @@ def test_it_says_nothing_when_the_network_is_ready(
     with socket.create_server(address):
         await_first_connection()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "want"),
+    [
+        ("http://s3.nanogrid:8333", ("s3.nanogrid", 8333)),
+        ("https://s3.eu-west-1.amazonaws.com", ("s3.eu-west-1.amazonaws.com", 443)),
+        ("http://minio/", ("minio", 80)),
+        ("http://user:pass@proxy:3128/", ("proxy", 3128)),
+        ("https://[fd00::1]:9000", ("fd00::1", 9000)),
+        ("http://[fd00::1]", ("fd00::1", 80)),
+    ],
+)
+def test_the_address_of_a_url(url: str, want: tuple[str, int]) -> None:
+    assert address_of(url) == want

@@ -27,8 +27,10 @@ def run(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_it_runs_without_site_packages(directory: Path) -> None:
-    done = run(sys.executable, "-I", "-S", str(directory), "--check")
-    assert (done.returncode, done.stderr) == (0, "")
+    # The pod's command, and the directory as a program.
+    for program in (directory / "__main__.py", directory):
+        done = run(sys.executable, "-I", "-S", str(program), "--check")
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_has_the_site_of_the_interpreter_that_waits(directory: Path) -> None:
@@ -116,6 +118,6 @@ def test_only_supported_pythons_run_it(directory: Path, python: Path) -> None:
 
 def test_the_error_names_a_missing_standard_module(directory: Path) -> None:
     code = f"import sys; sys.modules['ctypes'] = None; sys.path.insert(0, {str(directory)!r})"
-    done = run(sys.executable, "-I", "-S", "-c", f"{code}; exec({MAIN!r})")
+    done = run(sys.executable, "-I", "-S", "-c", f"{code}; __file__ = '/x/y'; exec({MAIN!r})")
     assert done.returncode == 64
     assert "lacks a standard module" in done.stderr

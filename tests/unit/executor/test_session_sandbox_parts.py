@@ -286,5 +286,5 @@ def test_a_batch_job_imports_no_module_of_sessions(tmp_path: Path) -> None:
     names = {name.rpartition(".")[2] for name in eval(done.stdout)}
     assert names == {
         "launcher", "main", "batch", "frames", "live_memory", "usage", "cgroup", "signals", "spawn",
-        "start_failure",
+        "start_failure", "values",
     }  # fmt: skip

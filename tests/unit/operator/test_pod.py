@@ -243,7 +243,8 @@ def test_launcher_and_agent_are_of_the_same_release(mode: str) -> None:
     pod = built(mode=mode, code={"inline": "x"}, runtime={"image": older})
     sandbox, install = container(pod, "sandbox"), container(pod, "install-launcher")
     assert sandbox["image"] == older
-    assert sandbox["command"][3] == names.INSTALLED_LAUNCHER_DIR in install["command"]
+    assert sandbox["command"][3] == f"{names.INSTALLED_LAUNCHER_DIR}/__main__.py"
+    assert names.INSTALLED_LAUNCHER_DIR in install["command"]
     assert install["image"] == container(pod, "agent")["image"] == EXECUTOR_IMAGE
 
 
@@ -255,9 +256,12 @@ def test_a_foreign_image_gets_the_launcher_and_is_checked_first() -> None:
     launchers = [container(pod, "sandbox")["command"][3] for pod in (own, foreign)]
 
     assert first == [["sync-input"], ["install-launcher", "check-runtime", "sync-input"]]
-    assert launchers == ["/opt/nanogrid/launcher", "/run/nanogrid/launcher"]
+    assert launchers == [
+        "/opt/nanogrid/launcher/__main__.py",
+        "/run/nanogrid/launcher/__main__.py",
+    ]
     assert container(foreign, "check-runtime")["command"][-2:] == [
-        "/run/nanogrid/launcher",
+        "/run/nanogrid/launcher/__main__.py",
         "--check",
     ]
 

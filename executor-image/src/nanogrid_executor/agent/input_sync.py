@@ -7,7 +7,6 @@ thread of its own runs it, so that a request that hangs hangs neither the agent 
 import queue
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +62,8 @@ class InputSync:
             end, make_storage = self._outcomes.put, self._make_storage or Storage
             sync.run_in_time(self._task, self._paths, end, make_storage, self._progress)
         except Exception as error:  # the boundary: the agent never waits for a thread that died
+            import traceback  # late: few syncs have one
+
             traceback.print_exc(file=sys.stdout)
             reason, message = Reason.SYNC_FAILED, f"{type(error).__name__}: {error}"
             warn("sync-failed", reason=reason, detail=message)

@@ -125,11 +125,11 @@ def import_early() -> None:
     import http.client
 
     from nanogrid_executor.agent import input_sync
-    from nanogrid_executor.inputs import sync
+    from nanogrid_executor.inputs import sync, unpack
     from nanogrid_executor.outputs import shipped, upload, walk
 
     persist.import_late_modules(with_storage=True)
-    del http, input_sync, sync, shipped, upload, walk
+    del http, input_sync, sync, unpack, shipped, upload, walk
 
 
 def run(task: wire.PoolTask, paths: Paths, agent: Waiting) -> int:

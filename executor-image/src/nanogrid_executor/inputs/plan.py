@@ -2,14 +2,12 @@
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from nanogrid import names
 from nanogrid.file_names import character_fault
 from nanogrid.reasons import Reason
 from nanogrid.tenant_keys import spelling_fault
-from nanogrid.visible_text import printable
 from nanogrid.wire import Input, S3Source
 from nanogrid_executor.storage.s3 import Object
 
@@ -26,8 +24,7 @@ class SyncError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A file to write: its path, its object in S3, and its expected hash."""
 
     path: str
@@ -54,8 +51,15 @@ def refuse_unsafe_source(source: S3Source) -> None:
     if not name.strip("/"):
         return  # the whole bucket
     if fault := spelling_fault(name, folder=folder):
-        uri = f"s3://{source.bucket}/{printable(name)}"
+        uri = f"s3://{source.bucket}/{_shown(name)}"
         raise SyncError(Reason.UNSAFE_PATH, f"{uri} {fault}")
+
+
+def _shown(name: str) -> str:
+    # Late: its patterns take 5 ms, and only messages of failures need them.
+    from nanogrid.visible_text import printable
+
+    return printable(name)
 
 
 def plan_input(item: Input, objects: list[Object]) -> list[Planned]:
@@ -99,7 +103,7 @@ def _folder_hint(source: S3Source) -> str:
     """A prefix is the beginning of a key for S3, and a folder here."""
     if source.prefix is None or source.prefix.endswith("/") or not source.prefix:
         return ""
-    name = printable(source.prefix.rpartition("/")[2])
+    name = _shown(source.prefix.rpartition("/")[2])
     return f" (a prefix is a folder: it contains {name}/x, and not {name}x)"
 
 
@@ -123,7 +127,7 @@ def _path(item: Input, key: str) -> str:
         prefix = (item.s3.prefix or "").rstrip("/")
         relative = key[len(prefix) + 1 :] if prefix else key
     if fault := _path_fault(relative):
-        uri = f"s3://{item.s3.bucket}/{printable(key)}"
+        uri = f"s3://{item.s3.bucket}/{_shown(key)}"
         raise SyncError(Reason.UNSAFE_PATH, f"{uri[:SHOWN_CHARS]} {fault}")
     path = f"{mount_of(item)}/{relative}"
     refuse_long_paths([path])
@@ -152,7 +156,7 @@ def refuse_long_paths(paths: Iterable[str]) -> None:
     """
     for path in paths:
         if len(path.encode()) > MAX_PATH_BYTES:
-            message = f"{printable(path[:60])}...: a path of over 4,000 bytes"
+            message = f"{_shown(path[:60])}...: a path of over 4,000 bytes"
             raise SyncError(Reason.UNSAFE_PATH, message)
 
 

@@ -12,25 +12,19 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from nanogrid import archive, names, wire
-from nanogrid.archive import Archive, ArchiveError, Limits
+from nanogrid import names, wire
 from nanogrid.reasons import Reason
-from nanogrid_executor.capture import shorten_line, shorten_text
+from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.clock import Deadline, DeadlineError
-from nanogrid_executor.inputs.archive import extract
 from nanogrid_executor.inputs.fetch import Fetcher, Progress
 from nanogrid_executor.inputs.plan import (
     Planned,
     SyncError,
-    mount_of,
     plan_input,
     refuse_conflicts,
-    refuse_long_paths,
-    refuse_too_few,
     refuse_unsafe_source,
 )
 from nanogrid_executor.inputs.proof import millis_since, prove
@@ -42,7 +36,6 @@ from nanogrid_executor.storage.listing import list_source
 from nanogrid_executor.storage.s3 import Storage
 
 MESSAGE_CAPS: Final = (3000, 600)  # the second is for text that JSON makes six times as long
-NOTE_BYTES: Final = 400
 LATE_SECONDS: Final = 5.0  # after the timeout; then a request that hangs is given up
 
 
@@ -64,16 +57,13 @@ class Sync:
         """Copy and verify everything; the manifest is on disk when this returns.
 
         Raises:
-            SyncError, StorageError, ArchiveError: the sync fails; ``reason`` is why.
+            SyncError, StorageError: the sync fails; ``reason`` is why.
         """
         started = time.monotonic()
         log("sync-start", inputs=len(self.task.inputs), code=_uri(self.task.code_s3))
         try:
             planned = self._plan_all()
-            self._unpack_code()
-            for item in self.task.inputs:
-                if item.unpack:
-                    self._unpack_input(item)
+            self._unpack_all()
             self._fetch_all(planned)
         except DeadlineError as error:
             message = f"{self.progress} were copied; {error}"
@@ -122,73 +112,23 @@ class Sync:
         warn("input-missing", name=item.name, required=False)
         return True
 
-    def _unpack_code(self) -> None:
-        source = self.task.code_s3
-        if source is None:
+    def _unpack_all(self) -> None:
+        """Unpack the ZIPs of the code and of inputs."""
+        inputs = [item for item in self.task.inputs if item.unpack]
+        if self.task.code_s3 is None and not inputs:
             return
-        workspace = f"{names.WORKSPACE}/"
-        others = {path.removeprefix(workspace) for path, _ in self.reserved}
-        entry = archive.entry_point_of(self.task.command)
-        if self.task.session is not None:
-            entry = entry._replace(required=False)  # its requests bring the code that runs
+        # Late: a sync without ZIPs does not pay for the modules that read them.
+        from nanogrid_executor.inputs.unpack import Unpacker
 
-        def check(opened: Archive) -> None:
-            opened.locate(entry, others)
-
-        most = archive.LIMITS.unpacked_bytes
-        self._unpack(source, names.WORKSPACE, most, Reason.ARCHIVE_TOO_LARGE, check)
-
-    def _unpack_input(self, item: wire.Input) -> None:
-        log("input-start", name=item.name, source=item.s3.uri(), mount=item.mount_path, unpack=True)
-        most = archive.LIMITS.unpacked_bytes if item.max_bytes is None else item.max_bytes
-        mount = mount_of(item)
-
-        def check(opened: Archive) -> None:
-            refuse_too_few(item, len(opened.files))
-            refuse_long_paths(f"{mount}/{path}" for path in opened.files)
-
-        try:
-            self._unpack(item.s3, mount, most, Reason.INPUT_TOO_LARGE, check)
-        except StorageError as error:
-            if not self._may_be_missing(item, error):
-                raise
-
-    def _unpack(
-        self,
-        source: wire.S3Source,
-        mount: str,
-        max_bytes: int,
-        too_large: Reason,
-        check: Callable[[Archive], None],
-    ) -> None:
-        """Copy one ZIP to the workspace, check it, unpack it, and remove it."""
-        started = time.monotonic()
-        # A random name: an entry of the ZIP may have any other.
-        local = os.path.join(self.paths.workspace, f".archive-{os.urandom(8).hex()}.zip")
-        try:
-            self.fetcher.archive(source, local, max_bytes, too_large)
-            limits = Limits(unpacked_bytes=max_bytes)
-            with open(local, "rb") as file, archive.opened(file, limits) as opened:
-                check(opened)
-                self._reserve([(f"{mount}/{path}", source.uri()) for path in opened.files])
-                target = self.paths.real(mount)
-                os.makedirs(target, exist_ok=True)
-                self._note_guesses(opened, source)
-                files = extract(opened, target, self.storage.deadline.check)
-        finally:
-            if os.path.exists(local):
-                os.unlink(local)
-        for path, size, digest in files:
-            self.fetcher.note(f"{mount}/{path}", size, digest, source.uri(), None)
-        size = sum(file.bytes for file in files)
-        where = source.uri()
-        log("unpacked", source=where, files=len(files), bytes=size, ms=millis_since(started))
-
-    def _note_guesses(self, opened: Archive, source: wire.S3Source) -> None:
-        """Report names whose encoding the ZIP does not say."""
-        if guesses := opened.guesses:
-            log("names-guessed", source=source.uri(), names=guesses)
-            self.notes.append(shorten_line(f"{source.uri()}: {guesses}", NOTE_BYTES))
+        unpacker = Unpacker(self.paths, self.fetcher, self._reserve, self.notes)
+        if self.task.code_s3 is not None:
+            unpacker.code(self.task, self.task.code_s3, [path for path, _ in self.reserved])
+        for item in inputs:
+            try:
+                unpacker.input(item)
+            except StorageError as error:
+                if not self._may_be_missing(item, error):
+                    raise
 
     def _fetch_all(self, planned: list[tuple[wire.Input, list[Planned]]]) -> None:
         for item, files in planned:
@@ -229,9 +169,11 @@ def run(
         os.makedirs(paths.run_dir, exist_ok=True)
         storage = make_storage(Deadline(task.input_sync_timeout_seconds))
         return Sync(task, paths, storage, progress or Progress()).run()
-    except (SyncError, StorageError, ArchiveError) as error:
+    except (SyncError, StorageError) as error:
         reason, message = error.reason, str(error)
     except Exception as error:  # the boundary: a pod never ends without a reason
+        import traceback  # late: few syncs have one
+
         traceback.print_exc(file=sys.stdout)
         reason, message = Reason.SYNC_FAILED, f"{type(error).__name__}: {error}"
     warn("sync-failed", reason=reason, detail=message)

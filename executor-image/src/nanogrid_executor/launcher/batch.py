@@ -6,13 +6,14 @@ for output, input, the agent's frames, signals and timeouts together.
 :mod:`nanogrid_executor.launcher.usage` measures memory and CPU time.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import select
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
 
 from nanogrid_executor.launcher import cgroup, frames, spawn
 from nanogrid_executor.launcher.live_memory import MemoryNews
@@ -20,7 +21,10 @@ from nanogrid_executor.launcher.signals import Signals
 from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.usage import UsageSampler
 
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from nanogrid_executor.launcher.taken import Interpreter
 
 READ_BYTES: Final = 64 * 1024
@@ -54,7 +58,7 @@ class BatchExecution:
         signals: Signals,
         payload: bytes,
         limits: spawn.Limits,
-        interpreter: "Interpreter | None" = None,
+        interpreter: Interpreter | None = None,
     ) -> None:
         self.received = time.monotonic()
         self.sock = sock

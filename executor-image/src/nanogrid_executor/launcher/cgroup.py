@@ -6,8 +6,15 @@ Two kinds of cgroup are supported: v2 (``memory.peak``, ``memory.events``, ``mem
 single process. The result names the source.
 """
 
+from __future__ import annotations
+
 import os
-from typing import Final, NamedTuple
+
+from nanogrid_executor.launcher.values import NamedTuple
+
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
+if TYPE_CHECKING:
+    from typing import Final
 
 CGROUP_ROOT: Final = "/sys/fs/cgroup"
 OWN_CGROUP: Final = "/proc/self/cgroup"

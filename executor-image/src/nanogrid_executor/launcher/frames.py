@@ -17,10 +17,15 @@ EXITED   {"exitCode": int, "signal": str|null, "timedOut": bool, "cancelled": bo
           error: why the process could not be started; errorCause: see start_failure
 """
 
+from __future__ import annotations
+
 import json
 import socket
 import struct
-from typing import Any, Final
+
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 RUN: Final = b"R"
 CANCEL: Final = b"C"

@@ -4,10 +4,15 @@ At most one message per second, and after the first one only for a noticeable ch
 comes after a second, so that short code sends none.
 """
 
+from __future__ import annotations
+
 import time
-from typing import Final
 
 from nanogrid_executor.launcher.usage import Clock
+
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
+if TYPE_CHECKING:
+    from typing import Final
 
 INTERVAL_SECONDS: Final = 1.0
 STEP_BYTES: Final = 1 << 20

@@ -1,8 +1,9 @@
 """PID 1 of the sandbox container: runs the user's code and reports it to the agent.
 
 Standard library only, and plain files. ``python3 -m nanogrid_executor install-launcher DIR`` copies
-this folder to a directory. ``python3 -I -S DIR`` runs it anywhere, without an installation and
-without an environment (:mod:`nanogrid_executor.launcher_install` has the pod's command).
+this folder to a directory. ``python3 -I -S DIR/__main__.py`` runs it anywhere, without an
+installation and without an environment (:mod:`nanogrid_executor.launcher_install` has the pod's
+command).
 
 The launcher first makes itself undumpable, so that user code of the same uid can neither trace it
 nor take its socket. It then connects to the agent. For each ``RUN`` it starts a new process,
@@ -27,18 +28,23 @@ imports the modules of ``--preload=a,b``, and waits. See :mod:`nanogrid_executor
 The exit code is also 64 when the image's Python is older than 3.11.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nanogrid_executor.launcher import batch, frames, spawn
 from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.values import NamedTuple
 
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
 if TYPE_CHECKING:
+    from typing import Final
+
     from nanogrid_executor.launcher.waiting import WaitingInterpreter
 
 # names.AGENT_SOCKET and names.WORKSPACE, which cannot be imported
@@ -121,7 +127,7 @@ def _serve(
     sock: socket.socket,
     signals: Signals,
     limits: spawn.Limits,
-    interpreter: "WaitingInterpreter | None",
+    interpreter: WaitingInterpreter | None,
 ) -> int:
     wait_for = signals.wait_for if interpreter is None else interpreter.wait_for
     exit_code: int | None = None

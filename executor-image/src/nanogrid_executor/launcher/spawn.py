@@ -5,14 +5,20 @@ has one thread, so a fork is safe. ``exec`` gives the process its own, ordinary 
 default signal handlers. The child resets what exec keeps: ignored signals and the signal mask.
 """
 
+from __future__ import annotations
+
 import os
 import resource
 import signal
 from collections.abc import Callable
-from typing import Final, NamedTuple
 
 from nanogrid_executor.launcher import start_failure
 from nanogrid_executor.launcher.start_failure import StartFailure
+from nanogrid_executor.launcher.values import NamedTuple
+
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
+if TYPE_CHECKING:
+    from typing import Final
 
 DEFAULT_ENV: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

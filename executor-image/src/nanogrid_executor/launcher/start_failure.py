@@ -4,10 +4,17 @@ Standard library only. It runs in the child that called exec, so it sees the fil
 causes are part of the frames ``EXITED``; the agent turns each into a reason.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+
+from nanogrid_executor.launcher.values import NamedTuple
+
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
+if TYPE_CHECKING:
+    from typing import Final
 
 NOT_FOUND: Final = "notFound"
 INTERPRETER: Final = "interpreter"

@@ -11,13 +11,18 @@ that the kernel reaped because their parent ignores SIGCHLD. The cgroup's value,
 launcher's own work, includes them. The larger one is right.
 """
 
+from __future__ import annotations
+
 import resource
 import time
 from collections.abc import Callable
-from typing import Final
 
 from nanogrid_executor.launcher import cgroup
 from nanogrid_executor.launcher.cgroup import Cgroup, Memory
+
+TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
+if TYPE_CHECKING:
+    from typing import Final
 
 FIRST_SECONDS: Final = 0.002
 FEW_SAMPLES: Final = 3  # as many as fit into the start of an interpreter

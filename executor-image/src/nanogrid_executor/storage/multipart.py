@@ -10,7 +10,6 @@ not make the kernel read from the disk.
 import hashlib
 import os
 import threading
-from dataclasses import dataclass, field
 from typing import Final
 
 from nanogrid.reasons import Reason
@@ -31,22 +30,27 @@ class _StoppedError(Exception):
     """Another part has failed, or the time is over."""
 
 
-@dataclass(slots=True, kw_only=True)
 class _Parts:
     """One download."""
 
-    storage: Storage
-    bucket: str
-    known: Object
-    target: Target
-    descriptor: int
-    part_bytes: int
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    hashed: int = 0
-    hashing: bool = False
-    complete: set[int] = field(default_factory=set)  # starts of parts that are not hashed
-    stopped: bool = False
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        bucket: str,
+        known: Object,
+        target: Target,
+        descriptor: int,
+        part_bytes: int,
+    ) -> None:
+        self.storage, self.bucket, self.known, self.target = storage, bucket, known, target
+        self.descriptor, self.part_bytes = descriptor, part_bytes
+        self.digest = hashlib.sha256()
+        self.hashed = 0
+        self.hashing = False
+        self.complete: set[int] = set()  # starts of parts that are not hashed
+        self.stopped = False
+        self.changed = threading.Condition()
 
     def copy(self, start: int) -> None:
         """Copy one part, and hash what can be hashed then."""

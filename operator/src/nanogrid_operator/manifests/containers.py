@@ -27,8 +27,16 @@ from nanogrid_operator.settings import Settings
 
 PYTHON = ("python3", "-I", "-S")
 # The working directory of the executor image is the workspace, which has the job's own files: with
-# -P, Python takes no module from there.
-EXECUTOR = ("python3", "-P", "-S", "-m", "nanogrid_executor")
+# -P, Python takes no module from there. Not -m, nor the launcher's directory as a program: then
+# Python imports runpy first, 1 ms of CPU in each container.
+EXECUTOR = (
+    "python3",
+    "-P",
+    "-S",
+    "-c",
+    "import sys; from nanogrid_executor.__main__ import main; sys.exit(main())",
+)
+LAUNCHER = "__main__.py"  # in the launcher's directory
 
 
 def _foreign_image(spec: Spec, settings: Settings) -> str | None:
@@ -57,7 +65,7 @@ def runtime_checks(spec: Spec, task: wire.PodTask, settings: Settings) -> list[d
         image,
         settings,
         [mount("run", names.RUN_DIR, read_only=True)],
-        command=[*PYTHON, names.INSTALLED_LAUNCHER_DIR, "--check"],
+        command=[*PYTHON, f"{names.INSTALLED_LAUNCHER_DIR}/{LAUNCHER}", "--check"],
         resources=trusted_resources(settings),
         terminationMessagePolicy="FallbackToLogsOnError",
     )
@@ -232,7 +240,7 @@ def sandbox_container(
         foreign or settings.executor_image,
         settings,
         mounts,
-        command=[*PYTHON, launcher, *options],
+        command=[*PYTHON, f"{launcher}/{LAUNCHER}", *options],
         workingDir=names.WORKSPACE,
         resources={"limits": limits, "requests": requests},
     )

@@ -1,8 +1,9 @@
 """The limits of an archive. Those of :class:`Limits` depend on what the archive is for."""
 
 import zipfile
-from dataclasses import dataclass
 from typing import Final
+
+from nanogrid.record import Record
 
 MAX_ENTRIES: Final = 10_000
 MAX_DIRECTORY_BYTES: Final = 4 * 1024 * 1024
@@ -12,8 +13,7 @@ MAX_PATH_BYTES: Final = 4000  # Linux takes 4,095, of which /app/ needs some
 METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cost far more to unpack
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Record):
     """How many bytes an archive may unpack to."""
 
     unpacked_bytes: int = 512 * 1024 * 1024
