@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -30,12 +31,17 @@ from scripts.release import tars  # noqa: E402
 from scripts.wheels import dependencies, weed  # noqa: E402
 
 BOOT_TESTS = {
-    "executor": ["python3", "-m", "nanogrid_executor", "check"],
+    "executor": ["python3", "-m", "nanogrid_executor", "check", "--compiled"],
     "operator": ["python3", "-m", "nanogrid_operator", "--check"],
     "gateway": ["python3", "-m", "nanogrid_gateway.server", "--check"],
     # Like user code: without the environment variables of the image.
     "python-data": ["env", "-i", "HOME=/tmp", "python3", "/opt/nanogrid/runtime-selftest.py"],
 }
+# Bytes that a node downloads at most: a pod on a new node waits for them. The default runtime only;
+# one for data work is as large as its packages.
+MOST_PACKED = {"executor": 100_000_000}
+PACK_LEVEL = 6  # of gzip, as registries get layers
+CHUNK_BYTES = 1 << 20
 RUNTIMES = ("python-data",)  # built on the executor image
 OWN_BASE = "nanogrid-base:"  # of tests/cluster, from Debian's packages
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -152,6 +158,28 @@ def base_digest(base: str) -> str:
     return run(["docker", "image", "inspect", "--format", "{{.Id}}", base]).strip()
 
 
+def packed_bytes(command: list[str]) -> int:
+    """The bytes of a command's output after gzip: what a registry has of an image."""
+    packer = zlib.compressobj(PACK_LEVEL)
+    size = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as saved:
+        assert saved.stdout is not None  # noqa: S101 it is a pipe
+        while chunk := saved.stdout.read(CHUNK_BYTES):
+            size += len(packer.compress(chunk))
+    if saved.returncode != 0:
+        sys.exit(f"images: `{' '.join(command)}` failed with {saved.returncode}")
+    return size + len(packer.flush())
+
+
+def refuse_large(image: str, size: int, most: int) -> None:
+    """Exit if an image is too large for a node that has none of it."""
+    if size >= most:
+        sys.exit(
+            f"images: {image} has {size / 1e6:.0f} MB as a node downloads it, at most "
+            f"{most / 1e6:.0f} are allowed: `docker history {image}` shows its layers"
+        )
+
+
 @cache
 def build(name: str, base: str, fresh: bool = False) -> str:
     """Build an image and its base image if they do not exist, or if ``fresh``; returns the name."""
@@ -178,6 +206,10 @@ def build(name: str, base: str, fresh: bool = False) -> str:
             ["docker", "run", "--rm", "--read-only", "--network=none", "--cap-drop=ALL",
              "--tmpfs=/tmp", "--entrypoint", BOOT_TESTS[name][0], image, *BOOT_TESTS[name][1:]]
         )  # fmt: skip
+    if name in MOST_PACKED:
+        size = packed_bytes(["docker", "save", image])
+        refuse_large(image, size, MOST_PACKED[name])
+        print(f"images: {image} has {size / 1e6:.0f} MB as a node downloads it", flush=True)
     print(f"images: built {image} in {time.monotonic() - started:.1f} s", flush=True)
     return image
 

@@ -58,7 +58,7 @@ def _run(args: SimpleNamespace) -> int:
 
         _end_on_sigterm()
         return network_probe.main(args.kind, args.host, Paths())
-    return _check()
+    return _check(compiled=args.compiled)
 
 
 def _run_agent(paths: Paths, session_port: int) -> NoReturn:
@@ -119,7 +119,8 @@ def _end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
-def _check() -> int:
+def _check(*, compiled: bool) -> int:
+    """Import all modules; with ``compiled``, all of them must have byte code, too."""
     import importlib
     import pkgutil
 
@@ -131,7 +132,20 @@ def _check() -> int:
         importlib.import_module(name)
     importlib.import_module("obstore.store")
     sys.stdout.write(f"imported {len(modules)} modules\n")
-    return 0
+    missing = _without_byte_code() if compiled else []
+    if missing:
+        sys.stderr.write(f"no byte code: {', '.join(missing)}\n")
+    return 1 if missing else 0
+
+
+def _without_byte_code() -> list[str]:
+    """The imported modules that every process compiles again, because none can cache them."""
+    found = {name: getattr(module, "__spec__", None) for name, module in sys.modules.items()}
+    return sorted(
+        name
+        for name, spec in found.items()
+        if spec is not None and spec.cached is not None and not os.path.exists(spec.cached)
+    )
 
 
 if __name__ == "__main__":

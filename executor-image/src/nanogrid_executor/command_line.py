@@ -22,7 +22,10 @@ def parse(arguments: Sequence[str]) -> SimpleNamespace:
         command.add_argument(
             "--session-port", type=int, default=names.SESSION_PORT, help="of a session's HTTP API"
         )
-    commands.add_parser("check", help="import all modules: the boot test of the image")
+    check = commands.add_parser("check", help="import all modules: the boot test of the image")
+    check.add_argument(
+        "--compiled", action="store_true", help="fail if one of them has no byte code"
+    )
     install = commands.add_parser("install-launcher", help="copy the launcher to a directory")
     install.add_argument("directory", type=Path)
     install.add_argument(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,20 @@ def test_every_image_of_ours_has_packages_in_its_sbom() -> None:
     ours = {name for name in images.IMAGES if not name.startswith("dev-")}
 
     assert set(images.OWN) == ours
+
+
+def test_the_size_of_an_image_is_that_of_its_compressed_layers() -> None:
+    def written(content: str) -> int:
+        return images.packed_bytes([sys.executable, "-c", f"import os; os.write(1, {content})"])
+
+    assert written("bytes(60_000)") < 1000
+    assert written("os.urandom(60_000)") >= 60_000
+    with pytest.raises(SystemExit, match="failed with 3"):
+        images.packed_bytes([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_an_image_that_is_too_large_is_refused() -> None:
+    most = images.MOST_PACKED["executor"]
+    images.refuse_large("nanogrid-executor:x", most - 1, most)
+    with pytest.raises(SystemExit, match="has 100 MB as a node downloads it, at most 100"):
+        images.refuse_large("nanogrid-executor:x", most, most)
