@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from nanogrid import names
+from nanogrid_executor.agent.known_addresses import remember
 from nanogrid_executor.agent.plain_http import connect
 from nanogrid_executor.agent.results_url import parse
 from nanogrid_executor.log import log
@@ -110,6 +111,7 @@ def watch_until_closed(ports: Ports, bounds: Bounds) -> Outcome:
             closed = all(reaches((each, ports.denied)) is False for each in addresses)
             # The results port again: an operator that just ended has closed both.
             if closed and reaches((results, ports.results)):
+                remember(ports.host, results)
                 return Outcome.CLOSED
         time.sleep(POLL_SECONDS)
     return Outcome.OPEN if reached else Outcome.UNREACHABLE

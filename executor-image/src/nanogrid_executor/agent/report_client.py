@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nanogrid.backoff import jitter
 from nanogrid_executor.agent import plain_http
+from nanogrid_executor.agent.known_addresses import address_of, forget
 from nanogrid_executor.agent.results_url import ResultsUrl, parse, with_path
 from nanogrid_executor.log import log, warn
 
@@ -70,8 +71,14 @@ def post_once(url: str, token_file: str, body: bytes) -> int | str:
 
 
 def _post_plain(url: ResultsUrl, body: bytes, headers: dict[str, str]) -> int:
-    address = (url.host, url.port or HTTP_PORT)
-    return plain_http.post(address, url.authority, url.path, body, headers, POST_TIMEOUT_SECONDS)
+    address = (address_of(url.host), url.port or HTTP_PORT)
+    try:
+        return plain_http.post(
+            address, url.authority, url.path, body, headers, POST_TIMEOUT_SECONDS
+        )
+    except OSError:
+        forget(url.host)  # the operator's Service may have been created again
+        raise
 
 
 def _post_with_tls(url: ResultsUrl, body: bytes, headers: dict[str, str]) -> int:
