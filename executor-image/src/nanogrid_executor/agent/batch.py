@@ -73,6 +73,8 @@ class BatchAgent:
         self.sandbox = sandbox
         self.upload: Deadline | None = None
         self.stopping = False
+        self.held = False  # the code starts before its network is proven, and cannot use it
+        self.unsafe = ""  # why the network is not in force
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM: the pod is being deleted. Stop the code and report within the grace period."""
@@ -103,9 +105,10 @@ class BatchAgent:
 
     def _obstacle(self, problem: str) -> wire.Report | None:
         """The report if the code must not run: wait for all that it needs."""
-        unsafe = problem or self.gate.wait(lambda: self.stopping)
         if problem:
             return not_run(self.task, Reason.SYNC_FAILED, problem)
+        self.held = self._hold_network()
+        unsafe = "" if self.held else self.gate.wait(lambda: self.stopping)
         if self.stopping:
             return not_run(self.task, Reason.TERMINATED, NOT_STARTED)
         if self.sandbox is None:
@@ -113,6 +116,23 @@ class BatchAgent:
         if unsafe:
             return not_run(self.task, Reason.NETWORK_NOT_ENFORCED, unsafe)
         return None if self.sync is None else self._await_inputs(self.sync)
+
+    def _hold_network(self) -> bool:
+        """Whether the code may start at once, because it gets no network before the proof."""
+        if self.sandbox is None or self.stopping or self.gate.decided:
+            return False
+        problem = self.sandbox.hold_network(self.gate.longest)
+        log("network-held", problem=problem or "no")
+        return not problem
+
+    def _on_gate(self, problem: str) -> None:
+        """The network is proven, or is not in force: then the code must not go on."""
+        assert self.sandbox is not None  # noqa: S101 it holds the network
+        self.unsafe = problem
+        if problem:
+            self.sandbox.cancel()
+        else:
+            self.sandbox.open_network()
 
     def _await_inputs(self, sync: "InputSync") -> wire.Report | None:
         """Wait for the agent's own sync; the report if the inputs are not in place."""
@@ -143,11 +163,15 @@ class BatchAgent:
         stdout, stderr = (StreamLog(self.paths.run_dir, cap) for _ in range(2))
         execution = Execution(stdout, stderr)
         memory = MemoryReporter(self.url, self.paths.token, task, lambda: execution.memory)
+        if self.held:
+            self.gate.then(self._on_gate)
         sandbox.run(request, execution, lambda: self._work_meanwhile(memory))
         memory.stop()
         self._end_launcher(LINGER_SECONDS)
         if execution.exited is None:
             self._await_stop(STOP_WAIT_SECONDS)
+        elif execution.exited.cancelled and self.unsafe and not self.stopping:
+            return not_run(task, Reason.NETWORK_NOT_ENFORCED, self.unsafe)
         elif execution.exited.cancelled:
             self._await_stop(STOP_CONFIRM_SECONDS)
         return self._store(execution, {"stdout": stdout, "stderr": stderr})
@@ -171,12 +195,13 @@ class BatchAgent:
 
     def _store(self, execution: Execution, streams: dict[str, StreamLog]) -> wire.Report:
         """Store outputs and streams; the report with what was stored."""
-        self.upload = Deadline(self.task.upload_timeout_seconds)
-        if self.stopping:
-            self.upload.shorten(names.STOP_UPLOAD_SECONDS)
         # If this process dies before it reports, the kubelet still has the end of the code.
         cut_off = Stored(failed=["the agent ended while it stored them"])
         write_termination(self.paths, self._build(execution, cut_off))
+        self.gate.wait_reachable(lambda: self.stopping)  # the code may have been faster
+        self.upload = Deadline(self.task.upload_timeout_seconds)
+        if self.stopping:
+            self.upload.shorten(names.STOP_UPLOAD_SECONDS)
         stored = persist.store(self.task, self.paths, execution, streams, self.upload)
         return self._build(execution, stored)
 

@@ -19,6 +19,7 @@ from nanogrid_executor.launcher import frames
 # The launcher enforces timeout and grace itself; it may take this much longer to report the end.
 LATE_SECONDS: Final = 60.0
 MEMORY_BYTES: Final = 256  # more than any MEMORY frame has
+HELD_SECONDS: Final = 10.0  # for the launcher's answer to HOLD: it does nothing else then
 
 
 class RunRequest(Record):
@@ -54,6 +55,11 @@ class Exited(Record):
     memory_source: str
     error: str | None
     error_cause: str | None = None
+    held_millis: int = 0
+
+
+class _Held(Record):
+    error: str
 
 
 def read_started(payload: bytes) -> Started:
@@ -85,6 +91,7 @@ def read_exited(payload: bytes) -> Exited:
         memory_source=bounds.word(read.memory_source),
         error=bounds.optional(bounds.message, read.error),
         error_cause=bounds.optional(bounds.word, read.error_cause),
+        held_millis=bounds.millis(read.held_millis),
     )
 
 
@@ -143,6 +150,8 @@ class Sandbox:
         self._sock = sock
         self._running = False
         self._cancelled = False
+        self._proven = False
+        self._held_seconds = 0.0
         self._late = ""
 
     def cancel(self) -> None:
@@ -150,6 +159,36 @@ class Sandbox:
         self._cancelled = True
         if self._running:
             self._send_cancel()
+
+    def hold_network(self, seconds: float) -> str:
+        """Ask that the code gets no network socket before :meth:`open_network`.
+
+        Args:
+            seconds: the most until then.
+
+        Returns:
+            Why the launcher cannot do it, or nothing. Then :meth:`run` is allowed at once.
+        """
+        try:
+            self._sock.settimeout(HELD_SECONDS)
+            frames.send(self._sock, frames.HOLD)
+            frame = frames.receive(self._sock)
+            if frame is None or frame[0] != frames.HELD:
+                return "the launcher gave no answer"
+            problem = bounds.message(wire.loads(_Held, frame[1]).error)
+        except (OSError, frames.ProtocolError, ValueError) as error:
+            return bounds.message(str(error) or type(error).__name__)
+        finally:
+            self._sock.settimeout(None)
+        if not problem:
+            self._held_seconds = seconds
+        return problem
+
+    def open_network(self) -> None:
+        """The network is proven: let the code have sockets; any thread may call this."""
+        self._proven = True
+        if self._running:
+            self._send_open()
 
     def await_ready(self, seconds: float) -> str:
         """Wait for the frame ``READY`` of a pool's launcher; why it does not come, or nothing."""
@@ -187,15 +226,18 @@ class Sandbox:
             on_started: called once the code runs, when waiting costs nothing.
         """
         longest = request.timeout_seconds + request.grace_seconds + LATE_SECONDS
+        longest += self._held_seconds  # which do not count in the timeout
         # Not a timeout of the socket: a launcher that sends a byte now and then would reset it.
         hang_up = threading.Timer(longest, self._hang_up)
         hang_up.daemon = True
         hang_up.start()
         try:
             frames.send_json(self._sock, frames.RUN, wire.to_dict(request))
-            # From here on a signal handler may send CANCEL. One that came earlier is sent now. If
-            # both are sent, the launcher ignores the second.
+            # From here on a signal handler may send CANCEL, and a thread OPEN. What came earlier is
+            # sent now. If both are sent, the launcher ignores the second.
             self._running = True
+            if self._proven:
+                self._send_open()
             if self._cancelled:
                 self._send_cancel()
             while execution.exited is None:
@@ -231,6 +273,12 @@ class Sandbox:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             return  # it is closed already
+
+    def _send_open(self) -> None:
+        try:
+            frames.send(self._sock, frames.OPEN)
+        except OSError:
+            return  # the launcher is gone; the reading side reports it
 
     def _send_cancel(self) -> None:
         try:

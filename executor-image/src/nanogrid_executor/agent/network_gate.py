@@ -52,6 +52,11 @@ class Bounds(NamedTuple):
     enforce: float = 15.0
     reach: float = 120.0
 
+    @property
+    def longest(self) -> float:
+        """The most that the test takes: the operator answers at the last moment."""
+        return self.reach + self.enforce
+
 
 class Ports(NamedTuple):
     """The operator's address."""
@@ -99,8 +104,13 @@ def resolve(host: str, port: int, until: float) -> list[str]:
     return []
 
 
-def watch_until_closed(ports: Ports, bounds: Bounds) -> Outcome:
-    """Return when the denied port is closed to this pod, or after the bounds."""
+def watch_until_closed(
+    ports: Ports, bounds: Bounds, on_reached: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Return when the denied port is closed to this pod, or after the bounds.
+
+    ``on_reached`` is called when the results port has answered for the first time.
+    """
     until = time.monotonic() + bounds.reach
     addresses = resolve(ports.host, ports.results, until)
     reached = False
@@ -108,6 +118,7 @@ def watch_until_closed(ports: Ports, bounds: Bounds) -> Outcome:
         if results := next((each for each in addresses if reaches((each, ports.results))), None):
             if not reached:
                 reached, until = True, time.monotonic() + bounds.enforce
+                on_reached()
             closed = all(reaches((each, ports.denied)) is False for each in addresses)
             # The results port again: an operator that just ended has closed both.
             if closed and reaches((results, ports.results)):
@@ -136,10 +147,13 @@ class NetworkGate:
         url = parse(results_url)
         self._bounds = bounds or Bounds()
         self._decided = threading.Event()
+        self._reachable = threading.Event()  # the plugin lets the pod's own packets through
+        self._lock = threading.Lock()
+        self._act: Callable[[str], None] | None = None
         self._problem = ""
         self._ports: Ports | None = None
         if gate_port is None:
-            self._decided.set()
+            self._decide("")
         elif not url.host:
             self._decide(f"{names.ENV_RESULTS_URL} is not set, so the network cannot be tested")
         else:
@@ -150,6 +164,24 @@ class NetworkGate:
         if self._ports is not None:
             threading.Thread(target=self._watch, name="network-gate", daemon=True).start()
 
+    @property
+    def decided(self) -> bool:
+        """Whether :meth:`wait` would return at once."""
+        return self._decided.is_set()
+
+    @property
+    def longest(self) -> float:
+        """The most seconds until it is decided."""
+        return self._bounds.longest
+
+    def then(self, act: Callable[[str], None]) -> None:
+        """Call ``act`` once with what :meth:`wait` returns: now, or later in the gate's thread."""
+        with self._lock:
+            if not self._decided.is_set():
+                self._act = act
+                return
+        act(self._problem)
+
     def wait(self, stopped: Callable[[], bool] = lambda: False) -> str:
         """Wait until code may start.
 
@@ -157,25 +189,40 @@ class NetworkGate:
             Why it may not, or nothing. Also when ``stopped`` says that the pod ends.
         """
         began = time.monotonic()
-        while not self._decided.wait(CHECK_STOP_SECONDS):
-            if stopped():
-                return "The pod stops"
+        if not _wait(self._decided, stopped):
+            return "The pod stops"
         if self._ports is not None:
             # What the gate costs: the agent had nothing else to do.
             log("network-gate-waited", millis=_millis_since(began), problem=self._problem or "no")
         return self._problem
 
+    def wait_reachable(self, stopped: Callable[[], bool]) -> None:
+        """Wait until the pod has a network, proven or not; or it is decided, or stopped."""
+        _wait(self._reachable, stopped)
+
     def _watch(self) -> None:
         ports = self._ports
         assert ports is not None  # noqa: S101 there is no thread without ports
         began = time.monotonic()
-        outcome = watch_until_closed(ports, self._bounds)
+        outcome = watch_until_closed(ports, self._bounds, self._reachable.set)
         log("network-gate", port=outcome.value, millis=_millis_since(began))
         self._decide(_problem_of(outcome, ports, self._bounds))
 
     def _decide(self, problem: str) -> None:
-        self._problem = problem
-        self._decided.set()
+        with self._lock:
+            self._problem = problem
+            self._decided.set()
+        self._reachable.set()
+        if self._act is not None:
+            self._act(problem)
+
+
+def _wait(event: threading.Event, stopped: Callable[[], bool]) -> bool:
+    """Wait for the event; False if ``stopped`` came first."""
+    while not event.wait(CHECK_STOP_SECONDS):
+        if stopped():
+            return False
+    return True
 
 
 def _millis_since(began: float) -> int:

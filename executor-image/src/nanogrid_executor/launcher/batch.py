@@ -17,7 +17,7 @@ import time
 
 from nanogrid_executor.launcher import cgroup, frames, spawn
 from nanogrid_executor.launcher.live_memory import MemoryNews
-from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.signals import Signals, exit_of, signal_name
 from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.usage import UsageSampler
 
@@ -25,6 +25,7 @@ TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from nanogrid_executor.launcher.network_hold import NetworkHold
     from nanogrid_executor.launcher.taken import Interpreter
 
 READ_BYTES: Final = 64 * 1024
@@ -59,11 +60,13 @@ class BatchExecution:
         payload: bytes,
         limits: spawn.Limits,
         interpreter: Interpreter | None = None,
+        hold: NetworkHold | None = None,
     ) -> None:
         self.received = time.monotonic()
         self.sock = sock
         self.limits = limits
         self.interpreter = interpreter
+        self.hold = hold
         self.signals = signals
         self.spec: dict[str, Any] = json.loads(payload)  # the RUN frame
         self.stdin = self.spec["stdin"].encode()
@@ -136,7 +139,8 @@ class BatchExecution:
 
     def _register(self) -> None:
         self.poll.register(self.sock, select.POLLIN)
-        for fd in self.signals.fds:
+        held = () if self.hold is None else (self.hold.fd,)
+        for fd in (*self.signals.fds, *held):
             self.poll.register(fd, select.POLLIN)
         self.outputs[self.process.stdout] = (frames.STDOUT, 1)
         self.outputs[self.process.stderr] = (frames.STDERR, 2)
@@ -147,9 +151,16 @@ class BatchExecution:
             os.set_blocking(self.stdin_fd, False)
             self.poll.register(self.stdin_fd, select.POLLOUT)
 
+    def _deadline(self) -> float:
+        """When the timeout is over: it does not count the wait for the network."""
+        return self.deadline + self._held_seconds()
+
+    def _held_seconds(self) -> float:
+        return 0.0 if self.hold is None else self.hold.seconds()
+
     def _seconds_left(self) -> float:
         """Seconds until the next timeout; after SIGKILL there is none, only waiting."""
-        due = self.deadline if self.kill_at is None else self.kill_at
+        due = self._deadline() if self.kill_at is None else self.kill_at
         return 1.0 if self.killed else max(0.0, due - time.monotonic())
 
     def _step(self, seconds: float) -> None:
@@ -161,6 +172,8 @@ class BatchExecution:
                 self._write_stdin()
             elif fd in self.signals.fds:
                 self.signals.read([fd])
+            elif self.hold is not None and fd == self.hold.fd:
+                self.hold.serve()
             else:
                 self._receive()
         self._reap()
@@ -197,6 +210,9 @@ class BatchExecution:
         frame = frames.receive(self.sock)
         if frame is None:
             raise frames.ProtocolError("the agent disconnected while the code ran")
+        if frame[0] == frames.OPEN and self.hold is not None:
+            self.hold.open()
+            return
         if frame[0] != frames.CANCEL:
             raise frames.ProtocolError(f"unexpected frame {frame[0]!r} while the code runs")
         self.stop_requested = True
@@ -205,11 +221,13 @@ class BatchExecution:
         """Timeout and cancellation: SIGTERM to all processes, SIGKILL after the grace period."""
         now = time.monotonic()
         stop = self.stop_requested or self.signals.terminated
-        if self.kill_at is None and (stop or now >= self.deadline):
+        if self.kill_at is None and (stop or now >= self._deadline()):
             self.cancelled, self.timed_out = stop, not stop
             self.kill_at = now + self.spec["graceSeconds"]
             kill_all(signal.SIGTERM, self.process.pid)
             kill_all(signal.SIGCONT, self.process.pid)  # a stopped process handles no SIGTERM
+            if self.hold is not None:
+                self.hold.refuse()  # nor does one whose call is held
         elif self.kill_at is not None and now >= self.kill_at and not self.killed:
             self.killed = True
             kill_all(signal.SIGKILL, self.process.pid)
@@ -262,25 +280,10 @@ class BatchExecution:
             "memorySource": after.source,
             "error": failure.message if failure else None,
             "errorCause": failure.cause if failure else None,
+            "heldMillis": int(self._held_seconds() * 1000),
         }
         frames.send_json(self.sock, frames.EXITED, exited)
         return code
-
-
-def exit_of(status: int) -> tuple[int, int]:
-    """Exit code (128 + number after a signal) and signal number (0: none) of a wait status."""
-    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return (128 + number if number else os.WEXITSTATUS(status)), number
-
-
-def signal_name(number: int) -> str | None:
-    """SIGKILL for 9; None for 0; real-time signals have numbers only."""
-    if number == 0:
-        return None
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"
 
 
 def copy_to_log(fd: int, data: bytes) -> bool:

@@ -7,14 +7,20 @@ asks for it, ``MEMORY`` (JSON) follows ``STARTED``, at most once per second. An 
 ask, and an older launcher does not answer. In a pool's pod the launcher sends one ``READY`` (no
 payload) before the first ``RUN``: an interpreter waits, or it is known that none will.
 
+Before ``RUN`` the agent may send ``HOLD`` (no payload): calls that would give the code a network
+socket shall wait. The launcher answers with ``HELD`` (JSON). After an error the agent sends ``RUN``
+only when the network is proven. Else it sends ``RUN`` at once, and later ``OPEN`` (no payload).
+
 RUN      {"argv": [str], "cwd": str, "env": {str: str}, "stdin": str, "timeoutSeconds": float,
           "graceSeconds": float, "liveMemory": bool}
+HELD     {"error": str}                        empty: they will wait
 STARTED  {"pid": int, "startMillis": int}      startMillis: RUN received to process started
 MEMORY   {"memoryBytes": int, "peakMemoryBytes": int}
 EXITED   {"exitCode": int, "signal": str|null, "timedOut": bool, "cancelled": bool,
           "oomKilled": bool, "durationMillis": int, "cpuMillis": int, "peakMemoryBytes": int,
-          "memorySource": str, "error": str|null, "errorCause": str|null}
+          "memorySource": str, "error": str|null, "errorCause": str|null, "heldMillis": int}
           error: why the process could not be started; errorCause: see start_failure
+          heldMillis: how long calls have waited for OPEN
 """
 
 from __future__ import annotations
@@ -35,6 +41,9 @@ STDERR: Final = b"E"
 EXITED: Final = b"X"
 MEMORY: Final = b"U"
 READY: Final = b"Y"
+HOLD: Final = b"H"
+HELD: Final = b"D"
+OPEN: Final = b"N"
 SESSION: Final = b"M"  # the first frame of a session: session_frames defines the rest
 
 HEADER: Final = struct.Struct("!cI")

@@ -45,6 +45,7 @@ TYPE_CHECKING = False  # see nanogrid_executor.launcher.values
 if TYPE_CHECKING:
     from typing import Final
 
+    from nanogrid_executor.launcher.network_hold import NetworkHold
     from nanogrid_executor.launcher.waiting import WaitingInterpreter
 
 # names.AGENT_SOCKET and names.WORKSPACE, which cannot be imported
@@ -131,6 +132,7 @@ def _serve(
 ) -> int:
     wait_for = signals.wait_for if interpreter is None else interpreter.wait_for
     exit_code: int | None = None
+    hold: NetworkHold | None = None
     while True:
         if not wait_for(sock):
             return EXIT_TERMINATED if exit_code is None else exit_code
@@ -139,7 +141,12 @@ def _serve(
             return EXIT_UNAVAILABLE if exit_code is None else exit_code
         kind, payload = frame
         if kind == frames.RUN:
-            exit_code = batch.BatchExecution(sock, signals, payload, limits, interpreter).run()
+            execution = batch.BatchExecution(sock, signals, payload, limits, interpreter, hold)
+            exit_code = execution.run()
+        elif kind == frames.HOLD and hold is None:
+            hold = _hold_network(sock)
+        elif kind == frames.OPEN and hold is not None:
+            hold.open()
         elif kind == frames.SESSION:
             if interpreter is not None:
                 interpreter.close()
@@ -150,6 +157,21 @@ def _serve(
             return session_server.serve(sock, signals, payload, limits)
         elif kind != frames.CANCEL:  # a CANCEL after the end has nothing to cancel
             raise frames.ProtocolError(f"unexpected frame {kind!r}")
+
+
+def _hold_network(sock: socket.socket) -> NetworkHold | None:
+    """Let calls for network sockets wait, and tell the agent; None if that is not possible."""
+    from nanogrid_executor.launcher.network_hold import (
+        NetworkHold,  # late: only a job whose network is not proven yet needs it
+    )
+
+    hold, problem = None, ""
+    try:
+        hold = NetworkHold()
+    except OSError as error:
+        problem = str(error)
+    frames.send_json(sock, frames.HELD, {"error": problem})
+    return hold
 
 
 def check() -> int:

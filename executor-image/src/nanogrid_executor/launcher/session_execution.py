@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from nanogrid_executor.launcher import batch, proc
 from nanogrid_executor.launcher.process_tree import ProcessTree
+from nanogrid_executor.launcher.signals import signal_name
 from nanogrid_executor.launcher.start_failure import StartFailure
 from nanogrid_executor.launcher.tree_usage import SOURCE, SandboxCgroup, TreeUsageSampler
 
@@ -155,7 +156,7 @@ class SessionExecution:
         ended = self._ended or time.monotonic()
         self._outcome = {
             "exitCode": code,
-            "signal": batch.signal_name(number),
+            "signal": signal_name(number),
             "oomKilled": usage.oom_killed(),
             "contextLost": context_lost,
             "durationMillis": int((ended - (self._started or ended)) * 1000),

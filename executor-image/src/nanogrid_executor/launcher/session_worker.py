@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from nanogrid_executor.launcher import batch, frames, proc, session_frames
 from nanogrid_executor.launcher.process_tree import ProcessTree, readable, send_signal
 from nanogrid_executor.launcher.session_execution import SessionExecution
+from nanogrid_executor.launcher.signals import exit_of
 from nanogrid_executor.launcher.worker_pipes import Inbox, Poller, StdinWriter
 
 ENDED: Final = struct.Struct("!I?")
@@ -241,7 +242,7 @@ class Worker:
         self._stdin.close()
         self._close_control()
         self.released, self.execution = True, None
-        code, number = batch.exit_of(self.tree.status or 0)
+        code, number = exit_of(self.tree.status or 0)
         execution.finish(code, number)
         self.host.finished(self, execution)
 
@@ -272,7 +273,7 @@ class Worker:
             self.host.unwatch(self.tree.control.fileno())
         execution, self.execution = self.execution, None
         if execution is not None:
-            code, number = batch.exit_of(self.tree.status or 0)
+            code, number = exit_of(self.tree.status or 0)
             execution.finish(code, number, context_lost=self.name is not None)
             self.host.finished(self, execution)
         self.tree.close()

@@ -92,3 +92,19 @@ def _signalfd(numbers: tuple[signal.Signals, ...]) -> int:
     if fd < 0:
         raise OSError(ctypes.get_errno(), "signalfd")
     return int(fd)
+
+
+def exit_of(status: int) -> tuple[int, int]:
+    """Exit code (128 + number after a signal) and signal number (0: none) of a wait status."""
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return (128 + number if number else os.WEXITSTATUS(status)), number
+
+
+def signal_name(number: int) -> str | None:
+    """SIGKILL for 9; None for 0; real-time signals have numbers only."""
+    if number == 0:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

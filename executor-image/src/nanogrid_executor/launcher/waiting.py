@@ -15,7 +15,7 @@ from signal import SIGKILL
 from typing import Final
 
 from nanogrid_executor.launcher import batch, frames, own_log, proc, spawn, start_failure
-from nanogrid_executor.launcher.signals import Signals
+from nanogrid_executor.launcher.signals import Signals, exit_of, signal_name
 from nanogrid_executor.launcher.taken import TakenProcess
 from nanogrid_executor.launcher.usage import UsageSampler
 from nanogrid_executor.launcher.waiting_fit import COMMAND, Waiting, encode, fits
@@ -225,8 +225,8 @@ class WaitingInterpreter:
 
     def _give_up(self, why: str) -> None:
         self.close()
-        code, number = batch.exit_of(self._status or 0)
-        how = batch.signal_name(number) or f"exit code {code}"
+        code, number = exit_of(self._status or 0)
+        how = signal_name(number) or f"exit code {code}"
         own_log.write("WARNING", f"no interpreter waits: {why} ({how})")
 
 
