@@ -15,6 +15,7 @@ from nanogrid_executor.paths import Paths
 from support.executor_pod import Ended, pod_paths
 from support.executor_pod import running as running_pod
 from support.fake_s3 import bucket  # noqa: F401 a fixture
+from support.gate_ports import Port
 from support.gateway_fixtures import world  # noqa: F401 a fixture
 from support.gateway_runs import function, gateway, request_id  # noqa: F401 fixtures
 from support.redis_fixtures import cluster, sentinels  # noqa: F401 fixtures
@@ -87,3 +88,19 @@ def run(paths: Paths, launcher_dir: str) -> Any:
             return pod.wait()
 
     return run
+
+
+@pytest.fixture
+def denied() -> Iterator[Port]:
+    """The port that a pod under its policies does not reach."""
+    port = Port()
+    yield port
+    port.close()
+
+
+@pytest.fixture
+def results() -> Iterator[Port]:
+    """The port that it reaches."""
+    port = Port()
+    yield port
+    port.close()

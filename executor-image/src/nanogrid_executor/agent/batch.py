@@ -168,6 +168,10 @@ class BatchAgent:
         sandbox.run(request, execution, lambda: self._work_meanwhile(memory))
         memory.stop()
         self._end_launcher(LINGER_SECONDS)
+        if self.held and execution.exited is not None:
+            # What the gate costs, as NetworkGate.wait says it of code that has not started.
+            millis, problem = execution.exited.held_millis, self.unsafe or "no"
+            log("network-gate-waited", millis=millis, problem=problem)
         if execution.exited is None:
             self._await_stop(STOP_WAIT_SECONDS)
         elif execution.exited.cancelled and self.unsafe and not self.stopping:
