@@ -323,7 +323,7 @@ class Settings:
         "NANOGRID_POD_IPS", "", "comma-separated; the operator's own addresses; empty: no pod"
     )
     network_gate: bool = env(
-        "NANOGRID_NETWORK_GATE", True, "code starts when the NetworkPolicies of its pod hold"
+        "NANOGRID_NETWORK_GATE", True, "code has a network when the NetworkPolicies of its pod hold"
     )
     network_probe_seconds: float = env(
         "NANOGRID_NETWORK_PROBE_SECONDS", 86400.0, "between tests of an enforced network"

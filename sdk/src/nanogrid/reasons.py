@@ -519,7 +519,7 @@ HELP: dict[Reason, Help] = {
         "Wait.",
     ),
     R.NETWORK_NOT_ENFORCED: Help(
-        "The network boundary that the job needs is not in force, so no code ran.",
+        "The network boundary that the job needs is not in force, so no code had a network.",
         "Install a network plugin that enforces NetworkPolicy, or set "
         "security.allowUnenforcedNetwork=true in the chart's values. "
         "`nanogrid doctor` shows the last test.",

@@ -87,7 +87,7 @@ def job_policy(job: Job) -> Json | None:
 
 
 def gate_port(spec: Spec, settings: Settings, *, enforced: bool) -> int | None:
-    """The port that must be closed to the pod before its code starts; None: the code just starts.
+    """The port that must be closed to the pod before code has a network; None: no test.
 
     The port tells nothing if the job may reach one of the operator's own addresses anyway.
     """

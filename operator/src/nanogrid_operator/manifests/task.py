@@ -48,7 +48,7 @@ def task_for(
         settings: The operator's settings.
         tenant: What the job's namespace has and may do.
         memory_limit: Overrides the spec's limit; in bytes.
-        gate_port: The operator's port that must be closed to the pod before any code starts.
+        gate_port: The operator's port that must be closed to the pod before any code has a network.
         now: Seconds since the epoch, for the expiry of credentials.
         sampler: Decides which traces are recorded; None: traces are off.
 
