@@ -246,3 +246,10 @@ def test_a_launcher_that_cannot_hold_says_so(paths: Paths, launcher_dir: str) ->
         assert "[Errno 22] seccomp" in started.hold()
         started.start("print('runs')")
         assert started.succeed() == "runs\n"
+
+
+def test_a_launcher_whose_interpreter_waits_cannot_hold(paths: Paths, launcher_dir: str) -> None:
+    """The interpreter has started without the filter. In a pod the test has passed by then."""
+    option = f"--wait-interpreter={paths.workspace}"
+    with launcher(paths, launcher_dir, None, option) as started:
+        assert started.hold() == "an interpreter has started already"

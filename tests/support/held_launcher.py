@@ -55,6 +55,8 @@ class HeldLauncher:
         """Ask for the hold; why it is not possible, or nothing."""
         frames.send(self.sock, frames.HOLD)
         frame = frames.receive(self.sock)
+        while frame == (frames.READY, b""):
+            frame = frames.receive(self.sock)
         assert frame is not None
         assert frame[0] == frames.HELD
         return str(json.loads(frame[1])["error"])
@@ -117,7 +119,7 @@ class HeldLauncher:
 
 @contextmanager
 def launcher(
-    paths: Paths, directory: str, python: list[str] | None = None
+    paths: Paths, directory: str, python: list[str] | None = None, *options: str
 ) -> Iterator[HeldLauncher]:
     """A launcher that has connected; the end of the block kills it. ``python`` starts it."""
     command = python or [sys.executable]
@@ -126,7 +128,7 @@ def launcher(
         listener.bind(paths.socket)
         listener.listen(1)
         listener.settimeout(WAIT_SECONDS)
-        process = subprocess.Popen([*command, "-I", "-S", directory, paths.socket])
+        process = subprocess.Popen([*command, "-I", "-S", directory, paths.socket, *options])
         try:
             sock, _ = listener.accept()
             sock.settimeout(None)

@@ -19,7 +19,7 @@ from nanogrid_executor.launcher import frames
 # The launcher enforces timeout and grace itself; it may take this much longer to report the end.
 LATE_SECONDS: Final = 60.0
 MEMORY_BYTES: Final = 256  # more than any MEMORY frame has
-HELD_SECONDS: Final = 10.0  # for the launcher's answer to HOLD: it does nothing else then
+HELD_SECONDS: Final = 60.0  # for the launcher's answer to HOLD; usually 2 ms
 
 
 class RunRequest(Record):

@@ -144,7 +144,7 @@ def _serve(
             execution = batch.BatchExecution(sock, signals, payload, limits, interpreter, hold)
             exit_code = execution.run()
         elif kind == frames.HOLD and hold is None:
-            hold = _hold_network(sock)
+            hold = _hold_network(sock, interpreter)
         elif kind == frames.OPEN and hold is not None:
             hold.open()
         elif kind == frames.SESSION:
@@ -159,7 +159,9 @@ def _serve(
             raise frames.ProtocolError(f"unexpected frame {kind!r}")
 
 
-def _hold_network(sock: socket.socket) -> NetworkHold | None:
+def _hold_network(
+    sock: socket.socket, interpreter: WaitingInterpreter | None
+) -> NetworkHold | None:
     """Let calls for network sockets wait, and tell the agent; None if that is not possible."""
     from nanogrid_executor.launcher.network_hold import (
         NetworkHold,  # late: only a job whose network is not proven yet needs it
@@ -167,6 +169,8 @@ def _hold_network(sock: socket.socket) -> NetworkHold | None:
 
     hold, problem = None, ""
     try:
+        if interpreter is not None:  # a filter is for processes that start after it
+            raise OSError("an interpreter has started already")
         hold = NetworkHold()
     except OSError as error:
         problem = str(error)
