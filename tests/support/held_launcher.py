@@ -18,7 +18,9 @@ from support.waiting import wait_until
 
 WAIT_SECONDS = 60
 # The interfaces of this machine; tests are skipped where there are none.
-PLATFORM = network_filter.INTERFACES.get(os.uname().machine, ())
+PLATFORM: tuple[network_filter.Interface, ...] = network_filter.INTERFACES.get(
+    os.uname().machine, ()
+)
 
 SOURCES = str(Path(network_filter.__file__).parents[2])
 # Starts a Python for which seccomp(2) fails, as on a kernel that does not know our flags.

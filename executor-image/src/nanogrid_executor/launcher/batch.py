@@ -90,7 +90,7 @@ class BatchExecution:
         except spawn.SpawnError as error:
             return self._report(error.failure.exit_code, None, error.failure)
         self.started = time.monotonic()
-        self.deadline = self.started + self.spec["timeoutSeconds"]
+        self.deadline = self.started + float(self.spec["timeoutSeconds"])
         start_millis = int((self.started - self.received) * 1000)
         started = {"pid": self.process.pid, "startMillis": start_millis}
         try:
