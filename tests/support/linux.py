@@ -22,6 +22,8 @@ TESTS = {
     "integration/test_forging_programs.py::*": "they use PID namespaces, prctl and setpriv",
     "integration/test_gateway_clients.py::test_clients_that_read_nothing_*": "it reads /proc/net",
     "integration/test_neighbours.py::*": "they use setpriv and the kernel's limits for each user",
+    "integration/test_network_hold.py::*": "they use seccomp and /proc",
+    "integration/test_network_hold_attacks.py::*": "they use seccomp and /proc",
     "integration/test_waiting_interpreter_ends.py::*": "they read /proc, and use PID namespaces",
     "integration/test_router_forward.py::test_large_download_*": "it reads memory in /proc",
     "unit/cluster/test_engine.py::*": "only Linux runs the scripts' own Docker engine",

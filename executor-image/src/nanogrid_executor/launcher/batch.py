@@ -138,13 +138,10 @@ class BatchExecution:
             frames.send_json(self.sock, frames.MEMORY, value)
 
     def _register(self) -> None:
-        self.poll.register(self.sock, select.POLLIN)
-        held = () if self.hold is None else (self.hold.fd,)
-        for fd in (*self.signals.fds, *held):
-            self.poll.register(fd, select.POLLIN)
         self.outputs[self.process.stdout] = (frames.STDOUT, 1)
         self.outputs[self.process.stderr] = (frames.STDERR, 2)
-        for fd in self.outputs:
+        held = () if self.hold is None else (self.hold.fd,)
+        for fd in (self.sock, *self.signals.fds, *self.outputs, *held):
             self.poll.register(fd, select.POLLIN)
         self.stdin_fd = self.process.stdin
         if self.stdin_fd is not None:
