@@ -113,7 +113,7 @@ class Storage(Connection):
         return self._read(bucket, key, known, call)
 
     def part(
-        self, bucket: str, known: Object, start: int, end: int, write: Callable[[bytes, int], None]
+        self, bucket: str, known: Object, start: int, end: int, keep: Callable[[bytes, int], None]
     ) -> None:
         """Stream a range of an object that must not have changed.
 
@@ -122,7 +122,7 @@ class Storage(Connection):
             known: the object as S3 described it earlier.
             start: position of the first byte.
             end: position after the last byte.
-            write: gets each chunk and its position; each try begins at ``start``.
+            keep: gets each chunk and its position; each try begins at ``start``.
 
         Raises:
             StorageError: with ``INPUT_INCOMPLETE`` when the object has changed.
@@ -141,7 +141,7 @@ class Storage(Connection):
                 self.deadline.check()
                 if len(chunk) > end - position:
                     raise _incomplete(bucket, known, f"gave more than {end - start} bytes")
-                write(chunk, position)
+                keep(chunk, position)
                 position += len(chunk)
             if position != end:
                 raise _incomplete(bucket, known, f"gave {position - start} bytes of {end - start}")
