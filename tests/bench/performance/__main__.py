@@ -30,7 +30,7 @@ from bench.performance.runs import RunError, Runs, put_inputs
 from bench.steps import executor_image
 from nanogrid import names
 from scripts.devaccess import NAMESPACE, RELEASE, AccessError, dev_access
-from support.benchmark import report
+from support.benchmark import data, report
 from support.benchmark import subjects as s
 from support.benchmark.manifests import s3_policy
 from support.kubectl import KubectlError, Namespace, created, kubectl
@@ -74,6 +74,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--burst-rounds", type=int, default=1, help="most rounds of the bursts")
     parser.add_argument("--minutes", type=float, help="no part begins later")
     parser.add_argument("--output", type=Path, help="folder of page, JSON and images/")
+    parser.add_argument(
+        "--into", type=Path, metavar="JSON",
+        help="put what --only selects into the numbers of an earlier run, which did not have it",
+    )  # fmt: skip
     parser.add_argument(
         "--render", type=Path, metavar="JSON", help="write the page of these numbers; no cluster"
     )
@@ -272,6 +276,10 @@ def main() -> int:
         return 2
     complete = selection.complete and not document.get("failed")
     folder = options.output or Path(COMPLETE if complete else PARTIAL)
+    if options.into and not document.get("failed"):
+        earlier = json.loads(options.into.read_text(encoding="utf-8"))
+        write(data.completed(earlier, document), options.output or options.into.parent)
+        return 0
     write(document, folder)
     if not complete:
         with suppress(BrokenPipeError):

@@ -1,6 +1,7 @@
 """Reads the JSON of `make bench`. Pure. Times are milliseconds from just before the create request.
 
-meta          date, commit, machine, Kubernetes, seconds of the run
+meta          date, commit, machine, Kubernetes, seconds of the run; later: {part: date, commit} of
+              parts that were measured in a later run
 skipped       part or subject → why it was not measured
 latency       rounds: [{rows: {subject: {column: ms}}, busy, steal, load, foreign, failed}];
               columns are those of the table and the steps of the timeline
@@ -23,6 +24,19 @@ WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
 READS: Final = ("GET",)
 
 Cell = tuple[Subject, str]
+
+
+def completed(earlier: Json, later: Json) -> Json:
+    """An earlier run, with the parts that only a later one has; ``meta.later`` names them."""
+    parts = {key: later[key] for key in later if key not in (*earlier, "meta", "skipped", "failed")}
+    meta = earlier["meta"]
+    when = {key: {name: later["meta"][name] for name in ("date", "commit")} for key in parts}
+    return {
+        **earlier,
+        **parts,
+        "meta": {**meta, "later": {**meta.get("later", {}), **when}},
+        "skipped": {key: why for key, why in earlier["skipped"].items() if key not in parts},
+    }
 
 
 def rounds(document: Json) -> list[Json]:

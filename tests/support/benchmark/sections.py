@@ -45,6 +45,8 @@ def run(document: Json) -> str:
             f" {len(found)} rounds, {marked} of them with much foreign load; "
             f"load average {min(loads):.1f} to {max(loads):.1f}."
         )
+    for part, one in meta.get("later", {}).items():
+        text += f" The part {part} is of a run of {one['date']}, commit {one['commit']}."
     return text
 
 

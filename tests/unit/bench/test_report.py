@@ -8,6 +8,7 @@ import pytest
 
 from nanogrid.types import Json
 from support.benchmark.charts import Bar, bars, curves, nice_step
+from support.benchmark.data import completed
 from support.benchmark.goals import GOALS
 from support.benchmark.report import images, page
 from support.benchmark.text import markdown_table, number
@@ -55,6 +56,23 @@ def test_every_goal_is_in_the_table_with_what_follows_from_the_numbers(document:
 
 def test_the_page_says_what_was_left_out(document: Json) -> None:
     assert "- ExecutionJob on a pool: no pools here" in page(document)
+
+
+def test_a_later_run_adds_only_what_the_earlier_one_lacks(document: Json) -> None:
+    copies = document.pop("sync")
+    document["skipped"]["sync"] = "not installed"
+    later = {
+        "meta": {**document["meta"], "date": "2026-12-02 10:00 UTC"}, "skipped": {}, "sync": copies,
+        "latency": {"rounds": []},
+    }  # fmt: skip
+
+    found = completed(document, later)
+
+    assert found["sync"] == copies
+    assert found["latency"] == document["latency"]
+    text = page(found)
+    assert "The part sync is of a run of 2026-12-02 10:00 UTC, commit abc1234." in text
+    assert "not installed" not in text
 
 
 def test_charts_are_xml_and_have_a_bar_per_figure(document: Json) -> None:
