@@ -18,7 +18,7 @@ controlPlane  {runs: [{jobs, perSecond: {subject: [jobs/s of each round]}, first
 from typing import Any, Final
 
 from nanogrid.types import Json
-from support.benchmark.subjects import Subject
+from support.benchmark.subjects import POOL_PART, Subject
 
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
 READS: Final = ("GET",)
@@ -29,13 +29,21 @@ Cell = tuple[Subject, str]
 def completed(earlier: Json, later: Json) -> Json:
     """An earlier run, with the parts that only a later one has; ``meta.later`` names them."""
     parts = {key: later[key] for key in later if key not in (*earlier, "meta", "skipped", "failed")}
-    meta = earlier["meta"]
-    when = {key: {name: later["meta"][name] for name in ("date", "commit")} for key in parts}
+    known = {one["subject"] for one in earlier.get("bursts", [])}
+    bursts = [one for one in later.get("bursts", []) if one["subject"] not in known]
+    windows = {**later.get("operator", {}), **earlier.get("operator", {})}
+    meta, names = earlier["meta"], [*parts]
+    if "bursts" in earlier and bursts:
+        parts["bursts"] = [*earlier["bursts"], *bursts]
+        names.append(POOL_PART)
+    if "operator" in earlier:
+        parts["operator"] = windows
+    when = {key: {name: later["meta"][name] for name in ("date", "commit")} for key in names}
     return {
-        **earlier,
+        **{key: value for key, value in earlier.items() if key != "failed"},
         **parts,
         "meta": {**meta, "later": {**meta.get("later", {}), **when}},
-        "skipped": {key: why for key, why in earlier["skipped"].items() if key not in parts},
+        "skipped": {key: why for key, why in earlier["skipped"].items() if key not in names},
     }
 
 

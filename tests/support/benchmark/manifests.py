@@ -108,12 +108,22 @@ def execution_job(name: str, **spec: object) -> Json:
 
 
 def execution_pool(name: str, ready: int, most: int) -> Json:
-    """An ExecutionPool with this many waiting pods."""
+    """An ExecutionPool with this many waiting pods.
+
+    Sixty of them must fit on the nodes of one machine, so they reserve little CPU, and use the node
+    of the control plane too. Limits are those of the other subjects.
+    """
+    resources = copy.deepcopy(RESOURCES)
+    resources["requests"]["cpu"] = "10m"
+    tolerations = [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]
+    spec = {
+        "minReady": ready, "maxReady": most, "resources": resources, "tolerations": tolerations
+    }  # fmt: skip
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.POOL_KIND,
         "metadata": {"name": name},
-        "spec": {"minReady": ready, "maxReady": most},
+        "spec": spec,
     }
 
 

@@ -61,15 +61,21 @@ def test_the_page_says_what_was_left_out(document: Json) -> None:
 def test_a_later_run_adds_only_what_the_earlier_one_lacks(document: Json) -> None:
     copies = document.pop("sync")
     document["skipped"]["sync"] = "not installed"
+    pool = {**document["bursts"][0], "subject": "burst-pool"}
+    warm = {**document["operator"]["cold"][0], "jobs": 50}
     later = {
         "meta": {**document["meta"], "date": "2026-12-02 10:00 UTC"}, "skipped": {}, "sync": copies,
-        "latency": {"rounds": []},
+        "latency": {"rounds": []}, "bursts": [*document["bursts"], pool],
+        "operator": {"warm": [warm], "cold": []},
     }  # fmt: skip
 
     found = completed(document, later)
 
     assert found["sync"] == copies
     assert found["latency"] == document["latency"]
+    assert found["bursts"] == [*document["bursts"], pool]
+    assert found["operator"] == {"cold": document["operator"]["cold"], "warm": [warm]}
+    assert list(found["meta"]["later"]) == ["sync", "pools"]
     text = page(found)
     assert "The part sync is of a run of 2026-12-02 10:00 UTC, commit abc1234." in text
     assert "not installed" not in text
