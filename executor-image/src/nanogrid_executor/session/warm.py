@@ -1,6 +1,6 @@
 """The agent of a pod that waits in a pool for a session.
 
-As in the pod of a session, the launcher connects first, and is told that it serves a session. The
+As in the pod of a session, the launcher connects first, and learns that it serves a session. The
 network is tested and the HTTP server runs. Then the agent asks for its session, and becomes its
 agent. The kubelet restarts an agent that fails. If its pod has a session, the new agent asks again,
 gets the same one and continues it. The session's token is in the memory of this process only.

@@ -24,7 +24,7 @@ EPHEMERAL: Final = "ephemeral-storage"
 TERMINATION_DIR: Final = "/sys/firmware"
 TERMINATION_FILE: Final = f"{TERMINATION_DIR}/termination-log"
 
-# What the sandbox reads and nobody writes: its /etc/passwd, and the place of its termination
+# What the sandbox reads and no process writes: its /etc/passwd, and the place of its termination
 # message. sysfs has no file that the runtime could mount the message on, and it can make none in a
 # volume that is read-only, so this volume has one. No credential may ever be in it.
 FIXED: Final = "fixed"
