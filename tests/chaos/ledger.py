@@ -21,15 +21,13 @@ from contextlib import suppress
 from typing import Any
 
 from chaos.lab.kubeclient import KubeCallError, KubeClient, Watch, core_path, jobs_path
-from nanogrid import names, wire
+from nanogrid import names, pod_identity, wire
 from nanogrid.tenancy import PLATFORM_STREAM, Area
 from nanogrid.types import Json
 from nanogrid_operator.status.job import for_status
 from support.job_record import JobRecord
 
 ORPHAN_SECONDS = 180.0
-# A pod that waits in a pool has the label without a value.
-OF_JOBS = f"{names.LABEL_JOB_UID},{names.LABEL_JOB_UID}!="
 # Fields that are equal everywhere, even where a place keeps a shortened copy of the result.
 CORE = ("requestId", "status", "reason", "exitCode", "attempt", "job", "stdoutBytes", "stderrBytes")
 
@@ -157,7 +155,7 @@ class Ledger:
             return any(
                 state["name"] == names.CONTAINER_SANDBOX and "running" in state["state"]
                 for pod in self.pods_of(job)
-                if pod["metadata"]["labels"][names.LABEL_ATTEMPT] == str(attempt)
+                if pod_identity.attempt(pod) == attempt
                 for state in pod["status"].get("containerStatuses", [])
             )
 
@@ -169,7 +167,7 @@ class Ledger:
             pod
             for uids in self.pods.values()
             for pod in uids.values()
-            if pod["metadata"].get("labels", {}).get(names.LABEL_JOB) == job
+            if pod_identity.job_name(pod) == job
         ]
 
     def check(
@@ -229,10 +227,10 @@ class Ledger:
 
     def _orphans(self, redis: Any, s3: Any, bucket: str) -> list[str]:
         jobs, _ = self.client.list(jobs_path(self.namespace))
-        pods, _ = self.client.list(core_path(self.namespace, "pods"), OF_JOBS)
+        pods, _ = self.client.list(core_path(self.namespace, "pods"), names.LABEL_JOB_UID)
         secrets, _ = self.client.list(core_path(self.namespace, "secrets"))
         found = [f"job {j['metadata']['name']}" for j in jobs]
-        found += [f"pod {p['metadata']['name']}" for p in pods]
+        found += [f"pod {p['metadata']['name']}" for p in pods if pod_identity.job_uid(p)]
         # The copy of the S3 keys belongs to the namespace; a job's own Secret has an owner.
         found += [
             f"secret {s['metadata']['name']}"
@@ -247,11 +245,10 @@ class Ledger:
 
 def _attempt_of(pod: Json) -> str:
     """The attempt that a pod belongs to; empty if it waits in a pool, or belongs to no job."""
-    labels = pod["metadata"].get("labels") or {}
-    if not labels.get(names.LABEL_JOB_UID):
+    uid = pod_identity.job_uid(pod)
+    if not uid:
         return ""
-    job = f"{labels[names.LABEL_JOB]} ({labels[names.LABEL_JOB_UID]})"
-    return f"attempt {labels[names.LABEL_ATTEMPT]} of {job}"
+    return f"attempt {pod_identity.attempt(pod)} of {pod_identity.job_name(pod)} ({uid})"
 
 
 def _is_stream(key: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from chaos.lab.faultproxy import FaultProxy
 from chaos.lab.faults import Call, Tap
 from chaos.ledger import Ledger
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.types import Json
 from support.kubectl import Namespace
 
@@ -99,7 +99,7 @@ def waiting_pods(ledger: Ledger) -> list[Json]:
         for uid, pod in list(uids.items())
         if uid not in ledger.gone
         and names.LABEL_POOL in pod["metadata"]["labels"]
-        and not pod["metadata"]["labels"].get(names.LABEL_JOB_UID)
+        and not pod_identity.job_uid(pod)
         and "deletionTimestamp" not in pod["metadata"]
     ]
 

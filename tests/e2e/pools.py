@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.types import Json
 from support.kubectl import Namespace, eventually, kubectl_json
 
@@ -28,9 +28,9 @@ def pool_status(namespace: Namespace, name: str) -> Json:
 
 def waiting_pods(namespace: Namespace, name: str) -> list[str]:
     """The names of the pods that wait in a pool."""
-    selector = f"{names.LABEL_POOL}={name},{names.LABEL_JOB_UID}="
+    selector = f"{names.LABEL_POOL}={name}"
     found = kubectl_json("--namespace", namespace.name, "get", "pods", "-l", selector)["items"]
-    return [pod["metadata"]["name"] for pod in found]
+    return [pod["metadata"]["name"] for pod in found if not pod_identity.job_uid(pod)]
 
 
 def filled(namespace: Namespace, name: str, ready: int) -> list[str]:

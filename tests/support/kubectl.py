@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.tenancy import PLATFORM_STREAM, Area
 from nanogrid.types import Json
 from scripts.devaccess import NAMESPACE as RELEASE_NAMESPACE
@@ -180,9 +180,9 @@ class Namespace:
     def pods(self, job_name: str) -> list[Json]:
         """The pods of a job."""
         found: list[Json] = kubectl_json(
-            "--namespace", self.name, "get", "pods", "-l", f"{names.LABEL_JOB}={job_name}"
+            "--namespace", self.name, "get", "pods", "-l", names.LABEL_JOB_UID
         )["items"]
-        return found
+        return [pod for pod in found if pod_identity.job_name(pod) == job_name]
 
     def only_pod(self, job_name: str) -> Json:
         """The pod of a job that has exactly one.

@@ -10,7 +10,6 @@ from bench.performance import observer as o
 from bench.performance.budget import Budget, say
 from bench.performance.operator import OperatorUsage, undisturbed, window
 from bench.performance.runs import POOL, Runs, new_name
-from nanogrid import names
 from nanogrid.types import Json
 from support.benchmark import subjects as s
 from support.benchmark.manifests import batch_job, execution_job, pod, pod_spec
@@ -18,7 +17,6 @@ from support.benchmark.manifests import batch_job, execution_job, pod, pod_spec
 WRITERS: Final = 8
 BURST_SECONDS: Final = 180.0
 GONE_SECONDS: Final = 120.0
-OWNER_LABEL: Final = {o.JOB: names.LABEL_JOB, o.BATCH: "batch.kubernetes.io/job-name"}
 
 
 def in_parallel(work: Callable[[Any], object], items: list[Any]) -> list[Any]:
@@ -69,11 +67,10 @@ class Burst:
 
     def remove(self) -> None:
         """Delete all; returns when they and their pods are gone."""
-        label = OWNER_LABEL.get(self._kind)
         pods = [
             one["metadata"]["name"]
             for name in self.names
-            for one in (self._observer.pods(label, name) if label else [])
+            for one in self._observer.pods(self._kind, name)
         ]
         in_parallel(lambda name: self._observer.delete(self._kind, name), list(self.began))
         for kind, wanted in ((o.POD, pods), (self._kind, list(self.began))):

@@ -15,7 +15,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
 
@@ -34,6 +34,17 @@ PATHS: Final = {
     JOB: f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.PLURAL}",
     POOL: f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.POOL_PLURAL}",
 }
+
+
+def _batch_job_of(pod: Json) -> str:
+    labels = pod["metadata"].get("labels") or {}
+    return str(labels.get("batch.kubernetes.io/job-name", ""))
+
+
+# A bare pod has no owner.
+OWNER_OF: Final[dict[str, Callable[[Json], str]]] = {
+    JOB: pod_identity.job_name, BATCH: _batch_job_of, POD: lambda _: ""
+}  # fmt: skip
 
 
 def ended(kind: str, body: Json) -> bool:
@@ -184,15 +195,11 @@ class Observer:
                 raise TimeoutError(f"{kind} {name}: not {what} within {seconds:.0f} s")
             return self._seen[(kind, name)]
 
-    def pods(self, label: str, value: str) -> list[Json]:
-        """The last observed state of the pods with a label, also of deleted ones."""
+    def pods(self, kind: str, owner: str) -> list[Json]:
+        """The last observed state of the pods of an ExecutionJob or a Job, also of deleted ones."""
         with self._changed:
-            bodies = [one.body for (kind, _), one in self._seen.items() if kind == POD]
-        return [
-            body
-            for body in bodies
-            if body and (body["metadata"].get("labels") or {}).get(label) == value
-        ]
+            bodies = [one.body for (seen, _), one in self._seen.items() if seen == POD]
+        return [body for body in bodies if body and OWNER_OF[kind](body) == owner]
 
     def note(self, kind: str, name: str, what: str, body: Json) -> None:
         """Note a state that is observed now."""
@@ -203,7 +210,7 @@ class Observer:
             seen.at.setdefault(what, now)
             if kind != RESULT and ended(kind, body):
                 seen.at.setdefault(TERMINAL, now)
-            if kind == POD and (body["metadata"].get("labels") or {}).get(names.LABEL_JOB):
+            if kind == POD and pod_identity.job_name(body):
                 seen.at.setdefault(CLAIMED, now)
             if kind == POD and body["spec"].get("nodeName"):
                 seen.at.setdefault(BOUND, now)

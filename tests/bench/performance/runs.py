@@ -10,7 +10,6 @@ from typing import Final
 
 from bench.performance import observer as o
 from bench.performance.observer import Observer
-from nanogrid import names
 from nanogrid.types import Json
 from scripts.devaccess import DevAccess
 from support.benchmark import subjects as s
@@ -107,7 +106,7 @@ class Runs:
             name = new_name()
             self.observer.create(o.JOB, execution_job(name, **(self.inputs() if with_init else {})))
             self.observer.at(o.JOB, name, o.TERMINAL)
-            (self._templates[kind],) = self.observer.pods(names.LABEL_JOB, name)
+            (self._templates[kind],) = self.observer.pods(o.JOB, name)
             self._remove(o.JOB, name, [self._templates[kind]["metadata"]["name"]])
         return bare_copy(self._templates[kind], with_init=with_init, with_agent=with_agent)
 
@@ -170,7 +169,7 @@ class Runs:
         name = new_name()
         began = self.observer.create(o.BATCH, batch_job(name, spec))
         end = self.observer.at(o.BATCH, name, o.TERMINAL)
-        (one,) = self.observer.pods("batch.kubernetes.io/job-name", name)
+        (one,) = self.observer.pods(o.BATCH, name)
         pod_name = one["metadata"]["name"]
         self._must_succeed(pod_name)
         printed = self._log(pod_name, spec["containers"][-1]["name"])
@@ -189,7 +188,7 @@ class Runs:
             raise RunError(f"{name}: {status.get('reason')}: {status.get('message')}")
         published = self.observer.at(o.RESULT, name, o.PUBLISHED)
         result = self.observer.wait(o.RESULT, name, lambda seen: bool(seen.body), "known").body
-        pods = [one["metadata"]["name"] for one in self.observer.pods(names.LABEL_JOB, name)]
+        pods = [one["metadata"]["name"] for one in self.observer.pods(o.JOB, name)]
         steps = self._pod_steps(pods[0], began)
         self._remove(o.JOB, name, pods)
         if ("poolRef" in spec) != (status.get("start") == "Warm"):

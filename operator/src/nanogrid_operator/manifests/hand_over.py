@@ -1,9 +1,9 @@
-"""What a pool's pod gets when a job claims it: the task and the labels of the job. Pure."""
+"""What a pool's pod gets when a job claims it: the task, and whose pod it is. Pure."""
 
 from dataclasses import replace
 from typing import Final
 
-from nanogrid import names, result_auth, wire
+from nanogrid import names, pod_identity, result_auth, wire
 from nanogrid.api.job import ExecutionJob
 from nanogrid.quantity import quantity
 from nanogrid.types import Json
@@ -13,10 +13,6 @@ from nanogrid_operator.settings import Settings
 
 # The kubelet counts from the start of the pod, and clocks differ.
 DEADLINE_MARGIN_SECONDS: Final = 30
-# By them the operator, the router and NetworkPolicies find a pod. One that waits lacks them.
-LABELS_OF_JOB: Final = (
-    names.LABEL_JOB, names.LABEL_JOB_UID, names.LABEL_ATTEMPT, names.LABEL_MODE
-)  # fmt: skip
 
 
 def hand_over(
@@ -54,14 +50,18 @@ def claim_patch(own: Json, *, annotation: str, version: str, uid: str, age: floa
         uid: The pod's uid.
         age: Seconds since the pod was created.
     """
-    labels, seconds = own["metadata"]["labels"], own["spec"]["activeDeadlineSeconds"]
-    return {
-        "metadata": {
-            "resourceVersion": version,
-            "uid": uid,
-            "labels": {name: labels[name] for name in LABELS_OF_JOB if name in labels},
-            "annotations": {names.ANNOTATION_CLAIM: annotation},
-            "ownerReferences": own["metadata"]["ownerReferences"],
-        },
-        "spec": {"activeDeadlineSeconds": int(age) + seconds + DEADLINE_MARGIN_SECONDS},
+    metadata = {
+        "resourceVersion": version,
+        "uid": uid,
+        "annotations": {names.ANNOTATION_CLAIM: annotation},
+        "ownerReferences": own["metadata"]["ownerReferences"],
     }
+    labels: Json = own["metadata"]["labels"]
+    of_job = {name: labels[name] for name in pod_identity.OF_JOB}
+    if mode := labels.get(names.LABEL_MODE):
+        metadata["labels"] = {**of_job, names.LABEL_MODE: mode}  # the router and Services select it
+    else:
+        metadata["annotations"] |= of_job
+    seconds = own["spec"]["activeDeadlineSeconds"]
+    deadline = int(age) + seconds + DEADLINE_MARGIN_SECONDS
+    return {"metadata": metadata, "spec": {"activeDeadlineSeconds": deadline}}

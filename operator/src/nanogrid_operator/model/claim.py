@@ -7,7 +7,7 @@ operator can make, so a pod without it is the pod of no job.
 import hmac
 from dataclasses import dataclass
 
-from nanogrid import names, result_auth
+from nanogrid import names, pod_identity, result_auth
 from nanogrid.types import Json
 
 CLAIM_SUFFIX = ".claim"  # of the Event that decides how an attempt starts, after its pod's name
@@ -77,7 +77,7 @@ def is_of_pool(pod: Json) -> bool:
 
 def is_claimed(pod: Json) -> bool:
     """Whether a pod of a pool says that it has a job."""
-    return bool((pod["metadata"].get("labels") or {}).get(names.LABEL_JOB_UID))
+    return bool(pod_identity.job_uid(pod))
 
 
 def claimed_at(pod: Json) -> float | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.lifecycle import TERMINAL_POD_PHASES
 from nanogrid.quantity import quantity
 from nanogrid.reasons import Reason
@@ -132,8 +132,8 @@ def pod_facts(body: Json) -> Pod:
     return Pod(
         name=meta["name"],
         uid=meta["uid"],
-        job_uid=labels.get(names.LABEL_JOB_UID, ""),
-        attempt=attempt_number(labels),
+        job_uid=pod_identity.job_uid(body),
+        attempt=pod_identity.attempt(body),
         created=claimed or seconds(meta.get("creationTimestamp")) or 0.0,
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
@@ -155,7 +155,7 @@ def pod_facts(body: Json) -> Pod:
         disruption=_disruption(conditions),
         memory_limit_bytes=_memory_limit(body),
         signs=claimed is not None or _signs(body),
-        drain_seconds=_small_number(labels.get(names.LABEL_DRAIN, ""), digits=4),
+        drain_seconds=pod_identity.small_number(labels.get(names.LABEL_DRAIN, ""), digits=4),
         restarts=labels.get(names.LABEL_MODE) == names.MODE_SESSION,
         pool="" if claimed is None else labels.get(names.LABEL_POOL, ""),
         containers={c["name"]: _container(c) for c in reported},
@@ -170,16 +170,6 @@ def _disruption(conditions: dict[str, Json]) -> Reason | None:
     # Kueue sets it before it deletes the pod of a workload that it evicts.
     stopped = conditions.get("TerminationTarget", {}).get("status") == "True"
     return Reason.PREEMPTED if stopped else None
-
-
-def attempt_number(labels: Json) -> int:
-    """The attempt that a pod's labels name. A malformed label counts as the first attempt."""
-    return _small_number(labels.get(names.LABEL_ATTEMPT, ""), digits=3)
-
-
-def _small_number(text: str, digits: int) -> int:
-    """The number in a label, which users can change; 0 if there is none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else 0
 
 
 def warning_of(events: list[Json]) -> tuple[Reason, str] | None:

@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from nanogrid import names
+from nanogrid import pod_identity
 from nanogrid.lifecycle import pod_finished
 from nanogrid.logs import fields_of_job
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import names_pod, pod_name
 from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
 from nanogrid_operator.model.lifecycle import inert, settled
-from nanogrid_operator.model.pod_facts import attempt_number, pod_facts, same_for_job
+from nanogrid_operator.model.pod_facts import pod_facts, same_for_job
 from nanogrid_operator.model.versions import version_of
 from nanogrid_operator.watch.attempt_notes import AttemptKey, AttemptNotes
 from nanogrid_operator.watch.transform import same_pod, transform_job, transform_pod
@@ -31,15 +31,6 @@ class CacheObserver(Protocol):
 
     def forget_job(self, uid: str) -> None:
         """A job was deleted."""
-
-
-def job_of(pod: Json) -> str:
-    """The uid of the job that a pod's label names; empty: it waits in a pool.
-
-    Anybody can write labels, so it is a hint.
-    """
-    uid: str = pod["metadata"]["labels"][names.LABEL_JOB_UID]
-    return uid
 
 
 def _key(body: Json) -> PodKey:
@@ -112,12 +103,12 @@ class JobCache(AttemptNotes):
             del self._claimed[attempt]
 
     def put_pod(self, body: Json) -> str:
-        """Take in a sandbox pod; returns the uid of the job that its label names."""
-        key, uid = _key(body), job_of(body)
+        """Take in a sandbox pod; returns the uid of the job that it names."""
+        key, uid = _key(body), pod_identity.job_uid(body)
         if not _owned(body, uid):
             return uid  # another owner's pod with a job's label, or one that waits in a pool
         if is_of_pool(body):
-            attempt = attempt_number(body["metadata"]["labels"])
+            attempt = pod_identity.attempt(body)
             if not self._proofs.holds(body, uid, attempt):
                 return uid  # the operator has not claimed it
             self._claimed[uid, attempt] = key
@@ -127,7 +118,7 @@ class JobCache(AttemptNotes):
         if known is None or version_of(body) >= version_of(known):
             self._pods[key] = kept = transform_pod(body)
             self._pods_of[uid].add(key)
-            self.drop_rejection(uid, attempt_number(body["metadata"]["labels"]))
+            self.drop_rejection(uid, pod_identity.attempt(body))
             if known is None or not same_pod(known, kept):
                 self._pod_changed(key, kept)
         return uid
@@ -151,9 +142,9 @@ class JobCache(AttemptNotes):
         return uid, after is not before and not same_for_job(known, pod_facts(after))
 
     def drop_pod(self, body: Json) -> str:
-        """Remember that a pod is gone, and its last state; returns its job's uid, by label."""
-        key, uid = _key(body), job_of(body)
-        known, attempt = self._pods.get(key), attempt_number(body["metadata"]["labels"])
+        """Remember that a pod is gone, and its last state; returns the uid of its job."""
+        key, uid = _key(body), pod_identity.job_uid(body)
+        known, attempt = self._pods.get(key), pod_identity.attempt(body)
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
             del self._pods[key]
         claimed = is_of_pool(body) and self._proofs.holds(body, uid, attempt)
@@ -179,8 +170,8 @@ class JobCache(AttemptNotes):
         """What logs about a pod show: its job and attempt; nothing if it is unknown. Slow."""
         for pod in self._pods.values():
             if pod["metadata"].get("uid") == pod_uid:
-                attempt = attempt_number(pod["metadata"]["labels"])
-                return {**self.log_fields(job_of(pod)), "attempt": attempt}
+                attempt = pod_identity.attempt(pod)
+                return {**self.log_fields(pod_identity.job_uid(pod)), "attempt": attempt}
         return {}
 
     def _of_attempt(self, pods: dict[PodKey, Json], uid: str, attempt: int) -> Json | None:
@@ -219,7 +210,7 @@ class JobCache(AttemptNotes):
         return [pod for pod in found if self._is_own(uid, pod)]
 
     def _is_own(self, uid: str, pod: Json) -> bool:
-        attempt = attempt_number(pod["metadata"]["labels"])
+        attempt = pod_identity.attempt(pod)
         return _key(pod) in (self._pod_key(uid, attempt), self._claimed.get((uid, attempt)))
 
     def gone(self, uid: str, attempt: int) -> Json | None:

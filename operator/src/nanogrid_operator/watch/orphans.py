@@ -5,7 +5,7 @@ Kubernetes deletes the pods of a deleted job. Pods remain only if someone orphan
 keep their names, so the operator deletes them with each full LIST.
 """
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.types import Json
 from nanogrid_operator.kube.objects import seconds
 
@@ -28,7 +28,7 @@ def owner_name(pod: Json) -> str:
     """The name of the job that a pod says it belongs to; empty if it names none."""
     owners = pod["metadata"].get("ownerReferences") or []
     named = [str(owner["name"]) for owner in owners if owner.get("kind") == names.KIND]
-    return named[0] if named else str(pod["metadata"]["labels"].get(names.LABEL_JOB) or "")
+    return named[0] if named else pod_identity.job_name(pod)
 
 
 def _ours(pod: Json) -> bool:
@@ -41,6 +41,6 @@ def _orphaned(pod: Json, alive: set[str], now: float) -> bool:
     created = seconds(metadata.get("creationTimestamp")) or now
     owners = metadata.get("ownerReferences") or []
     other_owner = any(owner.get("kind") != names.KIND for owner in owners)
-    gone = metadata["labels"].get(names.LABEL_JOB_UID) not in alive
+    gone = pod_identity.job_uid(pod) not in alive
     old = not metadata.get("deletionTimestamp") and now - created > GRACE_SECONDS
     return gone and not other_owner and old

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.types import Json
 from nanogrid_operator.model.claim import ClaimProofs, is_of_pool
-from nanogrid_operator.model.pod_facts import attempt_number
 from nanogrid_operator.model.pool import Pool, PoolPod, pool_facts, pool_pod_facts
 from nanogrid_operator.model.versions import version_of
 
@@ -104,8 +103,7 @@ class PoolCache:
         newest = 0 if known is None or known.uid != uid else int(known.resource_version)
         if newest > version_of(body):
             return
-        job_uid = body["metadata"]["labels"].get(names.LABEL_JOB_UID)
-        attempt = attempt_number(body["metadata"]["labels"])
+        job_uid, attempt = pod_identity.job_uid(body), pod_identity.attempt(body)
         if job_uid:
             of = (job_uid, attempt) if self._proofs.holds(body, job_uid, attempt) else None
             self._claimed[key][uid] = _Claimed(of, pod.ended, version_of(body))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.kube.client import KubeApi, Page
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
 from nanogrid.log_line import job_line_fields
@@ -18,7 +18,6 @@ from nanogrid.logs import about
 from nanogrid.reasons import Reason
 from nanogrid.types import Json
 from nanogrid_operator.model.claim import CLAIM_SUFFIX, ClaimProofs, claimed_pod
-from nanogrid_operator.model.pod_facts import attempt_number
 from nanogrid_operator.settings import Settings
 from nanogrid_operator.watch.cache import JobCache
 from nanogrid_operator.watch.liveness import Liveness
@@ -210,7 +209,7 @@ class Resync:
             if e.code != 404:
                 raise
             return False
-        return bool(job["metadata"]["uid"] == meta["labels"][names.LABEL_JOB_UID])
+        return bool(job["metadata"]["uid"] == pod_identity.job_uid(pod))
 
     async def recover_missed_pods(self) -> None:
         """Use Events to find pods that were created and deleted while no operator ran.
@@ -265,6 +264,5 @@ class Resync:
 
 def _fields_of_orphan(pod: Json) -> dict[str, Any]:
     """What logs about a pod without a job show; only the job has the requestId."""
-    meta = pod["metadata"]
-    uid, attempt = meta["labels"][names.LABEL_JOB_UID], attempt_number(meta["labels"])
-    return job_line_fields(meta["namespace"], owner_name(pod), uid, "", attempt)
+    namespace, uid = pod["metadata"]["namespace"], pod_identity.job_uid(pod)
+    return job_line_fields(namespace, owner_name(pod), uid, "", pod_identity.attempt(pod))

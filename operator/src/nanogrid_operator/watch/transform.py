@@ -4,7 +4,7 @@ Ten thousand finished jobs with their pods are common. The operator only deletes
 anything with them, so the cache keeps no code, no output and little of a pod's manifest.
 """
 
-from nanogrid import controller_class, names
+from nanogrid import controller_class, names, pod_identity
 from nanogrid.types import Json
 from nanogrid_operator.model.lifecycle import kept, settled
 
@@ -12,7 +12,7 @@ _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
     "deletionTimestamp",
 )  # fmt: skip
-_ANNOTATIONS = (names.ANNOTATION_CLAIM, names.ANNOTATION_POOL_PROOF)
+_ANNOTATIONS = (names.ANNOTATION_CLAIM, names.ANNOTATION_POOL_PROOF, *pod_identity.OF_JOB)
 _CONTAINERS = ("initContainerStatuses", "containerStatuses")
 _CONDITIONS = frozenset({
     "PodScheduled", "PodReadyToStartContainers", "DisruptionTarget", "TerminationTarget", "Ready",
@@ -57,8 +57,8 @@ def transform_pod(pod: Json) -> Json:
         kept["conditions"] = [c for c in kept["conditions"] if _is_read(c["type"])]
     containers = [_transform_container(c) for c in spec.get("containers", [])]
     metadata = _some(pod["metadata"], *_METADATA, "labels", "ownerReferences")
-    if proofs := _some(pod["metadata"].get("annotations") or {}, *_ANNOTATIONS):
-        metadata["annotations"] = proofs
+    if found := _some(pod["metadata"].get("annotations") or {}, *_ANNOTATIONS):
+        metadata["annotations"] = found
     return {
         **_some(pod, "apiVersion", "kind"),
         "metadata": metadata,

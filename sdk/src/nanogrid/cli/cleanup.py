@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.cli.app.command import CommandContext, command
 from nanogrid.cli.app.errors import CliError, UsageError
 from nanogrid.cli.app.exits import Exit
@@ -81,20 +81,19 @@ def leftover_objects(
     leftovers = []
     for one in objects:
         metadata = one["metadata"]
-        uid = metadata.get("labels", {}).get(names.LABEL_JOB_UID, "")
+        uid = pod_identity.job_uid(one)
         if not uid or metadata.get("deletionTimestamp"):
             continue
-        if why := _why(kind, metadata, jobs.get(uid), now):
+        if why := _why(kind, one, jobs.get(uid), now):
             leftovers.append(
                 Leftover(kind, metadata["namespace"], metadata["name"], metadata["uid"], why)
             )
     return leftovers
 
 
-def _why(kind: str, metadata: Json, job: Json | None, now: float) -> str:
+def _why(kind: str, found: Json, job: Json | None, now: float) -> str:
     if job is None:
-        name = metadata["labels"].get(names.LABEL_JOB, "")
-        return f"its job {name} is deleted"
+        return f"its job {pod_identity.job_name(found)} is deleted"
     ended = parse_time((job.get("status") or {}).get("completionTime"))
     if kind in ENTRY_POINTS and ended is not None and now - ended > ENDED_AGE_SECONDS:
         return f"its session {job['metadata']['name']} has ended"

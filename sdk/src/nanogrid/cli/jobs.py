@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nanogrid import names
+from nanogrid import pod_identity
 from nanogrid.cli import top, why
 from nanogrid.cli.app import job_tables
 from nanogrid.cli.app.absent_output import why_absent
@@ -89,7 +89,8 @@ def gather(client: "Client", job: Json) -> tuple[Json, Json | None, list[Json]]:
     own_pods: list[Json] = []
     own_events: list[Json] = []
     try:
-        own_pods = cluster.list(pods(namespace), labels=f"{names.LABEL_JOB_UID}={uid}")
+        found = cluster.list(pods(namespace), labels=pod_identity.selector(uid))
+        own_pods = [pod for pod in found if pod_identity.job_uid(pod) == uid]
         own_pods.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         for about in [uid, *(pod["metadata"]["uid"] for pod in own_pods)]:
             own_events += cluster.list(events(namespace), fields=f"involvedObject.uid={about}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from nanogrid import pod_identity
 from nanogrid.client.callbacks import OutputCallbacks
 from nanogrid.client.errors import NanoGridError
 from nanogrid.client.jobs.remaining_output import (
@@ -79,7 +80,7 @@ class LiveOutput:
             if not streams:
                 return
             for pod in pod_log.started_pods(self._cluster, *self._job, self._over.is_set):
-                self._begin(pod_log.attempt_of(pod))
+                self._begin(pod_identity.attempt(pod))
                 self._follow(pod, streams)
         except NoSplit:
             return

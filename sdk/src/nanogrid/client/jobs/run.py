@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from nanogrid import pod_identity
 from nanogrid.client import exact_text
 from nanogrid.client.callbacks import OutputCallbacks, TextCallback
 from nanogrid.client.errors import JobDeleted, NotFound, WaitTimeout
@@ -239,14 +240,14 @@ class Run:
     def _output(self, follow: bool, callbacks: OutputCallbacks) -> Iterator[str]:
         """Text of the logs, then the rest from the result."""
         from nanogrid.client.jobs.remaining_output import LogText, remaining_of_both
-        from nanogrid.client.kube.pod_log import attempt_of, log_of, started_pods
+        from nanogrid.client.kube.pod_log import log_of, started_pods
 
         def over() -> bool:
             return not follow or self.finished or self.refresh().finished
 
         log, attempt = LogText(), 0
         for pod in started_pods(self._cluster, self.namespace, self.uid, over):
-            log, attempt = LogText(), attempt_of(pod)
+            log, attempt = LogText(), pod_identity.attempt(pod)
             for piece in log_of(self._cluster, pod, over, follow):
                 yield log.add(piece)
         result = self.result

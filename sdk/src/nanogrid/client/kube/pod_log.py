@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.backoff import jitter
 from nanogrid.client.errors import ApiError, NotFound
 from nanogrid.client.kube.cluster import Cluster
@@ -26,14 +26,15 @@ def started_pods(
     cluster: Cluster, namespace: str, uid: str, over: Callable[[], bool]
 ) -> Iterator[Json]:
     """A job's pods whose sandboxes have started, the first attempt first, until ``over()``."""
-    path, labels = pods(namespace), f"{names.LABEL_JOB_UID}={uid}"
+    path, labels = pods(namespace), pod_identity.selector(uid)
     seen: set[str] = set()
     while True:
         # Before the list, so that the list has every pod that started before the end.
         ended = over()
         found, version = cluster.list_with_version(path, labels)
-        fresh = [pod for pod in found if pod["metadata"]["uid"] not in seen and _started(pod)]
-        for pod in sorted(fresh, key=attempt_of):
+        own = [pod for pod in found if pod_identity.job_uid(pod) == uid]
+        fresh = [pod for pod in own if pod["metadata"]["uid"] not in seen and _started(pod)]
+        for pod in sorted(fresh, key=pod_identity.attempt):
             seen.add(pod["metadata"]["uid"])
             yield pod
         if ended:
@@ -45,13 +46,8 @@ def started_pods(
                 resource_version=version,
                 timeout_seconds=cluster.timing.pod_poll_seconds,
             )
-            next(changes, None)
-
-
-def attempt_of(pod: Json) -> int:
-    """The number of a pod's attempt."""
-    text = str((pod["metadata"].get("labels") or {}).get(names.LABEL_ATTEMPT, ""))
-    return int(text) if text.isdecimal() else 0
+            # A pool in the namespace may change all the time.
+            any(pod_identity.job_uid(change["object"]) == uid for change in changes)
 
 
 def log_of(
