@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
-from nanogrid import names, wire
+from nanogrid import names, pod_identity, wire
 from nanogrid.kube.conventions import KubeError
 from nanogrid.metrics.registry import Metrics
 from nanogrid.types import Json
@@ -74,8 +74,7 @@ class Cluster(FakeKube):
 
     def _store(self, key: str, body: Json) -> Json:
         stored = super()._store(key, body)
-        labels = stored["metadata"].get("labels") or {}
-        if key.startswith(PODS) and labels.get(names.LABEL_JOB_UID) == JOB_UID:
+        if key.startswith(PODS) and pod_identity.job_uid(stored) == JOB_UID:
             self.belonged[stored["metadata"]["uid"]] = stored["metadata"]["name"]
         return stored
 
@@ -360,10 +359,10 @@ class Explorer:
         elif fault == "drained":
             body["metadata"]["deletionTimestamp"] = CREATED_TEXT
             self.cluster.touch(PODS, pod)
-        elif not body["metadata"]["labels"][names.LABEL_JOB_UID]:
-            labels = {names.LABEL_JOB_UID: OTHER_JOB, names.LABEL_ATTEMPT: "0"}
+        elif not pod_identity.job_uid(body):
+            claim = {names.LABEL_JOB_UID: OTHER_JOB, names.LABEL_ATTEMPT: "0"}
             owner = {"kind": names.KIND, "name": "other", "uid": OTHER_JOB}
-            taken = {"metadata": {"labels": labels, "ownerReferences": [owner]}}
+            taken = {"metadata": {"annotations": claim, "ownerReferences": [owner]}}
             self.cluster._store(key, merge_patch(body, taken))
 
     async def _replace(self, number: int, works: list[asyncio.Future[None]]) -> None:

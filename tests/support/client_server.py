@@ -18,6 +18,7 @@ from nanogrid.types import Json
 from support import port_forward
 from support.api_store import NAMESPACE, ApiStore, run_inline
 from support.fast_timing import fast_timing
+from support.selectors import selected_by
 
 METADATA_LIST = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 LISTED = (names.PLURAL, names.FUNCTION_PLURAL, "pods", "secrets")
@@ -257,11 +258,4 @@ def chosen(at: str, body: Json, path: str, query: dict[str, str]) -> bool:
     inside = at.rpartition("/")[0] == path or (
         "/namespaces/" not in path and at.startswith(base) and f"/{plural}/" in at
     )
-    labels = body["metadata"].get("labels") or {}
-    wanted = dict(one.split("=") for one in query.get("labelSelector", "").split(",") if one)
-    name = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    return (
-        inside
-        and all(labels.get(key) == value for key, value in wanted.items())
-        and name in ("", body["metadata"]["name"])
-    )
+    return inside and selected_by(body, query)

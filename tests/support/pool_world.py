@@ -5,7 +5,7 @@ import copy
 from contextlib import ExitStack
 from typing import Any
 
-from nanogrid import names, wire
+from nanogrid import names, pod_identity, wire
 from nanogrid.types import Json
 from nanogrid_operator.model.pool import Pool, pool_facts
 from nanogrid_operator.settings import Settings
@@ -100,4 +100,4 @@ class PoolWorld(World):
 
     def owner(self, token: str) -> str:
         """The uid of the job that has a pod; empty if it waits."""
-        return str(self.pod(token)["metadata"]["labels"][names.LABEL_JOB_UID])
+        return pod_identity.job_uid(self.pod(token))

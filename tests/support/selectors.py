@@ -1,13 +1,16 @@
 """Label and field selectors, as API servers for tests understand them. Pure."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from nanogrid.types import Json
 
+_TERM: Final = re.compile(r"[^,(]+(?:\([^)]*\))?")  # a set has commas of its own
+
 
 def selected(body: Json, labels: str = "", fields: str = "") -> bool:
-    """Whether selectors with terms KEY, !KEY and KEY=VALUE select an object.
+    """Whether selectors with terms KEY, !KEY, KEY=VALUE and KEY in (VALUE,...) select an object.
 
     A field that the object does not have is empty.
     """
@@ -23,10 +26,13 @@ def selected_by(body: Json, query: Mapping[str, str]) -> bool:
 
 
 def _terms(selector: str) -> list[str]:
-    return [term for term in selector.split(",") if term]
+    return [term.strip() for term in _TERM.findall(selector)]
 
 
 def _label(own: Mapping[str, str], term: str) -> bool:
+    key, one_of, values = term.partition(" in ")
+    if one_of:
+        return own.get(key) in values.strip("()").split(",")
     key, equals, value = term.partition("=")
     if key.startswith("!"):
         return key[1:] not in own

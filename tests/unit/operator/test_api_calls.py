@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.kube.client import Trim
 from nanogrid.kube.conventions import PAGE
 from nanogrid.types import Json
@@ -102,8 +102,9 @@ class Counted(World):
     @property
     def pod_name(self) -> str:
         """The name of the job's newest pod."""
-        pods = [body["metadata"] for key, body in self.kube.objects.items() if PODS in key]
-        return max(str(m["name"]) for m in pods if m["labels"][names.LABEL_JOB_UID] == JOB_UID)
+        pods = [body for key, body in self.kube.objects.items() if PODS in key]
+        own = [pod for pod in pods if pod_identity.job_uid(pod) == JOB_UID]
+        return max(str(pod["metadata"]["name"]) for pod in own)
 
     async def goes(self, after: float = 0.2, **state: Any) -> None:
         """The newest pod gets this state after some seconds; the watch brings it."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nanogrid import names
+from nanogrid import names, pod_identity
 from nanogrid.types import Json
 from support.claim_explorer import Explorer, schedules
 from support.fake_time import FakeTimeLoop
@@ -57,7 +57,7 @@ def test_a_session_is_claimed_once_and_its_token_is_there_before_its_task(faults
 def is_waiting(pod: Json) -> bool:
     """Whether a pod waits, and has no label by which the router finds it."""
     labels = pod["metadata"]["labels"]
-    if labels.get(names.LABEL_JOB_UID) != "":
+    if pod_identity.job_uid(pod):
         return False
     assert names.LABEL_MODE not in labels
     return True

@@ -173,11 +173,13 @@ def test_the_patch_of_a_claim_is_for_one_version_of_one_pod() -> None:
 
     metadata = patch["metadata"]
     assert (metadata["resourceVersion"], metadata["uid"]) == ("7", "pod-1")
-    assert metadata["labels"] == {
+    assert metadata["annotations"] == {
+        names.ANNOTATION_CLAIM: "1:proof",
         names.LABEL_JOB: "sales",
         names.LABEL_JOB_UID: JOB_UID,
         names.LABEL_ATTEMPT: "1",
     }
+    assert "labels" not in metadata, "network plugins compute rules again when a label changes"
     assert [owner["uid"] for owner in metadata["ownerReferences"]] == [JOB_UID]
     assert POOL_UID not in json.dumps(patch)
     assert patch["spec"]["activeDeadlineSeconds"] == 100 + 910 + 30

@@ -9,12 +9,13 @@ from nanogrid_operator.decision.pool_size import (
     BURST_SECONDS,
     KEPT_SECONDS,
     MOST_CREATED,
+    MOST_PAUSE_SECONDS,
     PAUSE_SECONDS,
     SILENT_SECONDS,
     STARTING_SECONDS,
     Demand,
     PoolPlan,
-    pause_of,
+    create_at,
     plan,
     target_of,
 )
@@ -183,7 +184,16 @@ def test_jobs_that_are_further_apart_are_no_burst() -> None:
     assert demand.peak(60.0) == 1
 
 
-def test_new_pods_wait_a_little_while_enough_are_ready() -> None:
-    assert pause_of(PoolPlan(ready=1, starting=0), 2) == PAUSE_SECONDS
-    assert pause_of(PoolPlan(ready=0, starting=0), 2) == 0.0
-    assert pause_of(PoolPlan(ready=0, starting=0), 0) == 0.0
+@pytest.mark.parametrize(
+    ("first", "last", "ready", "at"),
+    [
+        (10.0, 10.0, 1, 10.0 + PAUSE_SECONDS),
+        (10.0, 10.0, 0, 10.0 + PAUSE_SECONDS),
+        (10.0, 19.0, 1, 19.0 + PAUSE_SECONDS),
+        (10.0, 19.0, 0, 10.0 + MOST_PAUSE_SECONDS),
+    ],
+)
+def test_new_pods_wait_a_little_after_claims(
+    first: float, last: float, ready: int, at: float
+) -> None:
+    assert create_at(first, last, PoolPlan(ready=ready, starting=0), 2) == at

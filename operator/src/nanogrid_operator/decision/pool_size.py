@@ -13,9 +13,10 @@ KEPT_SECONDS = 300.0  # how long a burst keeps the target up
 MOST_CREATED = 20  # at the same time: the API server and the nodes have other work
 STARTING_SECONDS = 300.0  # a pod that is not ready by then is replaced
 SILENT_SECONDS = 60.0  # a pod whose agent has stopped to ask for a task is replaced
-# While at least half of the pods wait, new ones are created a little later: a job that has just
-# begun needs the CPU first.
+# Jobs that have just begun need the CPU first, so new pods are created this long after the last
+# claim. If less than half of the pods are left, a burst that goes on delays them at most so long.
 PAUSE_SECONDS = 0.5
+MOST_PAUSE_SECONDS = 1.5
 
 
 @dataclass(slots=True)
@@ -132,6 +133,14 @@ def _late(pod: PoolPod, agents: Agents, since: float, now: float) -> bool:
     return now - max(pod.created, since) > STARTING_SECONDS
 
 
-def pause_of(found: PoolPlan, target: int) -> float:
-    """Seconds until new pods are created."""
-    return PAUSE_SECONDS if 2 * found.ready >= target > 0 else 0.0
+def create_at(first_claim: float, last_claim: float, found: PoolPlan, target: int) -> float:
+    """When new pods are created, in seconds of the clock of the claims.
+
+    Args:
+        first_claim: The first one since pods were created.
+        last_claim: The last one.
+        found: How many wait.
+        target: How many should wait.
+    """
+    due = last_claim + PAUSE_SECONDS
+    return due if 2 * found.ready >= target else min(due, first_claim + MOST_PAUSE_SECONDS)

@@ -16,7 +16,7 @@ from nanogrid.backoff import exponential
 from nanogrid.kube.client import KubeApi
 from nanogrid.kube.conventions import CORE, JOBS, KubeError, collection
 from nanogrid.types import Json
-from nanogrid_operator.decision.pool_size import Demand, PoolPlan, pause_of, plan, target_of
+from nanogrid_operator.decision.pool_size import Demand, PoolPlan, create_at, plan, target_of
 from nanogrid_operator.kube.network_policies import NetworkPolicies
 from nanogrid_operator.kube.secrets import S3SecretReplica
 from nanogrid_operator.model.errors import InvalidSpecError
@@ -47,7 +47,7 @@ class _State:
     key: str
     counts: PoolCounts
     demand: Demand = field(default_factory=Demand)
-    claimed_at: float = 0.0  # the last claim, monotonic seconds
+    claims: tuple[float, float] | None = None  # first and last since pods were created, monotonic
     written_at: float = 0.0  # the last status, monotonic seconds
     failures: int = 0
     not_before: float = 0.0  # no pod is created before, monotonic seconds
@@ -91,7 +91,8 @@ class PoolKeeper:
         state = self._state(pool)
         state.demand.add(self.monotonic())
         if got:
-            state.claimed_at = self.monotonic()
+            now = self.monotonic()
+            state.claims = (state.claims[0] if state.claims else now, now)
         else:
             state.counts.misses += 1
         self.queue.add(pool.key)
@@ -159,11 +160,14 @@ class PoolKeeper:
 
     async def _fill(self, pool: Pool, state: _State, found: PoolPlan, target: int) -> None:
         """Create what is missing, or come back when it is time to."""
-        due = max(state.not_before, state.claimed_at + pause_of(found, target))
+        due = state.not_before
+        if state.claims is not None:
+            due = max(due, create_at(*state.claims, found, target))
         wait = due - self.monotonic()
         if wait > 0:
             self.queue.add(pool.key, wait)
             return
+        state.claims = None
         try:
             await self.policies.ensure(pool.namespace)
             await self.secrets.ensure(pool.namespace)
