@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nanogrid import names
 from nanogrid_executor.agent.network_gate import Bounds
 from nanogrid_executor.paths import Paths
 from support.executor_pod import Ended, Pod, operator, pod_paths, running
@@ -94,11 +95,12 @@ def test_a_closed_port_delays_nothing(run: Any, denied: Port) -> None:
 def test_where_the_network_never_holds_a_job_gets_none_and_a_session_ends(
     paths: Paths, launcher_dir: str, denied: Port, tmp_path: Path
 ) -> None:
-    """Both wait for their 15 s at the same time."""
+    """Both wait for their 15 s at the same time. A proxy that accepts connections opens nothing."""
     denied.open()
     passed = tmp_path / "passed"
     code = f"{TIMES}\nopen({str(passed)!r}, 'w')"
-    job = make_task(code_inline=code, gate_port=denied.number)
+    proxy = {names.ENV_HTTPS_PROXY: f"http://0b6d:allow-list@127.0.0.1:{denied.number}"}
+    job = make_task(code_inline=code, gate_port=denied.number, env=proxy)
     session = session_task("s-gate-2", bucket="", gate_port=denied.number)
     with (
         operator() as endpoint,

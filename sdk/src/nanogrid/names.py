@@ -127,6 +127,7 @@ ENTRYPOINT: Final = "main.py"
 
 # How a function finds its inputData: the variable has a path that the code can open.
 ENV_FUNCTION_INPUT: Final = "FUNCTION_INPUT"
+ENV_HTTPS_PROXY: Final = "https_proxy"  # of code, as most HTTP clients read it
 FUNCTION_INPUT_FILE: Final = "input.json"
 FUNCTION_INPUT_DIR: Final = f"{WORKSPACE}/input"
 FUNCTION_INPUT_STDIN: Final = "/dev/stdin"

@@ -12,9 +12,10 @@ from nanogrid import names, wire
 from nanogrid_executor.paths import Paths
 from support.s3_server import make_task
 
-# Modules of pods that wait, and of agents that sync.
+# Modules of pods that wait, of agents that sync, and of jobs with an egress proxy.
 LATE = {
     "http.client",
+    "nanogrid_executor.agent.egress_proxy",
     "nanogrid_executor.agent.input_sync",
     "nanogrid_executor.agent.task_client",
     "nanogrid_executor.agent.warm",

@@ -10,6 +10,7 @@ from nanogrid import names
 from nanogrid.egress_grant import Grant, verified
 from nanogrid.settings import SettingsError
 from nanogrid.types import Json
+from nanogrid_executor.agent.egress_proxy import egress_proxy_of
 from nanogrid_operator.manifests.network import namespace_policies
 from nanogrid_operator.manifests.pod import build_pod
 from nanogrid_operator.manifests.task import task_for
@@ -41,6 +42,14 @@ def test_the_code_gets_the_url_with_its_own_allow_list() -> None:
     grant = grant_of(env["HTTPS_PROXY"])
     assert (grant.namespace, grant.job, grant.uid) == ("team-a", "sales", JOB_UID)
     assert grant.hosts == ("api.example.com", "*.example.org")
+
+
+def test_the_agent_knows_the_proxy_of_the_code() -> None:
+    """It waits for it before the code has a network."""
+    task = task_for(model(network=HOSTS), 0, SETTINGS, tenant_of(SETTINGS), now=NOW)
+    found = egress_proxy_of(task)
+    assert found is not None
+    assert found.address == ("nanogrid-egress.platform.svc", 3128)
 
 
 def test_networks_of_the_allow_list_are_reached_directly() -> None:

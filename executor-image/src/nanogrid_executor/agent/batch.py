@@ -34,6 +34,7 @@ from nanogrid_executor.outputs.stored import Stored
 from nanogrid_executor.paths import Paths
 
 if TYPE_CHECKING:
+    from nanogrid_executor.agent.egress_proxy import EgressProxy
     from nanogrid_executor.agent.input_sync import InputSync
 
 # The kubelet stops the containers of a pod one by one: our SIGTERM may follow the launcher's end.
@@ -72,7 +73,9 @@ class BatchAgent:
         self.inputs: wire.InputReport | None = None
         self.sandbox = sandbox
         self.upload: Deadline | None = None
+        self.proxy = _egress_proxy(task)
         self.stopping = False
+        self.ended = False  # the code has ended
         self.held = False  # the code starts before its network is proven, and cannot use it
         self.unsafe = ""  # why the network is not in force
 
@@ -115,13 +118,18 @@ class BatchAgent:
             return not_run(self.task, Reason.SANDBOX_LOST, NO_LAUNCHER, final=False)
         if unsafe:
             return not_run(self.task, Reason.NETWORK_NOT_ENFORCED, unsafe)
-        return None if self.sync is None else self._await_inputs(self.sync)
+        failed = None if self.sync is None else self._await_inputs(self.sync)
+        if failed is not None or self.held or self.proxy is None:
+            return failed
+        self.proxy.wait(lambda: self.stopping)
+        return not_run(self.task, Reason.TERMINATED, NOT_STARTED) if self.stopping else None
 
     def _hold_network(self) -> bool:
         """Whether the code may start at once, because it gets no network before the proof."""
         if self.sandbox is None or self.stopping or self.gate.decided:
             return False
-        problem = self.sandbox.hold_network(self.gate.longest)
+        proxy = 0.0 if self.proxy is None else self.proxy.longest
+        problem = self.sandbox.hold_network(self.gate.longest + proxy)
         log("network-held", problem=problem or "no")
         return not problem
 
@@ -131,8 +139,20 @@ class BatchAgent:
         self.unsafe = problem
         if problem:
             self.sandbox.cancel()
-        else:
+        elif self.proxy is None:
             self.sandbox.open_network()
+        else:  # not in this thread, which may be the one that starts the code
+            threading.Thread(
+                target=self._open_with_proxy,
+                args=(self.sandbox, self.proxy),
+                name="egress-proxy",
+                daemon=True,
+            ).start()
+
+    def _open_with_proxy(self, sandbox: Sandbox, proxy: "EgressProxy") -> None:
+        """Let the code have sockets when its proxy accepts them, or when the code ends."""
+        proxy.wait(lambda: self.stopping or self.ended)
+        sandbox.open_network()
 
     def _await_inputs(self, sync: "InputSync") -> wire.Report | None:
         """Wait for the agent's own sync; the report if the inputs are not in place."""
@@ -166,6 +186,7 @@ class BatchAgent:
         if self.held:
             self.gate.then(self._on_gate)
         sandbox.run(request, execution, lambda: self._work_meanwhile(memory))
+        self.ended = True
         memory.stop()
         self._end_launcher(LINGER_SECONDS)
         if self.held and execution.exited is not None:
@@ -230,6 +251,15 @@ def _input_sync(task: wire.PodTask, paths: Paths) -> "InputSync | None":
     from nanogrid_executor.agent.input_sync import InputSync  # late: few jobs have it
 
     return InputSync(task, paths)
+
+
+def _egress_proxy(task: wire.PodTask) -> "EgressProxy | None":
+    """The egress proxy of the code, if it has one."""
+    if names.ENV_HTTPS_PROXY not in task.env:
+        return None
+    from nanogrid_executor.agent.egress_proxy import egress_proxy_of  # late: few jobs have it
+
+    return egress_proxy_of(task)
 
 
 def run(task: wire.PodTask, paths: Paths) -> None:

@@ -124,12 +124,12 @@ def import_early() -> None:
     """Import all that a job may need later, and what asks for the job."""
     import http.client
 
-    from nanogrid_executor.agent import input_sync
+    from nanogrid_executor.agent import egress_proxy, input_sync
     from nanogrid_executor.inputs import sync, unpack
     from nanogrid_executor.outputs import shipped, upload, walk
 
     persist.import_late_modules(with_storage=True)
-    del http, input_sync, sync, unpack, shipped, upload, walk
+    del http, egress_proxy, input_sync, sync, unpack, shipped, upload, walk
 
 
 def run(task: wire.PoolTask, paths: Paths, agent: Waiting) -> int:

@@ -19,6 +19,7 @@ from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.clock import Deadline, DeadlineError
+from nanogrid_executor.first_connection import WAIT_SECONDS, address_of, await_connection
 from nanogrid_executor.inputs.fetch import Fetcher, Progress
 from nanogrid_executor.inputs.plan import (
     Planned,
@@ -31,7 +32,6 @@ from nanogrid_executor.inputs.proof import millis_since, prove
 from nanogrid_executor.log import about_task, log, warn
 from nanogrid_executor.paths import Paths
 from nanogrid_executor.storage.errors import StorageError
-from nanogrid_executor.storage.first_connection import await_first_connection
 from nanogrid_executor.storage.listing import list_source
 from nanogrid_executor.storage.s3 import Storage
 
@@ -189,6 +189,19 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
     return failure
 
 
+def await_s3(seconds: float = WAIT_SECONDS) -> None:
+    """Return when S3, or the proxy in front of it, accepts a connection, or after ``seconds``.
+
+    A refused connection of a new pod must not cost one of the few tries of a request, nor the time
+    of the sync. After that time a request shows the fault.
+    """
+    region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
+    endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com"
+    found = await_connection(address_of(os.environ.get(names.ENV_S3_PROXY) or endpoint), seconds)
+    if found.worth_a_line:
+        log("s3-first-connection", millis=found.millis, error=found.error or "none")
+
+
 def run_in_time(
     task: wire.PodTask,
     paths: Paths,
@@ -200,7 +213,7 @@ def run_in_time(
 
     ``end`` gets the outcome. Only its first call counts: a late sync makes a second one.
     """
-    await_first_connection()
+    await_s3()
     seconds = task.input_sync_timeout_seconds
 
     def give_up() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nanogrid import logs, names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.agent import persist
+from nanogrid_executor.agent.egress_proxy import egress_proxy_of
 from nanogrid_executor.agent.handover import hand_over, write_termination
 from nanogrid_executor.agent.network_gate import NetworkGate
 from nanogrid_executor.clock import Deadline, DeadlineError
@@ -143,6 +144,8 @@ class SessionAgent:
         if unsafe := self.gate.wait(session.end_requested.is_set):
             session.request_end(Reason.NETWORK_NOT_ENFORCED, unsafe)
             return
+        if (proxy := egress_proxy_of(self.task)) is not None:
+            proxy.wait(session.end_requested.is_set)
         session.begin_numbering(last)
         session.history.record_lost()
         session.history.records.start()

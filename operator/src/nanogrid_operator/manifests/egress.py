@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from nanogrid import names
 from nanogrid.api.job import ExecutionJob, Spec
 from nanogrid.api.runtime import Timeouts
 from nanogrid.egress_grant import Grant, proxy_url
@@ -39,7 +40,7 @@ def proxy_env(job: ExecutionJob, attempt: int, settings: Settings, now: float) -
     url = proxy_url(settings.egress_proxy_url, settings.egress_key, grant)
     direct = ",".join([*LOOPBACK, *network.cidrs])
     own = {variable.name.lower() for variable in job.spec.env}
-    pairs = (("https_proxy", url), ("no_proxy", direct))
+    pairs = ((names.ENV_HTTPS_PROXY, url), ("no_proxy", direct))
     found = {name: value for name, value in pairs if name not in own}
     return found | {name.upper(): value for name, value in found.items()}
 
