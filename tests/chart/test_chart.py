@@ -844,23 +844,38 @@ def test_the_denied_port_is_closed_by_the_egress_of_sandboxes_alone() -> None:
     assert operator_env(REAL)["NANOGRID_DENIED_PORT"] == "8081"
 
 
-def test_a_standby_may_forward_reports_to_the_leader_and_to_nothing_else() -> None:
+def test_the_results_port_accepts_every_source_and_no_other_port_of_the_policy_does() -> None:
+    """So the network plugin needs not know a pod on the operator's node before it can report."""
     alone = REAL | {"leaderElection": {"enabled": False}}
-    with_standby, without = policies_of(render(REAL)), policies_of(render(alone))
+    found = policies_of(render(REAL))
     own = {
         "app.kubernetes.io/name": "nanogrid-operator",
         "app.kubernetes.io/instance": "nanogrid",
         "app.kubernetes.io/component": "operator",
     }
 
-    (rule,) = with_standby["nanogrid"]["ingress"]
-    assert with_standby["nanogrid"]["podSelector"] == {"matchLabels": own}
-    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
-    *others, operators = rule["from"]
-    assert operators == {"podSelector": {"matchLabels": own}}, "of the release's namespace alone"
-    assert without["nanogrid"]["ingress"] == [rule | {"from": others}]
-    del with_standby["nanogrid"], without["nanogrid"]
-    assert with_standby == without
+    assert found["nanogrid"] == {
+        "podSelector": {"matchLabels": own},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": 8080}]}],
+    }
+    assert found == policies_of(render(alone))
+
+
+def test_only_ports_that_authenticate_or_tell_nothing_accept_every_source() -> None:
+    """Whoever opens another one has to name it here."""
+    found = {
+        (name, tuple(port["port"] for port in rule["ports"]))
+        for name, spec in policies_of(render(DEV)).items()
+        for rule in spec.get("ingress", [])
+        if not rule.get("from")
+    }
+    assert found == {
+        ("nanogrid", (8080,)),
+        ("nanogrid-denied-port", (8081,)),
+        ("nanogrid-gateway", (8080,)),
+        ("nanogrid-router", (8080,)),
+    }
 
 
 def test_header_mode_depends_on_the_test_of_the_network_unless_that_is_waived() -> None:

@@ -394,9 +394,6 @@ def test_helm_test_asks_the_servers_that_it_can_reach() -> None:
     assert asked({"gateway": {"enabled": False}}) == ["nanogrid", "nanogrid-router"]
     peers: Json = {"router": {"auth": {"peers": [{"podSelector": {}}]}}}
     assert asked(peers) == ["nanogrid", "nanogrid-gateway"]
-    (rule,) = named("NetworkPolicy", "nanogrid", render(REAL))["spec"]["ingress"]
-    labels = [peer["podSelector"].get("matchLabels", {}) for peer in rule["from"]]
-    assert "test" in [found.get("app.kubernetes.io/component") for found in labels]
     elsewhere = {"watchNamespaces": ["a"], "selfTest": {"namespace": "b"}}
     assert "selfTest.namespace" in refused(REAL | elsewhere)
     off = with_tests(values=REAL | {"selfTest": {"enabled": False}})

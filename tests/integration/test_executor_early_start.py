@@ -95,7 +95,7 @@ def test_a_closed_port_delays_nothing(run: Any, denied: Port) -> None:
 def test_where_the_network_never_holds_a_job_gets_none_and_a_session_ends(
     paths: Paths, launcher_dir: str, denied: Port, tmp_path: Path
 ) -> None:
-    """Both wait for their 15 s at the same time. A proxy that accepts connections opens nothing."""
+    """Both wait for their 30 s at the same time. A proxy that accepts connections opens nothing."""
     denied.open()
     passed = tmp_path / "passed"
     code = f"{TIMES}\nopen({str(passed)!r}, 'w')"

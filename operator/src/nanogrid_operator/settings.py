@@ -329,7 +329,7 @@ class Settings:
         "NANOGRID_NETWORK_PROBE_SECONDS", 86400.0, "between tests of an enforced network"
     )
     network_probe_timeout_seconds: int = env(
-        "NANOGRID_NETWORK_PROBE_TIMEOUT_SECONDS", 60, "for the pods of one test"
+        "NANOGRID_NETWORK_PROBE_TIMEOUT_SECONDS", 90, "for the pods of one test"
     )
     image_pull_secrets: str = env(
         "NANOGRID_IMAGE_PULL_SECRETS", "", "of the pods of that test, a JSON list of objects"

@@ -237,7 +237,7 @@ def test_a_probe_pod_is_restricted_bounded_and_no_sandbox(kind: str) -> None:
     )
     pod = probe_pod(kind, settings)
     assert not violations(pod)
-    assert pod["spec"]["activeDeadlineSeconds"] == 60
+    assert pod["spec"]["activeDeadlineSeconds"] == 90
     assert pod["spec"]["imagePullSecrets"] == [{"name": "pull"}]
     assert pod["spec"]["nodeSelector"] == {"pool": "sandboxes"}
     (only,) = pod["spec"]["containers"]
@@ -290,9 +290,9 @@ async def test_a_pod_that_does_not_end_fails_the_test_in_time() -> None:
     kube, loop = Cluster(allowed="open"), asyncio.get_running_loop()
     probe, began = NetworkProbe(kube, SETTINGS), loop.time()
     await probe.test()
-    assert loop.time() - began == pytest.approx(60, abs=1)
+    assert loop.time() - began == pytest.approx(90, abs=1)
     assert probe.condition.reason == "ProbeFailed"
-    assert "nanogrid-denied-probe did not end within 60 s: Pending" in probe.condition.message
+    assert "nanogrid-denied-probe did not end within 90 s: Pending" in probe.condition.message
     assert [key for key in kube.objects if key.startswith(POD)] == []
 
 

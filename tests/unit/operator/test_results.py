@@ -104,6 +104,20 @@ async def test_a_report_without_a_token_is_refused(
     assert not endpoint.noted
 
 
+async def test_only_the_probes_need_no_token(endpoint: Endpoint) -> None:
+    """The policy of this port accepts every source, so each route authenticates its callers."""
+    routes = {
+        (route.method, route.resource.canonical)
+        for route in endpoint.http.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    answers = {route: (await endpoint.http.request(*route)).status for route in routes}
+
+    open_routes = {("GET", "/healthz"), ("GET", "/readyz")}
+    assert {route for route, status in answers.items() if status != 401} == open_routes
+    assert len(routes) == len(open_routes) + 4
+
+
 @pytest.mark.parametrize(
     "review",
     [

@@ -1,8 +1,8 @@
 """Keeps user code waiting until the NetworkPolicies of its pod are in force.
 
 A network plugin learns of a pod when the pod already runs. Until then it refuses everything, or
-nothing. The operator has two ports that tell the difference. The policies of a sandbox open the
-results port and nothing else of the operator, and its other port accepts everybody. So a pod that
+nothing. The operator has two ports that tell the difference. Both accept connections of every pod.
+The policies of a sandbox open the results port and nothing else of the operator. So a pod that
 reaches the first one, and not the second one, is under its policies. A name with addresses of IPv4
 and IPv6 has the ports at each of them, and the second port must be closed at all of them.
 """
@@ -45,11 +45,12 @@ class Bounds(NamedTuple):
     """How long a pod waits, in seconds.
 
     Attributes:
-        enforce: for policies, once the results port answers.
+        enforce: for policies, once the results port answers. With a plugin that is open at first
+            this is at once, and the plugin learns of the pod in this time.
         reach: for the results port. The operator may be away for a while.
     """
 
-    enforce: float = 15.0
+    enforce: float = 30.0
     reach: float = 120.0
 
     @property

@@ -15,7 +15,7 @@ from nanogrid_executor.log import log
 from nanogrid_executor.paths import Paths
 
 # Both together are less than the default life of the pod.
-BOUNDS: Final = Bounds(enforce=15.0, reach=30.0)
+BOUNDS: Final = Bounds(enforce=30.0, reach=30.0)
 
 
 def probe(kind: str, ports: Ports, bounds: Bounds = BOUNDS) -> Outcome:
