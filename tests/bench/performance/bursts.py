@@ -12,7 +12,15 @@ from bench.performance.operator import OperatorUsage, undisturbed, window
 from bench.performance.runs import POOL, Runs, new_name
 from nanogrid.types import Json
 from support.benchmark import subjects as s
-from support.benchmark.manifests import batch_job, execution_job, pod, pod_spec
+from support.benchmark.manifests import (
+    LITTLE,
+    TOLERATIONS,
+    batch_job,
+    execution_job,
+    for_burst,
+    pod,
+    pod_spec,
+)
 
 WRITERS: Final = 8
 BURST_SECONDS: Final = 180.0
@@ -91,11 +99,12 @@ def kind_of(runs: Runs, subject: s.Subject) -> tuple[str, Callable[[str], Json]]
     """The kind of a burst's objects, and their manifests by name."""
     if subject == s.BURST_PODS:
         spec, metadata = runs.copy(with_init=False, with_agent=True)
-        return o.POD, lambda name: pod(name, spec, metadata)
+        return o.POD, lambda name: pod(name, for_burst(spec), metadata)
     if subject == s.BURST_BATCH:
-        return o.BATCH, lambda name: batch_job(name, pod_spec(runs.image))
-    more = {"poolRef": {"name": POOL}} if subject == s.BURST_POOL else {}
-    return o.JOB, lambda name: execution_job(name, **more)
+        return o.BATCH, lambda name: batch_job(name, for_burst(pod_spec(runs.image)))
+    if subject == s.BURST_POOL:
+        return o.JOB, lambda name: execution_job(name, poolRef={"name": POOL})
+    return o.JOB, lambda name: execution_job(name, resources=LITTLE, tolerations=TOLERATIONS)
 
 
 def measure_one(runs: Runs, subject: s.Subject, count: int, number: int) -> Json:

@@ -201,6 +201,19 @@ class Observer:
             bodies = [one.body for (seen, _), one in self._seen.items() if seen == POD]
         return [body for body in bodies if body and OWNER_OF[kind](body) == owner]
 
+    def waiting_pods(self) -> int:
+        """How many pods of pools run without a job now."""
+        with self._changed:
+            pods = [seen for (kind, _), seen in self._seen.items() if kind == POD and seen.body]
+        return sum(
+            GONE not in seen.at
+            and "deletionTimestamp" not in seen.body["metadata"]
+            and bool((seen.body["metadata"].get("labels") or {}).get(names.LABEL_POOL))
+            and not pod_identity.job_uid(seen.body)
+            and (seen.body.get("status") or {}).get("phase") == "Running"
+            for seen in pods
+        )
+
     def note(self, kind: str, name: str, what: str, body: Json) -> None:
         """Note a state that is observed now."""
         now = time.monotonic()

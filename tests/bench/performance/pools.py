@@ -1,4 +1,4 @@
-"""Jobs on a pool: one after the other, bursts, and a rate."""
+"""Jobs on a pool: one at a time, one after the other, bursts, and a rate."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,11 +63,20 @@ def pool(runs: Runs) -> Iterator[None]:
         runs.observer.delete(o.POOL, POOL)
 
 
-def series(runs: Runs, count: int, budget: Budget) -> list[float]:
-    """The results of jobs on the full pool, one after the other, in ms; a cold one ends it."""
+def series(runs: Runs, count: int, budget: Budget, *, full: bool) -> list[float]:
+    """The results of jobs, one after the other, in ms; a cold one ends it.
+
+    Args:
+        runs: With a pool.
+        count: The most jobs.
+        budget: No job begins after it.
+        full: Wait until the pool is full before each: otherwise its pods start meanwhile.
+    """
     found: list[float] = []
     while len(found) < count and budget.left > 0:
         try:
+            if full:
+                runs.fill(FILL_SECONDS)
             row = runs.warm_at_once()
         except RunError as error:
             say(f"the series ends: {error}")
@@ -99,8 +108,9 @@ def measure(
 ) -> None:
     """Series, bursts and rate on one pool; adds what is measured to the document."""
     sizes = (10,) if quick else (POOL_BURST, FULL_BURST)
+    document["series"] = series(runs, 4 if quick else 40, budget.part(75), full=True)
     resize(runs, sizes[0])
-    document["series"] = series(runs, max(1, sizes[0] - 4), budget.part(60))
+    document["in_a_row"] = series(runs, max(1, sizes[0] - 4), budget.part(30), full=False)
     windows = document.setdefault("operator", {}).setdefault("warm", [])
     for number, size in enumerate(sizes):
         if number and not budget.allows(budget.longest("burst")):

@@ -217,7 +217,9 @@ class Runs:
         """Wait until the pool has all its pods waiting."""
 
         def full(seen: o.Seen) -> bool:
-            return int((seen.body.get("status") or {}).get("ready") or 0) >= self.pool_ready
+            ready = int((seen.body.get("status") or {}).get("ready") or 0)
+            # The status of a pool follows its pods by up to two seconds.
+            return min(ready, self.observer.waiting_pods()) >= self.pool_ready
 
         self.observer.wait(o.POOL, POOL, full, f"ready with {self.pool_ready} pods", seconds)
 

@@ -80,7 +80,7 @@ def _column(cell: data.Cell, scale: float = 1.0) -> Measure:
 
 
 def _warm(document: Json) -> list[float]:
-    """The results of jobs on a pool: one after the other, and in the rounds."""
+    """The results of jobs on a full pool: in a series, and in the rounds."""
     series: list[float] = document.get("series", [])
     return series + data.column(document, (s.WARM, s.RESULT))
 

@@ -25,6 +25,14 @@ RESOURCES: Final[Json] = {
     "limits": {"cpu": "1", "memory": "256Mi"},
     "requests": {"cpu": "100m", "memory": "256Mi"},
 }
+# Sixty pods must fit at once on the nodes of one machine, so the pods of bursts and pools reserve
+# little CPU, and use the node of the control plane too. Limits are those of the other subjects.
+LITTLE: Final[Json] = {
+    "limits": RESOURCES["limits"], "requests": RESOURCES["requests"] | {"cpu": "10m"}
+}  # fmt: skip
+TOLERATIONS: Final[list[Json]] = [
+    {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}
+]
 USER: Final = 65532
 CONTAINER_SECURITY: Final[Json] = {
     "allowPrivilegeEscalation": False,
@@ -108,23 +116,21 @@ def execution_job(name: str, **spec: object) -> Json:
 
 
 def execution_pool(name: str, ready: int, most: int) -> Json:
-    """An ExecutionPool with this many waiting pods.
-
-    Sixty of them must fit on the nodes of one machine, so they reserve little CPU, and use the node
-    of the control plane too. Limits are those of the other subjects.
-    """
-    resources = copy.deepcopy(RESOURCES)
-    resources["requests"]["cpu"] = "10m"
-    tolerations = [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]
-    spec = {
-        "minReady": ready, "maxReady": most, "resources": resources, "tolerations": tolerations
-    }  # fmt: skip
+    """An ExecutionPool with this many waiting pods."""
+    spec = {"minReady": ready, "maxReady": most, "resources": LITTLE, "tolerations": TOLERATIONS}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.POOL_KIND,
         "metadata": {"name": name},
         "spec": spec,
     }
+
+
+def for_burst(spec: Json) -> Json:
+    """The spec of a pod, whose last container runs the code, with the requests of bursts."""
+    *others, main = spec["containers"]
+    containers = [*others, main | {"resources": copy.deepcopy(LITTLE)}]
+    return spec | {"containers": containers, "tolerations": copy.deepcopy(TOLERATIONS)}
 
 
 def bare_copy(observed: Json, *, with_init: bool, with_agent: bool) -> tuple[Json, Json]:

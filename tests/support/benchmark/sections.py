@@ -18,6 +18,11 @@ RATIOS = (
     ((s.WARM, s.RESULT), (s.BATCH, s.TERMINAL)),
 )
 
+SERIES = {
+    "series": "jobs, each on a full pool of two",
+    "in_a_row": "jobs on a pool of 50, one after the other while the pool replaces its pods",
+}
+
 
 def short(subject: s.Subject) -> str:
     """The title, short enough for a chart."""
@@ -113,15 +118,13 @@ def burst(document: Json, chart: str) -> str:
 
 
 def pools(document: Json) -> str:
-    """Jobs on a pool: one after the other, and at a rate."""
+    """Jobs on a pool: one at a time, one after the other, and at a rate."""
     parts = []
-    if series := document.get("series"):
-        middle = cell(median_interval(series), "ms")
-        high = f"{number(percentile(series, 0.9))} ms p90, {number(max(series))} ms the highest"
-        parts.append(
-            f"{len(series)} jobs on a pool, one after the other, created to result: "
-            f"median {middle}, {high}."
-        )
+    for key, title in SERIES.items():
+        if series := document.get(key):
+            middle = cell(median_interval(series), "ms")
+            high = f"{number(percentile(series, 0.9))} ms p90, {number(max(series))} ms the highest"
+            parts.append(f"{len(series)} {title}, created to result: median {middle}, {high}.")
     if rate := document.get("sustained"):
         results = rate["results"]
         middle, high = (number(percentile(results, share)) for share in (0.5, 0.99))

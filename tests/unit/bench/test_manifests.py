@@ -7,8 +7,13 @@ from nanogrid.types import Json
 from support.benchmark.manifests import (
     BOOT_ID,
     CODE,
+    LITTLE,
+    TOLERATIONS,
     bare_copy,
     batch_job,
+    execution_job,
+    execution_pool,
+    for_burst,
     pod_spec,
     printed_times,
 )
@@ -58,6 +63,19 @@ def test_a_bare_pod_has_the_limits_of_a_sandbox(observed: Json) -> None:
     for kind in ("limits", "requests"):
         ours, theirs = main["resources"][kind], sandbox["resources"][kind]
         assert ours == {name: theirs[name] for name in ("cpu", "memory")}
+
+
+def test_all_pods_of_bursts_reserve_the_same_for_the_code(observed: Json) -> None:
+    copied, _ = bare_copy(observed, with_init=False, with_agent=True)
+    pool = execution_pool("warm", 2, 2)["spec"]
+    job = execution_job("x", resources=LITTLE, tolerations=TOLERATIONS)["spec"]
+
+    for spec in (for_burst(pod_spec("image")), for_burst(copied)):
+        assert spec["containers"][-1]["resources"] == pool["resources"] == job["resources"]
+        assert spec["tolerations"] == pool["tolerations"] == job["tolerations"]
+    agent = copied["containers"][0]
+    assert for_burst(copied)["containers"][0] == agent, "only the code's container changes"
+    assert LITTLE["limits"] == pod_spec("image")["containers"][0]["resources"]["limits"]
 
 
 def test_a_job_of_batch_runs_the_same_pod_once() -> None:
