@@ -223,7 +223,10 @@ class BatchAgent:
         # If this process dies before it reports, the kubelet still has the end of the code.
         cut_off = Stored(failed=["the agent ended while it stored them"])
         write_termination(self.paths, self._build(execution, cut_off))
-        self.gate.wait_reachable(lambda: self.stopping)  # the code may have been faster
+        # The code may have been faster than the network of a new pod.
+        self.gate.wait_reachable(lambda: self.stopping)
+        if self.task.bucket and self.task.gate_port is not None:
+            persist.await_storage(lambda: self.stopping)
         self.upload = Deadline(self.task.upload_timeout_seconds)
         if self.stopping:
             self.upload.shorten(names.STOP_UPLOAD_SECONDS)

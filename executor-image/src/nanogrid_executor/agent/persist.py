@@ -29,6 +29,13 @@ RESULT_WRITERS: Final = 3  # this agent, the agent of an earlier attempt, the op
 SETTLE_SECONDS: Final = 40.0  # a request that hangs ends after 30
 
 
+def await_storage(stopped: Callable[[], bool]) -> None:
+    """Wait until S3 accepts a connection of a new pod, as long as a result may take."""
+    from nanogrid_executor.storage.await_s3 import await_s3
+
+    await_s3(RESULT_SECONDS, stopped)
+
+
 def store(
     task: wire.PodTask,
     paths: Paths,

@@ -19,7 +19,6 @@ from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.clock import Deadline, DeadlineError
-from nanogrid_executor.first_connection import WAIT_SECONDS, address_of, await_connection
 from nanogrid_executor.inputs.fetch import Fetcher, Progress
 from nanogrid_executor.inputs.plan import (
     Planned,
@@ -31,6 +30,7 @@ from nanogrid_executor.inputs.plan import (
 from nanogrid_executor.inputs.proof import millis_since, prove
 from nanogrid_executor.log import about_task, log, warn
 from nanogrid_executor.paths import Paths
+from nanogrid_executor.storage.await_s3 import await_s3
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.listing import list_source
 from nanogrid_executor.storage.s3 import Storage
@@ -187,19 +187,6 @@ def _fitting(reason: Reason, message: str) -> wire.SyncFailure:
         if len(wire.dumps(failure).encode()) <= wire.TERMINATION_CAP_BYTES:
             break
     return failure
-
-
-def await_s3(seconds: float = WAIT_SECONDS) -> None:
-    """Return when S3, or the proxy in front of it, accepts a connection, or after ``seconds``.
-
-    A refused connection of a new pod must not cost one of the few tries of a request, nor the time
-    of the sync. After that time a request shows the fault.
-    """
-    region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
-    endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com"
-    found = await_connection(address_of(os.environ.get(names.ENV_S3_PROXY) or endpoint), seconds)
-    if found.worth_a_line:
-        log("s3-first-connection", millis=found.millis, error=found.error or "none")
 
 
 def run_in_time(
