@@ -52,6 +52,14 @@ def test_a_pod_that_waits_in_a_pool_is_no_leftover() -> None:
     assert causes("Pod", labelled("fast-pool-0a1b2c3d", ""), {}) == []
 
 
+def test_a_claimed_pod_is_that_of_the_job_in_its_annotations() -> None:
+    claim = {names.LABEL_JOB_UID: "uid-a", names.LABEL_JOB: "report"}
+    pod = labelled("fast-pool-0a1b2c3d", "", annotations=claim)
+    del pod["metadata"]["labels"][names.LABEL_JOB]
+    assert causes("Pod", pod, {"uid-a": ended("a")}) == []
+    assert causes("Pod", pod, {}) == ["its job report is deleted"]
+
+
 def test_entry_points_of_a_session_that_ended_long_ago_are_leftovers() -> None:
     long_ago = session_ended_at("2026-01-02T11:00:00Z")
     just_now = session_ended_at("2026-01-02T11:59:00Z")

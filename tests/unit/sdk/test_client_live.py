@@ -58,6 +58,17 @@ def start_pod(api: FakeApi, run: Run, log: str, attempt: int = 0, state: str = "
     return path
 
 
+def start_pool_pod(api: FakeApi, name: str, job_uid: str, log: str) -> None:
+    """A pod of a pool that a job has claimed, or one that waits."""
+    claim = {names.LABEL_JOB_UID: job_uid, names.LABEL_ATTEMPT: "0"} if job_uid else {}
+    labels = {names.LABEL_POOL: "fast", names.LABEL_JOB_UID: ""}
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": labels, "annotations": claim}
+    status = [{"name": names.CONTAINER_SANDBOX, "state": {"running": {}}}]
+    api.logs[name] = log
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}"
+    api.put(path, {"metadata": metadata, "status": {"containerStatuses": status}})
+
+
 def finish(api: FakeApi, out: str = "", err: str = "", **more: Any) -> None:
     sizes = {"stdout_bytes": len(out.encode()), "stderr_bytes": len(err.encode())}
     api.finish(api.job_path("n"), **({"stdout": out, "stderr": err} | sizes | more))
@@ -92,6 +103,20 @@ def test_each_stream_is_live_when_the_server_can_split_logs(api: FakeApi, run: R
     finish(api, "one\ntwo", "oops\n")
     waits.join(LONG_SECONDS)
     assert (out.text, err.text) == ("one\ntwo", "oops\n")
+
+
+def test_the_output_of_a_claimed_pod_is_live_and_that_of_others_is_not_read(
+    api: FakeApi, run: Run
+) -> None:
+    output = Listener()
+    start_pool_pod(api, "waits", "", "waits\n")
+    start_pool_pod(api, "others", "another-uid", "of another job\n")
+    waits = in_thread(lambda: run.wait(LONG_SECONDS, on_output=output))
+    start_pool_pod(api, "claimed", run.uid, "one\n")
+    output.wait_for("one")
+    finish(api, "one\n")
+    waits.join(LONG_SECONDS)
+    assert output.text == "one\n"
 
 
 @pytest.mark.parametrize("minor", ["99+", "31"])
