@@ -64,13 +64,14 @@ LABEL_JOB: Final = f"{GROUP}/job"
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 # A pod of an ExecutionPool: its pool, and a digest of the manifest that the pool's pods have now.
-# LABEL_JOB_UID is empty until a job claims the pod.
+# LABEL_JOB_UID is empty until a session claims the pod. A batch job's claim leaves it empty, and
+# writes the three names above as annotations: see :mod:`nanogrid.pod_identity`.
 LABEL_POOL: Final = f"{GROUP}/pool"
 LABEL_POOL_VERSION: Final = f"{GROUP}/pool-version"
 # The proof that the operator has created a pool's pod: nanogrid.result_auth.pool_proof.
 ANNOTATION_POOL_PROOF: Final = f"{GROUP}/pool-proof"
-# On a claimed pod: the proof that the operator has claimed it for the attempt of its labels. Users
-# who may create pods can write labels, but not this. See nanogrid.result_auth.claim_proof.
+# On a claimed pod: the proof that the operator has claimed it for the attempt that it names. Users
+# who may create pods can name any job, but not write this. See nanogrid.result_auth.claim_proof.
 ANNOTATION_CLAIM: Final = f"{GROUP}/claim"
 # The controller class of the pod's job; see :mod:`nanogrid.controller_class`.
 LABEL_CONTROLLER_CLASS: Final = f"{GROUP}/controller-class"
