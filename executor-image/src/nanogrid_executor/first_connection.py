@@ -2,14 +2,18 @@
 
 A network plugin can refuse the connections of a pod in its first second, or longer on a busy node:
 until it has applied the pod's policies, or those of the server's pod, which may be on another node.
-That is no fault of the server. Standard library only.
+That is no fault of the server.
 """
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
+
+from nanogrid import names
+from nanogrid_executor.log import log
 
 WAIT_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 1.0
@@ -65,6 +69,20 @@ def await_connection(
     over.set()
     error = "" if connected.is_set() else errors[-1]
     return FirstConnection(round(1000 * (time.monotonic() - began)), error)
+
+
+def await_s3(seconds: float = WAIT_SECONDS, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Return when S3, or the proxy in front of it, accepts a connection, or after ``seconds``.
+
+    Also when ``stopped`` says so. A refused connection of a new pod must not cost one of the few
+    tries of a request, nor the time of a sync. After that time a request shows the fault.
+    """
+    region = os.environ.get(names.ENV_S3_REGION) or "us-east-1"
+    endpoint = os.environ.get(names.ENV_S3_ENDPOINT) or f"https://s3.{region}.amazonaws.com"
+    address = address_of(os.environ.get(names.ENV_S3_PROXY) or endpoint)
+    found = await_connection(address, seconds, stopped)
+    if found.worth_a_line:
+        log("s3-first-connection", millis=found.millis, error=found.error or "none")
 
 
 def address_of(url: str) -> tuple[str, int]:

@@ -10,8 +10,7 @@ import pytest
 
 from nanogrid import names
 from nanogrid_executor.agent.egress_proxy import EgressProxy, egress_proxy_of
-from nanogrid_executor.first_connection import address_of, await_connection
-from nanogrid_executor.storage.await_s3 import await_s3
+from nanogrid_executor.first_connection import address_of, await_connection, await_s3
 from support.s3_server import make_task
 
 

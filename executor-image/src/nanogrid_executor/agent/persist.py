@@ -31,7 +31,7 @@ SETTLE_SECONDS: Final = 40.0  # a request that hangs ends after 30
 
 def await_storage(stopped: Callable[[], bool]) -> None:
     """Wait until S3 accepts a connection of a new pod, as long as a result may take."""
-    from nanogrid_executor.storage.await_s3 import await_s3
+    from nanogrid_executor.first_connection import await_s3
 
     await_s3(RESULT_SECONDS, stopped)
 

@@ -19,6 +19,7 @@ from nanogrid import names, wire
 from nanogrid.reasons import Reason
 from nanogrid_executor.capture import shorten_text
 from nanogrid_executor.clock import Deadline, DeadlineError
+from nanogrid_executor.first_connection import await_s3
 from nanogrid_executor.inputs.fetch import Fetcher, Progress
 from nanogrid_executor.inputs.plan import (
     Planned,
@@ -30,7 +31,6 @@ from nanogrid_executor.inputs.plan import (
 from nanogrid_executor.inputs.proof import millis_since, prove
 from nanogrid_executor.log import about_task, log, warn
 from nanogrid_executor.paths import Paths
-from nanogrid_executor.storage.await_s3 import await_s3
 from nanogrid_executor.storage.errors import StorageError
 from nanogrid_executor.storage.listing import list_source
 from nanogrid_executor.storage.s3 import Storage
