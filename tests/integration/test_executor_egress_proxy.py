@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -66,10 +67,11 @@ def await_proven_network(pod: Pod, denied: Port) -> None:
     await_log(pod, "network-gate port=closed")
 
 
-@either_way
-def test_code_does_not_see_that_its_proxy_refuses_the_pod_at_first(
+@contextmanager
+def refused_by_its_proxy(
     paths: Paths, launcher_dir: str, denied: Port, proxy: Port, python: list[str] | None
-) -> None:
+) -> Iterator[Pod]:
+    """A pod whose network is proven for a while, and whose proxy does not accept it."""
     denied.open()
     task = make_task(code_inline=CONNECTS, gate_port=denied.number, env=env_of(proxy))
     with (
@@ -78,6 +80,14 @@ def test_code_does_not_see_that_its_proxy_refuses_the_pod_at_first(
     ):
         await_proven_network(pod, denied)
         time.sleep(TOO_EARLY_SECONDS)
+        yield pod
+
+
+@either_way
+def test_code_does_not_see_that_its_proxy_refuses_the_pod_at_first(
+    paths: Paths, launcher_dir: str, denied: Port, proxy: Port, python: list[str] | None
+) -> None:
+    with refused_by_its_proxy(paths, launcher_dir, denied, proxy, python) as pod:
         proxy.open()
         ended = pod.wait()
     assert (ended.result.status, ended.result.stdout) == ("SUCCESS", "connected\n"), ended.result
@@ -116,14 +126,7 @@ def test_a_proxy_that_never_accepts_is_left_to_the_code(
 def test_a_pod_that_stops_does_not_wait_for_the_proxy(
     paths: Paths, launcher_dir: str, denied: Port, proxy: Port, python: list[str] | None
 ) -> None:
-    denied.open()
-    task = make_task(code_inline=CONNECTS, gate_port=denied.number, env=env_of(proxy))
-    with (
-        operator() as endpoint,
-        running(task, paths, launcher_dir, url=endpoint.url, python=python) as pod,
-    ):
-        await_proven_network(pod, denied)
-        time.sleep(TOO_EARLY_SECONDS)
+    with refused_by_its_proxy(paths, launcher_dir, denied, proxy, python) as pod:
         pod.agent.terminate()
         ended = pod.wait()
     assert (ended.result.reason, ended.result.stdout) == ("Terminated", "")

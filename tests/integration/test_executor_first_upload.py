@@ -2,10 +2,7 @@
 
 import json
 import os
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 
 import pytest
 
@@ -13,7 +10,8 @@ from nanogrid import names
 from nanogrid_executor.paths import Paths
 from support.executor_pod import operator, running
 from support.gate_ports import Port
-from support.s3_server import BUCKET, S3Server, free_port, make_task
+from support.relay import Relay
+from support.s3_server import BUCKET, S3Server, make_task
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -22,51 +20,21 @@ pytestmark = pytest.mark.integration
 REFUSED_SECONDS = 1.2
 
 
-def copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # the other side has closed
-
-
-@contextmanager
-def forwarding(port: int, target: tuple[str, int]) -> Iterator[None]:
-    """Connections to a port of this machine go to the target."""
-    listener = socket.create_server(("127.0.0.1", port))
-
-    def serve() -> None:
-        while True:
-            try:
-                accepted, _ = listener.accept()
-            except OSError:
-                return  # closed
-            other = socket.create_connection(target)
-            for pair in ((accepted, other), (other, accepted)):
-                threading.Thread(target=copy, args=pair, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-
-
 def test_a_result_is_stored_when_s3_accepts_the_pod_later(
     s3: S3Server, paths: Paths, launcher_dir: str, denied: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, _, port = s3.endpoint.removeprefix("http://").partition(":")
-    late = free_port()
-    monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{late}")
+    relay = Relay((host, int(port)))
+    relay.close()
+    monkeypatch.setenv(names.ENV_S3_ENDPOINT, f"http://127.0.0.1:{relay.port}")
     code = "open('started', 'w').close()"
     task = make_task(code_inline=code, gate_port=denied.number, bucket=BUCKET)
     with operator() as endpoint, running(task, paths, launcher_dir, url=endpoint.url) as pod:
         wait_until(lambda: os.path.exists(f"{paths.workspace}/started"))
-        threading.Event().wait(REFUSED_SECONDS)
-        with forwarding(late, (host, int(port))):
-            ended = pod.wait()
+        time.sleep(REFUSED_SECONDS)
+        relay.open()
+        ended = pod.wait()
+    relay.close()
     assert "s3-first-connection" in ended.agent_log
     assert "not-stored" not in ended.agent_log
     assert json.loads(s3.get(names.result_object(task.request_id)))["status"] == "SUCCESS"
